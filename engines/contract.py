@@ -1,0 +1,54 @@
+"""What training and product agree on: sizes, colour order, mask sign and the face template.
+
+Everything that has to be the same when a network is trained and when it runs stands here and nowhere else.
+Images are BGR uint8, height x width x 3; a mask is 255 where the face is hidden.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image: TypeAlias = NDArray[np.uint8]
+Points: TypeAlias = NDArray[np.float32]
+Affine: TypeAlias = NDArray[np.float32]
+
+CROP_PX = 256
+HIDDEN = 255
+
+#: Eye, eye, nose tip, mouth corner, mouth corner (image left to right), in crop pixels.
+TEMPLATE: Points = np.array(
+    [[89.6, 104.96], [166.4, 104.96], [128.2, 148.7], [96.2, 193.5], [160.0, 193.5]], dtype=np.float32
+)
+EYE_DISTANCE_PX = float(TEMPLATE[1, 0] - TEMPLATE[0, 0])
+
+#: Input of the `faces` network: the whole frame, letterboxed (height, width), and one face seen close up.
+SEARCH_SIZE = (192, 320)
+CLOSE_UP_SIZE = (160, 160)
+
+MODEL_NAMES = ("restore", "hidden", "faces")
+
+
+def similarity(source: Points, target: Points = TEMPLATE) -> Affine:
+    """The 2x3 similarity (scale, rotation, shift, no reflection) that takes `source` nearest to `target`.
+
+    Least squares over n >= 2 points, both nx2. Source: S. Umeyama, "Least-squares estimation of transformation
+    parameters between two point patterns", 1991. Raises ValueError where all source points are one point.
+    """
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    a, b = source - source_mean, target - target_mean
+    spread = float((a * a).sum())
+    if not np.isfinite(spread) or spread < 1e-6:
+        raise ValueError("points coincide or are not finite: no similarity fits them")
+    cosine = float((a * b).sum()) / spread
+    sine = float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / spread
+    rotation = np.array([[cosine, -sine], [sine, cosine]], dtype=np.float64)
+    shift = target_mean - rotation @ source_mean
+    return np.hstack([rotation, shift[:, None]]).astype(np.float32)
+
+
+def transform_points(points: Points, matrix: Affine) -> Points:
+    """`points` (nx2) through a 2x3 matrix."""
+    return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)

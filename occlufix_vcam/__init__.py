@@ -1,0 +1,3 @@
+"""OccluFix Camera: a virtual camera that restores the hidden part of a face, live."""
+
+__version__ = "0.1.0"

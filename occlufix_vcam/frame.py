@@ -1,0 +1,52 @@
+"""What flows through the pipeline: one frozen type for each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines.contract import Affine, Image, Points
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture: height x width x 3 uint8 BGR, never written to; `captured_at` is time.monotonic() in seconds."""
+
+    image: Image
+    index: int
+    captured_at: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceTrack:
+    """One face over time: 5x2 float32 landmarks in frame pixels, confidence 0..1."""
+
+    track_id: int
+    landmarks: Points
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crop:
+    """A face in the template: 256x256x3 uint8 BGR; `to_crop` is the 2x3 similarity, frame pixels to crop pixels."""
+
+    face: FaceTrack
+    image: Image
+    to_crop: Affine
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HiddenCrop:
+    """`mask` is 256x256 uint8, 255 = hidden; `coverage` is the share of the face that is hidden, 0..1."""
+
+    crop: Crop
+    mask: Image
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """A restored crop: `image` 256x256x3 uint8 BGR, to be blended where `mask` (256x256 uint8) is not 0."""
+
+    crop: Crop
+    mask: Image
+    image: Image

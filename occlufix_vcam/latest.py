@@ -1,0 +1,45 @@
+"""The one hand-off between threads: the newest value wins, and what was replaced is counted."""
+
+from __future__ import annotations
+
+import threading
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Latest(Generic[T]):
+    """A slot for one value. Safe for many threads."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._value: T | None = None
+        self._closed = False
+        self._dropped = 0
+
+    def put(self, value: T) -> None:
+        """Replaces what was not taken yet. Ignored once closed."""
+        with self._condition:
+            if self._closed:
+                return
+            if self._value is not None:
+                self._dropped += 1
+            self._value = value
+            self._condition.notify()
+
+    def take(self, timeout: float) -> T | None:
+        """The newest value, waiting at most `timeout` seconds; None where none came or the slot is closed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._value is not None or self._closed, timeout)
+            value, self._value = self._value, None
+            return value
+
+    def close(self) -> None:
+        """Wakes every waiter; what is in the slot can still be taken."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+    @property
+    def dropped(self) -> int:
+        return self._dropped

@@ -1,0 +1,42 @@
+"""Recipes: everything that decides what a run of `python -m train fit` does, for each network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`size_px` is the side of a training picture; `steps` the length of the whole run, over all its resumes."""
+
+    network: str
+    name: str
+    steps: int
+    batch: int
+    size_px: int
+    learning_rate: float = 2e-4
+    ema_decay: float = 0.998
+    workers: int = 1
+    threads: int = 2
+    save_every_s: float = 120.0
+    seed: int = 1
+    autocast: str = "bf16"  # "bf16", "fp16" (CUDA, with gradient scaling) or "off"
+    options: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def but(self, **changes: object) -> Recipe:
+        """The same recipe with some fields changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+RECIPES: dict[tuple[str, str], Recipe] = {
+    ("restore", "debug"): Recipe("restore", "debug", steps=12, batch=2, size_px=64, workers=0, save_every_s=1e9),
+    ("restore", "base"): Recipe("restore", "base", steps=20_000, batch=12, size_px=128),
+    ("restore", "full"): Recipe("restore", "full", steps=200_000, batch=16, size_px=256, learning_rate=1e-4),
+    ("hidden", "debug"): Recipe("hidden", "debug", steps=12, batch=2, size_px=64, workers=0, save_every_s=1e9),
+    ("hidden", "base"): Recipe("hidden", "base", steps=6_000, batch=16, size_px=256, learning_rate=1e-3),
+    ("faces", "debug"): Recipe("faces", "debug", steps=12, batch=2, size_px=320, workers=0, save_every_s=1e9),
+    ("faces", "base"): Recipe("faces", "base", steps=8_000, batch=24, size_px=320, learning_rate=1e-3),
+}

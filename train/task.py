@@ -1,0 +1,66 @@
+"""What the training loop knows of a network: its weights, its samples, its step, its figures and its export."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from train.config import Recipe
+
+Sample = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Doors:
+    """What `python -m train export` writes: a module with uint8 NHWC doors (batch first) around the network.
+
+    `inputs` and `outputs` map a name to its shape with N = 1; `dynamic` names the axes that may vary, by tensor.
+    """
+
+    module: nn.Module
+    inputs: Mapping[str, tuple[int, ...]]
+    outputs: Mapping[str, tuple[int, ...]]
+    dynamic: Mapping[str, Mapping[int, str]]
+
+
+class Task(Protocol):
+    """One network's training, made from a recipe and the folder that holds the data."""
+
+    name: str
+    modules: Mapping[str, nn.Module]  # all that has weights; "network" is the one that ships, EMA follows it
+    optimizers: Mapping[str, Optimizer]
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """One training sample, arrays of equal shape from call to call. Runs in worker processes."""
+        ...
+
+    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+        """One optimiser step. `progress` is 0..1 over the recipe; returns the losses by name, unweighted."""
+        ...
+
+    def evaluate(self, network: nn.Module, out: Path | None) -> dict[str, float]:
+        """Figures on data that was not trained on; contact sheets into `out`."""
+        ...
+
+    def doors(self, network: nn.Module) -> Doors: ...
+
+
+TASKS = {
+    "restore": "train.restore:RestoreTask",
+    "hidden": "train.hidden:HiddenTask",
+    "faces": "train.faces:FacesTask",
+}
+
+
+def load_task(recipe: Recipe, data: Path) -> Task:
+    """The task of `recipe.network`, with `data` as the folder that holds train/, eval/, occluders/, ..."""
+    module, _, name = TASKS[recipe.network].partition(":")
+    task: Any = getattr(importlib.import_module(module), name)
+    return task(recipe, data)
