@@ -185,7 +185,7 @@ def configure_logging(path: Path, level: str = "INFO") -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s"))
     for name in LOGGER_NAMES:
         logger = logging.getLogger(name)
-        logger.setLevel(level)
+        logger.setLevel(level.upper())
         for old in [old for old in logger.handlers if isinstance(old, RotatingFileHandler)]:
             logger.removeHandler(old)
             old.close()

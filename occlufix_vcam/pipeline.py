@@ -1,0 +1,87 @@
+"""The product on one screen: a frame goes in, the frame with its faces restored comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engines.base import InferenceEngine
+from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop, Patch
+from occlufix_vcam.stages.find import FaceFinder
+from occlufix_vcam.stages.geometry import Blender, align
+from occlufix_vcam.stages.memory import Reference
+from occlufix_vcam.telemetry import Telemetry
+
+
+class HiddenSeer(Protocol):
+    """Says what hides a face; `forget` is told which tracks are gone."""
+
+    def __call__(self, crop: Crop) -> HiddenCrop: ...
+
+    def forget(self, track_ids: Iterable[int]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one frame held: faces, how many of them were restored, and the largest hidden share of a face."""
+
+    faces: int = 0
+    restored: int = 0
+    coverage: float = 0.0
+
+
+class Pipeline:
+    """find -> align -> see hidden -> remember and restore -> blend. Built and used by one thread."""
+
+    def __init__(
+        self,
+        find: FaceFinder,
+        see_hidden: HiddenSeer,
+        remember: Callable[[HiddenCrop], Reference],
+        restore: Callable[[HiddenCrop, Reference], Patch],
+        telemetry: Telemetry,
+        engines: Mapping[str, InferenceEngine] | None = None,
+    ) -> None:
+        """`engines` are those that the stages run on, by model; they are closed with the pipeline."""
+        self._find = find
+        self._see_hidden = see_hidden
+        self._remember = remember
+        self._restore = restore
+        self._blend = Blender()
+        self._telemetry = telemetry
+        self.engines = dict(engines or {})
+        self._tracks: frozenset[int] = frozenset()
+        self.seen = Seen()
+
+    def __call__(self, frame: Frame) -> Frame:
+        """A new frame, or `frame` itself where no face is hidden. Raises EngineRunError."""
+        span = self._telemetry.span
+        with span("total"):
+            with span("find"):
+                faces = self._find(frame)
+            with span("align"):
+                crops = [crop for face in faces if (crop := align(frame, face)) is not None]
+            with span("hidden"):
+                seen = [self._see_hidden(crop) for crop in crops]
+                hidden = [crop for crop in seen if crop.mask.any()]
+            with span("restore"):
+                patches = [self._restore(crop, self._remember(crop)) for crop in hidden]
+            with span("blend"):
+                image = self._blend(frame.image, patches)
+            self._note(faces, patches, hidden)
+        return frame if image is frame.image else Frame(image, frame.index, frame.captured_at)
+
+    def close(self) -> None:
+        self._find.close()
+        for engine in self.engines.values():
+            engine.close()
+
+    def _note(self, faces: Sequence[FaceTrack], patches: Sequence[Patch], hidden: Sequence[HiddenCrop]) -> None:
+        """Keeps the books: what was seen, and which tracks are gone."""
+        tracks = frozenset(face.track_id for face in faces)
+        self._see_hidden.forget(self._tracks - tracks)
+        self._tracks = tracks
+        self.seen = Seen(len(faces), len(patches), max((crop.coverage for crop in hidden), default=0.0))
+        self._telemetry.count("faces", len(faces))
+        self._telemetry.count("restored", len(patches))

@@ -1,0 +1,211 @@
+"""From the frame to the face template and back: `align` cuts a face out, `Blender` puts restored parts in.
+
+Both only touch the face's own region, and a pixel that no restored part covers keeps its value bit for bit.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.contract import CROP_PX, HIDDEN, Affine, Image, similarity, transform_points
+from occlufix_vcam.frame import Crop, FaceTrack, Frame, Patch
+
+#: Crop pixels per frame pixel: eyes 3840 px apart to eyes 6 px apart; beyond that there is no face to be seen.
+SCALE_RANGE = (0.02, 12.8)
+CROP_CORNERS = np.array([[0, 0], [CROP_PX, 0], [CROP_PX, CROP_PX], [0, CROP_PX]], dtype=np.float32) - 0.5
+
+#: How far inside the hole the restored picture fades in.
+FEATHER_PX = 7
+#: Side of the small picture on which colours are compared, and the strongest correction in grey levels.
+MATCH_PX = 64
+MATCH_LIMIT = 24.0
+#: A step this high at the hole's rim is an edge of the scene, or a rest of the occluder, but no wrong shade.
+MATCH_EDGE = 40.0
+
+
+@functools.cache
+def face_area() -> Image:
+    """The ellipse of the template that a face fills, from hairline to chin: 256x256 uint8, 255 inside."""
+    area = np.zeros((CROP_PX, CROP_PX), dtype=np.uint8)
+    cv2.ellipse(area, (128, 127), (80, 108), 0, 0, 360, HIDDEN, cv2.FILLED)
+    area.flags.writeable = False
+    return area
+
+
+def align(frame: Frame, face: FaceTrack) -> Crop | None:
+    """`face` in the template; None where its landmarks span no face or lie outside the frame.
+
+    What lies beyond the frame's edge repeats the edge.
+    """
+    if not np.isfinite(face.landmarks).all():
+        return None
+    try:
+        to_crop = similarity(face.landmarks)
+    except ValueError:
+        return None
+    scale = _scale(to_crop)
+    if not SCALE_RANGE[0] <= scale <= SCALE_RANGE[1]:
+        return None
+    x, y, width, height = _box(CROP_CORNERS, to_crop, frame.image)
+    if width < 1 or height < 1:
+        return None
+    image, matrix = frame.image, to_crop
+    if scale <= 0.5:
+        # A plain warp would skip pixels of a face this large and alias.
+        image, to_reduced = _reduced(image[y : y + height, x : x + width], round(1 / scale))
+        matrix = _compose(to_crop, _compose(_shift(x, y), _inverse(to_reduced)))
+    crop = np.empty((CROP_PX, CROP_PX, 3), np.uint8)
+    cv2.warpAffine(image, matrix, (CROP_PX, CROP_PX), dst=crop, borderMode=cv2.BORDER_REPLICATE)
+    return Crop(face, crop, to_crop)
+
+
+class Blender:
+    """Puts patches into a picture. Used by one thread: its buffers are kept from call to call."""
+
+    def __init__(self) -> None:
+        self._scratch = _Scratch(0)
+
+    def __call__(self, image: Image, patches: Sequence[Patch]) -> Image:
+        """A new picture with all patches in place, or `image` itself where there is nothing to put in."""
+        result = image
+        for patch in patches:
+            alpha = feather(patch.mask)
+            x, y, width, height = cv2.boundingRect(alpha)
+            if not width:
+                continue
+            corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]], np.float32)
+            box = _box(corners - 0.5, patch.crop.to_crop, image)
+            if box[2] < 1 or box[3] < 1:
+                continue
+            if result is image:
+                result = image.copy()
+            self._put(result, box, patch, alpha)
+        return result
+
+    def _put(self, image: Image, box: tuple[int, int, int, int], patch: Patch, alpha: Image) -> None:
+        """Writes into `image` inside `box` (x, y, width, height): known + (restored - known) x alpha."""
+        x, y, width, height = box
+        restored = match_colours(patch)
+        to_patch = _compose(patch.crop.to_crop, _shift(x, y))
+        scale = _scale(to_patch)
+        if scale >= 2:
+            restored, to_reduced = _reduced(restored, round(scale))
+            alpha, _ = _reduced(alpha, round(scale))
+            to_patch = _compose(to_reduced, to_patch)
+        if self._scratch.pixels < width * height:
+            self._scratch = _Scratch(image.shape[0] * image.shape[1])
+        warped, weight, weights, change = self._scratch.views(width, height)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (width, height)
+        cv2.warpAffine(restored, to_patch, size, dst=warped, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        cv2.warpAffine(alpha, to_patch, size, dst=weight, flags=flags, borderMode=cv2.BORDER_CONSTANT)
+        cv2.merge([weight, weight, weight], dst=weights)
+        known = image[y : y + height, x : x + width]
+        cv2.subtract(warped, known, dst=change, dtype=cv2.CV_16S)
+        cv2.multiply(change, weights, dst=change, scale=1 / 255, dtype=cv2.CV_16S)
+        cv2.add(known, change, dst=known, dtype=cv2.CV_8U)
+
+
+class _Scratch:
+    """Room for the blending of up to `pixels` pixels."""
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels = pixels
+        self._warped = np.empty(pixels * 3, np.uint8)
+        self._weight = np.empty(pixels, np.uint8)
+        self._weights = np.empty(pixels * 3, np.uint8)
+        self._change = np.empty(pixels * 3, np.int16)
+
+    def views(self, width: int, height: int) -> tuple[Image, Image, Image, NDArray[np.int16]]:
+        """Restored picture, its weight, the weight for each channel, and the change: uninitialised."""
+        pixels, shape = width * height, (height, width, 3)
+        return (
+            self._warped[: pixels * 3].reshape(shape),
+            self._weight[:pixels].reshape(height, width),
+            self._weights[: pixels * 3].reshape(shape),
+            self._change[: pixels * 3].reshape(shape),
+        )
+
+
+def feather(mask: Image) -> Image:
+    """Weights of the restored picture: 0 outside the hole and at its rim, rising to 255 inside.
+
+    It never reaches outwards: out there the restored picture is the input's own, only softer. The crop's edge
+    counts as a rim, else a hole that is cut off by it would end in a line.
+    """
+    side = 2 * FEATHER_PX + 1
+    weights = np.empty((CROP_PX, CROP_PX), np.uint8)
+    cv2.erode(mask, np.ones((side, side), np.uint8), dst=weights, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    # Two box filters whose reaches add up to the erosion's: a smooth slope that ends at the rim.
+    for reach in (FEATHER_PX // 2, FEATHER_PX - FEATHER_PX // 2):
+        cv2.blur(weights, (2 * reach + 1, 2 * reach + 1), dst=weights, borderType=cv2.BORDER_CONSTANT)
+    return weights
+
+
+def match_colours(patch: Patch) -> Image:
+    """The restored picture with its shade bent, near the hole's rim, to that of the known pixels around it.
+
+    The step in colour across the rim is measured on a small picture, steps that are edges are left out, and
+    the rest is spread smoothly into the hole, weaker the farther in. Only valid inside the hole.
+    """
+    size = (MATCH_PX, MATCH_PX)
+    known = cv2.resize(patch.crop.image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    restored = cv2.resize(patch.image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    hidden = cv2.resize(patch.mask, size, interpolation=cv2.INTER_AREA)
+    outside, inside = (hidden == 0).astype(np.float32), (hidden == HIDDEN).astype(np.float32)
+    outside_near, inside_near = cv2.blur(outside, (5, 5)), cv2.blur(inside, (5, 5))
+    outside_colour = cv2.blur(known * outside[..., None], (5, 5)) / (outside_near[..., None] + 1e-6)
+    inside_colour = cv2.blur(restored * inside[..., None], (5, 5)) / (inside_near[..., None] + 1e-6)
+    step = outside_colour - inside_colour
+    trusted = np.minimum(outside_near, inside_near) * (np.abs(step).max(axis=2) < MATCH_EDGE)
+    total = cv2.GaussianBlur(step * trusted[..., None], (0, 0), 3)
+    weight = cv2.GaussianBlur(trusted, (0, 0), 3)
+    bend = np.clip(total / (weight[..., None] + 0.01), -MATCH_LIMIT, MATCH_LIMIT).astype(np.int16)
+    bend_full = cv2.resize(bend, (CROP_PX, CROP_PX), interpolation=cv2.INTER_LINEAR)
+    matched = np.empty_like(patch.image)
+    cv2.add(patch.image, bend_full, dst=matched, dtype=cv2.CV_8U)
+    return matched
+
+
+def _box(corners: NDArray[np.float32], to_crop: Affine, image: Image) -> tuple[int, int, int, int]:
+    """x, y, width, height in `image` of what lies between `corners` of the crop, with a pixel's margin."""
+    points = transform_points(corners, _inverse(to_crop))
+    height, width = image.shape[:2]
+    left, top = np.floor(points.min(axis=0)) - 1
+    right, bottom = np.ceil(points.max(axis=0)) + 2
+    x, y = max(int(left), 0), max(int(top), 0)
+    return x, y, min(int(right), width) - x, min(int(bottom), height) - y
+
+
+def _reduced(image: Image, factor: int) -> tuple[Image, Affine]:
+    """`image` averaged down by about `factor`, and the matrix from its pixels to those of the result."""
+    height, width = image.shape[:2]
+    small_height, small_width = max(height // factor, 1), max(width // factor, 1)
+    small = np.empty((small_height, small_width, *image.shape[2:]), np.uint8)
+    cv2.resize(image, (small_width, small_height), dst=small, interpolation=cv2.INTER_AREA)
+    x, y = small_width / width, small_height / height
+    return small, np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]], dtype=np.float32)
+
+
+def _scale(matrix: Affine) -> float:
+    return float(np.hypot(matrix[0, 0], matrix[1, 0]))
+
+
+def _shift(x: float, y: float) -> Affine:
+    return np.array([[1, 0, x], [0, 1, y]], dtype=np.float32)
+
+
+def _compose(second: Affine, first: Affine) -> Affine:
+    """The matrix that applies `first`, then `second`."""
+    linear = second[:, :2] @ first[:, :2]
+    shift = second[:, :2] @ first[:, 2] + second[:, 2]
+    return np.hstack([linear, shift[:, None]]).astype(np.float32)
+
+
+def _inverse(matrix: Affine) -> Affine:
+    return cv2.invertAffineTransform(matrix).astype(np.float32)

@@ -1,0 +1,116 @@
+"""What hides the face: the `hidden` network's word made steady over time, or a mask that the user gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+
+from engines.base import InferenceEngine, Tensor
+from engines.contract import CROP_PX, HIDDEN, Image
+from occlufix_vcam.frame import Crop, HiddenCrop
+from occlufix_vcam.stages.geometry import face_area
+
+#: Share of the way to the newest probability in one frame: a hand is seen at once and let go over four frames.
+ATTACK, RELEASE = 0.7, 0.3
+#: A smaller spot is the network's doubt, no occluder: pixels of the crop.
+SPECK_PX = 80
+#: The mask grows by this much, so that neither the occluder's rim nor the shadow beside it remains.
+GROWTH_PX = 5
+#: A face that counts as hidden is let go at this share of `min_coverage`.
+LET_GO = 0.5
+
+
+class HiddenSegmenter:
+    """Asks the network and keeps, for each track, a memory with which no pixel and no face flickers on or off.
+
+    A pixel becomes hidden at probability `on` and known again below `off`. A face whose hidden share stays below
+    `min_coverage` gets an empty mask, so that it passes untouched. Used by one thread.
+    """
+
+    def __init__(
+        self, engine: InferenceEngine, *, on: float = 0.5, off: float = 0.35, min_coverage: float = 0.02
+    ) -> None:
+        self._engine = engine
+        self._on = round(on * 255)
+        self._off = round(off * 255)
+        self._min_coverage = min_coverage
+        self._tracks: dict[int, _TrackMemory] = {}
+        reach = 2 * GROWTH_PX + 1
+        self._growth = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+
+    def __call__(self, crop: Crop) -> HiddenCrop:
+        probability = self._engine.run({"face": crop.image[None]})["hidden"]
+        track = self._tracks.setdefault(crop.face.track_id, _TrackMemory())
+        seen = track.update(probability.reshape(CROP_PX, CROP_PX), self._on, self._off)
+        coverage = covered_share(seen)
+        track.covered = coverage >= self._min_coverage * (LET_GO if track.covered else 1.0)
+        mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+        if not track.covered:
+            return HiddenCrop(crop, mask, 0.0)
+        cv2.dilate(seen, self._growth, dst=mask)
+        return HiddenCrop(crop, mask, coverage)
+
+    def forget(self, track_ids: Iterable[int]) -> None:
+        """Drops what was remembered of lost tracks; unknown ones are no trouble."""
+        for track_id in track_ids:
+            self._tracks.pop(track_id, None)
+
+
+class GivenMask:
+    """A mask in frame pixels (height x width uint8, white = hidden) that holds for every frame and face."""
+
+    def __init__(self, mask: Image) -> None:
+        self._mask = mask
+
+    def __call__(self, crop: Crop) -> HiddenCrop:
+        mask = np.empty((CROP_PX, CROP_PX), np.uint8)
+        cv2.warpAffine(self._mask, crop.to_crop, (CROP_PX, CROP_PX), dst=mask, borderMode=cv2.BORDER_CONSTANT)
+        cv2.threshold(mask, 127, HIDDEN, cv2.THRESH_BINARY, dst=mask)
+        return HiddenCrop(crop, mask, covered_share(mask))
+
+    def forget(self, track_ids: Iterable[int]) -> None:
+        """Nothing is remembered of any track."""
+
+
+class _TrackMemory:
+    """One face's smoothed probability and its mask, both 256x256 uint8 in the template."""
+
+    def __init__(self) -> None:
+        self.covered = False
+        self._probability: Image | None = None
+        self._mask: Image = np.zeros((CROP_PX, CROP_PX), np.uint8)
+        self._risen: Image = np.empty_like(self._mask)
+
+    def update(self, probability: Tensor, on: int, off: int) -> Image:
+        """The mask after one more frame, valid until the next update; thresholds 0..255."""
+        newest = probability.astype(np.uint8, copy=False)
+        if self._probability is None:
+            self._probability = newest.copy()
+        else:
+            # The higher of the two mixtures is the fast one where the probability rose, the slow one where it fell.
+            cv2.addWeighted(newest, ATTACK, self._probability, 1 - ATTACK, 0, dst=self._risen)
+            cv2.addWeighted(newest, RELEASE, self._probability, 1 - RELEASE, 0, dst=self._probability)
+            cv2.max(self._risen, self._probability, dst=self._probability)
+        hidden = (self._probability >= on) | ((self._probability >= off) & (self._mask != 0))
+        np.multiply(hidden, HIDDEN, out=self._mask, casting="unsafe")
+        remove_specks(self._mask)
+        return self._mask
+
+
+def remove_specks(mask: Image) -> None:
+    """Clears, in place, what is hidden in spots of less than SPECK_PX."""
+    if not cv2.countNonZero(mask):
+        return
+    _, labels, figures, _ = cv2.connectedComponentsWithStats(mask)
+    small = figures[:, cv2.CC_STAT_AREA] < SPECK_PX
+    small[0] = False  # what is not hidden, however little that is
+    if small.any():
+        mask[small[labels]] = 0
+
+
+def covered_share(mask: Image) -> float:
+    """The share of the face's area that `mask` hides, 0..1."""
+    area = face_area()
+    return cv2.countNonZero(cv2.bitwise_and(mask, area)) / cv2.countNonZero(area)
