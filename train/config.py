@@ -37,6 +37,10 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("restore", "full"): Recipe("restore", "full", steps=200_000, batch=16, size_px=256, learning_rate=1e-4),
     ("hidden", "debug"): Recipe("hidden", "debug", steps=12, batch=2, size_px=64, workers=0, save_every_s=1e9),
     ("hidden", "base"): Recipe("hidden", "base", steps=6_000, batch=16, size_px=256, learning_rate=1e-3),
-    ("faces", "debug"): Recipe("faces", "debug", steps=12, batch=2, size_px=320, workers=0, save_every_s=1e9),
-    ("faces", "base"): Recipe("faces", "base", steps=8_000, batch=24, size_px=320, learning_rate=1e-3),
+    ("faces", "debug"): Recipe(
+        "faces", "debug", steps=12, batch=4, size_px=192, learning_rate=2e-3, workers=0, save_every_s=1e9
+    ),
+    ("faces", "base"): Recipe(
+        "faces", "base", steps=9_000, batch=32, size_px=192, learning_rate=2e-3, workers=0, threads=1
+    ),
 }

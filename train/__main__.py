@@ -1,0 +1,103 @@
+"""python -m train fit | eval | export: makes the networks that the product runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from train import checkpoint, loop
+from train.config import RECIPES, Recipe
+from train.data import DataError
+from train.export import ExportError, export_network
+from train.task import TASKS, load_task
+
+app = typer.Typer(help="Train, evaluate and export the networks.", no_args_is_help=True, add_completion=False)
+console = Console()
+
+DEFAULT_DATA = Path("../shared/data")
+Network = Annotated[str, typer.Argument(help=f"one of {', '.join(TASKS)}")]
+Data = Annotated[Path, typer.Option(help="folder with train/, eval/, occluders/, scenes/ ...")]
+
+
+@app.command()
+def fit(
+    network: Network,
+    recipe: Annotated[str, typer.Option(help="debug, base or full")] = "base",
+    data: Data = DEFAULT_DATA,
+    out: Annotated[Path | None, typer.Option(help="run folder; a run there is resumed")] = None,
+    minutes: Annotated[float, typer.Option(help="stop after this time; run again to go on")] = math.inf,
+    threads: Annotated[int | None, typer.Option(help="processor threads")] = None,
+    size: Annotated[int | None, typer.Option(help="side of a training picture, pixels")] = None,
+    batch: Annotated[int | None, typer.Option(help="pictures a step")] = None,
+    steps: Annotated[int | None, typer.Option(help="length of the whole run")] = None,
+) -> None:
+    """Trains a network; a run in the same folder goes on where it stopped."""
+    changes = {"threads": threads, "size_px": size, "batch": batch, "steps": steps}
+    chosen = _recipe(network, recipe).but(**{name: value for name, value in changes.items() if value is not None})
+    folder = out or Path("runs") / network
+    step = loop.fit(load_task(chosen, data), chosen, folder, minutes, console)
+    console.print(f"step {step} of {chosen.steps}; checkpoint in {folder / loop.CHECKPOINT}")
+
+
+@app.command("eval")
+def evaluate(
+    network: Network,
+    run: Annotated[Path | None, typer.Option(help="run folder")] = None,
+    data: Data = DEFAULT_DATA,
+    out: Annotated[Path | None, typer.Option(help="folder for contact sheets and figures.json")] = None,
+) -> None:
+    """Figures on faces that were not trained on, from the averaged weights of a run."""
+    task = load_task(_recipe(network, "base"), data)
+    checkpoint.load_averaged((run or Path("runs") / network) / loop.CHECKPOINT, task.modules["network"])
+    torch.set_num_threads(2)
+    figures = task.evaluate(task.modules["network"], out)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    table = Table("figure", "value", title=network)
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.4g}")
+    console.print(table)
+
+
+@app.command()
+def export(
+    network: Network,
+    run: Annotated[Path | None, typer.Option(help="run folder")] = None,
+    data: Data = DEFAULT_DATA,
+    models: Annotated[Path, typer.Option(help="folder of the ONNX files and models.toml")] = Path("engines/models"),
+    figures: Annotated[Path | None, typer.Option(help="figures.json of `eval`, kept in models.toml")] = None,
+) -> None:
+    """Writes FP32 and FP16 ONNX files, checks them against torch, and enters them in models.toml."""
+    task = load_task(_recipe(network, "base"), data)
+    content = checkpoint.load_averaged((run or Path("runs") / network) / loop.CHECKPOINT, task.modules["network"])
+    metrics = json.loads(figures.read_text(encoding="utf-8")) if figures else {}
+    for line in export_network(task, content, models, metrics):
+        console.print(line)
+
+
+def _recipe(network: str, name: str) -> Recipe:
+    try:
+        return RECIPES[network, name]
+    except KeyError:
+        known = ", ".join(f"{network_} {name_}" for network_, name_ in RECIPES)
+        raise typer.BadParameter(f"there is no recipe `{name}` for `{network}`; there are: {known}") from None
+
+
+def main() -> None:
+    try:
+        app()
+    except (DataError, ExportError, checkpoint.CheckpointError, loop.TrainingError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Checkpoints: written whole or not at all, read without executing anything that they hold."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from train.config import Recipe
+from train.task import Task
+
+
+class CheckpointError(Exception):
+    """A checkpoint can't be used; the message says why."""
+
+
+class AveragedWeights:
+    """Exponential moving average of a network's weights and buffers."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Follows the network; the first steps follow faster, since the start is noise."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        for name, value in network.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)
+
+
+def save(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe, step: int, images: int) -> None:
+    """Writes everything a run needs to go on, to a temporary file first. Raises OSError (a full disk, say)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    content = {
+        "modules": {name: module.state_dict() for name, module in task.modules.items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in task.optimizers.items()},
+        "averaged": averaged.state,
+        "recipe": {**asdict(recipe.but(options={})), "options": dict(recipe.options)},
+        "step": step,
+        "images": images,
+        "random": torch.get_rng_state(),
+        "versions": {"torch": torch.__version__, "python": platform.python_version(), "git": _git_head()},
+    }
+    try:
+        torch.save(content, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint. Raises CheckpointError for what is none, or holds more than tensors and values."""
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path} is no checkpoint that can be read safely: {error}") from error
+    if not isinstance(content, dict) or "averaged" not in content or "step" not in content:
+        raise CheckpointError(f"{path} is no checkpoint of this program")
+    return content
+
+
+def restore(content: dict[str, Any], task: Task, averaged: AveragedWeights, recipe: Recipe) -> tuple[int, int]:
+    """Puts a checkpoint's state into `task`; gives the step and the images seen so far."""
+    if content["recipe"]["network"] != recipe.network:
+        raise CheckpointError(f"this checkpoint is of `{content['recipe']['network']}`, not of `{recipe.network}`")
+    for name, module in task.modules.items():
+        if name in content["modules"]:
+            _load(module, content["modules"][name], name)
+    for name, optimizer in task.optimizers.items():
+        if name in content["optimizers"]:
+            optimizer.load_state_dict(content["optimizers"][name])
+    averaged.state = content["averaged"]
+    torch.set_rng_state(content["random"])
+    return int(content["step"]), int(content["images"])
+
+
+def load_averaged(path: Path, network: nn.Module) -> dict[str, Any]:
+    """Puts a checkpoint's averaged weights into `network`; gives the checkpoint's content."""
+    content = read(path)
+    _load(network, content["averaged"], "network")
+    network.eval()
+    return content
+
+
+def _load(module: nn.Module, state: dict[str, torch.Tensor], name: str) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise CheckpointError(f"the checkpoint's `{name}` has another shape: {first}") from error
+
+
+def _git_head() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, cwd=Path(__file__).parent
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,126 @@
+"""Faces to train on and to evaluate with, all in the template of engines/contract.py.
+
+A set lies in a folder: `train/index.jsonl` with pictures in zip shards, `eval/index.jsonl` with pictures beside it.
+Each line gives `file`, `landmarks` (5x2), `identity` (or null), `origin` and `valid_quad`: the part of the crop that
+was inside the photograph. What lies outside is smeared edge and must count in no loss and in no figure.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from engines.contract import CROP_PX, Image, Points
+
+#: Share of each origin in what the restorer sees; the soft utk is sampled less than it is there.
+ORIGIN_SHARES = {"scut": 0.30, "cfp": 0.30, "utk": 0.25}
+
+
+class DataError(Exception):
+    """A set of faces is missing or broken; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class FaceRow:
+    """One aligned picture: where it lies, its landmarks and what part of it is real."""
+
+    file: str
+    shard: str | None
+    identity: str | None
+    origin: str
+    landmarks: Points
+    valid_quad: Points
+
+
+class FaceSet:
+    """Aligned 256x256 faces of one split. Pictures are read when asked for; a broken one raises DataError.
+
+    With `keep` a picture is decoded once and then kept (192 KiB each): decoding costs as much as all the rest.
+    """
+
+    def __init__(self, data: Path, split: Literal["train", "eval"], keep: bool = False) -> None:
+        self._folder = data / split
+        index = self._folder / "index.jsonl"
+        if not index.is_file():
+            raise DataError(f"no faces in {self._folder}: {index.name} is missing; give the data folder with --data")
+        with index.open(encoding="utf-8") as lines:
+            self.rows = [_row(json.loads(line)) for line in lines]
+        if not self.rows:
+            raise DataError(f"{index} is empty")
+        self._shards: dict[str, zipfile.ZipFile] = {}
+        self._kept: dict[int, Image] | None = {} if keep else None
+        people: dict[str, list[int]] = defaultdict(list)
+        for index_, row in enumerate(self.rows):
+            if row.identity is not None:
+                people[row.identity].append(index_)
+        self.people = {name: members for name, members in people.items() if len(members) > 1}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_shards": {}}  # a zip handle can't be shared between worker processes
+
+    def image(self, index: int) -> Image:
+        """256x256x3 uint8 BGR."""
+        if self._kept is not None and index in self._kept:
+            return self._kept[index]
+        row = self.rows[index]
+        if row.shard is None:
+            encoded = (self._folder / row.file).read_bytes()
+        else:
+            if row.shard not in self._shards:
+                self._shards[row.shard] = zipfile.ZipFile(self._folder / row.shard)
+            encoded = self._shards[row.shard].read(row.file)
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+        if image is None or image.shape != (CROP_PX, CROP_PX, 3):
+            raise DataError(f"{row.file} is no {CROP_PX}x{CROP_PX} picture")
+        if self._kept is not None:
+            self._kept[index] = image
+        return image
+
+    def origin_weights(self) -> np.ndarray:
+        """Probability of each row such that origins have their ORIGIN_SHARES, the others what is left."""
+        origins = np.array([row.origin for row in self.rows])
+        weights = np.zeros(len(origins))
+        rest = ~np.isin(origins, list(ORIGIN_SHARES))
+        for origin, share in ORIGIN_SHARES.items():
+            there = origins == origin
+            weights[there] = share / max(int(there.sum()), 1)
+        weights[rest] = max(1.0 - sum(ORIGIN_SHARES.values()), 0.01) / max(int(rest.sum()), 1)
+        return weights / weights.sum()
+
+    def sibling(self, index: int, rng: np.random.Generator) -> int | None:
+        """Another picture of the same person, or None where there is none."""
+        identity = self.rows[index].identity
+        others = [other for other in self.people.get(identity or "", []) if other != index]
+        return int(rng.choice(others)) if others else None
+
+
+def _row(line: dict[str, object]) -> FaceRow:
+    return FaceRow(
+        file=str(line["file"]),
+        shard=str(line["shard"]) if line.get("shard") else None,
+        identity=str(line["identity"]) if line.get("identity") else None,
+        origin=str(line["origin"]),
+        landmarks=np.array(line["landmarks"], np.float32),
+        valid_quad=np.array(line["valid_quad"], np.float32),
+    )
+
+
+def valid_mask(row: FaceRow, margin_px: int = 2) -> Image:
+    """256x256 uint8: 255 where the crop shows the photograph, 0 where it shows smeared edges."""
+    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    cv2.fillConvexPoly(mask, np.round(row.valid_quad).astype(np.int32), 255)
+    if margin_px:
+        size = 2 * margin_px + 1
+        # Pixels beyond the crop are not known to be smeared: only a quad's edge inside the crop is cut back.
+        mask = cv2.erode(mask, np.ones((size, size), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    return mask

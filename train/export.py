@@ -1,0 +1,140 @@
+"""From a checkpoint to what the product runs: FP32 and FP16 ONNX files, checked, and entered in models.toml."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import tomli_w
+import torch
+from filelock import FileLock
+from torch import nn
+
+from train.task import Doors, Task
+
+MANIFEST = "models.toml"
+OPSET = 18
+LICENCE = "CC-BY-NC-4.0: trained on faces for non-commercial research only, see MODEL_CARD.md"
+TRAINED_ON = "SCUT-FBP5500, UTKFace, CFP and smaller sets; see MODEL_CARD.md"
+#: How far an ONNX file may be from torch, in uint8 steps: (largest difference, mean difference).
+TOLERANCE = {"fp32": (1.0, 0.02), "fp16": (255.0, 0.5)}
+
+
+class ExportError(Exception):
+    """The exported file is not the network; the message says by how much."""
+
+
+def export_network(task: Task, content: Mapping[str, Any], models: Path, metrics: Mapping[str, float]) -> Iterator[str]:
+    """Writes `NAME.fp32.onnx` and `NAME.fp16.onnx` into `models`; yields a line for each thing done.
+
+    `content` is the checkpoint that the task's network was loaded from. Raises ExportError where a file differs
+    from torch by more than TOLERANCE; then models.toml stays as it was.
+    """
+    models.mkdir(parents=True, exist_ok=True)
+    doors = task.doors(task.modules["network"])
+    feeds = _example_feeds(doors)
+    expected = _run_torch(doors, feeds)
+    entry: dict[str, Any] = {
+        "licence": LICENCE,
+        "trained_on": TRAINED_ON,
+        "images_seen": int(content["images"]),
+        "parameters": sum(parameter.numel() for parameter in doors.module.parameters()),
+        "inputs": {name: list(shape) for name, shape in doors.inputs.items()},
+        "outputs": {name: list(shape) for name, shape in doors.outputs.items()},
+        "metrics": {name: round(float(value), 5) for name, value in metrics.items()},
+    }
+    written = []
+    for precision in ("fp32", "fp16"):
+        file = models / f"{task.name}.{precision}.onnx"
+        temporary = file.with_suffix(".tmp")
+        try:
+            _write_onnx(doors, precision, temporary)
+            largest, mean = _difference(_run_onnx(temporary, feeds), expected)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        if largest > TOLERANCE[precision][0] or mean > TOLERANCE[precision][1]:
+            temporary.unlink()
+            raise ExportError(f"{file.name} differs from torch by up to {largest:.2f}, mean {mean:.3f}")
+        entry[precision] = {"file": file.name, "sha256": hashlib.sha256(temporary.read_bytes()).hexdigest()}
+        written.append((temporary, file))
+        yield f"{file.name}: {temporary.stat().st_size / 1e6:.1f} MB, off by up to {largest:.2f}, mean {mean:.4f}"
+    with FileLock(models.parent / ".models.lock"):
+        for temporary, file in written:
+            temporary.replace(file)
+        _enter(models / MANIFEST, task.name, entry)
+    yield f"{MANIFEST}: [{task.name}] updated"
+
+
+def _write_onnx(doors: Doors, precision: str, path: Path) -> None:
+    module = copy.deepcopy(doors.module).eval()
+    if precision == "fp16":
+        module = module.half()
+    names = list(doors.inputs)
+    shapes = tuple(
+        {axis: torch.export.Dim(label) for axis, label in doors.dynamic.get(name, {}).items()} or None for name in names
+    )
+    examples = tuple(torch.zeros(2, *doors.inputs[name][1:], dtype=torch.uint8) for name in names)
+    program = torch.onnx.export(
+        module,
+        examples,
+        input_names=names,
+        output_names=list(doors.outputs),
+        dynamic_shapes=shapes,
+        opset_version=OPSET,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    program.save(path, external_data=False)
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def _example_feeds(doors: Doors) -> dict[str, np.ndarray]:
+    """Smooth pictures and box masks: like what the network sees, and the same each time."""
+    rng = np.random.default_rng(7)
+    feeds = {}
+    for name, (_, height, width, channels) in doors.inputs.items():
+        if channels == 1:
+            array = np.zeros((1, height, width, 1), np.uint8)
+            array[:, height // 2 : height * 7 // 8, width // 4 : width * 3 // 4] = 255
+        else:
+            coarse = torch.from_numpy(rng.uniform(0, 255, (1, channels, 9, 9)).astype(np.float32))
+            smooth = nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 255)
+            array = smooth.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+        feeds[name] = array
+    return feeds
+
+
+def _run_torch(doors: Doors, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    with torch.no_grad():
+        outputs = doors.module.eval()(*(torch.from_numpy(feeds[name]) for name in doors.inputs))
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    return [output.numpy() for output in outputs]
+
+
+def _run_onnx(path: Path, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return session.run(None, dict(feeds))
+
+
+def _difference(actual: list[np.ndarray], expected: list[np.ndarray]) -> tuple[float, float]:
+    differences = [np.abs(a.astype(np.float64) - b.astype(np.float64)) for a, b in zip(actual, expected, strict=True)]
+    return max(float(d.max()) for d in differences), float(np.mean([d.mean() for d in differences]))
+
+
+def _enter(manifest: Path, name: str, entry: Mapping[str, Any]) -> None:
+    content = tomllib.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
+    content[name] = entry
+    temporary = manifest.with_suffix(".tmp")
+    temporary.write_text(tomli_w.dumps(dict(sorted(content.items()))), encoding="utf-8")
+    temporary.replace(manifest)

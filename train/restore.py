@@ -1,0 +1,251 @@
+"""Training of `restore`: fill the hole of an aligned face, with or without a reference of the same person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engines.contract import CROP_PX, Image, Points, similarity, transform_points
+from train import losses
+from train.config import Recipe
+from train.data import FaceSet, valid_mask
+from train.discriminators import PatchDiscriminator
+from train.loop import autocast, check_finite, descend
+from train.masks import hand, medical_mask, random_mask, rectangle
+from train.metrics import psnr, sharpness
+from train.networks import RestoreDoors, RestoreUNet, generator_input
+from train.schedule import LossSchedule, Ramp
+from train.task import Doors, Sample
+
+#: A mirrored face swaps its left and right landmarks.
+MIRROR = [1, 0, 2, 4, 3]
+RAMPS = {
+    "l1": Ramp(4.0, 4.0),
+    "perceptual": Ramp(0.1, 0.5, start=0.02, end=0.3),
+    "adv_patch": Ramp(0.0, 0.03, start=0.35, end=0.6),
+}
+EVAL_SHAPES = {"mask": medical_mask, "hand": hand, "rectangle": rectangle}
+EVAL_SEED = 11
+NO_REFERENCE_CHANCE = 0.5
+
+
+class RestoreTask:
+    """U-Net generator against a patch discriminator."""
+
+    name = "restore"
+
+    def __init__(self, recipe: Recipe, data: Path) -> None:
+        self._recipe = recipe
+        self._data = data
+        self._faces: FaceSet | None = None
+        self._weights = np.zeros(0)
+        self._schedule = LossSchedule(RAMPS, losses.LOSSES)
+        self._features = losses.SqueezeNetFeatures(data / "weights" / "squeezenet_v1.0_imagenet_fp16.onnx")
+        self.modules = {"network": RestoreUNet(), "patch": PatchDiscriminator()}
+        self.optimizers = {
+            "network": torch.optim.Adam(self.modules["network"].parameters(), recipe.learning_rate * 2, (0.8, 0.99)),
+            "patch": _adam(self.modules["patch"], recipe.learning_rate, 0.5),
+        }
+
+    # -- samples
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """CHW uint8 RGB `face` and `reference`, and their 1HW masks `hole`, `valid`, `reference_mask`."""
+        if self._faces is None:
+            self._faces = FaceSet(self._data, "train", keep=True)
+            self._weights = np.cumsum(self._faces.origin_weights())
+        index = int(np.searchsorted(self._weights, rng.random() * self._weights[-1]))
+        row = self._faces.rows[index]
+        face, valid, landmarks = jitter(self._faces.image(index), valid_mask(row), row.landmarks, rng)
+        hole = random_mask(landmarks, rng)
+        reference, there = self._reference(index, face, valid, rng)
+        face = relight(face, rng, 0.5)
+        maps = {"hole": hole, "valid": valid, "reference_mask": there}
+        pictures = {"face": face, "reference": reference}
+        side = self._recipe.size_px
+        return {
+            **{
+                name: _resized(picture, side)[:, :, ::-1].transpose(2, 0, 1).copy()
+                for name, picture in pictures.items()
+            },
+            **{name: (_resized(mask, side)[None] > 127).astype(np.uint8) for name, mask in maps.items()},
+        }
+
+    def _reference(self, index: int, face: Image, valid: Image, rng: np.random.Generator) -> tuple[Image, Image]:
+        """Another photograph of the same person, or the same one warped and relit, or none."""
+        assert self._faces is not None
+        if rng.random() < NO_REFERENCE_CHANCE:
+            return np.zeros_like(face), np.zeros_like(valid)
+        other = self._faces.sibling(index, rng)
+        if other is not None and rng.random() < 0.7:
+            row = self._faces.rows[other]
+            reference, there, _ = jitter(self._faces.image(other), valid_mask(row), row.landmarks, rng, 0.6)
+        else:
+            reference, there = bend(face, valid, rng)
+        if rng.random() < 0.3:  # a memory rarely knows the whole face
+            missing = random_mask(self._faces.rows[index].landmarks, rng)
+            there = there & ~missing
+        return relight(reference, rng, 1.0), there
+
+    # -- steps
+
+    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+        face, reference = (
+            (batch[name].float() / 255).contiguous(memory_format=torch.channels_last) for name in ("face", "reference")
+        )
+        hole, valid, there = (batch[name].float() for name in ("hole", "valid", "reference_mask"))
+        weights = self._schedule.at(progress)
+        adversarial = weights["adv_patch"] > 0
+        with autocast(self._recipe):
+            made = self.modules["network"](generator_input(face, hole, reference, there)).float()
+        filled = face + hole * (made - face)
+        record = {}
+        if adversarial:
+            record["d_patch"] = self._discriminate(face, filled.detach(), hole, valid)
+        terms = {"l1": losses.l1(made, face, hole, valid)}
+        # Smeared edges are shown to every judge as they are in both pictures, so they teach nothing.
+        shown = face + hole * valid * (made - face)
+        with autocast(self._recipe):
+            features = self._features.to(face.device)
+            with torch.no_grad():
+                truth = features(face)
+            terms["perceptual"] = losses.perceptual(features(shown), truth, hole * valid)
+            fake = self.modules["patch"](torch.cat((shown, hole), dim=1)).float() if adversarial else None
+        terms["adv_patch"] = losses.hinge_generator(fake, hole) if fake is not None else made.new_zeros(())
+        check_finite(terms)
+        descend(losses.weighted_sum(terms, weights), self.optimizers["network"], self.modules["network"])
+        return record | {name: float(value.detach()) for name, value in terms.items()}
+
+    def _discriminate(self, face: Tensor, filled: Tensor, hole: Tensor, valid: Tensor) -> float:
+        judge = self.modules["patch"]
+        filled = face + valid * (filled - face)
+        with autocast(self._recipe):
+            real = judge(torch.cat((face, hole), dim=1)).float()
+            fake = judge(torch.cat((filled, hole), dim=1)).float()
+        near = F.adaptive_max_pool2d(hole, fake.shape[-2:]) > 0
+        loss = losses.hinge_discriminator(real, fake[near])
+        check_finite({"d_patch": loss})
+        descend(loss, self.optimizers["patch"], judge)
+        return float(loss.detach())
+
+    # -- figures
+
+    def evaluate(self, network: nn.Module, out: Path | None) -> dict[str, float]:
+        """PSNR in the hole by mask shape, against cv2.inpaint (Telea), and with a reference where there is one."""
+        doors = RestoreDoors(network).eval()
+        figures: dict[str, list[float]] = {}
+        sheet: list[Image] = []
+        for kind, shape in EVAL_SHAPES.items():
+            for number, case in enumerate(eval_cases(FaceSet(self._data, "eval"), shape)):
+                restored = restore(doors, case["face"], case["hole"])
+                region = case["hole"] & case["valid"]
+                hollow = np.where(case["hole"][:, :, None] > 0, 0, case["face"])
+                telea = cv2.inpaint(hollow, case["hole"], 5, cv2.INPAINT_TELEA)
+                values = {
+                    "psnr": psnr(restored, case["face"], region),
+                    "telea": psnr(telea, case["face"], region),
+                }
+                values["sharpness"] = sharpness(restored, region) / max(sharpness(case["face"], region), 1e-3)
+                tiles = [hollow, telea, restored]
+                if "reference" in case:
+                    helped = restore(doors, case["face"], case["hole"], case["reference"], case["reference_mask"])
+                    values["psnr_with_reference"] = psnr(helped, case["face"], region)
+                    values["psnr_without_reference"] = values["psnr"]
+                    tiles += [case["reference"], helped]
+                else:
+                    tiles += [np.zeros_like(hollow)] * 2
+                for name, value in values.items():
+                    figures.setdefault(f"{kind}_{name}", []).append(value)
+                if number % 29 == 0:
+                    sheet.append(np.hstack([*tiles, case["face"]]))
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            half = len(sheet) // 2
+            cv2.imwrite(
+                str(out / "restore.png"),
+                np.hstack([np.vstack(sheet[:half]), np.vstack(sheet[half : 2 * half])]),
+            )
+        means = {name: float(np.nanmean(values)) for name, values in figures.items()}
+        gains = {f"{kind}_gain_over_telea": means[f"{kind}_psnr"] - means[f"{kind}_telea"] for kind in EVAL_SHAPES}
+        return means | gains
+
+    def doors(self, network: nn.Module) -> Doors:
+        picture, mask = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)
+        inputs = {"face": picture, "mask": mask, "reference": picture, "reference_mask": mask}
+        dynamic = {name: {0: "batch"} for name in inputs}
+        return Doors(RestoreDoors(network), inputs, {"restored": picture}, dynamic)
+
+
+def eval_cases(faces: FaceSet, shape: object) -> Iterator[dict[str, Image]]:
+    """Each face with a hole of a shape, the same ones each time; a reference where the person has another picture."""
+    rng = np.random.default_rng(EVAL_SEED)
+    for index, row in enumerate(faces.rows):
+        case = {"face": faces.image(index), "hole": shape(row.landmarks, rng), "valid": valid_mask(row)}  # type: ignore[operator]
+        other = faces.sibling(index, rng)
+        if not (case["hole"] & case["valid"]).any():
+            continue
+        if other is not None:
+            case |= {"reference": faces.image(other), "reference_mask": valid_mask(faces.rows[other])}
+        yield case
+
+
+@torch.no_grad()
+def restore(
+    doors: nn.Module, face: Image, hole: Image, reference: Image | None = None, there: Image | None = None
+) -> Image:
+    """One picture through the uint8 doors."""
+    if reference is None or there is None:
+        reference, there = np.zeros_like(face), np.zeros_like(hole)
+    feeds = (face[None], hole[None, :, :, None], reference[None], there[None, :, :, None])
+    return doors(*(torch.from_numpy(np.ascontiguousarray(feed)) for feed in feeds))[0].numpy()
+
+
+def jitter(
+    image: Image, valid: Image, landmarks: Points, rng: np.random.Generator, strength: float = 1.0
+) -> tuple[Image, Image, Points]:
+    """Mirrored half of the time, and a little off the template, as live landmarks are."""
+    if rng.random() < 0.5:
+        image, valid = image[:, ::-1], valid[:, ::-1]
+        landmarks = (landmarks * (-1, 1) + (CROP_PX - 1, 0)).astype(np.float32)[MIRROR]
+    corners = np.array([[64, 64], [192, 64], [128, 192]], np.float32)
+    moved = corners + rng.normal(0, 2.5 * strength, (3, 2)).astype(np.float32) + rng.normal(0, 3.0 * strength, 2)
+    matrix = similarity(corners, moved.astype(np.float32))
+    size = (CROP_PX, CROP_PX)
+    image = cv2.warpAffine(np.ascontiguousarray(image), matrix, size, borderMode=cv2.BORDER_REPLICATE)
+    valid = cv2.warpAffine(np.ascontiguousarray(valid), matrix, size, flags=cv2.INTER_NEAREST)
+    return image, valid, transform_points(landmarks, matrix)
+
+
+def bend(image: Image, valid: Image, rng: np.random.Generator) -> tuple[Image, Image]:
+    """The same face a moment later: a smooth warp of a few pixels, sometimes softer."""
+    coarse = rng.normal(0, 4.0, (5, 5, 2)).astype(np.float32) + rng.normal(0, 4.0, 2).astype(np.float32)
+    flow = cv2.resize(coarse, (CROP_PX, CROP_PX), interpolation=cv2.INTER_CUBIC)
+    x, y = np.meshgrid(np.arange(CROP_PX, dtype=np.float32), np.arange(CROP_PX, dtype=np.float32))
+    bent = cv2.remap(image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    there = cv2.remap(valid, x + flow[..., 0], y + flow[..., 1], cv2.INTER_NEAREST)
+    if rng.random() < 0.3:
+        bent = cv2.GaussianBlur(bent, (0, 0), rng.uniform(0.5, 1.5))
+    return bent, there
+
+
+def relight(image: Image, rng: np.random.Generator, strength: float) -> Image:
+    """Another exposure and white balance: gain and gamma for each channel, as one table."""
+    gain = 1 + rng.normal(0, 0.10 * strength) + rng.normal(0, 0.04 * strength, 3)
+    gamma = np.exp(rng.normal(0, 0.15 * strength))
+    levels = np.arange(256, dtype=np.float64)[:, None] / 255
+    table = np.clip(levels**gamma * gain * 255, 0, 255).astype(np.uint8)
+    return cv2.LUT(image, table[:, None, :])
+
+
+def _adam(module: nn.Module, learning_rate: float, momentum: float) -> torch.optim.Adam:
+    return torch.optim.Adam(module.parameters(), learning_rate, (momentum, 0.99), fused=True)
+
+
+def _resized(array: Image, side: int) -> Image:
+    return array if array.shape[0] == side else cv2.resize(array, (side, side), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,37 @@
+"""Which loss weighs what, and when: structure first, then perception and the adversary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A weight over progress 0..1: `low` until `start`, then straight up (or down) to `high` at `end`."""
+
+    low: float
+    high: float
+    start: float = 0.0
+    end: float = 1.0
+
+    def at(self, progress: float) -> float:
+        if self.end <= self.start:
+            return self.high if progress >= self.end else self.low
+        share = min(max((progress - self.start) / (self.end - self.start), 0.0), 1.0)
+        return self.low + share * (self.high - self.low)
+
+
+class LossSchedule:
+    """A ramp for each loss. Unknown and missing names are errors at the start, not at the step that needs them."""
+
+    def __init__(self, ramps: Mapping[str, Ramp], losses: Iterable[str]) -> None:
+        known = set(losses)
+        unknown, missing = sorted(set(ramps) - known), sorted(known - set(ramps))
+        if unknown or missing:
+            raise ValueError(f"loss weights do not fit the losses: unknown {unknown}, missing {missing}")
+        self._ramps = dict(ramps)
+
+    def at(self, progress: float) -> dict[str, float]:
+        """The weight of each loss at `progress` 0..1."""
+        return {name: ramp.at(progress) for name, ramp in self._ramps.items()}
