@@ -1,0 +1,119 @@
+"""Writes what goes out to an .mp4 file that any player plays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, cast
+
+import cv2
+
+from engines.contract import Image
+from occlufix_vcam.errors import ConfigError, SinkUnavailable
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.sinks.letterbox import Letterbox
+
+#: Stops while there still is room to finish the file, and for other programs to live.
+_RESERVE_BYTES = 64 * 2**20
+_FRAMES_BETWEEN_CHECKS = 30
+
+#: (OpenCV's writer, codec) in order of preference: H.264 comes from the system, where it has an encoder.
+_H264 = {"win32": (cv2.CAP_MSMF, "H264"), "darwin": (cv2.CAP_AVFOUNDATION, "avc1")}
+_CODECS = (_H264.get(sys.platform, (cv2.CAP_FFMPEG, "avc1")), (cv2.CAP_FFMPEG, "mp4v"))
+
+
+class Writer(Protocol):
+    """The part of cv2.VideoWriter that is used here."""
+
+    def isOpened(self) -> bool: ...  # noqa: N802 - OpenCV's name
+
+    def write(self, image: Image) -> None: ...
+
+    def release(self) -> None: ...
+
+
+def open_writer(path: Path, rate: float, size: tuple[int, int]) -> tuple[Writer, str]:
+    """A writer and its codec. Raises SinkUnavailable."""
+    for api, codec in _CODECS:
+        writer = cast(Writer, cv2.VideoWriter(str(path), api, cv2.VideoWriter.fourcc(*codec), rate, size))
+        if writer.isOpened():
+            return writer, codec
+        writer.release()
+    raise SinkUnavailable(f"no video encoder could open {path}", "reinstall opencv-python-headless")
+
+
+def free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+class Recorder:
+    """One frame sent is one frame of film, at a constant rate; odd sizes grow by one pixel, as the codecs need it.
+
+    Writes FILE.part.mp4 and renames it when closed: FILE.mp4 is whole or is the one from before, also after a kill.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        size: tuple[int, int],
+        rate: float,
+        open_writer: Callable[[Path, float, tuple[int, int]], tuple[Writer, str]] = open_writer,
+        free_bytes: Callable[[Path], int] = free_bytes,
+    ) -> None:
+        self._path = Path(target).expanduser()
+        self.name = self._path.name
+        self._partial = self._path.with_suffix(".part.mp4")
+        self._free_bytes = free_bytes
+        self._check_place()
+        even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        self._letterbox = Letterbox(even)
+        self._writer: Writer | None
+        self._writer, self.codec = open_writer(self._partial, rate, even)
+        self._sent = 0
+
+    def _check_place(self) -> None:
+        folder = self._path.parent
+        if self._path.suffix.lower() != ".mp4":
+            raise ConfigError(f"{self._path} is no .mp4 file", "let the recording's name end in .mp4")
+        if not folder.is_dir():
+            raise SinkUnavailable(f"there is no folder {folder} to record to", "make it, or choose another")
+        if self._path.is_dir() or not os.access(folder, os.W_OK):
+            raise SinkUnavailable(f"{self._path} can't be written", "choose another file for the recording")
+        self._check_space()
+
+    def _check_space(self) -> None:
+        if self._free_bytes(self._path.parent) < _RESERVE_BYTES:
+            raise SinkUnavailable(
+                f"the disk that holds {self._path} is full", "free some space, or record to another disk"
+            )
+
+    def send(self, frame: Frame) -> None:
+        if self._writer is None:
+            raise SinkUnavailable(f"the recording {self._path} is closed", "start another")
+        if self._sent % _FRAMES_BETWEEN_CHECKS == 0:
+            self._check_space()  # the writer itself says nothing when it can't write
+        self._writer.write(self._letterbox(frame.image))
+        self._sent += 1
+
+    def close(self) -> None:
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        if not self._sent:
+            self._partial.unlink(missing_ok=True)
+            return
+        if not _plays(self._partial):
+            raise SinkUnavailable(f"the recording {self._partial} is broken: the disk may be full", "free some space")
+        self._partial.replace(self._path)
+
+
+def _plays(path: Path) -> bool:
+    film = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    plays = film.isOpened() and film.grab()
+    film.release()
+    return bool(plays)

@@ -1,0 +1,173 @@
+"""The camera that Zoom, Teams, browsers and OBS list: through pyvirtualcam, on whatever the system offers."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from types import ModuleType
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from engines.contract import Image
+from occlufix_vcam import v4l2
+from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.sinks import VirtualCameraInfo
+from occlufix_vcam.sinks.letterbox import Letterbox
+
+log = logging.getLogger(__name__)
+
+_INSTALL_HINTS = {
+    "v4l2loopback": "install v4l2loopback-dkms, then `sudo modprobe v4l2loopback exclusive_caps=1 "
+    f"card_label='{v4l2.OWN_LABEL}'`",
+    "unitycapture": "install Unity Capture (github.com/schellingb/UnityCapture)",
+    "obs": "install OBS Studio 26.1 or later and start its virtual camera once",
+}
+#: The names the two kinds on Windows and macOS have in other programs.
+_NAMES = {"unitycapture": "Unity Video Capture", "obs": "OBS Virtual Camera"}
+_ANY = ("auto", "virtual_camera")
+
+
+class PyvirtualcamCamera(Protocol):
+    """The part of pyvirtualcam.Camera that is used here."""
+
+    device: str
+    backend: str
+
+    def send(self, frame: Image) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class VirtualCamera:
+    """A virtual camera of a fixed size; frames of another size get black bars. The caller paces.
+
+    `target` is "auto", a device path or a virtual camera's name. Raises SinkUnavailable with each one's reason.
+    """
+
+    def __init__(
+        self, target: str, *, size: tuple[int, int], rate: float, pyvirtualcam: ModuleType | None = None
+    ) -> None:
+        module = pyvirtualcam or _import_pyvirtualcam()
+        # The pixel formats that go out are made of 2x2 blocks.
+        even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        self._camera, self._planar = _open(module, target, even, rate)
+        self._letterbox = Letterbox(even)
+        self.size = even
+        self.name = f"{self._camera.device} ({self._camera.backend})"
+        log.info("virtual camera opened: %s, %dx%d", self.name, *even)
+
+    def send(self, frame: Frame) -> None:
+        image = self._letterbox(frame.image)
+        if self._planar is not None:
+            cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420, dst=self._planar)
+            image = self._planar
+        try:
+            self._camera.send(image)
+        except (RuntimeError, OSError) as error:
+            raise SinkUnavailable(f"the virtual camera {self.name} stopped: {error}", "start it again") from error
+
+    def close(self) -> None:
+        self._camera.close()
+
+
+def _open(
+    module: ModuleType, target: str, size: tuple[int, int], rate: float
+) -> tuple[PyvirtualcamCamera, Image | None]:
+    """The first virtual camera that opens and, if it takes no BGR, the I420 buffer to convert into."""
+    reasons, hint = [], ""
+    for place in _places(module, target):
+        label = place.path or place.name or place.backend
+        if not place.problem:
+            device = place.path or (None if target in _ANY else place.name)
+            try:
+                return _open_one(module, place.backend, device, size, rate)
+            except (RuntimeError, OSError) as error:
+                place = VirtualCameraInfo(place.backend, label, place.path, str(error), "see `occlufix-vcam doctor`")
+        reasons.append(f"{label}: {place.problem}")
+        hint = hint or place.hint
+    raise SinkUnavailable("no virtual camera: " + "; ".join(reasons), hint)
+
+
+def _open_one(
+    module: ModuleType, backend: str, device: str | None, size: tuple[int, int], rate: float
+) -> tuple[PyvirtualcamCamera, Image | None]:
+    width, height = size
+    options = {"backend": backend, "device": device}
+    try:
+        return module.Camera(width, height, rate, fmt=module.PixelFormat.BGR, **options), None
+    except RuntimeError as error:
+        try:
+            camera = module.Camera(width, height, rate, fmt=module.PixelFormat.I420, **options)
+        except RuntimeError:
+            raise error from None  # it is not the format, then
+        return camera, np.empty((height * 3 // 2, width), np.uint8)
+
+
+def _places(module: ModuleType, target: str) -> list[VirtualCameraInfo]:
+    """Where to try, in order: all there is for "auto", else the one that is named."""
+    found = find_virtual_cameras(module)
+    if target in _ANY:
+        return found
+    wanted = target.casefold()
+    device = os.path.realpath(target) if target.startswith("/") else ""
+    matches = [place for place in found if wanted in (place.name.casefold(), place.backend) or device == place.path]
+    if matches:
+        return matches
+    there = ", ".join(place.path or place.name for place in found if not place.problem)
+    problem = "there is no such virtual camera" + (f"; there are: {there}" if there else "")
+    return [VirtualCameraInfo("", target, "", problem, "`occlufix-vcam devices` lists those that there are")]
+
+
+def find_virtual_cameras(module: ModuleType | None = None) -> list[VirtualCameraInfo]:
+    """Every virtual camera of this system and every kind that is missing, the best first."""
+    try:
+        module = module or _import_pyvirtualcam()
+    except SinkUnavailable as error:
+        return [VirtualCameraInfo("pyvirtualcam", "", "", error.message, error.hint)]
+    if sys.platform == "linux":
+        return _loopback_devices()
+    ranked = sorted(module.BACKENDS, key=lambda backend: backend != "unitycapture")
+    return [_probe(module, backend) for backend in ranked]
+
+
+def _loopback_devices() -> list[VirtualCameraInfo]:
+    nodes = [node for node in v4l2.video_nodes() if node.loopback]
+    if not nodes:
+        problem = "the kernel module v4l2loopback is not loaded"
+        return [VirtualCameraInfo("v4l2loopback", "", "", problem, _INSTALL_HINTS["v4l2loopback"])]
+    nodes.sort(key=lambda node: not node.is_ours)
+    return [_loopback(node) for node in nodes]
+
+
+def _loopback(node: v4l2.VideoNode) -> VirtualCameraInfo:
+    problem = hint = ""
+    if not node.accessible:
+        problem = "no permission to write to it"
+        hint = "join the video group: `sudo usermod -aG video $USER`, then log in again"
+    elif not node.accepts:
+        programs = ", ".join(v4l2.holders(node.path)) or "another program"
+        problem = f"it takes no pictures now: {programs} holds it, or the module has to be loaded again"
+        hint = "close that program, or `sudo modprobe -r v4l2loopback` and load it again"
+    return VirtualCameraInfo("v4l2loopback", node.name, node.path, problem, hint)
+
+
+def _probe(module: ModuleType, backend: str) -> VirtualCameraInfo:
+    """Only opening one shows whether it is installed, and free."""
+    name = _NAMES.get(backend, backend)
+    try:
+        module.Camera(640, 480, 30, fmt=module.PixelFormat.BGR, backend=backend).close()
+    except RuntimeError as error:
+        return VirtualCameraInfo(backend, name, "", str(error), _INSTALL_HINTS.get(backend, ""))
+    return VirtualCameraInfo(backend, name, "")
+
+
+def _import_pyvirtualcam() -> ModuleType:
+    try:
+        return importlib.import_module("pyvirtualcam")
+    except ImportError as error:
+        raise SinkUnavailable(f"pyvirtualcam can't be loaded: {error}", "`pip install pyvirtualcam`") from error

@@ -1,0 +1,103 @@
+"""Where frames come from: the contract of a source, the table of sources and the one door to open them by."""
+
+from __future__ import annotations
+
+import pkgutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from occlufix_vcam.frame import Frame
+
+#: To add a source: one file, and one line here. `--source NAME` opens it by its name.
+SOURCES = {
+    "camera": "occlufix_vcam.sources.camera:Camera",
+    "clip": "occlufix_vcam.sources.clip:Clip",
+    "demo": "occlufix_vcam.sources.demo:Demo",
+}
+
+
+class EndOfClip(Exception):  # noqa: N818 - an end, as StopIteration is, not an error
+    """A clip that does not loop is over."""
+
+
+class CameraSource(Protocol):
+    """Frames, one after another. Used by one thread.
+
+    `size` is (width, height) of the first frame, a later frame may differ; `rate` is frames a second, measured for
+    cameras; `description` names the source to a person.
+    """
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def rate(self) -> float: ...
+
+    @property
+    def description(self) -> str: ...
+
+    def read(self, timeout: float) -> Frame | None:
+        """The next frame; None where none came within `timeout` seconds.
+
+        Raises CameraLost when the camera is gone, EndOfClip when a clip is over.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """What is asked of a source; each takes what concerns it. `realtime` False: as fast as possible, every frame."""
+
+    width: int = 1280
+    height: int = 720
+    rate: float = 30.0
+    loop: bool = True
+    realtime: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CameraInfo:
+    """A camera that is there: its index and, on Linux, its path."""
+
+    index: int
+    name: str
+    path: str
+
+
+def open_source(
+    name: str,
+    *,
+    width: int = 1280,
+    height: int = 720,
+    rate: float = 30.0,
+    loop: bool = True,
+    realtime: bool = True,
+) -> CameraSource:
+    """Opens "auto" (the first camera), "demo", a camera by index, name or path, or a clip: a file or a folder.
+
+    Raises CameraNotFound, CameraBusy or DeviceError, each with what to do.
+    """
+    options = SourceOptions(width, height, rate, loop, realtime)
+    source: CameraSource = pkgutil.resolve_name(SOURCES[_kind(name)])(name, options)
+    return source
+
+
+def _kind(name: str) -> str:
+    if name in SOURCES:
+        return name
+    path = Path(name).expanduser()
+    if path.exists():
+        return "camera" if stat.S_ISCHR(path.stat().st_mode) else "clip"
+    looks_like_a_file = path.suffix != "" or len(path.parts) > 1
+    return "clip" if looks_like_a_file and not name.startswith("/dev/") else "camera"
+
+
+def list_cameras() -> list[CameraInfo]:
+    """The cameras of this machine, without virtual ones of our own."""
+    from occlufix_vcam.sources.camera import find_cameras
+
+    return find_cameras()

@@ -1,0 +1,248 @@
+"""The physical camera: found by index, name or path, opened at its best, watched, and its loss said plainly."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import cv2
+
+from engines.contract import Image
+from occlufix_vcam import v4l2
+from occlufix_vcam.errors import CameraBusy, CameraLost, CameraNotFound, DeviceError
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.latest import Latest
+from occlufix_vcam.sources import CameraInfo, SourceOptions
+from occlufix_vcam.sources.pictures import to_bgr
+
+log = logging.getLogger(__name__)
+
+_API = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_MSMF, "darwin": cv2.CAP_AVFOUNDATION}.get(sys.platform, cv2.CAP_ANY)
+_MJPG = int(cv2.VideoWriter.fourcc(*"MJPG"))
+
+#: What other systems call the doors that our own pictures leave by.
+_VIRTUAL_NAMES = (v4l2.OWN_LABEL, "OBS Virtual Camera", "Unity Video Capture")
+
+#: A camera may take seconds to wake up; one that was awake and sends nothing for this long is lost.
+_FIRST_PICTURE_TIMEOUT, _SILENCE_TIMEOUT = 5.0, 3.0
+#: Pictures that arrive broken (a bad USB cable) before it counts as lost.
+_MOST_BROKEN_IN_A_ROW = 30
+
+
+class VideoCapture(Protocol):
+    """The part of cv2.VideoCapture that is used here."""
+
+    def isOpened(self) -> bool: ...  # noqa: N802 - OpenCV's name
+
+    def grab(self) -> bool: ...
+
+    def retrieve(self) -> tuple[bool, Image]: ...
+
+    def get(self, prop: int) -> float: ...
+
+    def set(self, prop: int, value: float) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+def open_capture(camera: CameraInfo) -> VideoCapture:
+    """The camera through OpenCV; an OpenCV error is a capture that is not open."""
+    where: Any = camera.path if sys.platform == "linux" else camera.index
+    return cast(VideoCapture, cv2.VideoCapture(where, _API))
+
+
+def find_cameras() -> list[CameraInfo]:
+    """Cameras that take pictures, by index; nothing that programs write to."""
+    if sys.platform == "linux":
+        nodes = v4l2.video_nodes()
+        return [CameraInfo(n.index, n.name, n.path) for n in nodes if n.captures and not n.accepts and not n.is_ours]
+    enumerate_cameras = importlib.import_module("cv2_enumerate_cameras").enumerate_cameras
+    found = [CameraInfo(each.index, each.name, each.path or "") for each in enumerate_cameras(_API)]
+    return [camera for camera in found if not camera.name.startswith(_VIRTUAL_NAMES)]
+
+
+class Camera:
+    """Reads in a thread of its own: a driver may block for 10 s, and `read` must not.
+
+    The newest picture wins, so that no queue in a driver makes the picture old. `rate` is measured over the last
+    60 pictures; until there are some, it is what the driver announced.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        options: SourceOptions,
+        *,
+        open_capture: Callable[[CameraInfo], VideoCapture] = open_capture,
+        cameras: Callable[[], list[CameraInfo]] = find_cameras,
+        first_picture_timeout: float = _FIRST_PICTURE_TIMEOUT,
+        silence_timeout: float = _SILENCE_TIMEOUT,
+    ) -> None:
+        self._info = choose_camera(target, cameras())
+        self.description = f"{self._info.name} ({self._info.path or self._info.index})"
+        self._silence_timeout = silence_timeout
+        self._capture = open_capture(self._info)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise _why_not(self._info)
+        self.rate = _negotiate(self._capture, options)
+        self._newest: Latest[Frame] = Latest()
+        self._stop = threading.Event()
+        self._lost_because = ""
+        # A daemon thread, for the driver may hold it for long after `close`; it alone releases the camera.
+        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+        self._thread.start()
+        first = self._first_picture(first_picture_timeout)
+        self._waiting: Frame | None = first
+        self._last_at = time.monotonic()
+        self.size = (first.image.shape[1], first.image.shape[0])
+        log.info("camera opened: %dx%d, %.0f frames a second announced", *self.size, self.rate)
+
+    def _first_picture(self, timeout: float) -> Frame:
+        first = self._newest.take(timeout)
+        if first is None:
+            self.close()
+            # Some drivers let two programs open a camera, and only refuse to stream.
+            raise _why_not(self._info)
+        return first
+
+    def read(self, timeout: float) -> Frame | None:
+        frame = self._waiting or self._newest.take(timeout)
+        self._waiting = None
+        now = time.monotonic()
+        if frame is not None:
+            self._last_at = now
+            return frame
+        if not self._lost_because and now - self._last_at > self._silence_timeout:
+            self._lost_because = f"it sent no picture for {self._silence_timeout:.0f} s"
+        if self._lost_because:
+            raise CameraLost(
+                f"the camera {self.description} is gone: {self._lost_because}", "plug it in again, or choose another"
+            )
+        return None
+
+    def close(self) -> None:
+        self._stop.set()
+        self._newest.close()
+        self._thread.join(0.5)
+
+    def _run(self) -> None:
+        times: deque[float] = deque(maxlen=60)
+        index = broken = 0
+        try:
+            while not self._stop.is_set() and broken < _MOST_BROKEN_IN_A_ROW:
+                if not self._capture.grab():  # `isOpened` stays true when a camera is unplugged
+                    self._lost_because = "it was unplugged or switched off"
+                    return
+                captured_at = time.monotonic()
+                decoded, image = self._capture.retrieve()
+                broken = 0 if decoded else broken + 1
+                if decoded:
+                    self._newest.put(Frame(to_bgr(image), index, captured_at))
+                    index += 1
+                times.append(captured_at)
+                if len(times) >= 10 and times[-1] > times[0]:
+                    self.rate = (len(times) - 1) / (times[-1] - times[0])
+            self._lost_because = "its pictures can't be decoded" if broken else "it is closed"
+        except (cv2.error, DeviceError) as error:
+            self._lost_because = str(error).splitlines()[0]
+        finally:
+            self._capture.release()
+            self._newest.close()
+
+
+def choose_camera(target: str, cameras: list[CameraInfo]) -> CameraInfo:
+    """The camera by "camera" or "auto" (the first), index, path or part of a name. Raises CameraNotFound."""
+    if target in ("auto", "camera"):
+        if cameras:
+            return cameras[0]
+        raise CameraNotFound("there is no camera", "plug one in, or use `--source demo`")
+    if target.isdigit():
+        matches = [camera for camera in cameras if camera.index == int(target)]
+    elif target.startswith("/"):
+        return _by_path(target, cameras)
+    else:
+        wanted = target.casefold()
+        matches = [camera for camera in cameras if camera.name.casefold() == wanted]
+        matches = matches or [camera for camera in cameras if wanted in camera.name.casefold()]
+    if not matches:
+        raise _not_found(target, cameras)
+    return matches[0]
+
+
+def _by_path(path: str, cameras: list[CameraInfo]) -> CameraInfo:
+    device = os.path.realpath(path)
+    if any(node.path == device and node.is_ours for node in v4l2.video_nodes()):
+        raise CameraNotFound(f"{path} is the virtual camera's own output", "choose the physical camera")
+    for camera in cameras:
+        if os.path.realpath(camera.path) == device:
+            return camera
+    if not Path(device).exists():
+        raise _not_found(path, cameras)
+    return CameraInfo(-1, path, device)  # no camera that we know, but it was asked for by its path
+
+
+def _not_found(target: str, cameras: list[CameraInfo]) -> CameraNotFound:
+    there = ", ".join(f"{camera.index} ({camera.name})" for camera in cameras)
+    return CameraNotFound(
+        f"there is no camera {target!r}; " + (f"there are: {there}" if there else "there is none at all"),
+        "choose one of them, or use `--source demo`" if there else "plug one in, or use `--source demo`",
+    )
+
+
+def _why_not(camera: CameraInfo) -> DeviceError:
+    """The error that says why a camera that is listed can't be used."""
+    if sys.platform == "win32":
+        hint = "close other programs that use it, and allow camera access in Settings > Privacy > Camera"
+        return CameraBusy(f"the camera {camera.name} sends no pictures; another program may hold it", hint)
+    if sys.platform == "darwin":
+        hint = "close other programs that use it, and allow camera access in System Settings > Privacy > Camera"
+        return CameraBusy(f"the camera {camera.name} sends no pictures; another program may hold it", hint)
+    if not Path(camera.path).exists():
+        return CameraNotFound(f"the camera {camera.name} ({camera.path}) is gone", "plug it in again")
+    if not os.access(camera.path, os.R_OK | os.W_OK):
+        hint = "join the video group: `sudo usermod -aG video $USER`, then log in again"
+        return DeviceError(f"no permission to use the camera {camera.name} ({camera.path})", hint)
+    programs = v4l2.holders(camera.path)
+    if programs:
+        message = f"the camera {camera.name} ({camera.path}) is held by {', '.join(programs)}"
+        return CameraBusy(message, "close that program, or choose another camera with `--source`")
+    return DeviceError(
+        f"the camera {camera.name} ({camera.path}) opens but sends no pictures",
+        "unplug it and plug it in again, or choose another with `--source`",
+    )
+
+
+def _negotiate(capture: VideoCapture, options: SourceOptions) -> float:
+    """Asks for the size and rate wanted; takes MJPG where the raw format is smaller or slower. Returns the rate."""
+    raw_format = capture.get(cv2.CAP_PROP_FOURCC)
+    raw = _ask(capture, options)
+    if raw < _wish(options) and capture.set(cv2.CAP_PROP_FOURCC, _MJPG):
+        packed = _ask(capture, options)
+        if packed <= raw:
+            capture.set(cv2.CAP_PROP_FOURCC, raw_format)
+            _ask(capture, options)
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return rate if 1 <= rate <= 240 else options.rate
+
+
+def _wish(options: SourceOptions) -> tuple[float, float]:
+    """Pixels first, frames second: what `_ask` returns where everything is granted, less a little in the rate."""
+    return float(options.width * options.height), 0.95 * options.rate
+
+
+def _ask(capture: VideoCapture, options: SourceOptions) -> tuple[float, float]:
+    """Sets size and rate; returns pixels and rate granted, no more of each than was asked for."""
+    capture.set(cv2.CAP_PROP_FRAME_WIDTH, options.width)
+    capture.set(cv2.CAP_PROP_FRAME_HEIGHT, options.height)
+    capture.set(cv2.CAP_PROP_FPS, options.rate)
+    pixels = capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    return min(pixels, float(options.width * options.height)), min(capture.get(cv2.CAP_PROP_FPS), options.rate)

@@ -1,0 +1,188 @@
+"""A video, a picture or a folder of pictures in the place of a camera."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+
+from engines.contract import Image
+from occlufix_vcam.errors import CameraNotFound, DeviceError
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.sources import EndOfClip, SourceOptions
+from occlufix_vcam.sources.pace import Pace
+from occlufix_vcam.sources.pictures import PICTURE_SUFFIXES, load_picture, picture_files, to_bgr
+
+log = logging.getLogger(__name__)
+
+#: A clip that is slower to decode than to watch may skip this long for one frame, then it runs slower instead.
+_LONGEST_SKIP = 0.15
+
+
+class Reel(Protocol):
+    """Pictures in a row, once."""
+
+    rate: float
+
+    def next(self) -> Image | None:
+        """The next picture; None at the end."""
+        ...
+
+    def skip(self) -> bool:
+        """Passes over one picture as cheaply as can be; False at the end."""
+        ...
+
+    def rewind(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Clip:
+    """In real time, late frames are skipped; else every frame comes exactly once, as fast as it is read.
+
+    A frame's index counts the frames from the start, skipped ones and earlier rounds of the loop included.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        options: SourceOptions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        path = Path(target).expanduser()
+        self.description = f"clip {path.name}"
+        self._reel = _open_reel(path, options.rate)
+        self._loop, self._clock = options.loop, clock
+        self._next = self._reel.next()  # decoded before it is due, as a camera's picture is
+        if self._next is None:
+            self._reel.close()
+            raise DeviceError(f"{path} holds no picture that can be read", "check that it plays in a video player")
+        self._index = 0
+        self.size = (self._next.shape[1], self._next.shape[0])
+        self.rate = self._reel.rate
+        self._pace = Pace(self.rate, options.realtime, clock, sleep)
+
+    def read(self, timeout: float) -> Frame | None:
+        if self._next is None:
+            self._next = self._advance()
+        due = self._pace.wait(self._index, timeout)
+        if due is None:
+            return None
+        if due > self._index:
+            self._skip_to(due)
+        frame = Frame(self._next, self._index, self._clock())
+        self._next, self._index = None, self._index + 1
+        return frame
+
+    def _advance(self) -> Image:
+        image = self._reel.next()
+        if image is None and self._loop:
+            self._reel.rewind()
+            image = self._reel.next()
+        if image is None:
+            raise EndOfClip
+        return image
+
+    def _skip_to(self, due: int) -> None:
+        """Makes `due` the frame at hand, or the last one before it at the end of the clip."""
+        give_up_at = self._clock() + _LONGEST_SKIP
+        while self._index + 1 < due and self._clock() < give_up_at:
+            if not self._reel.skip():
+                if not self._loop:
+                    return
+                self._reel.rewind()
+                continue
+            self._index += 1
+        try:
+            self._next = self._advance()
+        except EndOfClip:
+            return
+        self._index += 1
+        if self._index < due:
+            self._pace.restart(self._index)
+
+    def close(self) -> None:
+        self._reel.close()
+
+
+class _Video:
+    """A film, through FFmpeg."""
+
+    def __init__(self, path: Path, fallback_rate: float) -> None:
+        self._path = path
+        self._open()
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if math.isfinite(rate) and 1 <= rate <= 240 else fallback_rate
+
+    def _open(self) -> None:
+        self._capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            raise DeviceError(f"{self._path} is no video or picture that can be read", "check that it plays elsewhere")
+
+    def next(self) -> Image | None:
+        there, image = self._capture.read()
+        return to_bgr(image) if there else None
+
+    def skip(self) -> bool:
+        return bool(self._capture.grab())
+
+    def rewind(self) -> None:
+        # Opened anew, for not every container can be sought in.
+        self._capture.release()
+        self._open()
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class _Pictures:
+    """Picture files; those that can't be read are passed over with a warning."""
+
+    def __init__(self, files: Sequence[Path], rate: float) -> None:
+        self.rate = rate
+        self._files, self._position = files, 0
+        self._only = load_picture(files[0]) if len(files) == 1 else None
+
+    def next(self) -> Image | None:
+        while self._position < len(self._files):
+            file = self._files[self._position]
+            self._position += 1
+            if self._only is not None:
+                return self._only
+            try:
+                return load_picture(file)
+            except DeviceError as error:
+                log.warning("passed over: %s", error.message)
+        return None
+
+    def skip(self) -> bool:
+        self._position += 1
+        return self._position <= len(self._files)
+
+    def rewind(self) -> None:
+        self._position = 0
+
+    def close(self) -> None:
+        self._only = None
+
+
+def _open_reel(path: Path, rate: float) -> Reel:
+    try:
+        if path.is_dir():
+            return _Pictures(picture_files(path), rate)
+        with path.open("rb") as file:
+            is_empty = not file.read(1)
+    except FileNotFoundError:
+        raise CameraNotFound(f"there is no clip {path}", "check the path, or use `--source demo`") from None
+    except OSError as error:
+        raise DeviceError(f"{path} can't be read: {error.strerror}", "check the file's permissions") from error
+    if is_empty:
+        raise DeviceError(f"{path} is empty", "choose another clip")
+    return _Pictures([path], rate) if path.suffix.lower() in PICTURE_SUFFIXES else _Video(path, rate)

@@ -1,0 +1,79 @@
+"""Picture files of every kind, and what cameras send, made into the one kind that flows: BGR, 8 bits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.contract import Image
+from occlufix_vcam.errors import CameraNotFound, DeviceError
+
+PICTURE_SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".pnm")
+)
+
+
+def to_bgr(image: NDArray[np.generic]) -> Image:
+    """HxWx3 uint8 BGR, C-contiguous, read-only; `image` itself where it is so already.
+
+    Grey (HxW or HxWx1) is repeated, 16 bits are cut to the upper 8, floats are taken as 0..1. What is transparent
+    becomes black, as the bars around a picture of another shape are. Raises DeviceError for any other kind.
+    """
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    elif image.dtype in (np.float32, np.float64):
+        image = (np.nan_to_num(image).clip(0, 1) * 255).astype(np.uint8)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
+        raise DeviceError(
+            f"a picture of shape {image.shape} and type {image.dtype} can't be shown",
+            "use 8- or 16-bit grey, colour or colour with alpha",
+        )
+    if image.shape[2] == 1:
+        image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR)
+    elif image.shape[2] == 4:
+        opacity = cv2.cvtColor(np.ascontiguousarray(image[:, :, 3]), cv2.COLOR_GRAY2BGR)
+        image = cv2.multiply(image[:, :, :3], opacity, scale=1 / 255)
+    bgr: Image = np.ascontiguousarray(image, dtype=np.uint8)
+    bgr.flags.writeable = False
+    return bgr
+
+
+def load_picture(path: Path) -> Image:
+    """A picture file as `to_bgr` makes it, turned upright. Raises CameraNotFound, or DeviceError if unreadable."""
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)  # not cv2.imread: it knows no umlauts on Windows
+    except FileNotFoundError:
+        raise CameraNotFound(f"there is no picture {path}", "check the path") from None
+    except OSError as error:
+        raise DeviceError(f"{path} can't be read: {error.strerror}", "check the file's permissions") from error
+    # Only a JPEG says which way up it is, and "unchanged", which keeps alpha, would not turn it.
+    is_jpeg = data[:2].tobytes() == b"\xff\xd8"
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR if is_jpeg else cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise DeviceError(f"{path} is no picture that can be read", "use PNG, JPEG, WebP, TIFF or BMP")
+    return to_bgr(image)
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures in `folder`, as a person would sort them: 2 before 10. Raises CameraNotFound if there is none."""
+    try:
+        files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file()]
+    except OSError as error:
+        raise DeviceError(f"the folder {folder} can't be read: {error.strerror}", "check its permissions") from error
+    if not files:
+        raise CameraNotFound(f"the folder {folder} holds no pictures", "name a folder with PNG or JPEG files")
+    return sorted(files, key=_natural_key)
+
+
+def _natural_key(file: Path) -> tuple[list[tuple[int, str]], str]:
+    parts = re.split(r"(\d+)", file.name.casefold())
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts], file.name

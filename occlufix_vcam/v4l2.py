@@ -1,0 +1,95 @@
+"""Linux' video nodes: which are cameras and which are doors into a virtual camera.
+
+Both rooms at the ends of the pipeline need it, the sources to leave our own output alone, the sinks to find it.
+On other systems there are no such nodes and the list is empty.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+#: The label under which every program lists our virtual camera.
+OWN_LABEL = "OccluFix Camera"
+
+_QUERYCAP = 0x80685600
+_CAPTURE, _OUTPUT, _HAS_DEVICE_CAPS = 0x1, 0x2, 0x80000000
+
+
+@dataclass(frozen=True, slots=True)
+class VideoNode:
+    """One /dev/videoN. `accessible` is False where this user may not open it; the rest is then a guess."""
+
+    index: int
+    path: str
+    name: str
+    loopback: bool
+    captures: bool
+    accepts: bool
+    accessible: bool = True
+
+    @property
+    def is_ours(self) -> bool:
+        return self.loopback and self.name.startswith(OWN_LABEL)
+
+
+def query_capabilities(path: str) -> tuple[str, int]:
+    """Driver name and capability bits of a node. Raises OSError where it can't be opened or is no video node."""
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        answer = bytearray(104)
+        fcntl.ioctl(descriptor, _QUERYCAP, answer)
+    finally:
+        os.close(descriptor)
+    whole, own = struct.unpack_from("<II", answer, 84)
+    return answer[:16].split(b"\0")[0].decode(), own if whole & _HAS_DEVICE_CAPS else whole
+
+
+def video_nodes(
+    sysfs: Path = Path("/sys/class/video4linux"), query: Callable[[str], tuple[str, int]] = query_capabilities
+) -> list[VideoNode]:
+    """Every /dev/videoN, by number."""
+    if sys.platform != "linux" or not sysfs.is_dir():
+        return []
+    folders = [folder for folder in sysfs.iterdir() if folder.name.removeprefix("video").isdigit()]
+    return [_node(folder, query) for folder in sorted(folders, key=lambda folder: int(folder.name[5:]))]
+
+
+def _node(folder: Path, query: Callable[[str], tuple[str, int]]) -> VideoNode:
+    index, path, name = int(folder.name[5:]), f"/dev/{folder.name}", _text(folder / "name") or folder.name
+    try:
+        driver, bits = query(path)
+    except OSError:
+        # Without the capabilities: a webcam's first node takes pictures, the others carry metadata; a device
+        # without hardware behind it is a loopback.
+        first = _text(folder / "index") in ("", "0")
+        virtual = "/devices/virtual/" in str(folder.resolve())
+        return VideoNode(index, path, name, virtual, first and not virtual, virtual, accessible=False)
+    return VideoNode(index, path, name, driver == "v4l2 loopback", bool(bits & _CAPTURE), bool(bits & _OUTPUT))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
+
+
+def holders(path: str, processes: Path = Path("/proc")) -> list[str]:
+    """The other processes that have `path` open, as "name (pid)"; only those that this user may look into."""
+    target, found = os.path.realpath(path), []
+    for folder in sorted(processes.glob("[0-9]*")):
+        if folder.name == str(os.getpid()):
+            continue
+        try:
+            if any(os.path.realpath(link) == target for link in (folder / "fd").iterdir()):
+                found.append(f"{_text(folder / 'comm') or 'a program'} ({folder.name})")
+        except OSError:  # not ours to look into, or just ended
+            continue
+    return found
