@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -33,6 +33,14 @@ class EngineOptions:
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A backend that ranks higher than the one that runs, and why it does not run."""
+
+    backend: str
+    reason: str
+
+
 class InferenceEngine(Protocol):
     """One model on one device. Built, used and closed by one thread; output arrays are reused by the next run."""
 
@@ -41,6 +49,7 @@ class InferenceEngine(Protocol):
     precision: str
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
+    passed_over: Sequence[Refusal]
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
 
@@ -86,3 +95,79 @@ class ModelCorrupt(ModelError):
 
 class ContractMismatch(ModelError):
     """The model's doors are not those of the contract."""
+
+
+class BufferedEngine(ABC):
+    """What all backends share: checked feeds, input and output arrays that are made once, closing.
+
+    A feed is copied into the engine's own input, 4 us for a 256x256 picture; so it may be read-only or a view, and
+    need not outlive the call.
+    """
+
+    backend: str
+
+    def __init__(
+        self, device: str, precision: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+    ) -> None:
+        self.device = device
+        self.precision = precision
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+        self.passed_over: Sequence[Refusal] = ()
+        self._feeds: dict[str, Tensor] = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in inputs}
+        self._results: dict[str, Tensor] = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in outputs}
+        self._closed = False
+
+    def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs by name, for one array for each input. Raises ContractMismatch, EngineRunError."""
+        if self._closed:
+            raise EngineRunError(f"This {self.backend} engine is closed", "Load the model again.")
+        if feeds.keys() != self._feeds.keys():
+            raise ContractMismatch(f"The model takes {_names(self._feeds)}, but was given {_names(feeds)}")
+        for name, feed in feeds.items():
+            buffer = self._feeds[name]
+            if feed.shape != buffer.shape or feed.dtype != buffer.dtype:
+                raise ContractMismatch(f"{name} has to be {_form(buffer)}, but is {_form(feed)}")
+            np.copyto(buffer, feed)
+        self._execute()
+        return self._results
+
+    def close(self) -> None:
+        """Gives everything back; a second call does nothing."""
+        self._closed = True
+        self._release()
+
+    @abstractmethod
+    def _execute(self) -> None:
+        """From `_feeds` to `_results`. Raises EngineRunError."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Lets the backend's own objects go; may be called twice."""
+
+
+def static_shape(name: str, declared: Sequence[int | None], wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+    """An input's shape with nothing left open: `wanted` where it fits `declared` (None: open), else a batch of one.
+
+    Raises ContractMismatch.
+    """
+    if wanted is None:
+        wanted = tuple(1 if axis == 0 and size is None else size or 0 for axis, size in enumerate(declared))
+    fits = len(wanted) == len(declared) and all(
+        size > 0 and known in (None, size) for size, known in zip(wanted, declared, strict=True)
+    )
+    if not fits:
+        form = "x".join("?" if size is None else str(size) for size in declared)
+        raise ContractMismatch(
+            f"{name} is {form} in the model, which does not fit {'x'.join(map(str, wanted))}",
+            "Give a size for each ? in input_shapes.",
+        )
+    return wanted
+
+
+def _names(tensors: Mapping[str, Tensor]) -> str:
+    return ", ".join(sorted(tensors)) or "nothing"
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{'x'.join(map(str, tensor.shape))} {tensor.dtype}"

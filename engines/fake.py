@@ -1,0 +1,54 @@
+"""An engine without a network, for tests and for machines too slow for one: same doors, no model file needed.
+
+It restores with the mean of what is known, marks nothing as hidden and finds no face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engines.base import BufferedEngine, EngineOptions, EngineUnavailable, TensorSpec, static_shape
+from engines.contract import HIDDEN
+from engines.manifest import Model
+
+
+class FakeEngine(BufferedEngine):
+    """Doors from models.toml; every output that is not `restored` stays zero."""
+
+    backend = "fake"
+
+    def __init__(self, model: Model, device: str, options: EngineOptions) -> None:
+        if not model.inputs:
+            raise EngineUnavailable(f"The fake engine knows no doors of {model.name}", "Give a model by its name.")
+        shapes = {name: options.input_shapes.get(name, shape) for name, shape in model.inputs.items()}
+        inputs = [TensorSpec(name, static_shape(name, shape, None), "uint8") for name, shape in shapes.items()]
+        dtype = "float32" if model.name == "faces" else "uint8"
+        picture = next(iter(model.inputs))
+        outputs = [
+            TensorSpec(name, _grown(shape, model.inputs[picture], shapes[picture]), dtype)
+            for name, shape in model.outputs.items()
+        ]
+        super().__init__(device, "none", inputs, outputs)
+
+    @staticmethod
+    def devices() -> Sequence[str]:
+        return ("none",)
+
+    def _execute(self) -> None:
+        if "restored" not in self._results:
+            return
+        face, hidden = self._feeds["face"], self._feeds["mask"][..., 0] == HIDDEN
+        restored = self._results["restored"]
+        known = face[~hidden]
+        restored[:] = face
+        if len(known):
+            restored[hidden] = known.mean(axis=0).round()
+
+    def _release(self) -> None:
+        pass
+
+
+def _grown(shape: tuple[int, ...], promised: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """An output's shape when the picture (NHWC) is `wanted` instead of `promised`: maps grow with their picture."""
+    sizes = zip(shape[:3], promised[:3], wanted[:3], strict=True)
+    return tuple(size * new // old for size, old, new in sizes) + shape[3:]

@@ -1,0 +1,111 @@
+"""models.toml: which model files there are, what they promise, and whether a file is still the one that was made.
+
+`train/export.py` writes the table. A file whose sha256 differs is refused, with the command that restores it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engines.base import ModelCorrupt, ModelMissing
+from engines.contract import MODEL_NAMES
+
+MODELS = Path(__file__).parent / "models"
+MANIFEST = "models.toml"
+#: The "precision" of a file that the user brought: whatever types stand in it.
+OWN = "own"
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """An ONNX file and the hash that it must have; "" where nobody promised one."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One network: its files by precision and its doors, name to static shape. A user's own file has no doors here."""
+
+    name: str
+    files: Mapping[str, ModelFile]
+    inputs: Shapes = field(default_factory=dict)
+    outputs: Shapes = field(default_factory=dict)
+    licence: str = ""
+    trained_on: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def pick(self, precision: str) -> tuple[str, Path]:
+        """The checked file for "fp32" or "fp16", and what it is: that, or OWN. Raises ModelMissing, ModelCorrupt."""
+        kind = OWN if OWN in self.files else precision
+        file = self.files[kind]
+        if not file.path.is_file():
+            hint = _restore_command(file.path) if kind != OWN else "Check the path."
+            raise ModelMissing(f"There is no model file {file.path}", hint)
+        if file.sha256 and sha256_of(file.path) != file.sha256:
+            raise ModelCorrupt(f"{file.path.name} is not the file that {MANIFEST} names", _restore_command(file.path))
+        return kind, file.path
+
+
+def find_model(model: str | Path) -> Model:
+    """One of MODEL_NAMES, or an ONNX file of one's own by its path. Raises ModelMissing, ModelCorrupt."""
+    if model in MODEL_NAMES:
+        manifest = read_manifest()
+        if model not in manifest:
+            raise ModelMissing(f"{MANIFEST} has no model [{model}]", _restore_command(MODELS / MANIFEST))
+        return manifest[str(model)]
+    path = Path(model)
+    if not path.is_file():
+        raise ModelMissing(
+            f"There is no model file {path}", f"Give the path of an ONNX file, or one of: {', '.join(MODEL_NAMES)}."
+        )
+    return Model(path.name, {OWN: ModelFile(path, "")})
+
+
+def read_manifest() -> dict[str, Model]:
+    """All models of MODELS / models.toml, by name. Raises ModelMissing, ModelCorrupt."""
+    path = MODELS / MANIFEST
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {name: _read_model(name, table) for name, table in tables.items()}
+    except FileNotFoundError as error:
+        raise ModelMissing(f"There is no {path}", _restore_command(path)) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelCorrupt(f"{path} cannot be read: {error}", _restore_command(path)) from error
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_model(name: str, table: Mapping[str, Any]) -> Model:
+    return Model(
+        name=name,
+        files={
+            precision: ModelFile(MODELS / table[precision]["file"], table[precision]["sha256"])
+            for precision in ("fp32", "fp16")
+        },
+        inputs={door: tuple(shape) for door, shape in table["inputs"].items()},
+        outputs={door: tuple(shape) for door, shape in table["outputs"].items()},
+        licence=table["licence"],
+        trained_on=table["trained_on"],
+        metrics=table["metrics"],
+    )
+
+
+def _restore_command(path: Path) -> str:
+    root = MODELS.parents[1]
+    if (root / ".git").exists():
+        return f"Restore it: git -C {root} checkout -- {path.relative_to(root).as_posix()}"
+    return f"Restore it: {sys.executable} -m pip install --force-reinstall --no-deps occlufix-vcam"
