@@ -18,7 +18,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from engines.contract import HIDDEN, Image, Points
+from engines.contract import Image, Points
 from train import drawn
 from train.data import DataError
 from train.drawn import Colour, Sprite
@@ -531,7 +531,7 @@ def _gain(image: Image, gain: np.ndarray) -> Image:
 
 def _blank(scene: Scene, colour: Colour) -> Layer:
     image = np.empty((scene.size, scene.size, 3), np.uint8)
-    image[:] = np.clip(colour, 0, 255)
+    cv2.rectangle(image, (0, 0), (scene.size, scene.size), [float(c) for c in np.clip(colour, 0, 255)], -1)
     return Layer(image, np.zeros((scene.size, scene.size), np.uint8))
 
 
