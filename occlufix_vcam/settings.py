@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from occlufix_vcam.errors import ConfigError
 
@@ -18,7 +19,126 @@ APP_NAME = "occlufix-vcam"
 ENVIRONMENT_PREFIX = "OCCLUFIX_"
 
 
+def _names(value: object) -> object:
+    """A comma-separated text, as the environment and `config set` give it, is a list of names."""
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """Everything a user can choose. Sizes in pixels, rates in frames a second, shares 0..1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    source: str = Field("auto", min_length=1, description="auto, demo, a camera's index or name, or a path")
+    sinks: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        ("auto",), min_length=1, description="where the pictures go: auto, null, or a virtual camera's name"
+    )
+    width: int = Field(1280, ge=64, le=3840, description="asked of the camera")
+    height: int = Field(720, ge=64, le=3840, description="asked of the camera")
+    rate: float = Field(30.0, ge=1, le=120, description="asked of the camera")
+    loop: bool = Field(True, description="a clip starts again at its end")
+    realtime: bool = Field(True, description="a clip plays at its own pace, not as fast as possible")
+    record: Path | None = Field(None, description="also write the pictures to this .mp4 file")
+    enabled: bool = Field(True, description="restore; off passes the untouched picture")
+    finder: Literal["own", "insightface"] = "own"
+    backend: str = Field("auto", description="engine backend, or auto for the best one here")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    max_faces: int = Field(4, ge=1, le=16)
+    min_coverage: float = Field(0.02, ge=0, le=1, description="hidden share of a face below which it is left alone")
+    on_failure: Literal["passthrough", "hold", "blank"] = Field(
+        "passthrough", description="what a frame that could not be restored becomes"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    control_port: int = Field(0, ge=0, le=65535, description="of the control API; 0 takes a free one")
+
+    def but(self, **changes: object) -> Settings:
+        """The same settings with some changed. Raises ConfigError."""
+        return validate({**self.model_dump(), **changes})
+
+
+#: What a running daemon applies at once; everything else needs a restart.
+LIVE_SETTINGS = frozenset({"enabled", "on_failure", "log_level"})
+
+
 def config_path() -> Path:
     """The settings file; it need not exist. OCCLUFIX_CONFIG names another one."""
     named = os.environ.get("OCCLUFIX_CONFIG")
     return Path(named) if named else platformdirs.user_config_path(APP_NAME) / "settings.toml"
+
+
+def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
+    """The settings of this run; `overrides` come from the command line. Raises ConfigError naming where and what."""
+    path = config_path()
+    file_values = _read_file(path)
+    environment_values = {
+        name: os.environ[variable]
+        for name in Settings.model_fields
+        if (variable := f"{ENVIRONMENT_PREFIX}{name.upper()}") in os.environ
+    }
+    # Each layer is checked by itself, so that the error can name the layer; only known-good values are merged.
+    validate(file_values, where=str(path))
+    validate(environment_values, where="the environment (OCCLUFIX_*)")
+    return validate({**file_values, **environment_values, **(overrides or {})}, where="the command line")
+
+
+def validate(values: Mapping[str, object], where: str = "settings") -> Settings:
+    """`values` over the defaults. Raises ConfigError with the place, the key and the nearest valid key."""
+    for key in values:
+        if key not in Settings.model_fields:
+            raise _unknown_key(key, where)
+    try:
+        return Settings.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "?"
+        raise ConfigError(
+            f"{where}: {key} = {first['input']!r} will not do: {first['msg'].lower()}",
+            "`occlufix-vcam config show` lists every setting",
+        ) from error
+
+
+def save_setting(key: str, text: str) -> Path:
+    """Writes one setting to the config file, atomically, its comments kept. Raises ConfigError, writing nothing."""
+    import tomlkit  # only `config set` needs it
+
+    path = config_path()
+    values = {**_read_file(path), key: text}
+    value = getattr(validate(values, where=str(path)), key)
+    document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
+    document[key] = _plain(value)
+    _write_atomically(path, tomlkit.dumps(document))
+    return path
+
+
+def _plain(value: object) -> Any:
+    """`value` as TOML can hold it."""
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}", "mend that line, or delete the file") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "mend its permissions") from error
+
+
+def _unknown_key(key: str, where: str) -> ConfigError:
+    near = difflib.get_close_matches(key, Settings.model_fields, n=1, cutoff=0.5)
+    hint = f"did you mean `{near[0]}`?" if near else "`occlufix-vcam config show` lists every setting"
+    return ConfigError(f"{where}: `{key}` is not a setting", hint)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+            file.write(text)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", "mend its permissions") from error

@@ -1,0 +1,127 @@
+"""The one place of construction: from Settings to a camera, sinks, engines and a pipeline.
+
+Daemon, `process` and `bench` all build here, so that what is measured is what runs. Everything heavy is imported
+when it is asked for: the first pictures go out while the engines are still being made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypedDict
+
+from engines.base import EngineOptions, InferenceEngine
+from occlufix_vcam.settings import Settings
+from occlufix_vcam.sinks import FrameSink, Sinks, open_sink
+from occlufix_vcam.sources import CameraSource, open_source
+from occlufix_vcam.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from occlufix_vcam.frame import HiddenCrop
+    from occlufix_vcam.pipeline import HiddenSeer, Pipeline
+    from occlufix_vcam.stages.find import FaceFinder
+    from occlufix_vcam.stages.memory import Reference
+
+
+class EngineFacts(TypedDict):
+    """What runs a model, and why nothing better does."""
+
+    backend: str
+    device: str
+    precision: str
+    passed_over: list[dict[str, str]]
+
+
+class Engines:
+    """The engines of one pipeline: loaded as the settings say, named for `status`, closed together.
+
+    Used by one thread, but for `facts`, which any thread may ask for.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loaded: dict[str, InferenceEngine] = {}
+
+    def load(self, model: str, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> InferenceEngine:
+        """A new engine for `model`. Raises EngineError."""
+        import engines
+
+        options = EngineOptions(
+            backend=self._settings.backend,
+            precision=self._settings.precision,
+            input_shapes=input_shapes or {},
+        )
+        engine = engines.load(model, options)
+        shapes = "x".join(str(size) for size in next(iter((input_shapes or {}).values()), ()))
+        self._loaded[f"{model} {shapes}".strip()] = engine
+        return engine
+
+    def facts(self) -> dict[str, EngineFacts]:
+        return {
+            model: EngineFacts(
+                backend=engine.backend,
+                device=engine.device,
+                precision=engine.precision,
+                passed_over=[{"backend": one.backend, "reason": one.reason} for one in engine.passed_over],
+            )
+            for model, engine in dict(self._loaded).items()
+        }
+
+    def close(self) -> None:
+        for engine in self._loaded.values():
+            engine.close()
+        self._loaded.clear()
+
+
+def build_pipeline(
+    settings: Settings,
+    telemetry: Telemetry,
+    engines: Engines | None = None,
+    *,
+    find: FaceFinder | None = None,
+    see_hidden: HiddenSeer | None = None,
+    remember: Callable[[HiddenCrop], Reference] | None = None,
+) -> Pipeline:
+    """The product's pipeline, in the thread that will use it. A stage that is given takes the place of the usual one.
+
+    `engines` keeps what was loaded, for its owner to name and to close. Raises EngineError, ConfigError.
+    """
+    from occlufix_vcam.pipeline import Pipeline
+    from occlufix_vcam.stages.find import open_finder
+    from occlufix_vcam.stages.hidden import HiddenSegmenter
+    from occlufix_vcam.stages.memory import no_memory
+    from occlufix_vcam.stages.restore import Restorer
+
+    engines = engines or Engines(settings)
+    return Pipeline(
+        find=find or open_finder(settings.finder, engines.load),
+        see_hidden=see_hidden or HiddenSegmenter(engines.load("hidden"), min_coverage=settings.min_coverage),
+        remember=remember or no_memory,
+        restore=Restorer(engines.load("restore")),
+        telemetry=telemetry,
+    )
+
+
+def open_camera(settings: Settings) -> CameraSource:
+    """The source that the settings name. Raises CameraNotFound, CameraBusy, DeviceError."""
+    return open_source(
+        settings.source,
+        width=settings.width,
+        height=settings.height,
+        rate=settings.rate,
+        loop=settings.loop,
+        realtime=settings.realtime,
+    )
+
+
+def open_sinks(settings: Settings, size: tuple[int, int], rate: float) -> Sinks:
+    """All sinks that the settings name, and the recording. Raises SinkUnavailable, and then none stays open."""
+    opened: list[FrameSink] = []
+    try:
+        for name in settings.sinks:
+            opened.append(open_sink(name, size=size, rate=rate))
+        if settings.record is not None:
+            opened.append(open_sink("recorder", size=size, rate=rate, path=settings.record))
+    except BaseException:
+        Sinks(opened).close()
+        raise
+    return Sinks(opened)

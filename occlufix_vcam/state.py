@@ -1,0 +1,122 @@
+"""The daemon's state directory: who runs (lock), how to reach it (control.json), what happened (log).
+
+Everything here is for the user alone: the folder is 0700, control.json 0600. The operating system drops the lock when
+its holder dies, so what a killed daemon left behind is simply taken over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import filelock
+import platformdirs
+
+from occlufix_vcam.errors import ConfigError
+from occlufix_vcam.settings import APP_NAME
+
+LOCK_PATIENCE_S = 0.5  # a client that only looks whether the lock is free holds it for a moment
+
+
+@dataclass(frozen=True, slots=True)
+class ControlAddress:
+    """Where the running daemon listens and what it wants to hear."""
+
+    port: int
+    token: str
+    pid: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class NotRunning(ConfigError):
+    """There is no daemon to talk to."""
+
+    def __init__(self) -> None:
+        super().__init__("OccluFix Camera is not running", "start it with `occlufix-vcam start`")
+
+
+class StateFolder:
+    """The files that daemon and clients share. OCCLUFIX_STATE_DIR names another folder."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        named = os.environ.get("OCCLUFIX_STATE_DIR")
+        self.path = path or (Path(named) if named else platformdirs.user_state_path(APP_NAME))
+        self.log = self.path / "occlufix-vcam.log"
+        self.startup = self.path / "startup.txt"
+        self._control = self.path / "control.json"
+        self._lock = self.path / "daemon.lock"
+
+    def prepare(self) -> None:
+        """Makes the folder, for this user alone."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+        except OSError as error:
+            raise ConfigError(
+                f"the state directory {self.path} cannot be used: {error.strerror}",
+                "mend its owner, or name another one in OCCLUFIX_STATE_DIR",
+            ) from error
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Makes this process the one daemon of its user. Raises ConfigError while another one runs."""
+        self.prepare()
+        lock = filelock.FileLock(self._lock, mode=0o600)
+        try:
+            lock.acquire(timeout=LOCK_PATIENCE_S)
+        except filelock.Timeout:
+            raise self.already_running() from None
+        try:
+            self._control.unlink(missing_ok=True)
+            yield
+        finally:
+            self._control.unlink(missing_ok=True)
+            lock.release()
+
+    def held(self) -> bool:
+        """Whether a daemon runs."""
+        return not self.wait_until_free(0)
+
+    def wait_until_free(self, timeout: float) -> bool:
+        """Whether the daemon is gone, waiting at most `timeout` seconds for that."""
+        if not self._lock.exists():
+            return True
+        lock = filelock.FileLock(self._lock, mode=0o600)
+        try:
+            with lock.acquire(timeout=timeout, poll_interval=0.02):
+                return True
+        except filelock.Timeout:
+            return False
+
+    def already_running(self) -> ConfigError:
+        try:
+            who = f" (process {self.read_control().pid})"
+        except NotRunning:
+            who = ""
+        return ConfigError(f"OccluFix Camera is already running{who}", "stop it with `occlufix-vcam stop`")
+
+    def publish(self, port: int) -> ControlAddress:
+        """Writes where this process listens, with a fresh token."""
+        address = ControlAddress(port, secrets.token_urlsafe(32), os.getpid())
+        temporary = self._control.with_suffix(".new")
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(address), file)
+        temporary.replace(self._control)
+        return address
+
+    def read_control(self) -> ControlAddress:
+        """Where the daemon listens. Raises NotRunning where nothing says so."""
+        try:
+            return ControlAddress(**json.loads(self._control.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            raise NotRunning from None
