@@ -21,7 +21,10 @@ class FakeEngine(BufferedEngine):
         if not model.inputs:
             raise EngineUnavailable(f"The fake engine knows no doors of {model.name}", "Give a model by its name.")
         shapes = {name: options.input_shapes.get(name, shape) for name, shape in model.inputs.items()}
-        inputs = [TensorSpec(name, static_shape(name, shape, None), "uint8") for name, shape in shapes.items()]
+        inputs = [
+            TensorSpec(name, static_shape(name, [None] * len(promised), shapes[name]), "uint8")
+            for name, promised in model.inputs.items()
+        ]
         dtype = "float32" if model.name == "faces" else "uint8"
         picture = next(iter(model.inputs))
         outputs = [

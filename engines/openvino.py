@@ -41,7 +41,12 @@ class OpenVinoEngine(BufferedEngine):
         core = openvino.Core()
         precision = _choose_precision(core, options.precision)
         network = _read_network(model.pick("fp32")[1])
-        properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _TYPES[precision]}
+        properties = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": _TYPES[precision],
+            # A thread that is bound to a core waits there while another program uses it.
+            "ENABLE_CPU_PINNING": False,
+        }
         if options.threads:
             properties["INFERENCE_NUM_THREADS"] = options.threads
         try:

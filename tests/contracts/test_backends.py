@@ -1,0 +1,241 @@
+"""What every entry of BACKENDS has to do alike: doors, checks, determinism, closing."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import engines
+from engines import (
+    ContractMismatch,
+    EngineOptions,
+    EngineRunError,
+    EngineUnavailable,
+    InferenceEngine,
+    ModelCorrupt,
+    ModelMissing,
+    manifest,
+)
+from engines.contract import MODEL_NAMES
+from tests.engines.models import write_models
+
+REPORTS = {report.name: report for report in engines.survey()}
+REAL = [name for name in engines.BACKENDS if name != "fake"]
+Load = Callable[..., InferenceEngine]
+Feeds = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def models(written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(manifest, "MODELS", written)
+    return written
+
+
+@pytest.fixture(params=list(engines.BACKENDS))
+def backend(request: pytest.FixtureRequest) -> str:
+    report = REPORTS[request.param]
+    if not report.available:
+        pytest.skip(f"{report.name} is not here: {report.reason}")
+    return report.name
+
+
+@pytest.fixture
+def load(backend: str, models: Path) -> Load:
+    def load_here(name: str, **options: object) -> InferenceEngine:
+        return engines.load(name, EngineOptions(backend=backend, **options))
+
+    return load_here
+
+
+@pytest.fixture
+def feeds() -> Feeds:
+    rng = np.random.default_rng(1)
+    picture, mask = (1, 256, 256, 3), (1, 256, 256, 1)
+    hidden = np.zeros(mask, np.uint8)
+    hidden[:, 100:200, 60:180] = 255
+    return {
+        "face": rng.integers(0, 256, picture, dtype=np.uint8),
+        "mask": hidden,
+        "reference": rng.integers(0, 256, picture, dtype=np.uint8),
+        "reference_mask": np.full(mask, 255, np.uint8),
+    }
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_doors_are_those_of_the_manifest(load: Load, name: str) -> None:
+    engine, model = load(name), manifest.find_model(name)
+
+    assert {spec.name: spec.shape for spec in engine.inputs} == model.inputs
+    assert {spec.name: spec.shape for spec in engine.outputs} == model.outputs
+    assert {spec.dtype for spec in engine.inputs} == {"uint8"}
+    results = engine.run({spec.name: np.zeros(spec.shape, spec.dtype) for spec in engine.inputs})
+    for spec in engine.outputs:
+        assert (results[spec.name].shape, results[spec.name].dtype.name) == (spec.shape, spec.dtype)
+
+
+def test_says_what_it_is(load: Load, backend: str) -> None:
+    engine = load("restore")
+
+    assert (engine.backend, engine.device) == (backend, REPORTS[backend].device)
+    assert engine.precision in {"fp32", "bf16", "fp16", "none"}
+    assert engine.passed_over == ()
+
+
+def test_known_pixels_come_back_bit_for_bit(load: Load, feeds: Feeds) -> None:
+    restored = load("restore").run(feeds)["restored"]
+
+    hidden = feeds["mask"][..., 0] == 255
+    np.testing.assert_array_equal(restored[~hidden], feeds["face"][~hidden])
+    assert (restored[hidden] != feeds["face"][hidden]).mean() > 0.9
+
+
+def test_two_runs_give_the_same_and_leave_the_feeds_alone(load: Load, feeds: Feeds) -> None:
+    engine, before = load("restore"), {name: feed.copy() for name, feed in feeds.items()}
+
+    first = engine.run(feeds)["restored"].copy()
+    engine.run({**feeds, "face": feeds["reference"]})
+    second = engine.run(feeds)["restored"]
+
+    np.testing.assert_array_equal(first, second)
+    for name, feed in feeds.items():
+        np.testing.assert_array_equal(feed, before[name])
+
+
+def test_two_engines_do_not_share_their_results(load: Load, feeds: Feeds) -> None:
+    one, other = load("restore"), load("restore")
+
+    first = one.run(feeds)["restored"]
+    kept = first.copy()
+    other.run({**feeds, "face": feeds["reference"]})
+
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_takes_views_and_read_only_feeds(load: Load, feeds: Feeds) -> None:
+    engine = load("restore")
+    expected = engine.run(feeds)["restored"].copy()
+
+    views = {name: np.repeat(feed, 2, axis=2)[:, :, ::2] for name, feed in feeds.items()}
+    for view in views.values():
+        view.flags.writeable = False
+
+    np.testing.assert_array_equal(engine.run(views)["restored"], expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"mask": None}, "face, mask, reference, reference_mask"),
+        ({"frame": np.zeros((1, 2, 2, 3), np.uint8)}, "was given face, frame, mask"),
+        ({"face": np.zeros((256, 256, 3), np.uint8)}, "1x256x256x3 uint8, but is 256x256x3 uint8"),
+        ({"face": np.zeros((1, 256, 256, 3), np.float32)}, "1x256x256x3 uint8, but is 1x256x256x3 float32"),
+    ],
+)
+def test_wrong_feeds_are_refused_and_do_no_harm(load: Load, feeds: Feeds, change: Feeds, said: str) -> None:
+    engine = load("restore")
+    expected = engine.run(feeds)["restored"].copy()
+
+    with pytest.raises(ContractMismatch, match=said):
+        engine.run({name: feed for name, feed in {**feeds, **change}.items() if feed is not None})
+
+    np.testing.assert_array_equal(engine.run(feeds)["restored"], expected)
+
+
+def test_closes_twice_and_runs_no_more(load: Load, feeds: Feeds) -> None:
+    engine = load("restore")
+    kept = engine.run(feeds)["restored"]
+    expected = kept.copy()
+
+    engine.close()
+    engine.close()
+
+    np.testing.assert_array_equal(kept, expected)
+    with pytest.raises(EngineRunError, match="closed"):
+        engine.run(feeds)
+
+
+def test_lives_in_another_thread(load: Load, feeds: Feeds) -> None:
+    here = load("restore").run(feeds)["restored"]
+    there: list[np.ndarray] = []
+
+    def work() -> None:
+        engine = load("restore", threads=1)
+        there.append(engine.run(feeds)["restored"].copy())
+        engine.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    np.testing.assert_array_equal(there[0], here)
+
+
+def test_open_axes_take_the_wanted_sizes(load: Load) -> None:
+    engine = load("faces", input_shapes={"frame": (2, 160, 160, 3)})
+
+    assert engine.outputs[0].shape == (2, 20, 20, 1)
+    assert engine.run({"frame": np.zeros((2, 160, 160, 3), np.uint8)})["heat"].shape == (2, 20, 20, 1)
+
+
+@pytest.mark.parametrize("shapes", [{"picture": (1, 2, 2, 3)}, {"frame": (192, 320, 3)}, {"frame": (1, 0, 320, 3)}])
+def test_impossible_shapes_are_refused(load: Load, shapes: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(ContractMismatch, match=r"picture|frame"):
+        load("faces", input_shapes=shapes)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_an_altered_or_missing_file_is_refused_with_the_command_that_restores_it(
+    name: str, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "MODELS", Path(shutil.copytree(written, tmp_path / "engines" / "models")))
+    (tmp_path / ".git").mkdir()
+    file = manifest.MODELS / "hidden.fp32.onnx"
+
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(ModelCorrupt, match=r"hidden\.fp32\.onnx") as corrupt:
+        engines.load("hidden", EngineOptions(backend=name))
+    file.unlink()
+    with pytest.raises(ModelMissing, match=r"hidden\.fp32\.onnx") as missing:
+        engines.load("hidden", EngineOptions(backend=name))
+
+    command = f"git -C {tmp_path} checkout -- engines/models/hidden.fp32.onnx"
+    assert command in corrupt.value.hint
+    assert command in missing.value.hint
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no model" * 9, None], ids=["empty", "text", "cut"])
+@pytest.mark.parametrize("name", REAL)
+def test_a_broken_file_of_ones_own_is_refused(name: str, content: bytes | None, written: Path, tmp_path: Path) -> None:
+    if not REPORTS[name].available:
+        pytest.skip(f"{name} is not here: {REPORTS[name].reason}")
+    path = tmp_path / "own.onnx"
+    path.write_bytes((written / "restore.fp32.onnx").read_bytes()[:200] if content is None else content)
+
+    with pytest.raises(ModelCorrupt, match=r"own\.onnx"):
+        engines.load(path, EngineOptions(backend=name))
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_missing_package_is_named(name: str, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = engines.BACKENDS[name].partition(":")[0]
+    importlib.import_module("engines")
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, name, None)
+
+    with pytest.raises(EngineUnavailable, match=name) as unavailable:
+        engines.load("restore", EngineOptions(backend=name))
+
+    assert "pip install" in unavailable.value.hint
+    assert [report.available for report in engines.survey() if report.name == name] == [False]

@@ -1,0 +1,59 @@
+"""models.toml: what is read, what is refused, and the models that ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import engines
+from engines import EngineOptions, ModelCorrupt, ModelMissing, manifest
+from tests.engines.models import write_models
+
+SHIPPED = manifest.MODELS
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(manifest, "MODELS", tmp_path)
+    return tmp_path
+
+
+def test_reads_what_export_wrote(models: Path) -> None:
+    write_models(models)
+
+    restore = manifest.read_manifest()["restore"]
+
+    assert restore.inputs["reference_mask"] == (1, 256, 256, 1)
+    assert restore.outputs == {"restored": (1, 256, 256, 3)}
+    assert (restore.licence, restore.trained_on, restore.metrics) == ("MIT", "nothing", {"psnr": 1.5})
+    assert restore.pick("fp16") == ("fp16", models / "restore.fp16.onnx")
+
+
+def test_a_missing_manifest_or_entry_is_a_missing_model(models: Path) -> None:
+    with pytest.raises(ModelMissing, match=r"models\.toml") as missing:
+        manifest.find_model("hidden")
+    assert "pip install --force-reinstall" in missing.value.hint
+
+    (models / "models.toml").write_text("", encoding="utf-8")
+    with pytest.raises(ModelMissing, match=r"\[hidden\]"):
+        manifest.find_model("hidden")
+
+
+@pytest.mark.parametrize(
+    "text", ["[hidden", "hidden = 3", "[hidden]\ninputs = 3", "[hidden]\nfp32 = 1\n", "\x00"], ids=repr
+)
+def test_a_damaged_manifest_is_refused(models: Path, text: str) -> None:
+    (models / "models.toml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(ModelCorrupt, match=r"models\.toml"):
+        manifest.find_model("hidden")
+
+
+@pytest.mark.skipif(not (SHIPPED / "models.toml").exists(), reason="no model is trained yet")
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_models_that_ship_are_whole_and_keep_their_doors(precision: engines.base.Precision) -> None:
+    for name in manifest.read_manifest():
+        engine = engines.load(name, EngineOptions(backend="onnxruntime", precision=precision))
+        assert engine.precision == precision
+        engine.close()
