@@ -1,0 +1,229 @@
+"""How well the face finder finds: its two passes, as the product runs them, on photographs that it never saw.
+
+A face counts as found where a find's box has an IoU of at least 0.4 with its label. Photographs are fitted into
+1280x720, as a camera would show them; faces lower than 90 pixels there are not asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from engines.contract import Affine, Image, Points, transform_points
+from engines.faces_maps import FacesReader, Find, Maps, overlap
+from train.scenes import EYE_REGION, LOWER_FACE, Cover, CutOuts, Scene, load_scenes
+
+FRAME_SIZE = (720, 1280)
+LEAST_HEIGHT_PX = 90
+FOUND_OVERLAP = 0.4
+#: Faces nearer to profile than this (eye distance over box width) have no eye distance to measure by.
+LEAST_EYE_SHARE = 0.2
+
+Finder = Callable[[Image], list[Find]]
+
+
+@dataclass
+class Tally:
+    """Faces asked for, faces found, and the landmark errors of the found ones in eye distances."""
+
+    asked: int = 0
+    found: int = 0
+    errors: list[float] = field(default_factory=list)
+
+    def add(self, find: Find | None, landmarks: Points | None, width_px: float) -> None:
+        self.asked += 1
+        self.found += find is not None
+        if find is None or landmarks is None:
+            return
+        eye_distance = float(np.hypot(*(landmarks[1] - landmarks[0])))
+        if eye_distance >= LEAST_EYE_SHARE * width_px:
+            distances = np.hypot(*(find.landmarks - landmarks).T)
+            self.errors.append(float(distances.mean()) / eye_distance)
+
+    @property
+    def recall(self) -> float:
+        return self.found / max(self.asked, 1)
+
+    @property
+    def error(self) -> float:
+        return float(np.mean(self.errors)) if self.errors else float("nan")
+
+
+def measure(doors: nn.Module, data: Path, out: Path | None) -> dict[str, float]:
+    """All figures of the finder, YuNet's beside them; pictures with what was found into `out`."""
+    finders = {"": own_finder(doors), "yunet_": yunet_finder(data)}
+    figures: dict[str, float] = {}
+    for prefix, finder in finders.items():
+        sheet: list[Image] = []
+        figures |= {prefix + name: value for name, value in scene_figures(finder, data, sheet).items()}
+        figures |= {prefix + name: value for name, value in clip_figures(finder, data, sheet).items()}
+        if out is not None:
+            write_sheet(sheet, out / f"{prefix or 'own_'}finds.png")
+    return figures
+
+
+def own_finder(doors: nn.Module) -> Finder:
+    """The two passes with the network run by torch."""
+
+    def run(pictures: Image) -> Maps:
+        with torch.no_grad():
+            heat, boxes, landmarks = doors(torch.from_numpy(pictures))
+        return {"heat": heat.numpy(), "boxes": boxes.numpy(), "landmarks": landmarks.numpy()}
+
+    reader = FacesReader(run, run)
+    return lambda image: reader.find(image, limit=8)
+
+
+def yunet_finder(data: Path) -> Finder:
+    """OpenCV's YuNet, whose labels we learn from: the yardstick."""
+    detector = cv2.FaceDetectorYN.create(str(data / "weights" / "yunet_n_dynamic.onnx"), "", (320, 320), 0.6)
+
+    def find(image: Image) -> list[Find]:
+        detector.setInputSize(image.shape[1::-1])
+        rows = detector.detect(image)[1]
+        finds = []
+        for row in rows if rows is not None else []:
+            points = row[4:14].reshape(5, 2)
+            eyes, mouth = sorted(points[:2].tolist()), sorted(points[3:].tolist())
+            box = np.array([row[0], row[1], row[0] + row[2], row[1] + row[3]], np.float32)
+            finds.append(Find(float(row[14]), box, np.array([*eyes, points[2], *mouth], np.float32)))
+        return finds
+
+    return find
+
+
+def scene_figures(finder: Finder, data: Path, sheet: list[Image]) -> dict[str, float]:
+    """Photographs with faces as they are, with each face covered, and without faces."""
+    cut_outs = CutOuts(data, "eval")
+    clear, masked, lower, eyes = Tally(), Tally(), Tally(), Tally()
+    false_finds = negatives = 0
+    seconds: list[float] = []
+    for number, scene in enumerate(load_scenes(data, "eval")):
+        image, matrix = framed(scene.image)
+        started = time.perf_counter()
+        finds = finder(image)
+        seconds.append(time.perf_counter() - started)
+        if not len(scene.labels.boxes) and not len(scene.labels.ignored):
+            negatives, false_finds = negatives + 1, false_finds + len(finds)
+            if finds:
+                sheet.append(drawn(image, finds))
+            continue
+        if number % 4 == 0:
+            sheet.append(drawn(image, finds))
+        for box in _tall(_moved(scene.masked_boxes, matrix)):
+            masked.add(_match(finds, box), None, 0)
+        for landmarks, box in _labelled_faces(scene, matrix):
+            clear.add(_match(finds, box), landmarks, box[2] - box[0])
+            for tally, covers in ((lower, LOWER_FACE), (eyes, EYE_REGION)):
+                hidden = _covered(image, landmarks, cut_outs, covers, number)
+                hidden_finds = finder(hidden)
+                tally.add(_match(hidden_finds, box), landmarks, box[2] - box[0])
+                if number % 4 == 0:
+                    sheet.append(drawn(hidden, hidden_finds))
+    covered = Tally(lower.asked + eyes.asked, lower.found + eyes.found, lower.errors + eyes.errors)
+    return {
+        "recall": clear.recall,
+        "faces": clear.asked,
+        "false_finds": false_finds,
+        "negatives": negatives,
+        "masked_recall": masked.recall,
+        "masked_faces": masked.asked,
+        "covered_recall": covered.recall,
+        "covered_lower_recall": lower.recall,
+        "covered_eyes_recall": eyes.recall,
+        "landmark_error": clear.error,
+        "landmark_error_median": float(np.median(clear.errors)),
+        "landmark_error_covered": covered.error,
+        "ms_per_picture": 1e3 * float(np.median(seconds)),
+    }
+
+
+def clip_figures(finder: Finder, data: Path, sheet: list[Image]) -> dict[str, float]:
+    """The share of all clips' frames in which a face is found; each holds one."""
+    frames = found = 0
+    for path in sorted((data / "clips").glob("*.mp4")):
+        for number, image in enumerate(_frames(path)):
+            finds = finder(image)
+            frames, found = frames + 1, found + bool(finds)
+            if number % 150 == 0 or not finds:
+                sheet.append(drawn(image, finds))
+    return {"clip_recall": found / max(frames, 1), "clip_frames": frames}
+
+
+def framed(image: Image) -> tuple[Image, Affine]:
+    """`image` fitted into the middle of a 1280x720 frame, and the matrix that took it there."""
+    height, width = image.shape[:2]
+    scale = min(FRAME_SIZE[0] / height, FRAME_SIZE[1] / width)
+    shift = (FRAME_SIZE[1] - width * scale) / 2, (FRAME_SIZE[0] - height * scale) / 2
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float32)
+    return cv2.warpAffine(image, matrix, FRAME_SIZE[::-1]), matrix
+
+
+def drawn(image: Image, finds: Sequence[Find]) -> Image:
+    """A small copy of `image` with boxes, landmarks and scores."""
+    image = image.copy()
+    for find in finds:
+        x0, y0, x1, y1 = (int(value) for value in find.box)
+        thick = max(1, image.shape[0] // 240)
+        cv2.rectangle(image, (x0, y0), (x1, y1), (0, 255, 0), thick)
+        cv2.putText(image, f"{find.score:.2f}", (x0, y0 - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thick, (0, 255, 0), thick)
+        for x, y in find.landmarks:
+            cv2.circle(image, (round(float(x)), round(float(y))), thick + 1, (0, 0, 255), -1)
+    scale = 240 / max(image.shape[0], image.shape[1] * 9 / 16)
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:240, :426]
+    return cv2.copyMakeBorder(small, 0, 240 - small.shape[0], 0, 426 - small.shape[1], cv2.BORDER_CONSTANT)
+
+
+def write_sheet(pictures: Sequence[Image], path: Path) -> None:
+    """One contact sheet, six pictures a row."""
+    columns = 6
+    blank = np.zeros((240, 426, 3), np.uint8)
+    padded = [*pictures, *[blank] * (-len(pictures) % columns)]
+    rows = [np.hstack(padded[start : start + columns]) for start in range(0, len(padded), columns)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.vstack(rows))
+
+
+def _labelled_faces(scene: Scene, matrix: Affine) -> Iterator[tuple[Points, Points]]:
+    boxes = _moved(scene.labels.boxes, matrix)
+    for points, box in zip(scene.labels.landmarks, boxes, strict=True):
+        if box[3] - box[1] >= LEAST_HEIGHT_PX:
+            yield transform_points(points, matrix), box
+
+
+def _covered(image: Image, landmarks: Points, cut_outs: CutOuts, covers: Sequence[Cover], number: int) -> Image:
+    hidden = image.copy()
+    cut_outs.cover(hidden, landmarks, np.random.default_rng([11, number]), covers)
+    return hidden
+
+
+def _moved(boxes: Points, matrix: Affine) -> Points:
+    return transform_points(boxes.reshape(-1, 2), matrix).reshape(-1, 4)
+
+
+def _tall(boxes: Points) -> Points:
+    return boxes[boxes[:, 3] - boxes[:, 1] >= LEAST_HEIGHT_PX]
+
+
+def _match(finds: Sequence[Find], box: Points) -> Find | None:
+    best = max(finds, key=lambda find: overlap(find.box, box), default=None)
+    return best if best is not None and overlap(best.box, box) >= FOUND_OVERLAP else None
+
+
+def _frames(path: Path) -> Iterator[Image]:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        while True:
+            good, image = capture.read()
+            if not good:
+                return
+            yield image
+    finally:
+        capture.release()
