@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engines.base import InferenceEngine
 from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop, Patch
 from occlufix_vcam.stages.find import FaceFinder
 from occlufix_vcam.stages.geometry import Blender, align
@@ -15,7 +14,9 @@ from occlufix_vcam.telemetry import Telemetry
 
 
 class HiddenSeer(Protocol):
-    """Says what hides a face; `forget` is told which tracks are gone."""
+    """Says what hides a face, in masks that reach `margin_px` beyond it; `forget` names lost tracks."""
+
+    margin_px: int
 
     def __call__(self, crop: Crop) -> HiddenCrop: ...
 
@@ -41,16 +42,13 @@ class Pipeline:
         remember: Callable[[HiddenCrop], Reference],
         restore: Callable[[HiddenCrop, Reference], Patch],
         telemetry: Telemetry,
-        engines: Mapping[str, InferenceEngine] | None = None,
     ) -> None:
-        """`engines` are those that the stages run on, by model; they are closed with the pipeline."""
         self._find = find
         self._see_hidden = see_hidden
         self._remember = remember
         self._restore = restore
-        self._blend = Blender()
+        self._blend = Blender(see_hidden.margin_px)
         self._telemetry = telemetry
-        self.engines = dict(engines or {})
         self._tracks: frozenset[int] = frozenset()
         self.seen = Seen()
 
@@ -74,8 +72,6 @@ class Pipeline:
 
     def close(self) -> None:
         self._find.close()
-        for engine in self.engines.values():
-            engine.close()
 
     def _note(self, faces: Sequence[FaceTrack], patches: Sequence[Patch], hidden: Sequence[HiddenCrop]) -> None:
         """Keeps the books: what was seen, and which tracks are gone."""

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, Affine, Image, similarity, transform_points
 from occlufix_vcam.frame import Crop, FaceTrack, Frame, Patch
 
+Levels: TypeAlias = NDArray[np.floating]
+
 #: Crop pixels per frame pixel: eyes 3840 px apart to eyes 6 px apart; beyond that there is no face to be seen.
 SCALE_RANGE = (0.02, 12.8)
 CROP_CORNERS = np.array([[0, 0], [CROP_PX, 0], [CROP_PX, CROP_PX], [0, CROP_PX]], dtype=np.float32) - 0.5
 
-#: How far inside the hole the restored picture fades in.
-FEATHER_PX = 7
-#: Side of the small picture on which colours are compared, and the strongest correction in grey levels.
-MATCH_PX = 64
-MATCH_LIMIT = 24.0
-#: A step this high at the hole's rim is an edge of the scene, or a rest of the occluder, but no wrong shade.
-MATCH_EDGE = 40.0
+#: Colours across the hole's rim are compared in a grid of this many cells a side.
+MATCH_CELLS = 64
+#: A step this high at the rim is an edge of the scene, or a rest of the occluder, but no wrong shade: grey levels.
+MATCH_EDGE = 25.0
 
 
 @functools.cache
@@ -57,7 +58,10 @@ def align(frame: Frame, face: FaceTrack) -> Crop | None:
     image, matrix = frame.image, to_crop
     if scale <= 0.5:
         # A plain warp would skip pixels of a face this large and alias.
-        image, to_reduced = _reduced(image[y : y + height, x : x + width], round(1 / scale))
+        factor = round(1 / scale)
+        # Whole multiples of the factor, where the frame reaches that far, are averaged several times faster.
+        part = image[y : y + height + -height % factor, x : x + width + -width % factor]
+        image, to_reduced = _reduced(part, factor)
         matrix = _compose(to_crop, _compose(_shift(x, y), _inverse(to_reduced)))
     crop = np.empty((CROP_PX, CROP_PX, 3), np.uint8)
     cv2.warpAffine(image, matrix, (CROP_PX, CROP_PX), dst=crop, borderMode=cv2.BORDER_REPLICATE)
@@ -67,14 +71,16 @@ def align(frame: Frame, face: FaceTrack) -> Crop | None:
 class Blender:
     """Puts patches into a picture. Used by one thread: its buffers are kept from call to call."""
 
-    def __init__(self) -> None:
+    def __init__(self, fade_px: int) -> None:
+        """`fade_px` is how deep inside a mask, in crop pixels, the restored picture has fully taken over."""
+        self._fade_px = fade_px
         self._scratch = _Scratch(0)
 
     def __call__(self, image: Image, patches: Sequence[Patch]) -> Image:
         """A new picture with all patches in place, or `image` itself where there is nothing to put in."""
         result = image
         for patch in patches:
-            alpha = feather(patch.mask)
+            alpha = feather(patch.mask, self._fade_px)
             x, y, width, height = cv2.boundingRect(alpha)
             if not width:
                 continue
@@ -132,44 +138,55 @@ class _Scratch:
         )
 
 
-def feather(mask: Image) -> Image:
-    """Weights of the restored picture: 0 outside the hole and at its rim, rising to 255 inside.
+def feather(mask: Image, fade_px: int) -> Image:
+    """Weights of the restored picture: 0 outside the hole, rising to 255 over `fade_px` inwards from its rim.
 
-    It never reaches outwards: out there the restored picture is the input's own, only softer. The crop's edge
-    counts as a rim, else a hole that is cut off by it would end in a line.
+    They never reach outwards: there the restored picture is the input's own, only softer. The crop's edge counts
+    as a rim, else a hole that is cut off by it would end in a line.
     """
-    side = 2 * FEATHER_PX + 1
+    reach = fade_px // 2
+    side = 2 * reach + 1
     weights = np.empty((CROP_PX, CROP_PX), np.uint8)
     cv2.erode(mask, np.ones((side, side), np.uint8), dst=weights, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    # Two box filters whose reaches add up to the erosion's: a smooth slope that ends at the rim.
-    for reach in (FEATHER_PX // 2, FEATHER_PX - FEATHER_PX // 2):
-        cv2.blur(weights, (2 * reach + 1, 2 * reach + 1), dst=weights, borderType=cv2.BORDER_CONSTANT)
+    # Two box filters that together reach as far as the erosion: a smooth slope that ends at the rim.
+    for part in (reach // 2, reach - reach // 2):
+        cv2.blur(weights, (2 * part + 1, 2 * part + 1), dst=weights, borderType=cv2.BORDER_CONSTANT)
     return weights
 
 
 def match_colours(patch: Patch) -> Image:
-    """The restored picture with its shade bent, near the hole's rim, to that of the known pixels around it.
+    """The restored picture with its shade bent to that of the known pixels around the hole.
 
-    The step in colour across the rim is measured on a small picture, steps that are edges are left out, and
-    the rest is spread smoothly into the hole, weaker the farther in. Only valid inside the hole.
+    Measured is the step in colour from the last hidden to the first known pixel, all along the rim. Steps that
+    are edges are left out; the others are spread smoothly into the hole, where their mean is what remains far
+    from the rim. Only valid inside the hole.
     """
-    size = (MATCH_PX, MATCH_PX)
-    known = cv2.resize(patch.crop.image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    restored = cv2.resize(patch.image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    hidden = cv2.resize(patch.mask, size, interpolation=cv2.INTER_AREA)
-    outside, inside = (hidden == 0).astype(np.float32), (hidden == HIDDEN).astype(np.float32)
-    outside_near, inside_near = cv2.blur(outside, (5, 5)), cv2.blur(inside, (5, 5))
-    outside_colour = cv2.blur(known * outside[..., None], (5, 5)) / (outside_near[..., None] + 1e-6)
-    inside_colour = cv2.blur(restored * inside[..., None], (5, 5)) / (inside_near[..., None] + 1e-6)
-    step = outside_colour - inside_colour
-    trusted = np.minimum(outside_near, inside_near) * (np.abs(step).max(axis=2) < MATCH_EDGE)
-    total = cv2.GaussianBlur(step * trusted[..., None], (0, 0), 3)
-    weight = cv2.GaussianBlur(trusted, (0, 0), 3)
-    bend = np.clip(total / (weight[..., None] + 0.01), -MATCH_LIMIT, MATCH_LIMIT).astype(np.int16)
+    square = np.ones((3, 3), np.uint8)
+    first_known = cv2.subtract(cv2.dilate(patch.mask, square), patch.mask)
+    last_hidden = cv2.subtract(patch.mask, cv2.erode(patch.mask, square))
+    known, known_share = _cell_colours(patch.crop.image, first_known)
+    restored, restored_share = _cell_colours(patch.image, last_hidden)
+    step = known - restored
+    trusted = np.minimum(known_share, restored_share)
+    trusted *= (trusted > 0.04) & (np.abs(step).max(axis=2) < MATCH_EDGE)
+    weighted = step * trusted[..., None]
+    mean = weighted.sum(axis=(0, 1)) / (trusted.sum() + 1)
+    near = cv2.GaussianBlur(weighted, (0, 0), 4)
+    weight = cv2.GaussianBlur(trusted, (0, 0), 4)
+    bend = ((near + 0.01 * mean) / (weight[..., None] + 0.01)).astype(np.int16)
     bend_full = cv2.resize(bend, (CROP_PX, CROP_PX), interpolation=cv2.INTER_LINEAR)
     matched = np.empty_like(patch.image)
     cv2.add(patch.image, bend_full, dst=matched, dtype=cv2.CV_8U)
     return matched
+
+
+def _cell_colours(image: Image, where: MatLike) -> tuple[Levels, Levels]:
+    """For each cell the mean colour of its pixels that lie `where` (255), and their share of the cell."""
+    cells = (MATCH_CELLS, MATCH_CELLS)
+    only = cv2.bitwise_and(image, image, mask=where)
+    sums = cv2.resize(only, cells, interpolation=cv2.INTER_AREA).astype(np.float32)
+    share = cv2.resize(where, cells, interpolation=cv2.INTER_AREA).astype(np.float32) / HIDDEN
+    return sums / (share[..., None] + 1e-3), share
 
 
 def _box(corners: NDArray[np.float32], to_crop: Affine, image: Image) -> tuple[int, int, int, int]:

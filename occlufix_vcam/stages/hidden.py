@@ -17,7 +17,7 @@ ATTACK, RELEASE = 0.7, 0.3
 #: A smaller spot is the network's doubt, no occluder: pixels of the crop.
 SPECK_PX = 80
 #: The mask grows by this much, so that neither the occluder's rim nor the shadow beside it remains.
-GROWTH_PX = 5
+GROWTH_PX = 6
 #: A face that counts as hidden is let go at this share of `min_coverage`.
 LET_GO = 0.5
 
@@ -28,6 +28,8 @@ class HiddenSegmenter:
     A pixel becomes hidden at probability `on` and known again below `off`. A face whose hidden share stays below
     `min_coverage` gets an empty mask, so that it passes untouched. Used by one thread.
     """
+
+    margin_px = GROWTH_PX
 
     def __init__(
         self, engine: InferenceEngine, *, on: float = 0.5, off: float = 0.35, min_coverage: float = 0.02
@@ -60,6 +62,8 @@ class HiddenSegmenter:
 
 class GivenMask:
     """A mask in frame pixels (height x width uint8, white = hidden) that holds for every frame and face."""
+
+    margin_px = 0
 
     def __init__(self, mask: Image) -> None:
         self._mask = mask
