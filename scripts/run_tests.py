@@ -1,0 +1,46 @@
+"""Makes `.venv`, installs the project with all that its checks need, and runs them: python3 scripts/run_tests.py.
+
+Arguments go to pytest. Without any, style, types and import rules are checked first.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from bootstrap import ROOT, SetupError, prepare
+
+#: Named, because a plain `torch` may bring gigabytes of CUDA packages that no test needs.
+TORCH = "torch==2.13.0"
+CHECKS = {
+    "style": ["-m", "ruff", "check"],
+    "format": ["-m", "ruff", "format", "--check"],
+    "types": ["-m", "mypy"],
+    "import rules": ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+}
+
+
+def main() -> int:
+    try:
+        python = prepare(["-e", ".[train,dev]"], before=[TORCH])
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 2
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+    failed = []
+    if len(sys.argv) == 1:
+        for title, arguments in CHECKS.items():
+            print(f"- {title}", flush=True)
+            if subprocess.run([str(python), *arguments], cwd=ROOT, env=environment).returncode != 0:
+                failed.append(title)
+    tests = subprocess.run([str(python), "-m", "pytest", *sys.argv[1:]], cwd=ROOT, env=environment)
+    if tests.returncode != 0:
+        failed.append("tests")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""What tests of every room share: where real faces lie, if they are there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def find_data() -> Path | None:
+    """The folder with faces, clips and occluders: OCCLUFIX_DATA, or shared/data beside or in the checkout."""
+    named = os.environ.get("OCCLUFIX_DATA")
+    places = [Path(named)] if named else [ROOT.parent / "shared/data", ROOT / "shared/data"]
+    return next((place for place in places if (place / "train/index.jsonl").is_file()), None)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The data folder; a test that asks for it is skipped where there is none."""
+    folder = find_data()
+    if folder is None:
+        pytest.skip("no data folder: set OCCLUFIX_DATA to run the tests that need real faces")
+    return folder

@@ -1,0 +1,125 @@
+"""The restorer: its doors, its samples, and the figures of the network that ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engines.contract import CROP_PX, TEMPLATE, similarity, transform_points
+from train import restore
+from train.config import RECIPES
+from train.data import DataError, FaceSet, valid_mask
+from train.metrics import psnr, sharpness
+from train.networks import RestoreDoors, RestoreUNet
+
+
+@pytest.fixture(scope="module")
+def doors() -> RestoreDoors:
+    torch.manual_seed(0)
+    return RestoreDoors(RestoreUNet()).eval()
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (CROP_PX, CROP_PX, 3), dtype=np.uint8)
+
+
+def test_known_pixels_come_out_bit_for_bit(doors: RestoreDoors) -> None:
+    face, hole = picture(1), np.zeros((CROP_PX, CROP_PX), np.uint8)
+    hole[100:180, 80:170] = 255
+    restored = restore.restore(doors, face, hole)
+    assert np.array_equal(restored[hole == 0], face[hole == 0])
+    assert not np.array_equal(restored[hole > 0], face[hole > 0])
+
+
+def test_what_is_hidden_does_not_matter(doors: RestoreDoors) -> None:
+    face, hole = picture(1), np.zeros((CROP_PX, CROP_PX), np.uint8)
+    hole[60:200, 60:200] = 255
+    other = np.where(hole[..., None] > 0, picture(2), face)
+    assert np.array_equal(restore.restore(doors, face, hole), restore.restore(doors, other, hole))
+
+
+def test_reference_counts_only_where_it_is_valid(doors: RestoreDoors) -> None:
+    face, hole, nowhere = picture(1), np.full((CROP_PX, CROP_PX), 255, np.uint8), np.zeros((CROP_PX, CROP_PX), np.uint8)
+    alone = restore.restore(doors, face, hole)
+    assert np.array_equal(alone, restore.restore(doors, face, hole, picture(3), nowhere))
+    assert not np.array_equal(alone, restore.restore(doors, face, hole, picture(3), hole))
+
+
+def test_generator_stays_within_its_budget() -> None:
+    macs = 0
+
+    def count(module: torch.nn.Conv2d, _: object, output: torch.Tensor) -> None:
+        nonlocal macs
+        macs += module.weight.numel() * output.shape[-1] * output.shape[-2]
+
+    network = RestoreUNet().eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        network(torch.zeros(1, 8, CROP_PX, CROP_PX))
+    assert macs <= 8e9
+    assert sum(parameter.numel() for parameter in network.parameters()) <= 8e6
+
+
+def test_samples_are_of_one_shape_and_repeat(data: Path) -> None:
+    task = restore.RestoreTask(RECIPES["restore", "debug"], data)
+    one, two = (task.sample(np.random.default_rng(5)) for _ in range(2))
+    side = RECIPES["restore", "debug"].size_px
+    assert one["face"].shape == one["reference"].shape == (3, side, side)
+    for name in ("hole", "valid", "reference_mask"):
+        assert one[name].shape == (1, side, side)
+        assert set(np.unique(one[name])) <= {0, 1}
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_half_of_the_samples_have_no_reference(data: Path) -> None:
+    task = restore.RestoreTask(RECIPES["restore", "debug"], data)
+    rng = np.random.default_rng(1)
+    without = sum(not task.sample(rng)["reference_mask"].any() for _ in range(80))
+    assert 25 <= without <= 55
+
+
+def test_jitter_moves_landmarks_with_the_picture() -> None:
+    image = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
+    for x, y in np.round(TEMPLATE).astype(int):
+        image[y - 2 : y + 3, x - 2 : x + 3] = 255
+    valid = np.full((CROP_PX, CROP_PX), 255, np.uint8)
+    for seed in range(10):
+        moved, _, landmarks = restore.jitter(image, valid, TEMPLATE, np.random.default_rng(seed))
+        for x, y in np.round(landmarks).astype(int):
+            assert moved[y, x].min() > 100
+        assert landmarks[0, 0] < landmarks[1, 0]  # image left stays first
+
+
+def test_similarity_recovers_a_known_transform() -> None:
+    matrix = np.array([[0.8, -0.3, 12.0], [0.3, 0.8, -5.0]], np.float32)
+    assert np.allclose(similarity(TEMPLATE, transform_points(TEMPLATE, matrix)), matrix, atol=1e-4)
+    with pytest.raises(ValueError, match="coincide"):
+        similarity(np.zeros((5, 2), np.float32))
+
+
+def test_valid_mask_follows_the_photograph(data: Path) -> None:
+    faces = FaceSet(data, "eval")
+    shares = [float((valid_mask(row) > 0).mean()) for row in faces.rows]
+    assert min(shares) > 0.5
+    assert max(shares) == 1.0
+
+
+def test_faces_that_are_not_there_are_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--data"):
+        FaceSet(tmp_path, "train")
+
+
+def test_psnr_and_sharpness() -> None:
+    black, grey = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 16, np.uint8)
+    region = np.zeros((4, 4), np.uint8)
+    assert np.isnan(psnr(black, grey, region))
+    region[:2] = 1
+    assert psnr(grey, black, region) == pytest.approx(20 * np.log10(255 / 16))
+    everywhere = np.ones((CROP_PX, CROP_PX), np.uint8)
+    assert sharpness(picture(1), everywhere) > 50
+    assert sharpness(np.full_like(picture(1), 9), everywhere) == 0
