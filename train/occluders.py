@@ -93,6 +93,9 @@ class Cutouts:
         self.sunglasses = _all(folder / split / "sunglasses")
         self.eyeglasses = _all(folder / split / "eyeglasses")
         self.textures = [s.image for i, (_, s) in enumerate(textures) if min(i % 4, 1) == keep]
+        for kind, sprites in vars(self).items():
+            if not sprites and kind != "hats":  # hats are drawn too
+                raise DataError(f"no {kind} among the occluders in {folder / split}; give the data folder with --data")
 
 
 def medical_mask(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:

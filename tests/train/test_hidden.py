@@ -1,0 +1,161 @@
+"""The segmenter's training: it learns, its losses and figures mean what they say, and the shipped model is good."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from engines.contract import CROP_PX, TEMPLATE, Image
+from train.config import RECIPES
+from train.hidden import HiddenDoors, HiddenTask, HiddenUNet, dice, masked_bce
+from train.hidden_data import Example, misalignment, relight, webcam
+from train.hidden_figures import boundary_f, figures, iou, marked
+
+MODELS = Path(__file__).resolve().parents[2] / "engines" / "models"
+EVERYWHERE = np.full((CROP_PX, CROP_PX), 255, np.uint8)
+
+
+def box(left: int, top: int, width: int, height: int) -> Image:
+    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    mask[top : top + height, left : left + width] = 255
+    return mask
+
+
+@pytest.fixture(scope="module")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three blurred pictures that stand for faces, and a cut-out of each kind."""
+    data = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    (data / "train").mkdir()
+    lines = []
+    for number in range(3):
+        picture = cv2.GaussianBlur(rng.integers(60, 220, (CROP_PX, CROP_PX, 3), dtype=np.uint8), (0, 0), 9)
+        cv2.imwrite(str(data / "train" / f"{number}.png"), picture)
+        lines.append(
+            {
+                "file": f"{number}.png",
+                "identity": None,
+                "origin": "drawn",
+                "landmarks": TEMPLATE.tolist(),
+                "valid_quad": [[0, 40], [256, 40], [256, 256], [0, 256]],
+            }
+        )
+    (data / "train" / "index.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    cutout = np.full((60, 60, 4), (40, 90, 200, 255), np.uint8)
+    for kind in ("hand", "mask_flat", "sunglasses", "eyeglasses", "scarf", "object"):
+        (data / "occluders" / "train" / kind).mkdir(parents=True)
+        cv2.imwrite(str(data / "occluders" / "train" / kind / "1.png"), cutout)
+    for folder in ("mask_templates", "mask_textures"):
+        (data / "occluders" / folder).mkdir()
+        for number in range(2):
+            cv2.imwrite(str(data / "occluders" / folder / f"{number}.png"), cutout)
+    return data
+
+
+def test_a_debug_run_lowers_the_loss(small_data: Path) -> None:
+    torch.manual_seed(0)
+    recipe = RECIPES["hidden", "debug"]
+    task = HiddenTask(recipe, small_data)
+    rng = np.random.default_rng(0)
+    samples = [task.sample(rng) for _ in range(8)]
+    batch = {name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in samples[0]}
+    assert batch["face"].shape == (8, recipe.size_px, recipe.size_px, 3)
+    assert batch["hidden"].shape == batch["valid"].shape == (8, recipe.size_px, recipe.size_px)
+    records = [task.train_step(batch, step / 12) for step in range(12)]
+    assert records[-1]["bce"] < 0.8 * records[0]["bce"]
+    assert records[-1]["dice"] < records[0]["dice"]
+
+
+def test_samples_are_the_same_for_the_same_seed(small_data: Path) -> None:
+    task = HiddenTask(RECIPES["hidden", "debug"], small_data)
+    first, second = (task.sample(np.random.default_rng(6)) for _ in range(2))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_the_doors_are_those_of_the_contract(small_data: Path) -> None:
+    task = HiddenTask(RECIPES["hidden", "debug"], small_data)
+    doors = task.doors(task.modules["network"])
+    assert doors.inputs == {"face": (1, 256, 256, 3)} and doors.outputs == {"hidden": (1, 256, 256, 1)}
+    with torch.no_grad():
+        seen = doors.module.eval()(torch.zeros((2, 256, 256, 3), dtype=torch.uint8))
+    assert seen.shape == (2, 256, 256, 1) and seen.dtype == torch.uint8
+
+
+def test_the_graph_itself_turns_bgr_into_rgb() -> None:
+    network = HiddenUNet().eval()
+    picture = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
+    rgb = picture.flip(3).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        expected = torch.nn.functional.interpolate(network(rgb), scale_factor=2.0, mode="bilinear").sigmoid() * 255
+        seen = HiddenDoors(network)(picture)[..., 0].float()
+    assert (seen - expected[:, 0]).abs().max() < 0.51
+
+
+def test_the_network_stays_small() -> None:
+    assert sum(parameter.numel() for parameter in HiddenUNet().parameters()) < 1_200_000
+
+
+def test_losses_look_only_inside_the_photograph() -> None:
+    truth, valid = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+    truth[..., :4] = 1
+    right = (truth - 0.5) * 40
+    assert masked_bce(right, truth, valid) < 1e-6 and dice(right, truth, valid) < 1e-6
+    wrong_outside = right.clone()
+    wrong_outside[..., 6:] = 20
+    assert masked_bce(wrong_outside, truth, valid) > 1
+    valid[..., 6:] = 0
+    assert masked_bce(wrong_outside, truth, valid) < 1e-6 and dice(wrong_outside, truth, valid) < 1e-6
+
+
+def test_iou_and_outline() -> None:
+    case = Example(np.zeros((256, 256, 3), np.uint8), box(60, 60, 80, 80), EVERYWHERE)
+    assert iou(case.mask, case) == 1.0 and boundary_f(case.mask, case) == 1.0
+    assert iou(box(100, 60, 80, 80), case) == pytest.approx(1 / 3)
+    assert boundary_f(box(62, 61, 80, 80), case) == 1.0
+    assert boundary_f(box(60, 60, 120, 80), case) < 0.8
+    nothing = Example(case.face, np.zeros_like(case.mask), EVERYWHERE)
+    assert iou(nothing.mask, nothing) == boundary_f(nothing.mask, nothing) == 1.0
+    assert iou(case.mask, nothing) == 0.0
+
+
+def test_only_the_face_inside_the_photograph_counts_as_marked() -> None:
+    case = Example(np.zeros((256, 256, 3), np.uint8), np.zeros((256, 256), np.uint8), box(0, 128, 256, 128))
+    assert marked(box(0, 0, 256, 128), case) == 0.0
+    assert marked(box(0, 0, 10, 256), case) == 0.0
+    assert marked(EVERYWHERE, case) == 1.0
+
+
+def test_misalignment_stays_within_what_landmarks_do() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        matrix = misalignment(rng, 128)
+        middle = matrix @ np.array([128, 128, 1])
+        assert np.abs(middle - 64).max() < 7
+        assert 0.35 < np.hypot(matrix[0, 0], matrix[1, 0]) < 0.7
+
+
+def test_light_and_camera_keep_the_kind_of_picture() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        seen = webcam(relight(picture, rng), rng)
+        assert seen.shape == picture.shape and seen.dtype == np.uint8
+
+
+def test_the_shipped_model_sees_what_hides_and_leaves_faces_alone(data: Path) -> None:
+    """Loose bounds: they catch a model that was exported wrongly or trained badly, not a bad day."""
+    entry = tomllib.loads((MODELS / "models.toml").read_text(encoding="utf-8"))["hidden"]
+    session = onnxruntime.InferenceSession(str(MODELS / entry["fp32"]["file"]), providers=["CPUExecutionProvider"])
+    found = figures(lambda face: session.run(None, {"face": face[None]})[0][0, :, :, 0], data, each_kind=8)
+    assert found["iou"] > 0.75
+    assert found["iou_medical_mask"] > 0.85
+    assert found["clean_marked"] < 0.015
+    assert found["eyeglasses_marked"] < 0.02
+    assert found["iou_real_silver"] > 0.7

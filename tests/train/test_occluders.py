@@ -1,0 +1,147 @@
+"""What the occluders promise: the mask says where the face is hidden, and the same seed draws the same picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.contract import TEMPLATE, Image
+from train.data import DataError
+from train.occluders import OCCLUDERS, WORN, Occluders, random_names
+
+KINDS = ("hand", "mask_flat", "sunglasses", "eyeglasses", "scarf", "object")
+
+
+def write_cutouts(data: Path) -> None:
+    """A small folder of cut-outs: coloured ellipses on nothing."""
+    rng = np.random.default_rng(0)
+
+    def cutout(path: Path) -> None:
+        picture = np.zeros((120, 90, 4), np.uint8)
+        picture[:] = (*rng.integers(0, 256, 3).tolist(), 0)
+        alpha = np.zeros((120, 90), np.uint8)
+        cv2.ellipse(alpha, (45, 60), (40, 55), 0, 0, 360, 255, -1)
+        picture[:, :, 3] = alpha
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), picture)
+
+    for split in ("train", "eval"):
+        for kind in KINDS:
+            cutout(data / "occluders" / split / kind / f"{kind}_1.png")
+        cutout(data / "occluders" / split / "object" / "object (12).png")
+    for name in ("KN95", "surgical"):
+        cutout(data / "occluders" / "mask_templates" / f"{name}.png")
+    textures = data / "occluders" / "mask_textures"
+    textures.mkdir()
+    for number in range(4):
+        cv2.imwrite(str(textures / f"check_{number}.jpg"), rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def occluders(tmp_path_factory: pytest.TempPathFactory) -> Occluders:
+    data = tmp_path_factory.mktemp("data")
+    write_cutouts(data)
+    return Occluders(data, "train")
+
+
+def noise(size: int = 256) -> Image:
+    """A picture that nothing drawn looks like."""
+    return np.random.default_rng(3).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", OCCLUDERS)
+@pytest.mark.parametrize("size", [128, 256])
+def test_the_mask_covers_what_changed(occluders: Occluders, name: str, size: int) -> None:
+    image, landmarks = noise(size), TEMPLATE * (size / 256)
+    for seed in range(12):
+        shown, mask = occluders.occlude(image, landmarks, np.random.default_rng(seed), [name])
+        assert shown.shape == image.shape and shown.dtype == np.uint8
+        assert mask.shape == image.shape[:2] and set(np.unique(mask)) <= {0, 255}
+        inside = cv2.erode(mask, np.ones((3, 3), np.uint8)) > 0
+        changed = cv2.absdiff(shown, image).max(axis=2) > 8
+        assert mask.any()
+        assert not inside.any() or changed[inside].mean() > 0.85
+        if name != "headset":  # its ear cups are the wearer's own
+            outside = cv2.dilate(mask, np.ones((9, 9), np.uint8)) == 0
+            assert (shown[outside] <= image[outside].astype(int) + 1).all(), "only a shadow may fall beside it"
+
+
+@pytest.mark.parametrize("name", WORN)
+def test_what_is_worn_is_drawn_and_not_marked(occluders: Occluders, name: str) -> None:
+    image = noise()
+    shown, mask = occluders.occlude(image, TEMPLATE, np.random.default_rng(1), [name])
+    assert not mask.any()
+    assert (shown != image).any(axis=2).mean() > 0.01
+
+
+def test_the_ear_cups_of_a_headset_are_not_marked_but_its_boom_is(occluders: Occluders) -> None:
+    image, shares = noise(), []
+    for seed in range(20):
+        shown, mask = occluders.occlude(image, TEMPLATE, np.random.default_rng(seed), ["headset"])
+        brighter = (shown > image.astype(int) + 20).any(axis=2)
+        shares.append((brighter & (mask == 0)).mean())
+        assert 0 < (mask > 0).mean() < 0.12
+    assert max(shares) > 0.01
+
+
+def test_the_same_seed_draws_the_same(occluders: Occluders) -> None:
+    for seed in range(8):
+        first, second = (occluders.occlude(noise(), TEMPLATE, np.random.default_rng(seed)) for _ in range(2))
+        assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    other, _ = occluders.occlude(noise(), TEMPLATE, np.random.default_rng(99))
+    assert not np.array_equal(other, first[0])
+
+
+def test_the_picture_given_is_left_alone(occluders: Occluders) -> None:
+    image = noise()
+    kept = image.copy()
+    occluders.occlude(image, TEMPLATE, np.random.default_rng(0), ["medical_mask", "hand"])
+    assert np.array_equal(image, kept)
+
+
+def test_a_medical_mask_covers_the_mouth_and_leaves_the_eyes(occluders: Occluders) -> None:
+    mouth, eyes = 0, 0
+    for seed in range(40):
+        _, mask = occluders.occlude(noise(), TEMPLATE, np.random.default_rng(seed), ["medical_mask"])
+        mouth += mask[195, 128] > 0
+        eyes += (mask[105, 90] > 0) + (mask[105, 166] > 0)
+    assert mouth >= 38
+    assert eyes <= 4
+
+
+def test_a_mask_follows_the_face(occluders: Occluders) -> None:
+    small = (TEMPLATE * 0.5 + (100, 20)).astype(np.float32)
+    _, mask = occluders.occlude(noise(), small, np.random.default_rng(0), ["medical_mask"])
+    x, y, width, height = cv2.boundingRect(mask)
+    assert 100 < x + width / 2 < 228 and 60 < y + height / 2 < 150
+    assert width < 128
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_silhouettes_hide_a_part(occluders: Occluders, size: int) -> None:
+    rng = np.random.default_rng(4)
+    shares = []
+    for _ in range(30):
+        mask = occluders.silhouette(rng, size, TEMPLATE * (size / 256))
+        assert mask.shape == (size, size) and set(np.unique(mask)) <= {0, 255}
+        shares.append((mask > 0).mean())
+    assert 0.02 < np.mean(shares) < 0.6
+
+
+def test_every_kind_is_drawn_at_times() -> None:
+    rng = np.random.default_rng(0)
+    seen = {name for _ in range(600) for name in random_names(rng)}
+    assert seen == {*OCCLUDERS, *WORN}
+
+
+def test_missing_cutouts_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="occluders"):
+        Occluders(tmp_path, "train")
+    write_cutouts(tmp_path)
+    for path in (tmp_path / "occluders" / "train" / "hand").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="hand"):
+        Occluders(tmp_path, "train")
