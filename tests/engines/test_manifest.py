@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import engines
@@ -50,10 +51,29 @@ def test_a_damaged_manifest_is_refused(models: Path, text: str) -> None:
         manifest.find_model("hidden")
 
 
-@pytest.mark.skipif(not (SHIPPED / "models.toml").exists(), reason="no model is trained yet")
+needs_models = pytest.mark.skipif(not (SHIPPED / manifest.MANIFEST).exists(), reason="no model is trained yet")
+
+
+@needs_models
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_the_models_that_ship_are_whole_and_keep_their_doors(precision: engines.base.Precision) -> None:
     for name in manifest.read_manifest():
         engine = engines.load(name, EngineOptions(backend="onnxruntime", precision=precision))
         assert engine.precision == precision
         engine.close()
+
+
+@needs_models
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_the_restorer_that_ships_leaves_known_pixels_bit_for_bit(backend: str) -> None:
+    """In whatever precision the backend takes here, bf16 among them."""
+    engine = engines.load("restore", EngineOptions(backend=backend))
+    rng = np.random.default_rng(4)
+    feeds = {spec.name: rng.integers(0, 256, spec.shape, dtype=np.uint8) for spec in engine.inputs}
+    for name in ("mask", "reference_mask"):
+        feeds[name] = np.where(feeds[name] > 127, 255, 0).astype(np.uint8)
+
+    restored = engine.run(feeds)["restored"]
+
+    known = feeds["mask"][..., 0] == 0
+    np.testing.assert_array_equal(restored[known], feeds["face"][known])
