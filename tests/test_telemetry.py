@@ -114,9 +114,7 @@ def loggers_as_they_were():
         logger.setLevel(level)
 
 
-def test_the_log_file_rotates_and_a_second_call_replaces_the_first(
-    tmp_path, monkeypatch, loggers_as_they_were
-):
+def test_the_log_file_rotates_and_a_second_call_replaces_the_first(tmp_path, monkeypatch, loggers_as_they_were):
     monkeypatch.setattr(telemetry_module, "LOG_BYTES", 500)
     first, second = tmp_path / "first.log", tmp_path / "state" / "second.log"
     configure_logging(first)

@@ -1,0 +1,152 @@
+"""What is hidden appears at once, lets go slowly and never flickers; a clear face has an empty mask."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.contract import CROP_PX, TEMPLATE, Image
+from occlufix_vcam.frame import Crop, FaceTrack
+from occlufix_vcam.stages.geometry import face_area
+from occlufix_vcam.stages.hidden import GROWTH_PX, GivenMask, HiddenSegmenter, covered_share, remove_specks
+
+
+class SaidProbability:
+    """An engine that says what the test set, into an array that it reuses, as real engines do."""
+
+    backend = device = precision = "fake"
+    inputs = outputs = passed_over = ()
+
+    def __init__(self) -> None:
+        self._output = np.zeros((1, CROP_PX, CROP_PX, 1), np.uint8)
+        self.probability: Image = self._output[0, ..., 0]
+
+    def run(self, feeds):
+        assert feeds["face"].shape == (1, CROP_PX, CROP_PX, 3) and feeds["face"].dtype == np.uint8
+        return {"hidden": self._output}
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def engine():
+    return SaidProbability()
+
+
+def crop(track_id: int = 1) -> Crop:
+    image = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
+    return Crop(FaceTrack(track_id, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
+
+
+def box(top: int, bottom: int, left: int = 60, right: int = 196) -> tuple[slice, slice]:
+    return slice(top, bottom), slice(left, right)
+
+
+def test_what_is_surely_hidden_is_masked_in_its_first_frame_and_with_a_margin(engine):
+    see = HiddenSegmenter(engine)
+    see(crop())
+    engine.probability[box(150, 220)] = 255
+    hidden = see(crop())
+    rows, columns = np.nonzero(hidden.mask)
+    assert (rows.min(), rows.max()) == (150 - GROWTH_PX, 219 + GROWTH_PX)
+    assert (columns.min(), columns.max()) == (60 - GROWTH_PX, 195 + GROWTH_PX)
+    assert set(np.unique(hidden.mask)) == {0, 255}
+    assert hidden.coverage == pytest.approx((face_area()[box(150, 220)] > 0).sum() / (face_area() > 0).sum(), abs=1e-6)
+
+
+def test_the_mask_lets_go_within_a_fifth_of_a_second(engine):
+    see = HiddenSegmenter(engine)
+    engine.probability[box(150, 220)] = 255
+    see(crop())
+    engine.probability[:] = 0
+    masks = [see(crop()).mask.any() for _ in range(6)]
+    assert masks[0], "one clear frame alone does not uncover"
+    assert not masks[-1]
+
+
+def test_a_probability_around_the_threshold_does_not_flicker(engine):
+    see = HiddenSegmenter(engine)
+    engine.probability[box(150, 220)] = 200
+    see(crop())
+    rng = np.random.default_rng(0)
+    masks = []
+    for _ in range(60):
+        engine.probability[box(150, 220)] = 127 + rng.integers(-30, 31)
+        masks.append(see(crop()).mask.copy())
+    assert all(np.array_equal(mask, masks[0]) for mask in masks)
+
+
+def test_a_doubt_below_the_threshold_never_shows(engine):
+    see = HiddenSegmenter(engine)
+    engine.probability[:] = 110
+    assert not any(see(crop()).mask.any() for _ in range(20))
+
+
+def test_coverage_has_hysteresis_too(engine):
+    """A small occluder that grows and shrinks around the limit is either restored or left alone."""
+    see = HiddenSegmenter(engine, min_coverage=0.05)
+    pixels = int((face_area() > 0).sum())
+    restored = []
+    for share in (0.03, 0.045, 0.06, 0.045, 0.03, 0.045, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.045):
+        engine.probability[:] = 0
+        engine.probability[100 : 100 + round(share * pixels / 100), 78:178] = 255
+        restored.append(see(crop()).coverage > 0)
+    assert restored[:7] == [False, False, True, True, True, True, True]
+    assert restored[-2:] == [False, False]
+
+
+def test_a_clear_face_has_an_empty_mask_and_no_coverage(engine):
+    hidden = HiddenSegmenter(engine)(crop())
+    assert hidden.coverage == 0 and not hidden.mask.any()
+
+
+def test_specks_are_the_networks_doubt(engine):
+    see = HiddenSegmenter(engine, min_coverage=0.0)
+    engine.probability[100:105, 100:105] = 255
+    assert not see(crop()).mask.any()
+    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    mask[10:14, 10:14] = 255
+    mask[100:120, 100:120] = 255
+    remove_specks(mask)
+    assert not mask[:50].any() and mask[100:120, 100:120].all()
+
+
+def test_each_track_has_its_own_memory_until_it_is_forgotten(engine):
+    see = HiddenSegmenter(engine)
+    engine.probability[box(150, 220)] = 255
+    see(crop(1))
+    engine.probability[:] = 0
+    assert not see(crop(2)).mask.any()
+    assert see(crop(1)).mask.any()
+    see.forget([1, 99])
+    assert not see(crop(1)).mask.any()
+
+
+def test_a_mask_that_was_handed_out_is_not_changed_later(engine):
+    see = HiddenSegmenter(engine)
+    engine.probability[box(150, 220)] = 255
+    first = see(crop()).mask
+    before = first.copy()
+    engine.probability[:] = 0
+    for _ in range(10):
+        see(crop())
+    assert np.array_equal(first, before)
+
+
+def test_a_given_mask_is_taken_as_it_is():
+    mask = np.zeros((720, 1280), np.uint8)
+    mask[300:420, 500:700] = 255
+    to_crop = np.array([[0.5, 0, -200], [0, 0.5, -100]], np.float32)
+    hidden = GivenMask(mask)(Crop(FaceTrack(1, TEMPLATE, 1.0), crop().image, to_crop))
+    expected = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    expected[50:110, 50:150] = 255
+    assert (hidden.mask != expected).sum() < 350  # at most the rim, by one pixel
+    assert set(np.unique(hidden.mask)) == {0, 255}
+    assert hidden.coverage == pytest.approx(covered_share(expected), abs=0.02)
+
+
+def test_coverage_is_a_share_of_the_face_not_of_the_crop():
+    everything = np.full((CROP_PX, CROP_PX), 255, np.uint8)
+    assert covered_share(everything) == 1.0
+    assert covered_share(cv2.bitwise_not(face_area())) == 0.0

@@ -1,0 +1,136 @@
+"""The pipeline restores what is hidden, passes everything else as the very same frame, and keeps the books."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.contract import CROP_PX, TEMPLATE, Image
+from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop, Patch
+from occlufix_vcam.pipeline import Pipeline, Seen
+from occlufix_vcam.stages.memory import no_memory
+from occlufix_vcam.telemetry import Telemetry
+
+STAGES = ["find", "align", "hidden", "restore", "blend", "total"]
+
+
+class Finder:
+    """Finds the faces that the test put there."""
+
+    def __init__(self, faces: Sequence[FaceTrack]) -> None:
+        self.faces = faces
+        self.closed = False
+
+    def __call__(self, frame: Frame) -> Sequence[FaceTrack]:
+        return self.faces
+
+    def reset(self) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Seer:
+    """Sees the lower half hidden on the tracks that the test names."""
+
+    margin_px = 6
+
+    def __init__(self, hidden_tracks: Sequence[int]) -> None:
+        self.hidden_tracks = hidden_tracks
+        self.forgotten: set[int] = set()
+
+    def __call__(self, crop: Crop) -> HiddenCrop:
+        mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+        if crop.face.track_id not in self.hidden_tracks:
+            return HiddenCrop(crop, mask, 0.0)
+        mask[130:230, 60:196] = 255
+        return HiddenCrop(crop, mask, 0.4)
+
+    def forget(self, track_ids) -> None:
+        self.forgotten |= set(track_ids)
+
+
+def negative(hidden: HiddenCrop, reference: object) -> Patch:
+    return Patch(hidden.crop, hidden.mask, 255 - hidden.crop.image)
+
+
+def face(track_id: int, x: float) -> FaceTrack:
+    return FaceTrack(track_id, TEMPLATE + np.float32((x, 100)), 0.9)
+
+
+def frame(index: int = 7) -> Frame:
+    noise = np.random.default_rng(1).integers(0, 80, (12, 32, 3), dtype=np.uint8)
+    image: Image = cv2.resize(noise, (1280, 480))
+    image.flags.writeable = False
+    return Frame(image, index, 12.5)
+
+
+def pipeline(finder: Finder, seer: Seer, telemetry: Telemetry | None = None) -> Pipeline:
+    return Pipeline(finder, seer, no_memory, negative, telemetry or Telemetry())
+
+
+@pytest.mark.parametrize("faces", [[], [face(1, 100)], [face(1, 100), face(2, 600)]])
+def test_a_frame_with_nothing_hidden_passes_as_it_is(faces):
+    restore_faces = pipeline(Finder(faces), Seer([]))
+    given = frame()
+    assert restore_faces(given) is given
+    assert restore_faces.seen == Seen(len(faces), 0, 0.0)
+
+
+def test_only_the_hidden_face_is_restored():
+    restore_faces = pipeline(Finder([face(1, 100), face(2, 600)]), Seer([2]))
+    given = frame()
+    result = restore_faces(given)
+    assert (result.index, result.captured_at) == (given.index, given.captured_at)
+    changed = (result.image != given.image).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert columns.min() >= 660 and columns.max() < 796 and rows.min() >= 230 and rows.max() < 330
+    assert changed[240:320, 670:786].all()
+    assert restore_faces.seen == Seen(2, 1, 0.4)
+
+
+def test_four_faces_at_once():
+    restore_faces = pipeline(Finder([face(n, 300 * n) for n in range(4)]), Seer(range(4)))
+    given = frame()
+    result = restore_faces(given)
+    changed = (result.image != given.image).any(axis=2)
+    assert all(changed[240:320, 300 * n + 70 : 300 * n + 186].all() for n in range(4))
+    assert restore_faces.seen.restored == 4
+
+
+def test_landmarks_that_span_no_face_do_not_stop_the_others():
+    nowhere = FaceTrack(5, np.full((5, 2), np.nan, np.float32), 0.9)
+    restore_faces = pipeline(Finder([nowhere, face(1, 100)]), Seer([1, 5]))
+    assert restore_faces(frame()) is not None
+    assert restore_faces.seen.restored == 1
+
+
+def test_lost_tracks_are_forgotten():
+    finder, seer = Finder([face(1, 100), face(2, 600)]), Seer([])
+    restore_faces = pipeline(finder, seer)
+    restore_faces(frame())
+    assert seer.forgotten == set()
+    finder.faces = [face(2, 600)]
+    restore_faces(frame())
+    assert seer.forgotten == {1}
+
+
+def test_every_stage_is_timed_and_counted():
+    telemetry = Telemetry()
+    restore_faces = pipeline(Finder([face(1, 100), face(2, 600)]), Seer([2]), telemetry)
+    for index in range(3):
+        restore_faces(frame(index))
+    figures = telemetry.percentiles()
+    assert list(figures) == STAGES
+    assert {stage["count"] for stage in figures.values()} == {3}
+    assert figures["total"]["p50_ms"] >= figures["blend"]["p50_ms"]
+    assert telemetry.counts() == {"faces": 6, "restored": 3}
+
+
+def test_closing_closes_the_finder():
+    finder = Finder([])
+    pipeline(finder, Seer([])).close()
+    assert finder.closed
