@@ -18,7 +18,7 @@ SOURCES = {
 }
 
 
-class EndOfClip(Exception):  # noqa: N818 - an end, as StopIteration is, not an error
+class EndOfClip(Exception):
     """A clip that does not loop is over."""
 
 

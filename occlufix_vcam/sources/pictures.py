@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -17,7 +18,11 @@ PICTURE_SUFFIXES = frozenset(
 )
 
 
-def to_bgr(image: NDArray[np.generic]) -> Image:
+#: A picture of any kind, as OpenCV gives it.
+Pixels: TypeAlias = NDArray[np.integer[Any] | np.floating[Any]]
+
+
+def to_bgr(image: Pixels) -> Image:
     """HxWx3 uint8 BGR, C-contiguous, read-only; `image` itself where it is so already.
 
     Grey (HxW or HxWx1) is repeated, 16 bits are cut to the upper 8, floats are taken as 0..1. What is transparent
@@ -26,7 +31,7 @@ def to_bgr(image: NDArray[np.generic]) -> Image:
     if image.ndim == 2:
         image = image[:, :, None]
     if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+        image = (cast(NDArray[np.uint16], image) >> 8).astype(np.uint8)
     elif image.dtype in (np.float32, np.float64):
         image = (np.nan_to_num(image).clip(0, 1) * 255).astype(np.uint8)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
@@ -46,6 +51,11 @@ def to_bgr(image: NDArray[np.generic]) -> Image:
 
 def load_picture(path: Path) -> Image:
     """A picture file as `to_bgr` makes it, turned upright. Raises CameraNotFound, or DeviceError if unreadable."""
+    return to_bgr(read_pixels(path))
+
+
+def read_pixels(path: Path) -> Pixels:
+    """A picture as its file holds it: grey, BGR or BGRA, of 8 or 16 bits or floats; only a JPEG is turned upright."""
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)  # not cv2.imread: it knows no umlauts on Windows
     except FileNotFoundError:
@@ -60,7 +70,7 @@ def load_picture(path: Path) -> Image:
         image = None
     if image is None:
         raise DeviceError(f"{path} is no picture that can be read", "use PNG, JPEG, WebP, TIFF or BMP")
-    return to_bgr(image)
+    return image
 
 
 def picture_files(folder: Path) -> list[Path]:

@@ -82,10 +82,10 @@ class Portrait:
     def bend(self, region: Image, pose: Pose, out: Image) -> None:
         """`region`, the ROWS and COLUMNS of a plate in its resting pose, moved into `out`."""
         # In fixed point OpenCV moves pixels in half the time, the conversion included.
-        whole, fraction = cv2.convertMaps(self._origins(pose), None, cv2.CV_16SC2)
+        whole, fraction = cv2.convertMaps(*self._origins(pose), cv2.CV_16SC2)
         cv2.remap(region, whole, fraction, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE)
 
-    def _origins(self, pose: Pose) -> Floats:
+    def _origins(self, pose: Pose) -> tuple[Floats, Floats]:
         """Where in the resting region each pixel of the moved one comes from: its x and its y."""
         cosine, sine = math.cos(pose.roll) / pose.scale, math.sin(pose.roll) / pose.scale
         x, y = self._x - _HEAD_CENTRE[0] - pose.shift[0], self._y - _HEAD_CENTRE[1] - pose.shift[1]
@@ -96,7 +96,8 @@ class Portrait:
         x = self._x + self._moves * (from_x + _HEAD_CENTRE[0] - self._x) - COLUMNS.start
         y = self._y + self._moves * (from_y + _HEAD_CENTRE[1] - self._y) - ROWS.start
         size = (COLUMNS.stop - COLUMNS.start, ROWS.stop - ROWS.start)
-        return np.asarray(cv2.resize(cv2.merge([x, y]), size, interpolation=cv2.INTER_LINEAR), np.float32)
+        x, y = (cv2.resize(grid, size, interpolation=cv2.INTER_LINEAR) for grid in (x, y))
+        return np.asarray(x, np.float32), np.asarray(y, np.float32)
 
     def place(self, point: tuple[float, float], pose: Pose) -> tuple[float, float]:
         """Where a point of the resting face is in this pose, near enough to put a cup there."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.contract import Affine, Image
 from occlufix_vcam.sources.portrait import Floats, on_stage
