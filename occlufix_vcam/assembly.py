@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from occlufix_vcam.stages.memory import Reference
 
 
+_AS_THEY_ARE: Mapping[str, tuple[int, ...]] = {}
+
+
 class EngineFacts(TypedDict):
     """What runs a model, and why nothing better does."""
 
@@ -41,19 +44,17 @@ class Engines:
         self._settings = settings
         self._loaded: dict[str, InferenceEngine] = {}
 
-    def load(self, model: str, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> InferenceEngine:
-        """A new engine for `model`. Raises EngineError."""
+    def load(self, model: str, input_shapes: Mapping[str, tuple[int, ...]] = _AS_THEY_ARE) -> InferenceEngine:
+        """The engine for `model`, made at the first call. Raises EngineError."""
         import engines
 
-        options = EngineOptions(
-            backend=self._settings.backend,
-            precision=self._settings.precision,
-            input_shapes=input_shapes or {},
-        )
-        engine = engines.load(model, options)
-        shapes = "x".join(str(size) for size in next(iter((input_shapes or {}).values()), ()))
-        self._loaded[f"{model} {shapes}".strip()] = engine
-        return engine
+        name = " ".join([model, *("x".join(map(str, shape)) for shape in input_shapes.values())])
+        if name not in self._loaded:
+            options = EngineOptions(
+                backend=self._settings.backend, precision=self._settings.precision, input_shapes=input_shapes
+            )
+            self._loaded[name] = engines.load(model, options)
+        return self._loaded[name]
 
     def facts(self) -> dict[str, EngineFacts]:
         return {
@@ -93,7 +94,7 @@ def build_pipeline(
 
     engines = engines or Engines(settings)
     return Pipeline(
-        find=find or open_finder(settings.finder, engines.load),
+        find=find or open_finder(settings.finder, engines.load, settings.max_faces),
         see_hidden=see_hidden or HiddenSegmenter(engines.load("hidden"), min_coverage=settings.min_coverage),
         remember=remember or no_memory,
         restore=Restorer(engines.load("restore")),

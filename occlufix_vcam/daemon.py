@@ -289,18 +289,25 @@ class Daemon:
             try:
                 body()
                 return
-            except Exception as error:
-                log.exception("%s failed", name)
-                if name not in self._proven or not isinstance(error, DeviceError | EngineError):
-                    self._fatal = self._fatal or error
-                    self.stop()
+            except (DeviceError, EngineError) as error:
+                log.warning("%s: %s", name, error.message)
+                if name not in self._proven:
+                    self._fail(error)
                     return
                 self._trouble[name] = error.message
                 if name == "capture" and self._camera is not None:
                     image = slate(self._camera.size, error.message)
                     self._finished.put(Frame(image, index=-1, captured_at=self._clock()))
+            except Exception as error:
+                log.exception("%s failed", name)
+                self._fail(error)
+                return
             if self._stop.wait(pause):
                 return
+
+    def _fail(self, error: Exception) -> None:
+        self._fatal = self._fatal or error
+        self.stop()
 
     def _pauses(self) -> Iterator[float]:
         """Growing pauses between attempts; the first one again after a healthy time."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import platformdirs
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from occlufix_vcam.errors import ConfigError
+from occlufix_vcam.files import write_atomically
 
 APP_NAME = "occlufix-vcam"
 ENVIRONMENT_PREFIX = "OCCLUFIX_"
@@ -106,7 +106,11 @@ def save_setting(key: str, text: str) -> Path:
     value = getattr(validate(values, where=str(path)), key)
     document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
     document[key] = _plain(value)
-    _write_atomically(path, tomlkit.dumps(document))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, tomlkit.dumps(document).encode())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", "mend its permissions") from error
     return path
 
 
@@ -132,13 +136,3 @@ def _unknown_key(key: str, where: str) -> ConfigError:
     near = difflib.get_close_matches(key, Settings.model_fields, n=1, cutoff=0.5)
     hint = f"did you mean `{near[0]}`?" if near else "`occlufix-vcam config show` lists every setting"
     return ConfigError(f"{where}: `{key}` is not a setting", hint)
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            file.write(text)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}", "mend its permissions") from error

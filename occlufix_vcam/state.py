@@ -18,6 +18,7 @@ import filelock
 import platformdirs
 
 from occlufix_vcam.errors import ConfigError
+from occlufix_vcam.files import write_atomically
 from occlufix_vcam.settings import APP_NAME
 
 LOCK_PATIENCE_S = 0.5  # a client that only looks whether the lock is free holds it for a moment
@@ -106,12 +107,7 @@ class StateFolder:
     def publish(self, port: int) -> ControlAddress:
         """Writes where this process listens, with a fresh token."""
         address = ControlAddress(port, secrets.token_urlsafe(32), os.getpid())
-        temporary = self._control.with_suffix(".new")
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(address), file)
-        temporary.replace(self._control)
+        write_atomically(self._control, json.dumps(asdict(address)).encode(), mode=0o600)
         return address
 
     def read_control(self) -> ControlAddress:

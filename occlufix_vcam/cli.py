@@ -1,0 +1,388 @@
+"""The occlufix-vcam command: parses, calls, prints. The only place that prints or exits.
+
+What a command needs is imported inside it, so that `status` does not wait for OpenCV.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from engines.base import EngineError
+from engines.contract import MODEL_NAMES
+from occlufix_vcam import settings as configuration
+from occlufix_vcam.errors import ConfigError, DeviceError, OccluFixError
+from occlufix_vcam.settings import Settings, load_settings
+from occlufix_vcam.state import NotRunning, StateFolder
+
+if TYPE_CHECKING:
+    from occlufix_vcam.control.client import ControlClient
+    from occlufix_vcam.daemon import Daemon, Status
+
+FIRST_PICTURE_WITHIN_S = 60.0
+ENGINES_WITHIN_S = 20.0
+STOPPED_WITHIN_S = 10.0
+POLL_S = 0.1
+
+app = typer.Typer(
+    name="occlufix-vcam",
+    help="A virtual camera that restores the hidden part of your face. --debug, anywhere, shows tracebacks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Switch(StrEnum):
+    ON = "on"
+    OFF = "off"
+
+
+class ConfigAction(StrEnum):
+    SHOW = "show"
+    PATH = "path"
+    SET = "set"
+
+
+def main() -> NoReturn:
+    """Runs the command; errors become two lines and an exit code."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    code = 0
+    try:
+        app(arguments)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 2
+    except (OccluFixError, EngineError) as error:
+        _print_error(error.message, error.hint, debug)
+        code = error.exit_code
+    except Exception as error:  # noqa: BLE001  the last boundary: our own fault, said in two lines too
+        _print_error(f"unexpected: {error!r}", "run it again with --debug and report what it prints", debug)
+        code = 1
+    _leave(code)
+
+
+def _print_error(message: str, hint: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"error: {message}", err=True)
+    if hint:
+        typer.echo(f"  {hint}", err=True)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exits; a worker that hangs in a driver does not keep the process alive."""
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    sys.exit(code)
+
+
+# ---- the daemon ----
+
+
+@app.command()
+def start(
+    source: Annotated[str | None, typer.Option(help="camera number, name or path, a clip, or demo")] = None,
+    sink: Annotated[list[str] | None, typer.Option(help="auto, null or a virtual camera; may be repeated")] = None,
+    record: Annotated[Path | None, typer.Option(help="also record to this .mp4 file")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="stop by itself after this time")] = None,
+    finder: Annotated[str | None, typer.Option(help="own or insightface")] = None,
+    backend: Annotated[str | None, typer.Option(help="engine backend; auto takes the best")] = None,
+    foreground: Annotated[bool, typer.Option("--foreground", help="stay in this terminal")] = False,
+    detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
+) -> None:
+    """Starts the daemon, one per user, and waits until the first picture went out."""
+    given = {"source": source, "sinks": sink, "record": record, "finder": finder, "backend": backend}
+    settings = load_settings({name: value for name, value in given.items() if value is not None})
+    state = StateFolder()
+    if foreground or detached:
+        _run_daemon(settings, state, seconds, detached)
+        return
+    if state.held():
+        raise state.already_running()
+    arguments = [f"--{name}={given[name]}" for name in ("source", "record", "finder", "backend") if given[name]]
+    arguments += [f"--sink={name}" for name in sink or ()]
+    arguments += [f"--seconds={seconds}"] if seconds is not None else []
+    _start_in_background(arguments, state)
+
+
+def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, detached: bool) -> None:
+    from occlufix_vcam.control.api import serve
+    from occlufix_vcam.daemon import Daemon
+    from occlufix_vcam.telemetry import configure_logging
+
+    with state.hold():
+        configure_logging(state.log, settings.log_level.upper())
+        daemon = Daemon(settings)
+        _stop_on_signals(daemon)
+        with serve(daemon, state, settings.control_port) as address:
+
+            def told() -> None:
+                if detached:
+                    _go_silent()
+                else:
+                    _print_running(daemon.status(), address.url)
+
+            daemon.run(seconds, on_running=told)
+        if not detached:
+            typer.echo(f"stopped after {daemon.status()['frames']} pictures")
+
+
+def _stop_on_signals(daemon: Daemon) -> None:
+    def stop(*_: object) -> None:
+        daemon.stop()
+
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
+
+
+def _go_silent() -> None:
+    """From here on nobody reads what is printed, and the file that held it must not grow."""
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123  not a path on Windows
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def _start_in_background(arguments: Sequence[str], state: StateFolder) -> None:
+    state.prepare()
+    apart: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        apart = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+    command = [sys.executable, "-m", "occlufix_vcam", "start", "--detached", *arguments]
+    with state.startup.open("wb") as told:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, **apart)
+    try:
+        status, url = _await_running(child, state)
+    except KeyboardInterrupt:
+        child.terminate()
+        raise
+    _print_running(status, url)
+
+
+def _await_running(child: subprocess.Popen[bytes], state: StateFolder) -> tuple[Status, str]:
+    """The status with which it runs. Exits as the child did where it ended, with what it said."""
+    from occlufix_vcam.control.client import ControlClient, ControlError
+
+    began = time.monotonic()
+    while True:
+        if child.poll() is not None:
+            typer.echo(state.startup.read_text(errors="replace").rstrip() or f"it ended; see {state.log}", err=True)
+            raise typer.Exit(child.returncode if child.returncode >= 0 else 1)
+        waited = time.monotonic() - began
+        with contextlib.suppress(NotRunning, ControlError), ControlClient(state) as client:
+            status = client.status()
+            if status["state"] == "running" or (status["frames"] and waited > ENGINES_WITHIN_S):
+                return status, client.address.url
+        if waited > FIRST_PICTURE_WITHIN_S:
+            child.terminate()
+            raise DeviceError(
+                f"no picture went out within {FIRST_PICTURE_WITHIN_S:.0f} s", f"the log may say why: {state.log}"
+            )
+        time.sleep(POLL_S)
+
+
+def _print_running(status: Status, url: str) -> None:
+    size = status["size"] or (0, 0)
+    typer.echo(f"OccluFix Camera is {status['state']} (process {status['pid']})")
+    typer.echo(f"  camera   {status['camera']}, {size[0]}x{size[1]}")
+    typer.echo(f"  sends to {', '.join(status['sinks']) or 'nothing'}")
+    for line in _engine_lines(status):
+        typer.echo(f"  {line}")
+    typer.echo(f"  control  {url}")
+
+
+def _engine_lines(status: Status) -> Iterator[str]:
+    if not status["engine"]:
+        yield "engine   still being made; until then the picture passes untouched"
+    for model, facts in status["engine"].items():
+        yield f"engine   {model}: {facts['backend']} on {facts['device']}, {facts['precision']}"
+    reasons = {one["backend"]: one["reason"] for facts in status["engine"].values() for one in facts["passed_over"]}
+    for backend, reason in reasons.items():
+        yield f"         not {backend}: {reason}"
+
+
+@app.command()
+def stop() -> None:
+    """Stops the running daemon and waits until it is gone."""
+    state = StateFolder()
+    with _client(state) as client:
+        pid = client.address.pid
+        client.stop()
+    if not state.wait_until_free(STOPPED_WITHIN_S):
+        raise OccluFixError(f"process {pid} did not stop within {STOPPED_WITHIN_S:.0f} s", "end that process")
+    typer.echo("stopped")
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False) -> None:
+    """Says how the running daemon is doing."""
+    try:
+        with _client(StateFolder()) as client:
+            now, url = client.status(), client.address.url
+    except NotRunning:
+        if as_json:
+            typer.echo(json.dumps({"state": "stopped"}))
+        raise
+    if as_json:
+        typer.echo(json.dumps(now))
+        return
+    _print_running(now, url)
+    typer.echo(f"  restores {'yes' if now['enabled'] else 'no, switched off'}")
+    typer.echo(
+        f"  pictures {now['frames']} in {now['uptime_s']:.0f} s, {now['fps']} a second, {now['dropped']} dropped"
+    )
+    typer.echo(f"  faces    {now['faces']} seen, {now['restored']} restored so far, {now['failed']} pictures failed")
+    for stage, figures in {"capture to sink": now["latency"], **now["stages"]}.items():
+        if figures is not None:
+            p50, p95, p99 = figures["p50_ms"], figures["p95_ms"], figures["p99_ms"]
+            typer.echo(f"  {stage:<16} p50 {p50:6.1f}  p95 {p95:6.1f}  p99 {p99:6.1f} ms")
+    for worker, trouble in now["trouble"].items():
+        typer.echo(f"  trouble  {worker}: {trouble}")
+
+
+@app.command()
+def toggle(
+    switch: Annotated[Switch | None, typer.Argument(help="on or off; without it, the other one")] = None,
+) -> None:
+    """Switches restoring on or off; off passes the untouched picture."""
+    with _client(StateFolder()) as client:
+        enabled = client.toggle(None if switch is None else switch is Switch.ON)
+    typer.echo("on" if enabled else "off")
+
+
+def _client(state: StateFolder) -> ControlClient:
+    if not state.held():
+        raise NotRunning  # said without waiting for the client's imports
+    from occlufix_vcam.control.client import ControlClient
+
+    return ControlClient(state)
+
+
+# ---- without a daemon ----
+
+
+@app.command()
+def process(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="a picture, a video or a folder of pictures")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="a file, or a folder for a folder")],
+    mask: Annotated[Path | None, typer.Option(help="white is hidden; a folder of masks for a folder")] = None,
+    reference: Annotated[Path | None, typer.Option(help="a photograph of the same person, unhidden")] = None,
+    aligned: Annotated[bool, typer.Option("--aligned", help="IN already is a 256x256 template crop")] = False,
+    side_by_side: Annotated[bool, typer.Option("--side-by-side", help="before and after in one picture")] = False,
+    report: Annotated[Path | None, typer.Option(help="write figures of each file to this JSON file")] = None,
+) -> None:
+    """Restores a picture, a video or a folder of pictures with the live pipeline."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from occlufix_vcam.process import Swaps
+    from occlufix_vcam.process import process as run
+
+    swaps = Swaps(mask, reference, aligned, side_by_side)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task(source.name, total=None)
+        told = run(source, target, swaps, load_settings(), lambda done, of: bar.update(task, completed=done, total=of))
+    if report is not None:
+        told.save(report)
+    failed = [one for one in told.files if one.error]
+    for one in failed:
+        typer.echo(f"left out: {one.file}: {one.error}", err=True)
+    restored = sum(one.restored for one in told.files)
+    typer.echo(f"{len(told.files) - len(failed)} of {len(told.files)} files written, {restored} faces restored")
+    if failed:
+        raise typer.Exit(DeviceError.exit_code)
+
+
+@app.command()
+def devices(as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False) -> None:
+    """Lists cameras, virtual cameras and engine backends."""
+    from occlufix_vcam.doctor import list_devices
+
+    found = list_devices()
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+        return
+    typer.echo("cameras")
+    for camera in found.cameras:
+        typer.echo(f"  {camera.index}  {camera.name}  {camera.path}")
+    typer.echo("virtual cameras")
+    for virtual in found.virtual_cameras:
+        typer.echo(f"  {virtual.name or virtual.backend}  {virtual.path}  {virtual.problem or 'ready'}")
+    typer.echo("engine backends")
+    for backend in found.backends:
+        typer.echo(f"  {backend.name}  {backend.device if backend.available else backend.reason}")
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False) -> None:
+    """Says what is wrong on this machine and how to mend it. Exits with 1 where something must be mended."""
+    from occlufix_vcam.doctor import examine
+
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.verdict:<8} {finding.what}: {finding.found}")
+            if finding.hint:
+                typer.echo(f"         {finding.hint}")
+    if any(finding.verdict == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command("build-engine")
+def build_engine(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help=", ".join(MODEL_NAMES))] = None,
+    backend: Annotated[str | None, typer.Option(help="engine backend; auto takes the best")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp16, bf16 or fp32")] = None,
+    onnx: Annotated[Path | None, typer.Option(help="an ONNX file of your own")] = None,
+) -> None:
+    """Makes the engines, checks them against ONNX Runtime fp32 on real faces, and times them."""
+    from occlufix_vcam.build_engine import build_engines
+
+    given = {"backend": backend, "precision": precision}
+    settings = load_settings({name: value for name, value in given.items() if value is not None})
+    for check in build_engines(models or MODEL_NAMES, onnx, settings):
+        typer.echo(
+            f"{check.model} {check.shape}: {check.backend} on {check.device}, {check.precision}; "
+            f"made in {check.build_s:.1f} s; p50 {check.p50_ms:.1f}, p95 {check.p95_ms:.1f} ms; "
+            f"error at most {check.largest_error:.3g}, mean {check.mean_error:.3g}"
+        )
+
+
+@app.command()
+def config(
+    action: Annotated[ConfigAction, typer.Argument()] = ConfigAction.SHOW,
+    key: Annotated[str | None, typer.Argument()] = None,
+    value: Annotated[str | None, typer.Argument()] = None,
+) -> None:
+    """Shows the settings, says where their file is, or sets one: `config set KEY VALUE`."""
+    if action is ConfigAction.PATH:
+        typer.echo(configuration.config_path())
+    elif action is ConfigAction.SHOW:
+        for name, now in load_settings().model_dump(mode="json").items():
+            told = Settings.model_fields[name].description
+            typer.echo(f"{name} = {json.dumps(now)}" + (f"  # {told}" if told else ""))
+    elif key is None or value is None:
+        raise ConfigError("`config set` needs a key and a value", "for example: occlufix-vcam config set rate 25")
+    else:
+        typer.echo(f"written to {configuration.save_setting(key, value)}; a running daemon takes it at its next start")

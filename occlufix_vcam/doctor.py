@@ -1,0 +1,120 @@
+"""`devices` and `doctor`: what this machine has, what is wrong with it, and how to mend it. Changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import engines
+from engines import BackendReport, EngineError
+from engines.contract import MODEL_NAMES
+from engines.manifest import read_manifest
+from occlufix_vcam.errors import OccluFixError
+from occlufix_vcam.settings import config_path, load_settings
+from occlufix_vcam.sinks import VirtualCameraInfo, list_virtual_cameras
+from occlufix_vcam.sources import CameraInfo, list_cameras
+from occlufix_vcam.state import StateFolder
+
+Verdict = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """What `devices` lists."""
+
+    cameras: list[CameraInfo]
+    virtual_cameras: list[VirtualCameraInfo]
+    backends: list[BackendReport]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `hint` says how to mend it and is "" where nothing needs mending."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    hint: str = ""
+
+
+def list_devices() -> Devices:
+    return Devices(list_cameras(), list_virtual_cameras(), engines.survey())
+
+
+def examine() -> list[Finding]:
+    """Everything that `start` relies on, in the order in which it does."""
+    findings: list[Finding] = []
+    for look in (_python, _settings, _state, _cameras, _virtual_cameras, _backends, _models):
+        findings += _told(look)
+    return findings
+
+
+def _told(look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """What `look` finds; where it can't even look, that is the finding."""
+    try:
+        return list(look())
+    except (OccluFixError, EngineError) as error:
+        return [Finding(look.__name__.strip("_").replace("_", " "), "error", error.message, error.hint)]
+
+
+def _python() -> Iterator[Finding]:
+    version = sys.version_info
+    yield Finding("python", "ok", f"{version.major}.{version.minor}.{version.micro} on {sys.platform}")
+
+
+def _settings() -> Iterator[Finding]:
+    load_settings()
+    path = config_path()
+    yield Finding("settings", "ok", str(path) if path.exists() else f"the defaults (no {path})")
+
+
+def _state() -> Iterator[Finding]:
+    state = StateFolder()
+    state.prepare()
+    yield Finding("state", "ok", f"{state.path}, daemon {'running' if state.held() else 'not running'}")
+
+
+def _cameras() -> Iterator[Finding]:
+    cameras = list_cameras()
+    for camera in cameras:
+        yield Finding("camera", "ok", f"{camera.index}: {camera.name} {camera.path}".strip())
+    if not cameras:
+        yield Finding("camera", "warning", "there is none", "plug one in, or start with `--source demo`")
+
+
+def _virtual_cameras() -> Iterator[Finding]:
+    cameras = list_virtual_cameras()
+    one_is_ready = any(not camera.problem for camera in cameras)
+    for camera in cameras:
+        found = f"{camera.name or camera.backend} {camera.path}".strip()
+        if not camera.problem:
+            yield Finding("virtual camera", "ok", found)
+        elif not one_is_ready:
+            yield Finding("virtual camera", "warning", f"{found}: {camera.problem}", camera.hint)
+    if not cameras:
+        yield Finding("virtual camera", "warning", "this system has none", "record with `--sink null --record FILE`")
+
+
+def _backends() -> Iterator[Finding]:
+    reports = engines.survey()
+    for report in reports:
+        if report.available:
+            yield Finding("engine", "ok", f"{report.name} on {report.device}")
+        else:
+            yield Finding("engine", "warning", f"{report.name}: {report.reason}")
+
+
+def _models() -> Iterator[Finding]:
+    manifest = read_manifest()
+    for name in MODEL_NAMES:
+        if name not in manifest:
+            yield Finding("model", "error", f"models.toml names no `{name}`", "install the product again")
+            continue
+        for precision in manifest[name].files:
+            try:
+                _, path = manifest[name].pick(precision)
+                yield Finding("model", "ok", f"{name} {precision}: {path.name}")
+            except EngineError as error:
+                yield Finding("model", "error", error.message, error.hint)

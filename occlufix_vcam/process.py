@@ -1,0 +1,283 @@
+"""`process IN OUT`: the live pipeline on a picture, a video or a folder of pictures.
+
+Only stages are swapped (a given mask, a template crop, a reference photograph); what restores is what runs live.
+Outputs appear whole or not at all. What no restored part covers keeps its value: a picture without a hidden face is
+written with the pixels that it had, alpha and 16 bits included; restored pixels have 8 bits of depth.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.contract import CROP_PX, TEMPLATE, Image, Points
+from occlufix_vcam.assembly import EngineFacts, Engines, build_pipeline
+from occlufix_vcam.errors import CameraNotFound, ConfigError, DeviceError, SinkUnavailable
+from occlufix_vcam.files import write_atomically
+from occlufix_vcam.frame import FaceTrack, Frame
+from occlufix_vcam.pipeline import Pipeline
+from occlufix_vcam.settings import Settings
+from occlufix_vcam.sinks import open_sink
+from occlufix_vcam.sources import EndOfClip, open_source
+from occlufix_vcam.sources.pictures import PICTURE_SUFFIXES, load_picture, picture_files, read_pixels, to_bgr
+from occlufix_vcam.stages.find import FaceFinder, open_finder
+from occlufix_vcam.stages.hidden import GivenMask, HiddenSegmenter
+from occlufix_vcam.stages.memory import FixedReference
+from occlufix_vcam.telemetry import Telemetry
+
+Pixels = NDArray[np.integer[Any] | np.floating[Any]]
+#: (done, of how many; None where nobody knows)
+Progress = Callable[[int, int | None], None]
+
+READ_TIMEOUT_S = 10.0
+JPEG_QUALITY, WEBP_LOSSLESS = 95, 101
+_DEPTH = {"uint8": 1.0, "uint16": 257.0, "float32": 1 / 255, "float64": 1 / 255}
+
+
+@dataclass(frozen=True, slots=True)
+class Swaps:
+    """What takes the place of the usual stages, and how the result is laid out."""
+
+    mask: Path | None = None
+    reference: Path | None = None
+    aligned: bool = False
+    side_by_side: bool = False
+
+
+@dataclass(slots=True)
+class FileReport:
+    """One input: `faces` and `coverage` are the most of any frame, `restored` counts faces over all frames."""
+
+    file: str
+    out: str | None = None
+    frames: int = 0
+    faces: int = 0
+    restored: int = 0
+    coverage: float = 0.0
+    ms: float = 0.0  # of the pipeline, mean over the frames
+    error: str | None = None
+
+    def add(self, pipeline: Pipeline, seconds: float) -> None:
+        seen = pipeline.seen
+        self.ms += (seconds * 1e3 - self.ms) / (self.frames + 1)
+        self.frames += 1
+        self.faces = max(self.faces, seen.faces)
+        self.restored += seen.restored
+        self.coverage = max(self.coverage, seen.coverage)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    files: Sequence[FileReport]
+    engine: Mapping[str, EngineFacts] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        _write(path, json.dumps(asdict(self), indent=2).encode())
+
+
+class TemplateFinder:
+    """Says that the frame is a face in the template already: `--aligned`."""
+
+    def __call__(self, frame: Frame) -> Sequence[FaceTrack]:
+        height, width = frame.image.shape[:2]
+        if (width, height) != (CROP_PX, CROP_PX):
+            raise ConfigError(
+                f"--aligned takes pictures of {CROP_PX}x{CROP_PX} pixels, this one has {width}x{height}",
+                "leave --aligned away: then the faces are looked for",
+            )
+        return (FaceTrack(track_id=0, landmarks=TEMPLATE, confidence=1.0),)
+
+    def reset(self) -> None:
+        """Remembers nothing."""
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+def process(source: Path, target: Path, swaps: Swaps, settings: Settings, progress: Progress) -> Report:
+    """Restores `source` into `target`, both a file or both a folder. Raises OccluFixError, EngineError.
+
+    A picture of a folder that can't be read is left out, with the reason in its report.
+    """
+    if not source.exists():
+        raise CameraNotFound(f"there is no {source}", "check the path")
+    if source.resolve() == target.resolve():
+        raise ConfigError("IN and OUT are the same", "give OUT another name: the input is never overwritten")
+    with closing(Engines(settings)) as engines:
+        work = _Work(swaps, settings, engines)
+        if source.is_dir():
+            files = _process_folder(work, source, target, progress)
+        else:
+            out = target / source.name if target.is_dir() else target
+            is_picture = source.suffix.lower() in PICTURE_SUFFIXES
+            files = [work.picture(source, out) if is_picture else work.video(source, out, progress)]
+            progress(1, 1)
+        return Report(files, engines.facts())
+
+
+def _process_folder(work: _Work, source: Path, target: Path, progress: Progress) -> list[FileReport]:
+    files = picture_files(source)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkUnavailable(f"the folder {target} can't be made: {error.strerror}", "choose another") from error
+    reports = []
+    for done, file in enumerate(files, start=1):
+        try:
+            reports.append(work.picture(file, target / file.name))
+        except (DeviceError, ConfigError) as error:
+            if isinstance(error, SinkUnavailable):
+                raise
+            reports.append(FileReport(file.name, error=error.message))
+        progress(done, len(files))
+    return reports
+
+
+class _Work:
+    """One run of `process`: the engines and the reference are shared, each input has a pipeline of its own."""
+
+    def __init__(self, swaps: Swaps, settings: Settings, engines: Engines) -> None:
+        self._swaps, self._settings, self._engines = swaps, settings, engines
+        self._reference = self._load_reference(swaps.reference) if swaps.reference else None
+
+    def picture(self, source: Path, target: Path) -> FileReport:
+        if target.suffix.lower() not in PICTURE_SUFFIXES:
+            raise ConfigError(f"{target} is no name of a picture", "end OUT in .png, .jpg, .webp, .tif or .bmp")
+        report = FileReport(source.name, str(target))
+        pixels = read_pixels(source)
+        # What is transparent keeps its colours, which is why alpha is cut off and not blended in.
+        image = to_bgr(pixels[:, :, :3] if pixels.ndim == 3 else pixels)
+        restored = self._run(self._pipeline(source, image), Frame(image, 0, time.monotonic()), report)
+        same_kind = source.suffix.lower() == target.suffix.lower()
+        if restored is image and same_kind and not self._swaps.side_by_side:
+            _write(target, source.read_bytes())
+            return report
+        result = put_into(pixels, image, restored)
+        if self._swaps.side_by_side:
+            result = np.hstack([pixels, result])
+        _write(target, encode(result, target.suffix))
+        return report
+
+    def video(self, source: Path, target: Path, progress: Progress) -> FileReport:
+        report = FileReport(source.name, str(target))
+        with ExitStack() as stack:
+            clip = stack.enter_context(closing(open_source(str(source), loop=False, realtime=False)))
+            width, height = clip.size
+            size = (2 * width if self._swaps.side_by_side else width, height)
+            film = stack.enter_context(closing(open_sink("recorder", size=size, rate=clip.rate, path=target)))
+            pipeline: Pipeline | None = None
+            while True:
+                try:
+                    frame = clip.read(READ_TIMEOUT_S)
+                except EndOfClip:
+                    return report
+                if frame is None:
+                    raise DeviceError(f"{source} gives no more pictures", "check that it plays elsewhere")
+                pipeline = pipeline or self._pipeline(source, frame.image)
+                image = self._run(pipeline, frame, report)
+                if self._swaps.side_by_side:
+                    image = np.hstack([frame.image, image])
+                film.send(Frame(image, frame.index, frame.captured_at))
+                progress(report.frames, None)
+
+    def _run(self, pipeline: Pipeline, frame: Frame, report: FileReport) -> Image:
+        began = time.perf_counter()
+        restored = pipeline(frame)
+        report.add(pipeline, time.perf_counter() - began)
+        return restored.image
+
+    def _pipeline(self, source: Path, first: Image) -> Pipeline:
+        """A pipeline without memory of other inputs; engines that are made already are used again."""
+        return build_pipeline(
+            self._settings,
+            Telemetry(),
+            self._engines,
+            find=self._finder(),
+            see_hidden=self._given_mask(source, first) if self._swaps.mask else None,
+            remember=self._reference,
+        )
+
+    def _finder(self) -> FaceFinder:
+        if self._swaps.aligned:
+            return TemplateFinder()
+        return open_finder(self._settings.finder, self._engines.load, self._settings.max_faces)
+
+    def _given_mask(self, source: Path, image: Image) -> GivenMask:
+        path = self._swaps.mask
+        assert path is not None
+        if path.is_dir():
+            path = _same_stem(path, source)
+        mask = cv2.cvtColor(load_picture(path), cv2.COLOR_BGR2GRAY)
+        if mask.shape != image.shape[:2]:
+            raise ConfigError(
+                f"the mask {path.name} is {_form(mask)}, the picture {source.name} is {_form(image)}",
+                "a mask has the size of its picture: white where it is hidden, black elsewhere",
+            )
+        return GivenMask(mask.astype(np.uint8, copy=False))
+
+    def _load_reference(self, path: Path) -> FixedReference:
+        picture = load_picture(path)
+        segmenter = HiddenSegmenter(self._engines.load("hidden"), min_coverage=self._settings.min_coverage)
+        return FixedReference(picture, self._reference_landmarks(path, picture), segmenter)
+
+    def _reference_landmarks(self, path: Path, picture: Image) -> Points:
+        if self._swaps.aligned and picture.shape[:2] == (CROP_PX, CROP_PX):
+            return TEMPLATE
+        faces = open_finder(self._settings.finder, self._engines.load)(Frame(picture, 0, 0.0))
+        if not faces:
+            raise ConfigError(f"no face is found in {path}", "choose a picture with one clear, frontal face")
+        return max(faces, key=lambda face: float(np.ptp(face.landmarks, axis=0).max())).landmarks
+
+
+def put_into(pixels: Pixels, before: Image, after: Image) -> Pixels:
+    """`pixels` (any depth, grey or colour, alpha) with what changed from `before` to `after`, both 8-bit BGR."""
+    result = pixels.copy()
+    changed = (before != after).any(axis=2)
+    if not changed.any():
+        return result
+    colours = after[changed].astype(np.float64)
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        colours = np.rint(colours @ (0.114, 0.587, 0.299))[:, None]
+        result.reshape(*before.shape[:2], 1)[changed] = (colours * _DEPTH[pixels.dtype.name]).astype(pixels.dtype)
+        return result
+    result[changed, :3] = (colours * _DEPTH[pixels.dtype.name]).astype(pixels.dtype)
+    return result
+
+
+def encode(pixels: Pixels, suffix: str) -> bytes:
+    """`pixels` in the format of `suffix`, without loss where the format can. Raises SinkUnavailable."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, cv2.IMWRITE_WEBP_QUALITY, WEBP_LOSSLESS]
+    try:
+        done, data = cv2.imencode(suffix, pixels, options)
+    except cv2.error:
+        done = False
+    if not done:
+        raise SinkUnavailable(f"{suffix} can't hold such a picture ({pixels.dtype})", "end OUT in .png or .tif")
+    return data.tobytes()
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise SinkUnavailable(f"{path} can't be written: {error.strerror}", "choose another place") from error
+
+
+def _same_stem(folder: Path, source: Path) -> Path:
+    for file in picture_files(folder):
+        if file.stem == source.stem:
+            return file
+    raise ConfigError(f"{folder} holds no mask for {source.name}", "a mask has the name of its picture")
+
+
+def _form(image: Pixels) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"
