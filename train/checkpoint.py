@@ -49,7 +49,7 @@ def save(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe, step
         "step": step,
         "images": images,
         "random": torch.get_rng_state(),
-        "versions": {"torch": torch.__version__, "python": platform.python_version(), "git": _git_head()},
+        "versions": {"torch": str(torch.__version__), "python": platform.python_version(), "git": _git_head()},
     }
     try:
         torch.save(content, temporary)
@@ -65,7 +65,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"{path} is no checkpoint that can be read safely: {error}") from error
+        first = str(error).splitlines()[0]
+        raise CheckpointError(f"{path} is no checkpoint that can be read safely: {first}") from error
     if not isinstance(content, dict) or "averaged" not in content or "step" not in content:
         raise CheckpointError(f"{path} is no checkpoint of this program")
     return content

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import tomllib
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,7 @@ def export_network(task: Task, content: Mapping[str, Any], models: Path, metrics
         for temporary, file in written:
             temporary.replace(file)
         _enter(models / MANIFEST, task.name, entry)
-    yield f"{MANIFEST}: [{task.name}] updated"
+    yield f"{MANIFEST}: {task.name} updated"
 
 
 def _write_onnx(doors: Doors, precision: str, path: Path) -> None:
@@ -82,17 +84,20 @@ def _write_onnx(doors: Doors, precision: str, path: Path) -> None:
         {axis: torch.export.Dim(label) for axis, label in doors.dynamic.get(name, {}).items()} or None for name in names
     )
     examples = tuple(torch.zeros(2, *doors.inputs[name][1:], dtype=torch.uint8) for name in names)
-    program = torch.onnx.export(
-        module,
-        examples,
-        input_names=names,
-        output_names=list(doors.outputs),
-        dynamic_shapes=shapes,
-        opset_version=OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's notes on its own future and on torchvision's absence
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module,
+            examples,
+            input_names=names,
+            output_names=list(doors.outputs),
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
     program.save(path, external_data=False)
     onnx.checker.check_model(str(path), full_check=True)
 
