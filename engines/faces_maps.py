@@ -32,6 +32,8 @@ Run: TypeAlias = Callable[[Image], Maps]
 STRIDE = 8
 #: The face template's scale in a close-up: the eyes are about 35 pixels apart, a quarter of the picture is margin.
 CLOSE_UP_SCALE = 0.45
+#: A close-up that enlarges more than this (eyes less than 2 pixels apart) shows nothing.
+LEAST_SCALE = 0.05
 #: A face's box in the template, x0, y0, x1, y1: what detectors of faces usually draw.
 TEMPLATE_BOX = np.array([35.5, 7.5, 220.5, 248.5], dtype=np.float32)
 
@@ -82,7 +84,7 @@ class FacesReader:
         """The face at about these `landmarks`, exactly, in `image` pixels; None where there is none."""
         try:
             way_back = close_up(image, landmarks, self._close_up_input[0])
-        except ValueError:  # the landmarks coincide: no face has such
+        except ValueError:
             return None
         finds = decode(self._run_close_up(self._close_up_input), CLOSE_UP_THRESHOLD, 3)
         middle = np.array(CLOSE_UP_SIZE[::-1], np.float32) / 2
@@ -92,7 +94,7 @@ class FacesReader:
     def find(self, image: Image, limit: int, known: Sequence[Find] = ()) -> list[Find]:
         """The faces of a frame beside those `known`, best first: search, then two looks at each."""
         faces: list[Find] = []
-        for candidate in self.search(image, limit):
+        for candidate in self.search(image, limit + len(known)):
             if not _is_new(candidate, known):
                 continue
             coarse = self.look(image, candidate.landmarks)
@@ -153,10 +155,13 @@ def close_up(image: Image, landmarks: Points, out: Image) -> Affine:
     """Draws the face with these `landmarks` upright into `out` and returns the 2x3 way back to `image` pixels.
 
     A face much larger than the close-up is shrunk by areas first, so that fine texture does not alias.
-    Raises ValueError where the landmarks are no face (see `similarity`).
+    Raises ValueError where the landmarks are no face.
     """
     way_back = similarity(_CLOSE_UP_TEMPLATE, landmarks)
-    source, shift, step = image, np.zeros(2, np.float32), int(np.hypot(way_back[0, 0], way_back[1, 0]))
+    scale = float(np.hypot(way_back[0, 0], way_back[1, 0]))
+    if not LEAST_SCALE < scale < np.inf:
+        raise ValueError("landmarks coincide or are not finite: they are no face")
+    source, shift, step = image, np.zeros(2, np.float32), int(scale)
     if step >= 2:
         source, shift = _shrunk_around(image, way_back, step)
     to_source = way_back.copy()

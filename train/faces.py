@@ -22,7 +22,9 @@ from train.loop import autocast, check_finite, descend
 from train.scenes import Labels, TrainingPictures
 from train.task import Doors, Sample
 
-WEIGHTS = {"heat": 1.0, "box": 0.5, "landmarks": 4.0}
+WEIGHTS = {"heat": 1.0, "box": 0.5, "landmarks": 10.0}
+#: Faces of this size and larger count in full for the landmarks, smaller ones less: there a pixel is a large share.
+FULL_SIZE_PX = 90.0
 #: How far round a face's middle cells answer for it: sigma in shares of the face's size, and at least, in cells.
 SPREAD, LEAST_SPREAD = 0.09, 0.75
 #: Cells with less than this share of the peak do not have to know the face's box and landmarks.
@@ -149,7 +151,7 @@ def targets(labels: Labels, side: int) -> Sample:
     """What the maps should say, NCHW without N: heat, what counts, and boxes and landmarks with each cell's share.
 
     A cell's share of a face is already divided by the face's size in pixels and by its number of cells, so that
-    sums over the map are mean distances in face sizes, summed over faces.
+    sums over the map are distances in face sizes, summed over faces.
     """
     cells = side // STRIDE
     middles = (np.mgrid[:cells, :cells][::-1].astype(np.float32) + 0.5) * STRIDE - 0.5  # 2 x cells x cells: x, y
@@ -175,7 +177,7 @@ def targets(labels: Labels, side: int) -> Sample:
         landmarks[:, answers] = points.reshape(10, 1) - np.tile(middles[:, answers], (5, 1))
         boxes[:, answers] = box[:, None] - np.tile(middles[:, answers], (2, 1))
         weight = near[answers] / (near[answers].sum() * size)
-        share[answers] = weight
+        share[answers] = weight * min(size / FULL_SIZE_PX, 1.0)
         box_share[answers] = weight if drawn else 0
     return {
         "heat": heat[None],

@@ -253,6 +253,10 @@ def paste(image: Image, picture: Image, matrix: Affine) -> None:
     part[:] = part + (drawn[..., :3] - part.astype(np.float32)) * alpha
 
 
+#: How often a training picture is a search view, a close view, a pasted face, a view without faces.
+VIEW_SHARES = (0.38, 0.27, 0.22, 0.13)
+
+
 class TrainingPictures:
     """Makes training pictures of `side` pixels: `draw` gives a picture and the labels of what it shows."""
 
@@ -287,20 +291,14 @@ class TrainingPictures:
 
     def draw(self, rng: np.random.Generator) -> tuple[Image, Labels]:
         """One picture of side x side x 3 and its labels."""
-        kind = rng.random()
-        if kind < 0.42:
-            image, labels = self._search_view(rng)
-        elif kind < 0.66:
-            image, labels = self._close_view(rng)
-        elif kind < 0.86:
-            image, labels = self._pasted_view(rng)
-        else:
-            image, labels = self._empty_view(rng)
+        views = (self._search_view, self._close_view, self._pasted_view, self._empty_view)
+        view = views[int(rng.choice(len(views), p=VIEW_SHARES))]
+        image, labels = view(rng)
         for landmarks in labels.landmarks:
             if rng.random() < 0.5:
                 self._cut_outs.cover(image, landmarks, rng)
-        if rng.random() < 0.2 and not (0.42 <= kind < 0.66):
-            image, labels = self._scattered(image, labels, rng)
+        if rng.random() < 0.2:
+            self._scatter(image, labels, rng)
         return degrade(image, rng), labels
 
     def _search_view(self, rng: np.random.Generator) -> tuple[Image, Labels]:
@@ -357,7 +355,7 @@ class TrainingPictures:
         points = transform_points(landmarks, matrix)
         return image, Labels(points[None], template_box(points)[None], np.zeros(1, bool), empty.ignored)
 
-    def _scattered(self, image: Image, labels: Labels, rng: np.random.Generator) -> tuple[Image, Labels]:
+    def _scatter(self, image: Image, labels: Labels, rng: np.random.Generator) -> None:
         """Things that are no face, away from the faces: a cut-out, or a feathered patch of another photograph."""
         before = image.copy()
         if rng.random() < 0.6:
@@ -372,7 +370,6 @@ class TrainingPictures:
             x0, y0 = max(int(x0), 0), max(int(y0), 0)
             x1, y1 = max(int(x1) + 1, 0), max(int(y1) + 1, 0)
             image[y0:y1, x0:x1] = before[y0:y1, x0:x1]
-        return image, labels
 
     def _view(
         self, scene: Scene, middle: np.ndarray, target: np.ndarray, scale: float, turn: float, rng: np.random.Generator
