@@ -30,7 +30,7 @@ class Writer(Protocol):
 
     def isOpened(self) -> bool: ...  # noqa: N802 - OpenCV's name
 
-    def write(self, image: Image) -> None: ...
+    def write(self, image: Image) -> bool | None: ...
 
     def release(self) -> None: ...
 
@@ -95,8 +95,12 @@ class Recorder:
         if self._writer is None:
             raise SinkUnavailable(f"the recording {self._path} is closed", "start another")
         if self._sent % _FRAMES_BETWEEN_CHECKS == 0:
-            self._check_space()  # the writer itself says nothing when it can't write
-        self._writer.write(self._letterbox(frame.image))
+            self._check_space()
+        # OpenCV 5 says False when it could not write, OpenCV 4 says nothing at all.
+        if self._writer.write(self._letterbox(frame.image)) is False:
+            raise SinkUnavailable(
+                f"the recording {self._path} can't be written on: the disk may be full", "free some space"
+            )
         self._sent += 1
 
     def close(self) -> None:

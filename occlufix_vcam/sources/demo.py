@@ -46,8 +46,8 @@ ACTS = (
     Act("hand", 7.0, 10.0, 0.8, (330, 620)),
     Act("mug", 11.0, 14.5, 0.8, (260, 480)),
 )
-#: What the props aim at, in photograph pixels.
-_MOUTH, _NOSE = (225.0, 143.0), (224.0, 130.0)
+#: What hand and mug are held to, in photograph pixels.
+_MOUTH = (225.0, 143.0)
 
 
 class Demo:
@@ -138,7 +138,7 @@ class Demo:
     def _carried(self, act: Act, seconds: float, pose: Pose) -> Affine:
         """Where hand or mug is on the stage: it follows the face that it is held to."""
         prop, held = self._props[act.prop], act.presence(seconds)
-        x, y = on_stage(_NOSE if act.prop == "hand" else _MOUTH)
+        x, y = on_stage(_MOUTH)
         x, y = self._portrait.place((float(x), float(y)), pose)
         off_x, off_y = _distance(act, seconds)
         if act.prop == "hand":
