@@ -1,0 +1,113 @@
+"""Measures the product's own pipeline on a clip; with `--baseline classic` also against a plain U-Net.
+
+    python scripts/bench.py --source clip.mp4 --frames 300
+    python scripts/bench.py --source clip.mp4 --baseline classic --json
+
+The baseline is a 64-to-1024-channel U-Net with random weights, the class of network that such projects ship. It
+takes turns with the pipeline in the same process, so that whatever else the machine does slows both alike, and it
+runs both ways: in ONNX Runtime with fp32, as it would be shipped, and on the very backend that our networks run on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+import engines  # noqa: E402  found through the line above
+from occlufix_vcam.benchmark import Bench, as_text  # noqa: E402
+from occlufix_vcam.errors import OccluFixError  # noqa: E402
+from occlufix_vcam.settings import load_settings  # noqa: E402
+
+TURNS = 20
+
+
+class Classic:
+    """The baseline on one backend, and how long each of its runs took."""
+
+    def __init__(self, name: str, engine: engines.InferenceEngine) -> None:
+        self.name = f"{name} ({engine.backend} on {engine.device}, {engine.precision})"
+        self._engine = engine
+        rng = np.random.default_rng(0)
+        self._feeds = {spec.name: rng.integers(0, 256, spec.shape, np.uint8) for spec in engine.inputs}
+        self._ms: list[float] = []
+        engine.run(self._feeds)
+
+    def run(self) -> None:
+        began = time.perf_counter()
+        self._engine.run(self._feeds)
+        self._ms.append((time.perf_counter() - began) * 1e3)
+
+    @property
+    def p50_ms(self) -> float:
+        return float(np.median(self._ms))
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="how fast the pipeline is on this machine, stage by stage")
+    parser.add_argument("--source", default="demo", help="a clip, a picture, a folder, a camera, or demo")
+    parser.add_argument("--frames", type=int, default=300, help="how many to measure")
+    parser.add_argument("--baseline", choices=["classic"], help="also run a plain U-Net and print the ratio")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    options = parser.parse_args(arguments)
+    if options.frames < 1:
+        parser.error("--frames takes a number above 0")
+    try:
+        return bench(options)
+    except (OccluFixError, engines.EngineError) as error:
+        print(f"{error.message}\n{error.hint}", file=sys.stderr)
+        return error.exit_code
+
+
+def bench(options: argparse.Namespace) -> int:
+    settings = load_settings({"source": options.source})
+    with ExitStack() as stack:
+        measured = stack.enter_context(closing(Bench(settings, options.frames)))
+        baselines: list[Classic] = []
+        if options.baseline:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            same = engines.EngineOptions(backend=settings.backend, precision=settings.precision)
+            shipped = engines.EngineOptions(backend="onnxruntime", precision="fp32")
+            baselines = open_baselines(stack, folder, {"as ours": same, "as shipped": shipped})
+        measured.warm_up()
+        turns = min(TURNS, options.frames) if baselines else 1
+        for turn in range(turns):
+            measured.measure((turn + 1) * options.frames // turns - turn * options.frames // turns)
+            for baseline in baselines:
+                baseline.run()
+        report = measured.report()
+    networks_ms = report.stages["networks"]["p50_ms"]
+    ratios = {each.name: {"p50_ms": each.p50_ms, "ratio": each.p50_ms / networks_ms} for each in baselines}
+    if options.json:
+        print(json.dumps({**asdict(report), "classic": ratios}, indent=2))
+        return 0
+    print(as_text(report))
+    for name, figures in ratios.items():
+        print(f"classic U-Net {name}: {figures['p50_ms']:.1f} ms, {figures['ratio']:.1f} times all our networks")
+    return 0
+
+
+def open_baselines(stack: ExitStack, folder: Path, ways: dict[str, engines.EngineOptions]) -> list[Classic]:
+    """The classic U-Net, once for each way of running it; the stack closes them."""
+    from classic_unet import write_classic_unet  # needs the package onnx, which only the baseline asks for
+
+    model = write_classic_unet(folder / "classic.onnx")
+    return [stack.enter_context(closing(Classic(name, engines.load(model, way)))) for name, way in ways.items()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
