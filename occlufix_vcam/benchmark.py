@@ -153,10 +153,9 @@ def hidden_faces(settings: Settings, engines: Engines) -> list[Image]:
     Raises ConfigError where there is none.
     """
     pictures: list[Image] = []
-    find = open_finder(
-        settings.finder, engines.load, settings.max_faces
-    )  # not closed: the pipeline runs on its engines
     with closing(open_camera(settings)) as camera:
+        # Not closed: its engines are those that the pipeline will run on.
+        find = open_finder(settings.finder, engines.load, settings.max_faces)
         for _ in range(2 * PICTURES):
             try:
                 frame = camera.read(READ_TIMEOUT_S)
