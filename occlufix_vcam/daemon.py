@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from engines.base import EngineError, EngineRunError
 from occlufix_vcam.assembly import EngineFacts, Engines, build_pipeline, open_camera, open_sinks
-from occlufix_vcam.errors import ConfigError, DeviceError
+from occlufix_vcam.errors import ConfigError, OccluFixError
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.latest import Latest
 from occlufix_vcam.settings import LIVE_SETTINGS, Settings
@@ -190,7 +190,7 @@ class Daemon:
             size=camera.size if camera else None,
             sinks=[sink.name for sink in sinks.open] if sinks else [],
             viewers=None,
-            trouble=dict(self._trouble),
+            trouble={**self._trouble, **(sinks.failures if sinks else {})},
             uptime_s=round(self._clock() - self._started_at, 1),
             pid=os.getpid(),
         )
@@ -249,9 +249,11 @@ class Daemon:
         while not self._camera_known.wait(PATIENCE_S):
             if self._stop.is_set():
                 return
-        camera = self._camera
+        camera, settings = self._camera, self.settings
         assert camera is not None
-        with closing(self._parts.open_sinks(self.settings, camera.size, camera.rate)) as sinks:
+        if "output" in self._proven:  # a second attempt must not write over what was recorded
+            settings = settings.but(record=None)
+        with closing(self._parts.open_sinks(settings, camera.size, camera.rate)) as sinks:
             self._sinks = sinks
             self._well("output")
             last = Frame(slate(camera.size, "starting"), index=-1, captured_at=-1.0)
@@ -289,9 +291,9 @@ class Daemon:
             try:
                 body()
                 return
-            except (DeviceError, EngineError) as error:
+            except (OccluFixError, EngineError) as error:
                 log.warning("%s: %s", name, error.message)
-                if name not in self._proven:
+                if name not in self._proven or isinstance(error, ConfigError):
                     self._fail(error)
                     return
                 self._trouble[name] = error.message

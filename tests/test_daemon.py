@@ -1,0 +1,306 @@
+"""The daemon with a scripted camera, a watched sink and an inverting pipeline: what goes out, and when it goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, get_type_hints
+
+import pytest
+
+from engines import EngineError, EngineRunError, ModelMissing
+from occlufix_vcam import daemon as daemon_module
+from occlufix_vcam.daemon import FAILURES_IN_A_ROW, Daemon, NeedsRestart, Parts, Status
+from occlufix_vcam.errors import CameraLost, CameraNotFound, ConfigError, SinkUnavailable
+from occlufix_vcam.settings import Settings
+from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sources import EndOfClip
+from tests.fakes import WAIT_S, InvertingPipeline, ScriptedCamera, WatchedSink, running
+
+
+class Stage:
+    """One daemon with its fakes; a list holds what each next opening gives: a fake, or an error to raise."""
+
+    def __init__(self, **settings: object) -> None:
+        self.camera, self.sink, self.pipeline = ScriptedCamera(), WatchedSink(), InvertingPipeline()
+        self.cameras: list[ScriptedCamera | Exception] = [self.camera]
+        self.sinks: list[WatchedSink | Exception] = [self.sink]
+        self.pipelines: list[InvertingPipeline | Exception] = [self.pipeline]
+        self.sink_settings: list[Settings] = []
+        self.may_build = threading.Event()
+        self.may_build.set()
+        parts = Parts(self._open_camera, self._open_sinks, self._build_pipeline)
+        self.daemon = Daemon(Settings().but(**settings), parts)
+
+    def _open_camera(self, settings: Settings) -> ScriptedCamera:
+        return _next(self.cameras)
+
+    def _open_sinks(self, settings: Settings, size: tuple[int, int], rate: float) -> Sinks:
+        self.sink_settings.append(settings)
+        return Sinks([_next(self.sinks)])
+
+    def _build_pipeline(self, *_: object) -> Any:
+        assert self.may_build.wait(WAIT_S)
+        return _next(self.pipelines)
+
+    def wait_until_running(self) -> None:
+        """A picture of level 1 went out restored."""
+        while 254 not in self.sink.levels():
+            self.camera.show(1)
+            sent = len(self.sink.sent)
+            self.sink.wait_for(lambda sink: len(sink.sent) > sent)
+
+
+def _next(script: list[Any]) -> Any:
+    item = script.pop(0)
+    if isinstance(item, Exception):
+        raise item
+    return item
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon_module, "FIRST_PAUSE_S", 0.0)
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    stage = Stage()
+    with running(stage.daemon) as raised:
+        yield stage
+    assert raised == []
+
+
+def test_pictures_come_out_restored_and_are_counted(stage: Stage) -> None:
+    stage.wait_until_running()
+    status = stage.daemon.status()
+    assert set(status) == set(get_type_hints(Status))
+    assert status["state"] == "running" and status["enabled"]
+    assert status["camera"] == "scripted camera" and status["sinks"] == ["watched sink"]
+    assert status["frames"] >= 1 and status["faces"] == 1 and status["restored"] >= 1
+    assert status["latency"] is not None and status["latency"]["p50_ms"] > 0
+
+
+def test_a_slate_goes_out_before_the_first_picture(stage: Stage) -> None:
+    stage.sink.wait_for(lambda sink: len(sink.sent) > 0)
+    assert stage.sink.sent[0].index == -1 and stage.sink.sent[0].image.shape == (48, 64, 3)
+    assert stage.daemon.status()["state"] == "starting"
+
+
+def test_the_last_picture_is_repeated_where_none_is_new(stage: Stage) -> None:
+    stage.wait_until_running()
+    sent = len(stage.sink.sent)
+    stage.sink.wait_for(lambda sink: len(sink.sent) >= sent + 3)
+    assert stage.sink.sent[-1] is stage.sink.sent[-2]
+
+
+def test_off_passes_the_very_next_picture_untouched_and_runs_nothing(stage: Stage) -> None:
+    stage.wait_until_running()
+    assert stage.daemon.toggle() is False
+    calls = stage.pipeline.calls
+    stage.camera.show(77)
+    stage.sink.wait_for_level(77)
+    assert stage.pipeline.calls == calls
+    assert stage.daemon.status()["enabled"] is False
+    assert stage.daemon.toggle(True) is True
+    stage.camera.show(78)
+    stage.sink.wait_for_level(255 - 78)
+
+
+def test_a_picture_under_way_at_the_switch_never_follows_a_newer_one(stage: Stage) -> None:
+    stage.wait_until_running()
+    stage.pipeline.entered.clear()
+    stage.pipeline.may_finish.clear()
+    stage.camera.show(10)
+    assert stage.pipeline.entered.wait(WAIT_S)
+    stage.daemon.toggle(False)
+    stage.camera.show(20)
+    stage.sink.wait_for_level(20)
+    stage.pipeline.may_finish.set()
+    sent = len(stage.sink.sent)
+    stage.sink.wait_for(lambda sink: len(sink.sent) >= sent + 4)
+    assert 245 not in stage.sink.levels()
+
+
+def test_pictures_pass_untouched_while_the_engines_are_made() -> None:
+    stage = Stage()
+    stage.may_build.clear()
+    with running(stage.daemon):
+        stage.camera.show(50)
+        stage.sink.wait_for_level(50)
+        assert stage.daemon.status()["state"] == "loading"
+        stage.may_build.set()
+        stage.wait_until_running()
+
+
+def test_nothing_untouched_goes_out_meanwhile_where_failures_must_not_pass() -> None:
+    stage = Stage(on_failure="blank")
+    stage.may_build.clear()
+    with running(stage.daemon):
+        stage.camera.show(50)
+        stage.sink.wait_for(lambda sink: len(sink.sent) >= 5)
+        assert stage.sink.levels() == []
+        stage.may_build.set()
+        stage.wait_until_running()
+
+
+@pytest.mark.parametrize(
+    ("policy", "goes_out"),
+    [
+        ("passthrough", lambda sink, sent: 99 in sink.levels()),
+        ("hold", lambda sink, sent: len(sink.sent) > sent + 3 and sink.levels()[-1] == 254),
+        ("blank", lambda sink, sent: sink.sent[-1].image.max() > 100 and sink.levels()[-1] == 40),
+    ],
+)
+def test_a_picture_that_fails_follows_the_policy(policy: str, goes_out: Callable[[WatchedSink, int], bool]) -> None:
+    stage = Stage(on_failure=policy)
+    with running(stage.daemon):
+        stage.wait_until_running()
+        stage.pipeline.error = ValueError("a bug")
+        stage.pipeline.entered.clear()
+        stage.camera.show(99)
+        assert stage.pipeline.entered.wait(WAIT_S)
+        sent = len(stage.sink.sent)
+        stage.sink.wait_for(lambda sink: goes_out(sink, sent))
+        assert stage.daemon.status()["failed"] == 1
+        stage.pipeline.error = None
+        stage.camera.show(3)
+        stage.sink.wait_for_level(252)
+
+
+def test_an_engine_that_fails_again_and_again_is_made_anew(stage: Stage) -> None:
+    fresh = InvertingPipeline()
+    stage.pipelines.append(fresh)
+    stage.wait_until_running()
+    stage.pipeline.error = EngineRunError("the device is lost")
+    for number in range(FAILURES_IN_A_ROW):
+        stage.pipeline.entered.clear()
+        stage.camera.show(100 + number)
+        assert stage.pipeline.entered.wait(WAIT_S)
+        stage.sink.wait_for_level(100 + number)
+    stage.pipeline = fresh
+    while not fresh.calls:
+        stage.camera.show(5)
+        fresh.entered.wait(0.1)
+    stage.sink.wait_for_level(250)
+
+
+def test_a_lost_camera_is_said_and_opened_again(stage: Stage) -> None:
+    second = ScriptedCamera()
+    stage.cameras += [CameraNotFound("no camera"), second]
+    stage.wait_until_running()
+    stage.camera.fail(CameraLost("unplugged"))
+    stage.sink.wait_for(lambda sink: sink.sent[-1].index == -1)  # the slate that says so
+    second.show(6)
+    stage.sink.wait_for_level(249)
+    assert stage.camera.closed.is_set()
+    assert stage.daemon.status()["trouble"] == {}
+
+
+def test_a_lost_camera_shows_in_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon_module, "FIRST_PAUSE_S", 60.0)
+    stage = Stage()
+    with running(stage.daemon):
+        stage.wait_until_running()
+        stage.camera.fail(CameraLost("unplugged"))
+        stage.sink.wait_for(lambda sink: sink.sent[-1].index == -1)
+        status = stage.daemon.status()
+    assert status["state"] == "waiting" and status["trouble"] == {"capture": "unplugged"}
+
+
+def test_a_sink_that_is_gone_is_opened_again_without_recording_twice(stage: Stage) -> None:
+    second = WatchedSink()
+    stage.sinks += [SinkUnavailable("not yet"), second]
+    stage.wait_until_running()
+    stage.daemon.settings = stage.daemon.settings.but(record="film.mp4")
+    stage.sink.break_off()
+    second.wait_for(lambda sink: len(sink.sent) > 0)
+    assert stage.sink.closed.is_set()
+    assert [settings.record for settings in stage.sink_settings[1:]] == [None, None]
+
+
+@pytest.mark.parametrize("error", [CameraNotFound("no camera"), RuntimeError("a bug")])
+def test_what_fails_at_the_first_opening_ends_the_run(error: Exception) -> None:
+    stage = Stage()
+    stage.cameras = [error]
+    with pytest.raises(type(error), match=str(error)):
+        stage.daemon.run()
+
+
+@pytest.mark.parametrize("error", [ModelMissing("no model"), EngineError("no engine")])
+def test_a_model_or_engine_that_is_missing_ends_the_run(error: EngineError) -> None:
+    stage = Stage()
+    stage.pipelines = [error]
+    with pytest.raises(type(error), match=error.message):
+        stage.daemon.run()
+    assert stage.camera.closed.is_set()
+
+
+def test_a_sink_that_cannot_be_opened_ends_the_run() -> None:
+    stage = Stage()
+    stage.sinks = [SinkUnavailable("no virtual camera")]
+    with pytest.raises(SinkUnavailable, match="no virtual camera"):
+        stage.daemon.run()
+
+
+def test_a_bug_in_a_worker_is_never_silent() -> None:
+    stage = Stage()
+    with running(stage.daemon) as raised:
+        stage.wait_until_running()
+        stage.camera.fail(RuntimeError("a bug"))
+        assert stage.camera.closed.wait(WAIT_S)
+    assert [str(error) for error in raised] == ["a bug"]
+
+
+def test_the_end_of_a_clip_ends_the_run() -> None:
+    stage = Stage()
+    stage.camera.fail(EndOfClip())
+    stage.daemon.run()
+    assert stage.camera.closed.is_set()
+
+
+def test_stopping_ends_every_worker_and_closes_everything() -> None:
+    stage = Stage()
+    before = threading.active_count()
+    with running(stage.daemon) as raised:
+        stage.wait_until_running()
+    assert raised == [] and not stage.daemon.stuck
+    assert stage.camera.closed.is_set() and stage.sink.closed.is_set()
+    assert threading.active_count() == before
+    assert stage.daemon.status()["state"] == "stopping"
+
+
+def test_a_run_of_given_length_ends_by_itself() -> None:
+    stage = Stage()
+    stage.daemon.run(seconds=0.0)
+    assert stage.camera.closed.is_set()
+
+
+def test_whoever_started_it_is_told_once_that_it_runs() -> None:
+    stage = Stage()
+    told: list[str] = []
+    stage.camera.show(1)
+
+    def on_running() -> None:
+        told.append(stage.daemon.state)
+        stage.daemon.stop()
+
+    stage.daemon.run(on_running=on_running)
+    assert told == ["running"]
+
+
+def test_pictures_of_another_size_come_through(stage: Stage) -> None:
+    stage.wait_until_running()
+    stage.camera.show(30, size=(37, 91))
+    stage.sink.wait_for_level(225)
+    assert stage.sink.sent[-1].image.shape == (91, 37, 3)
+
+
+def test_live_settings_change_at_once_and_others_need_a_restart() -> None:
+    daemon = Stage().daemon
+    assert daemon.update({"on_failure": "hold"}).on_failure == "hold"
+    with pytest.raises(NeedsRestart, match="width"):
+        daemon.update({"width": 640, "enabled": False})
+    with pytest.raises(ConfigError, match="`enabledd`"):
+        daemon.update({"enabledd": False})
+    assert daemon.settings == Settings().but(on_failure="hold")
