@@ -143,7 +143,7 @@ class FacesTask:
             module=FacesDoors(network),
             inputs={"frame": (1, height, width, 3)},
             outputs={"heat": (*cells, 1), "boxes": (*cells, 4), "landmarks": (*cells, 10)},
-            dynamic={"frame": {1: "height", 2: "width"}},
+            dynamic={"frame": {0: "batch", 1: "height", 2: "width"}},
         )
 
 
