@@ -83,6 +83,11 @@ class WatchedSink:
         with self._changed:
             assert self._changed.wait_for(lambda: seen(self), WAIT_S), f"sent so far: {self.levels()}"
 
+    def wait_for_more(self, pictures: int = 1) -> None:
+        """Until so many more were sent than now."""
+        sent = len(self.sent)
+        self.wait_for(lambda sink: len(sink.sent) >= sent + pictures)
+
     def wait_for_level(self, level: int) -> None:
         """Until a picture of that level was sent, and something after it: then the daemon has counted it too."""
         self.wait_for(lambda sink: level in sink.levels()[:-1])
@@ -116,7 +121,7 @@ def running(daemon: Daemon) -> Iterator[list[Exception]]:
     def run() -> None:
         try:
             daemon.run()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  a test looks at whatever it was
             raised.append(error)
 
     thread = threading.Thread(target=run)

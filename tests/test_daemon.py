@@ -47,8 +47,7 @@ class Stage:
         """A picture of level 1 went out restored."""
         while 254 not in self.sink.levels():
             self.camera.show(1)
-            sent = len(self.sink.sent)
-            self.sink.wait_for(lambda sink: len(sink.sent) > sent)
+            self.sink.wait_for_more()
 
 
 def _next(script: list[Any]) -> Any:
@@ -89,8 +88,7 @@ def test_a_slate_goes_out_before_the_first_picture(stage: Stage) -> None:
 
 def test_the_last_picture_is_repeated_where_none_is_new(stage: Stage) -> None:
     stage.wait_until_running()
-    sent = len(stage.sink.sent)
-    stage.sink.wait_for(lambda sink: len(sink.sent) >= sent + 3)
+    stage.sink.wait_for_more(3)
     assert stage.sink.sent[-1] is stage.sink.sent[-2]
 
 
@@ -117,8 +115,7 @@ def test_a_picture_under_way_at_the_switch_never_follows_a_newer_one(stage: Stag
     stage.camera.show(20)
     stage.sink.wait_for_level(20)
     stage.pipeline.may_finish.set()
-    sent = len(stage.sink.sent)
-    stage.sink.wait_for(lambda sink: len(sink.sent) >= sent + 4)
+    stage.sink.wait_for_more(4)
     assert 245 not in stage.sink.levels()
 
 

@@ -1,0 +1,170 @@
+"""The control API over a real loopback socket: who is let in, and what each endpoint does to the daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from occlufix_vcam.control.api import LONGEST_BODY, serve
+from occlufix_vcam.control.client import ControlClient, ControlError
+from occlufix_vcam.daemon import Daemon
+from occlufix_vcam.errors import ConfigError
+from occlufix_vcam.settings import Settings
+from occlufix_vcam.state import ControlAddress, NotRunning, StateFolder
+
+
+@dataclass
+class Served:
+    daemon: Daemon
+    state: StateFolder
+    address: ControlAddress
+    http: httpx.Client
+
+    def ask(self, method: str = "GET", path: str = "/v1/status", **more: object) -> httpx.Response:
+        """A request with the token; `headers` are added, None takes one away."""
+        headers = {"Authorization": f"Bearer {self.address.token}", **more.pop("headers", {})}  # type: ignore[dict-item]
+        kept = {name: value for name, value in headers.items() if value is not None}
+        return self.http.request(method, path, headers=kept, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    state = StateFolder(tmp_path_factory.mktemp("state"))
+    daemon = Daemon(Settings())
+    with (
+        state.hold(),
+        serve(daemon, state) as address,
+        httpx.Client(base_url=address.url, trust_env=False, timeout=20) as http,
+    ):
+        yield Served(daemon, state, address, http)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Authorization": None}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Host": "example.org"}, 403),
+        ({"Host": "127.0.0.1:1"}, 403),
+        ({"Origin": "https://example.org"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_only_our_own_requests_are_let_in(served: Served, headers: dict[str, str | None], status: int) -> None:
+    answer = served.ask(headers=headers)
+    assert answer.status_code == status
+    assert ("frames" in answer.json()) == (status == 200)
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_our_own_host_and_origin_are_known_by_both_names(served: Served, host: str) -> None:
+    own = f"{host}:{served.address.port}"
+    assert served.ask(headers={"Host": own, "Origin": f"http://{own}"}).status_code == 200
+
+
+def test_a_strange_page_cannot_switch(served: Served) -> None:
+    enabled = served.daemon.settings.enabled
+    assert served.ask("POST", "/v1/toggle", headers={"Origin": "https://example.org"}).status_code == 403
+    assert served.ask("OPTIONS", "/v1/toggle", headers={"Authorization": None}).status_code == 401
+    assert served.daemon.settings.enabled is enabled
+
+
+def test_a_long_body_is_refused_with_and_without_a_length(served: Served) -> None:
+    body = b"x" * (LONGEST_BODY + 1)
+    assert served.ask("PATCH", "/v1/settings", content=body).status_code == 413
+    assert served.ask("PATCH", "/v1/settings", content=iter([body[:50_000], body[50_000:]])).status_code == 413
+
+
+def test_it_listens_on_the_loopback_alone(served: Served) -> None:
+    with socket.socket() as other:
+        other.settimeout(5)
+        assert other.connect_ex(("127.0.0.2", served.address.port)) != 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps rights elsewhere")
+def test_the_token_is_for_this_user_alone(served: Served) -> None:
+    file = served.state.path / "control.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(served.state.path.stat().st_mode) == 0o700
+    assert json.loads(file.read_text())["pid"] == os.getpid()
+
+
+def test_toggle_sets_changes_and_refuses_nonsense(served: Served) -> None:
+    assert served.ask("POST", "/v1/toggle", json={"enabled": False}).json() == {"enabled": False}
+    assert served.daemon.settings.enabled is False
+    assert served.ask("POST", "/v1/toggle").json() == {"enabled": True}
+    assert served.ask("POST", "/v1/toggle", json={"enabled": "perhaps"}).status_code == 422
+
+
+def test_settings_are_shown_and_the_live_ones_change(served: Served) -> None:
+    assert served.ask(path="/v1/settings").json()["on_failure"] == "passthrough"
+    assert served.ask("PATCH", "/v1/settings", json={"on_failure": "hold"}).json()["on_failure"] == "hold"
+    assert served.daemon.settings.on_failure == "hold"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "told"),
+    [
+        ({"width": 640}, 409, "width"),
+        ({"on_failur": "hold"}, 422, "on_failur"),
+        ({"log_level": "loud"}, 422, "log_level"),
+    ],
+)
+def test_a_change_that_cannot_be_is_explained(served: Served, changes: dict, status: int, told: str) -> None:  # type: ignore[type-arg]
+    answer = served.ask("PATCH", "/v1/settings", json=changes)
+    assert answer.status_code == status
+    assert told in answer.json()["detail"]["message"] and answer.json()["detail"]["hint"]
+
+
+def test_a_taken_port_is_a_clear_error(served: Served, tmp_path: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match=str(served.address.port)),
+        serve(served.daemon, StateFolder(tmp_path), served.address.port),
+    ):
+        pass
+
+
+def test_the_client_speaks_all_of_it(served: Served) -> None:
+    with ControlClient(served.state) as client:
+        assert client.status()["state"] == "starting"
+        assert client.toggle(False) is False and client.toggle() is True
+        assert client.settings()["width"] == 1280
+        assert client.change_settings({"log_level": "warning"})["log_level"] == "warning"
+        with pytest.raises(ControlError, match="width"):
+            client.change_settings({"width": 640})
+
+
+def test_stop_reaches_the_daemon(tmp_path: Path) -> None:
+    state, daemon = StateFolder(tmp_path), Daemon(Settings())
+    with state.hold(), serve(daemon, state), ControlClient(state) as client:
+        client.stop()
+        assert client.status()["state"] == "stopping"
+
+
+def test_there_is_nobody_to_talk_to_after_the_end_or_a_kill(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    with pytest.raises(NotRunning):
+        ControlClient(state)
+    state.prepare()
+    state.publish(1)  # what a killed daemon leaves behind
+    with pytest.raises(NotRunning):
+        ControlClient(state)
+
+
+def test_a_daemon_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as silent, state.hold():
+        state.publish(silent.getsockname()[1])
+        with ControlClient(state, timeout=0.1) as client, pytest.raises(ControlError, match=str(os.getpid())):
+            client.status()
