@@ -212,8 +212,10 @@ class Daemon:
                     (self._finished if self._bypassed() else self._captured).put(frame)
 
     def _process(self) -> None:
-        with closing(Engines(self.settings)) as engines:
-            pipeline = self._parts.build_pipeline(self.settings, self.telemetry, engines)
+        with (
+            closing(Engines(self.settings)) as engines,
+            closing(self._parts.build_pipeline(self.settings, self.telemetry, engines)) as pipeline,
+        ):
             self._engines, self._restoring = engines, True
             self._well("process")
             in_a_row = 0
@@ -242,7 +244,6 @@ class Daemon:
                 self._finished.put(Frame(slate((width, height), ""), frame.index, frame.captured_at))
             return False
         self._faces = pipeline.seen.faces
-        self.telemetry.count("restored", pipeline.seen.restored)
         return True
 
     def _output(self) -> None:

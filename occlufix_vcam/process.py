@@ -143,10 +143,13 @@ def _process_folder(work: _Work, source: Path, target: Path, progress: Progress)
 
 
 class _Work:
-    """One run of `process`: the engines and the reference are shared, each input has a pipeline of its own."""
+    """One run of `process`: engines, finder and reference are shared; nothing else passes from input to input."""
 
     def __init__(self, swaps: Swaps, settings: Settings, engines: Engines) -> None:
         self._swaps, self._settings, self._engines = swaps, settings, engines
+        self._finder: FaceFinder = (
+            TemplateFinder() if swaps.aligned else open_finder(settings.finder, engines.load, settings.max_faces)
+        )
         self._reference = self._load_reference(swaps.reference) if swaps.reference else None
 
     def picture(self, source: Path, target: Path) -> FileReport:
@@ -197,19 +200,15 @@ class _Work:
 
     def _pipeline(self, source: Path, first: Image) -> Pipeline:
         """A pipeline without memory of other inputs; engines that are made already are used again."""
+        self._finder.reset()
         return build_pipeline(
             self._settings,
             Telemetry(),
             self._engines,
-            find=self._finder(),
+            find=self._finder,
             see_hidden=self._given_mask(source, first) if self._swaps.mask else None,
             remember=self._reference,
         )
-
-    def _finder(self) -> FaceFinder:
-        if self._swaps.aligned:
-            return TemplateFinder()
-        return open_finder(self._settings.finder, self._engines.load, self._settings.max_faces)
 
     def _given_mask(self, source: Path, image: Image) -> GivenMask:
         path = self._swaps.mask
@@ -232,7 +231,8 @@ class _Work:
     def _reference_landmarks(self, path: Path, picture: Image) -> Points:
         if self._swaps.aligned and picture.shape[:2] == (CROP_PX, CROP_PX):
             return TEMPLATE
-        faces = open_finder(self._settings.finder, self._engines.load)(Frame(picture, 0, 0.0))
+        finder = open_finder(self._settings.finder, self._engines.load) if self._swaps.aligned else self._finder
+        faces = finder(Frame(picture, 0, 0.0))
         if not faces:
             raise ConfigError(f"no face is found in {path}", "choose a picture with one clear, frontal face")
         return max(faces, key=lambda face: float(np.ptp(face.landmarks, axis=0).max())).landmarks

@@ -14,6 +14,7 @@ from occlufix_vcam.daemon import Daemon
 from occlufix_vcam.errors import SinkUnavailable
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.pipeline import Seen
+from occlufix_vcam.telemetry import Telemetry
 
 WAIT_S = 20.0
 
@@ -98,6 +99,8 @@ class InvertingPipeline:
 
     def __init__(self) -> None:
         self.seen = Seen(faces=1, restored=1, coverage=0.5)
+        self.telemetry = Telemetry()
+        self.closed = threading.Event()
         self.calls = 0
         self.error: Exception | None = None
         self.entered = threading.Event()
@@ -110,7 +113,11 @@ class InvertingPipeline:
         assert self.may_finish.wait(WAIT_S)
         if self.error is not None:
             raise self.error
+        self.telemetry.count("restored")
         return Frame(255 - frame.image, frame.index, frame.captured_at)
+
+    def close(self) -> None:
+        self.closed.set()
 
 
 @contextmanager

@@ -10,11 +10,13 @@ import pytest
 
 from engines import EngineError, EngineRunError, ModelMissing
 from occlufix_vcam import daemon as daemon_module
+from occlufix_vcam.assembly import Engines
 from occlufix_vcam.daemon import FAILURES_IN_A_ROW, Daemon, NeedsRestart, Parts, Status
 from occlufix_vcam.errors import CameraLost, CameraNotFound, ConfigError, SinkUnavailable
 from occlufix_vcam.settings import Settings
 from occlufix_vcam.sinks import Sinks
 from occlufix_vcam.sources import EndOfClip
+from occlufix_vcam.telemetry import Telemetry
 from tests.fakes import WAIT_S, InvertingPipeline, ScriptedCamera, WatchedSink, running
 
 
@@ -39,9 +41,11 @@ class Stage:
         self.sink_settings.append(settings)
         return Sinks([_next(self.sinks)])
 
-    def _build_pipeline(self, *_: object) -> Any:
+    def _build_pipeline(self, settings: Settings, telemetry: Telemetry, engines: Engines) -> Any:
         assert self.may_build.wait(WAIT_S)
-        return _next(self.pipelines)
+        pipeline = _next(self.pipelines)
+        pipeline.telemetry = telemetry
+        return pipeline
 
     def wait_until_running(self) -> None:
         """A picture of level 1 went out restored."""
@@ -262,7 +266,7 @@ def test_stopping_ends_every_worker_and_closes_everything() -> None:
     with running(stage.daemon) as raised:
         stage.wait_until_running()
     assert raised == [] and not stage.daemon.stuck
-    assert stage.camera.closed.is_set() and stage.sink.closed.is_set()
+    assert stage.camera.closed.is_set() and stage.sink.closed.is_set() and stage.pipeline.closed.is_set()
     assert threading.active_count() == before
     assert stage.daemon.status()["state"] == "stopping"
 
