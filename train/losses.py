@@ -1,4 +1,4 @@
-"""What the generator is judged by. Pictures are NCHW RGB in 0..1; `hole` and `valid` are N1HW, 1 = yes.
+"""What the generator is judged by. Pictures are NCHW BGR in 0..1; `hole` and `valid` are N1HW, 1 = yes.
 
 The total is one sum over LOSSES, weighted by train/schedule.py; the same dict of names is the log record.
 """
@@ -40,7 +40,7 @@ def hinge_generator(fake: Tensor, hole: Tensor) -> Tensor:
 class SqueezeNetFeatures(nn.Module):
     """SqueezeNet 1.0's ImageNet features (F. Iandola et al., 2016), read from the initialisers of an ONNX file.
 
-    Frozen. Takes NCHW RGB in 0..1 and gives the features after each of LAYERS.
+    Frozen. Takes NCHW BGR in 0..1 and gives the features after each of LAYERS.
     """
 
     LAYERS = ("fire3", "fire5")
@@ -62,7 +62,7 @@ class SqueezeNetFeatures(nn.Module):
         return F.relu(F.conv2d(x, getattr(self, f"{name}_w"), getattr(self, f"{name}_b"), **options))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = self._conv(x.flip(1) * 255 - self.mean_bgr, "conv1", stride=2)
+        x = self._conv(x * 255 - self.mean_bgr, "conv1", stride=2)
         features: list[Tensor] = []
         for number in self._FIRES:
             name = f"fire{number}"

@@ -56,7 +56,7 @@ class RestoreTask:
     # -- samples
 
     def sample(self, rng: np.random.Generator) -> Sample:
-        """CHW uint8 RGB `face` and `reference`, and their 1HW masks `hole`, `valid`, `reference_mask`."""
+        """CHW uint8 BGR `face` and `reference`, and their 1HW masks `hole`, `valid`, `reference_mask`."""
         if self._faces is None:
             self._faces = FaceSet(self._data, "train", keep=True)
             self._weights = np.cumsum(self._faces.origin_weights())
@@ -70,10 +70,7 @@ class RestoreTask:
         pictures = {"face": face, "reference": reference}
         side = self._recipe.size_px
         return {
-            **{
-                name: _resized(picture, side)[:, :, ::-1].transpose(2, 0, 1).copy()
-                for name, picture in pictures.items()
-            },
+            **{name: _resized(picture, side).transpose(2, 0, 1).copy() for name, picture in pictures.items()},
             **{name: (_resized(mask, side)[None] > 127).astype(np.uint8) for name, mask in maps.items()},
         }
 
@@ -103,33 +100,41 @@ class RestoreTask:
         weights = self._schedule.at(progress)
         adversarial = weights["adv_patch"] > 0
         with autocast(self._recipe):
-            made = self.modules["network"](generator_input(face, hole, reference, there)).float()
-        filled = face + hole * (made - face)
-        record = {}
-        if adversarial:
-            record["d_patch"] = self._discriminate(face, filled.detach(), hole, valid)
+            made = self._generate(face, hole, reference, there).float()
         terms = {"l1": losses.l1(made, face, hole, valid)}
         # Smeared edges are shown to every judge as they are in both pictures, so they teach nothing.
-        shown = face + hole * valid * (made - face)
+        hole = middle(hole * valid)
+        real, shown = middle(face), middle(face) + hole * (middle(made) - middle(face))
+        record = {}
+        if adversarial:
+            record["d_patch"] = self._discriminate(real, shown.detach(), hole)
         with autocast(self._recipe):
             features = self._features.to(face.device)
             with torch.no_grad():
-                truth = features(face)
-            terms["perceptual"] = losses.perceptual(features(shown), truth, hole * valid)
+                truth = features(real)
+            terms["perceptual"] = losses.perceptual(features(shown), truth, hole)
             fake = self.modules["patch"](torch.cat((shown, hole), dim=1)).float() if adversarial else None
         terms["adv_patch"] = losses.hinge_generator(fake, hole) if fake is not None else made.new_zeros(())
         check_finite(terms)
         descend(losses.weighted_sum(terms, weights), self.optimizers["network"], self.modules["network"])
         return record | {name: float(value.detach()) for name, value in terms.items()}
 
-    def _discriminate(self, face: Tensor, filled: Tensor, hole: Tensor, valid: Tensor) -> float:
+    def _generate(self, face: Tensor, hole: Tensor, reference: Tensor, there: Tensor) -> Tensor:
+        """Pictures smaller than the template train the coarse half alone, which sees them as it will at half size."""
+        network = self.modules["network"]
+        if self._recipe.size_px == CROP_PX:
+            return network(face, hole, reference, there)
+        return network.coarse(generator_input(face, hole, reference, there))[0]
+
+    def _discriminate(self, real: Tensor, shown: Tensor, hole: Tensor) -> float:
         judge = self.modules["patch"]
-        filled = face + valid * (filled - face)
         with autocast(self._recipe):
-            real = judge(torch.cat((face, hole), dim=1)).float()
-            fake = judge(torch.cat((filled, hole), dim=1)).float()
-        near = F.adaptive_max_pool2d(hole, fake.shape[-2:]) > 0
-        loss = losses.hinge_discriminator(real, fake[near])
+            believed = judge(torch.cat((real, hole), dim=1)).float()
+            doubted = judge(torch.cat((shown, hole), dim=1)).float()
+        near = F.adaptive_max_pool2d(hole, doubted.shape[-2:]) > 0
+        if not near.any():
+            return 0.0
+        loss = losses.hinge_discriminator(believed, doubted[near])
         check_finite({"d_patch": loss})
         descend(loss, self.optimizers["patch"], judge)
         return float(loss.detach())
@@ -204,6 +209,12 @@ def restore(
         reference, there = np.zeros_like(face), np.zeros_like(hole)
     feeds = (face[None], hole[None, :, :, None], reference[None], there[None, :, :, None])
     return doors(*(torch.from_numpy(np.ascontiguousarray(feed)) for feed in feeds))[0].numpy()
+
+
+def middle(x: Tensor) -> Tensor:
+    """The part of an aligned picture that the face fills: what is judged, at half the cost of the whole."""
+    unit = x.shape[-1] // 16
+    return x[..., 3 * unit : 15 * unit, 2 * unit : 14 * unit]
 
 
 def jitter(

@@ -13,7 +13,7 @@ from train import restore
 from train.config import RECIPES
 from train.data import DataError, FaceSet, valid_mask
 from train.metrics import psnr, sharpness
-from train.networks import RestoreDoors, RestoreUNet
+from train.networks import RestoreDoors, RestoreUNet, generator_input, halved
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,33 @@ def test_generator_stays_within_its_budget() -> None:
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(count)
     with torch.no_grad():
-        network(torch.zeros(1, 8, CROP_PX, CROP_PX))
+        picture_nchw, mask_nchw = torch.zeros(1, 3, CROP_PX, CROP_PX), torch.zeros(1, 1, CROP_PX, CROP_PX)
+        network(picture_nchw, mask_nchw, picture_nchw, mask_nchw)
     assert macs <= 8e9
     assert sum(parameter.numel() for parameter in network.parameters()) <= 8e6
+
+
+def test_fine_half_starts_as_the_coarse_picture() -> None:
+    network = RestoreUNet().eval()
+    generator = torch.Generator().manual_seed(2)
+    face, hole = torch.rand(1, 3, 64, 64, generator=generator), torch.zeros(1, 1, 64, 64)
+    hole[..., 20:41, 20:40] = 1.0
+    with torch.no_grad():
+        whole = network(face, hole, face * 0, hole * 0)
+        halves = (*halved(face, hole), *halved(face * 0, hole * 0, keep=True))
+        coarse, _ = network.coarse(generator_input(*halves))
+    assert torch.allclose(whole, coarse.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
+def test_halving_never_takes_a_hidden_pixel_for_known() -> None:
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[0, 0, 1, 1] = 1.0
+    picture = torch.arange(16.0).view(1, 1, 4, 4)
+    small, hidden = halved(picture, mask)
+    assert hidden.flatten().tolist() == [1, 0, 0, 0]
+    assert small.flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    _, there = halved(picture, 1 - mask, keep=True)
+    assert there.flatten().tolist() == [0, 1, 1, 1]
 
 
 def test_samples_are_of_one_shape_and_repeat(data: Path) -> None:
