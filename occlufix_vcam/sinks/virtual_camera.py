@@ -114,8 +114,8 @@ def _places(module: ModuleType, target: str) -> list[VirtualCameraInfo]:
     if target in _ANY:
         return found
     wanted = target.casefold()
-    device = os.path.realpath(target) if target.startswith("/") else ""
-    matches = [place for place in found if wanted in (place.name.casefold(), place.backend) or device == place.path]
+    device = os.path.realpath(target) if target.startswith("/") else target
+    matches = [place for place in found if device == place.path or wanted in (place.name.casefold(), place.backend)]
     if matches:
         return matches
     there = ", ".join(place.path or place.name for place in found if not place.problem)

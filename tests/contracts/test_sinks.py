@@ -1,0 +1,64 @@
+"""What holds for every entry of SINKS."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from occlufix_vcam import v4l2
+from occlufix_vcam.sinks import SINKS, FrameSink
+from occlufix_vcam.sinks.null import Null
+from occlufix_vcam.sinks.recorder import Recorder
+from occlufix_vcam.sinks.virtual_camera import VirtualCamera
+from tests.sinks.fakes import FakePyvirtualcam, frame_of
+
+SIZE, RATE = (64, 48), 30.0
+Opener = Callable[[Path], FrameSink]
+
+
+def open_virtual_camera(_: Path) -> FrameSink:
+    module = FakePyvirtualcam({"v4l2loopback": ["/dev/video9"]})
+    return VirtualCamera("auto", size=SIZE, rate=RATE, pyvirtualcam=module)
+
+
+OPENERS: dict[str, Opener] = {
+    "virtual_camera": open_virtual_camera,
+    "recorder": lambda folder: Recorder(str(folder / "call.mp4"), size=SIZE, rate=RATE),
+    "null": lambda _: Null("null", size=SIZE, rate=RATE),
+}
+
+
+@pytest.fixture(params=SINKS)
+def sink(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FrameSink:
+    node = v4l2.VideoNode(9, "/dev/video9", v4l2.OWN_LABEL, loopback=True, captures=False, accepts=True)
+    monkeypatch.setattr(v4l2, "video_nodes", lambda: [node])
+    monkeypatch.setattr(sys, "platform", "linux")
+    return OPENERS[request.param](tmp_path)
+
+
+def test_it_has_a_name(sink: FrameSink) -> None:
+    assert sink.name
+    sink.close()
+
+
+@pytest.mark.parametrize("size", [(64, 48), (65, 49), (64, 64), (48, 640), (3840, 2160)])
+def test_it_takes_frames_of_any_size_and_leaves_them_as_they_are(sink: FrameSink, size: tuple[int, int]) -> None:
+    frame = frame_of(size)
+    for _ in range(2):
+        sink.send(frame)
+    sink.send(frame_of(SIZE))
+    assert (frame.image == 200).all()
+    sink.close()
+
+
+def test_it_can_be_closed_twice(sink: FrameSink) -> None:
+    sink.send(frame_of(SIZE))
+    sink.close()
+    sink.close()
+
+
+def test_it_can_be_closed_unused(sink: FrameSink) -> None:
+    sink.close()

@@ -1,0 +1,84 @@
+"""pyvirtualcam as the virtual camera sees it, and sinks that fail when they are told to."""
+
+from __future__ import annotations
+
+from enum import Enum
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.frame import Frame
+
+
+class PixelFormat(Enum):
+    BGR = "24BG"
+    I420 = "I420"
+
+
+class FakePyvirtualcam(ModuleType):
+    """`devices` maps a backend to the devices it opens; `formats` are the pixel formats that they take."""
+
+    PixelFormat = PixelFormat
+
+    def __init__(self, devices: dict[str, list[str]], formats: tuple[PixelFormat, ...] = (PixelFormat.BGR,)) -> None:
+        super().__init__("pyvirtualcam")
+        self.BACKENDS = dict.fromkeys(devices)
+        self.devices, self.formats = devices, formats
+        self.opened: list[FakeCamera] = []
+
+    def Camera(  # noqa: N802 - pyvirtualcam's name
+        self, width: int, height: int, fps: float, *, fmt: PixelFormat, backend: str, device: str | None = None
+    ) -> FakeCamera:
+        there = self.devices[backend]
+        if fmt not in self.formats:
+            raise RuntimeError(f"unsupported format {fmt}")
+        if not there or (device is not None and device not in there):
+            raise RuntimeError(f"{device or 'the camera'} could not be opened")
+        self.opened.append(FakeCamera(width, height, fps, fmt, backend, device or there[0]))
+        return self.opened[-1]
+
+
+class FakeCamera:
+    def __init__(self, width: int, height: int, fps: float, fmt: PixelFormat, backend: str, device: str) -> None:
+        shapes = {PixelFormat.BGR: (height, width, 3), PixelFormat.I420: (height * 3 // 2, width)}
+        self.fps, self.fmt, self.backend, self.device = fps, fmt, backend, device
+        self._shape = shapes[fmt]
+        self.sent: list[NDArray[np.uint8]] = []
+        self.closed = 0
+        self.broken = False
+
+    def send(self, frame: NDArray[np.uint8]) -> None:
+        if self.broken:
+            raise RuntimeError("write failed")
+        assert frame.shape == self._shape and frame.dtype == np.uint8 and frame.flags.c_contiguous
+        self.sent.append(frame.copy())
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class FakeSink:
+    """Counts; `breaks` makes `send` fail with that, `close_breaks` makes `close` fail."""
+
+    def __init__(self, name: str, breaks: Exception | None = None, close_breaks: str = "") -> None:
+        self.name, self.breaks, self.close_breaks = name, breaks, close_breaks
+        self.sent = self.closed = 0
+
+    def send(self, frame: Frame) -> None:
+        if self.breaks:
+            raise self.breaks
+        self.sent += 1
+
+    def close(self) -> None:
+        self.closed += 1
+        if self.close_breaks:
+            raise SinkUnavailable(self.close_breaks)
+
+
+def frame_of(size: tuple[int, int], level: int = 200, index: int = 0) -> Frame:
+    """A read-only frame of one grey level; `size` is (width, height)."""
+    image = np.full((size[1], size[0], 3), level, np.uint8)
+    image.flags.writeable = False
+    return Frame(image, index, 0.0)

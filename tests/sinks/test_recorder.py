@@ -1,0 +1,143 @@
+"""Recordings that play, whatever their frames; and disks that fill up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from occlufix_vcam.errors import ConfigError, SinkUnavailable
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sinks.recorder import Recorder
+from tests.sinks.fakes import frame_of
+
+MANY = 10**12
+
+
+def record(path: Path, frames: list[Frame], size: tuple[int, int] = (64, 48), rate: float = 30) -> None:
+    recorder = Recorder(str(path), size=size, rate=rate)
+    for frame in frames:
+        recorder.send(frame)
+    recorder.close()
+
+
+def play(path: Path) -> tuple[float, list[np.ndarray]]:
+    film, pictures = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), []
+    while True:
+        there, picture = film.read()
+        if not there:
+            return film.get(cv2.CAP_PROP_FPS), pictures
+        pictures.append(picture)
+
+
+def test_what_is_sent_is_played(tmp_path: Path) -> None:
+    record(tmp_path / "call.mp4", [frame_of((64, 48), level) for level in (20, 90, 160, 230)], rate=25)
+    rate, pictures = play(tmp_path / "call.mp4")
+    assert rate == 25 and [round(p.mean() / 10) for p in pictures] == [2, 9, 16, 23]
+    assert [file.name for file in tmp_path.iterdir()] == ["call.mp4"]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 49), (48, 65), (1281, 721), (3840, 2160)])
+def test_every_size_is_played_odd_ones_one_pixel_larger(tmp_path: Path, size: tuple[int, int]) -> None:
+    record(tmp_path / "call.mp4", [frame_of(size)] * 3, size=size)
+    pictures = play(tmp_path / "call.mp4")[1]
+    assert len(pictures) == 3
+    assert pictures[0].shape[:2] == (size[1] + size[1] % 2, size[0] + size[0] % 2)
+
+
+def test_frames_of_another_size_are_fitted_in(tmp_path: Path) -> None:
+    record(tmp_path / "call.mp4", [frame_of((64, 48)), frame_of((48, 640)), frame_of((640, 48))])
+    pictures = play(tmp_path / "call.mp4")[1]
+    assert [picture.shape for picture in pictures] == [(48, 64, 3)] * 3
+
+
+def test_until_it_is_closed_an_earlier_recording_stays(tmp_path: Path) -> None:
+    path = tmp_path / "call.mp4"
+    record(path, [frame_of((64, 48), 20)] * 2)
+    recorder = Recorder(str(path), size=(64, 48), rate=30)
+    for _ in range(3):
+        recorder.send(frame_of((64, 48), 230))
+    assert len(play(path)[1]) == 2
+    recorder.close()
+    assert len(play(path)[1]) == 3
+
+
+def test_without_a_frame_there_is_no_file(tmp_path: Path) -> None:
+    record(tmp_path / "call.mp4", [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_no_mp4(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no \.mp4 file"):
+        Recorder(str(tmp_path / "call.gif"), size=(64, 48), rate=30)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SinkUnavailable, match="there is no folder"):
+        Recorder(str(tmp_path / "absent/call.mp4"), size=(64, 48), rate=30)
+
+
+def test_a_file_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "call.mp4").mkdir()
+    with pytest.raises(SinkUnavailable, match="can't be written"):
+        Recorder(str(tmp_path / "call.mp4"), size=(64, 48), rate=30)
+
+
+def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
+    with pytest.raises(SinkUnavailable, match="is full"):
+        Recorder(str(tmp_path / "call.mp4"), size=(64, 48), rate=30, free_bytes=lambda _: 1000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fills_up_ends_the_recording_and_keeps_it(tmp_path: Path) -> None:
+    free = [MANY, MANY, 1000]
+    recorder = Recorder(str(tmp_path / "call.mp4"), size=(64, 48), rate=30, free_bytes=lambda _: free.pop(0))
+    sinks = Sinks([recorder])
+    with pytest.raises(SinkUnavailable, match="is full"):
+        for _ in range(100):
+            sinks.send(frame_of((64, 48)))
+    assert len(play(tmp_path / "call.mp4")[1]) == 30
+
+
+class UnwritableWriter:
+    """A writer on a disk that is full: OpenCV 5 says so, OpenCV 4 does not."""
+
+    def __init__(self, answer: bool | None) -> None:
+        self._answer = answer
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+    def write(self, image: np.ndarray) -> bool | None:
+        return self._answer
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_write_that_fails_is_sink_unavailable(tmp_path: Path) -> None:
+    recorder = Recorder(
+        str(tmp_path / "call.mp4"), size=(64, 48), rate=30, open_writer=lambda *_: (UnwritableWriter(False), "mp4v")
+    )
+    with pytest.raises(SinkUnavailable, match="can't be written on"):
+        recorder.send(frame_of((64, 48)))
+
+
+def test_a_recording_that_does_not_play_is_told_at_its_end(tmp_path: Path) -> None:
+    recorder = Recorder(
+        str(tmp_path / "call.mp4"), size=(64, 48), rate=30, open_writer=lambda *_: (UnwritableWriter(None), "mp4v")
+    )
+    recorder.send(frame_of((64, 48)))
+    with pytest.raises(SinkUnavailable, match="broken"):
+        recorder.close()
+    assert not (tmp_path / "call.mp4").exists()
+
+
+def test_after_the_end_nothing_is_taken(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path / "call.mp4"), size=(64, 48), rate=30)
+    recorder.close()
+    with pytest.raises(SinkUnavailable, match="closed"):
+        recorder.send(frame_of((64, 48)))

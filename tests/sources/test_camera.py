@@ -1,0 +1,258 @@
+"""The camera, on a scripted driver: no camera is needed. A real one is tried with the kernel's `vivid` driver."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from occlufix_vcam import v4l2
+from occlufix_vcam.errors import CameraBusy, CameraLost, CameraNotFound, DeviceError
+from occlufix_vcam.sources import CameraInfo, SourceOptions
+from occlufix_vcam.sources import camera as camera_module
+from occlufix_vcam.sources.camera import Camera, choose_camera
+from tests.sources.fakes import BROKEN, MJPG, UNPLUGGED, YUYV, FakeCapture, grey
+
+CAMERAS = [
+    CameraInfo(0, "Integrated Webcam", "/dev/video0"),
+    CameraInfo(2, "Logitech StreamCam", "/dev/video2"),
+]
+
+
+def open_camera(capture: FakeCapture, **timeouts: float) -> Camera:
+    return Camera("0", SourceOptions(), open_capture=lambda _: capture, cameras=lambda: CAMERAS, **timeouts)
+
+
+def test_size_is_that_of_the_first_picture_not_the_one_announced() -> None:
+    camera = open_camera(FakeCapture().show(grey(1, (640, 480))))
+    assert camera.size == (640, 480)
+    camera.close()
+
+
+def test_the_newest_picture_wins() -> None:
+    capture = FakeCapture().show(grey(1))
+    camera = open_camera(capture)
+    capture.show(grey(2), grey(3), UNPLUGGED)
+    capture.released.wait(5)
+    seen = [camera.read(0), camera.read(0)]
+    assert [frame.image[0, 0, 0] for frame in seen if frame] == [1, 3]
+    assert seen[1] is not None and seen[1].index == 2
+    camera.close()
+
+
+def test_nothing_new_is_none_within_the_timeout() -> None:
+    camera = open_camera(FakeCapture().show(grey(1)))
+    assert camera.read(0.01) is not None
+    assert camera.read(0.01) is None
+    camera.close()
+
+
+def test_unplugged_is_camera_lost_though_the_driver_calls_it_open() -> None:
+    capture = FakeCapture().show(grey(1))
+    camera = open_camera(capture)
+    camera.read(0)
+    capture.show(UNPLUGGED)
+    with pytest.raises(CameraLost, match="unplugged"):
+        camera.read(5)
+    assert capture.isOpened() and capture.released.is_set()
+    camera.close()
+
+
+def test_silence_is_camera_lost() -> None:
+    camera = open_camera(FakeCapture().show(grey(1)), silence_timeout=0.0)
+    camera.read(0)
+    with pytest.raises(CameraLost, match="no picture for"):
+        camera.read(0.01)
+    camera.close()
+
+
+def test_a_few_broken_pictures_are_passed_over() -> None:
+    capture = FakeCapture().show(BROKEN, BROKEN, grey(7))
+    camera = open_camera(capture)
+    frame = camera.read(1)
+    assert frame is not None and frame.image[0, 0, 0] == 7
+    camera.close()
+
+
+def test_nothing_but_broken_pictures_is_camera_lost() -> None:
+    capture = FakeCapture().show(grey(1))
+    camera = open_camera(capture)
+    camera.read(0)
+    capture.show(*[BROKEN] * 30)
+    with pytest.raises(CameraLost, match="decoded"):
+        camera.read(5)
+
+
+def test_close_does_not_wait_for_a_driver_that_blocks() -> None:
+    capture = FakeCapture().show(grey(1))
+    camera = open_camera(capture)
+    camera.close()
+    assert not capture.released.is_set()  # the driver still is in `grab`
+    capture.show(UNPLUGGED)
+    assert capture.released.wait(5)
+
+
+def test_pictures_of_another_size_pass_as_they_are_and_grey_becomes_colour() -> None:
+    capture = FakeCapture().show(grey(1))
+    camera = open_camera(capture)
+    camera.read(0)
+    capture.show(np.full((30, 41), 9, np.uint8))
+    frame = camera.read(5)
+    assert frame is not None and frame.image.shape == (30, 41, 3)
+    capture.show(UNPLUGGED)
+
+
+def test_the_rate_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(10_000))
+    monkeypatch.setattr(camera_module.time, "monotonic", lambda: next(ticks) / 15)
+    capture = FakeCapture({YUYV: (1280, 720, 30.0)})
+    capture.show(*[grey(1)] * 40, UNPLUGGED)
+    camera = open_camera(capture)
+    capture.released.wait(5)
+    assert camera.rate == pytest.approx(15, rel=0.15)  # the clock is also read by others
+    camera.close()
+
+
+@pytest.mark.parametrize(
+    ("modes", "format_chosen", "rate"),
+    [
+        pytest.param({YUYV: (1280, 720, 30.0), MJPG: (1280, 720, 30.0)}, YUYV, 30, id="raw is fast enough"),
+        pytest.param({YUYV: (1280, 720, 10.0), MJPG: (1280, 720, 30.0)}, MJPG, 30, id="raw is slower"),
+        pytest.param({YUYV: (640, 480, 30.0), MJPG: (1280, 720, 30.0)}, MJPG, 30, id="raw is smaller"),
+        pytest.param({YUYV: (1280, 720, 10.0), MJPG: (1280, 720, 10.0)}, YUYV, 10, id="MJPG gains nothing"),
+        pytest.param({YUYV: (640, 480, 15.0)}, YUYV, 15, id="there is no MJPG"),
+    ],
+)
+def test_mjpg_is_taken_where_raw_is_slower(
+    modes: dict[int, tuple[int, int, float]], format_chosen: int, rate: float
+) -> None:
+    capture = FakeCapture(modes).show(grey(1))
+    camera = open_camera(capture)
+    assert (capture.format, camera.rate) == (format_chosen, rate)
+    camera.close()
+
+
+def test_a_camera_that_announces_no_rate_is_taken_at_the_rate_wanted() -> None:
+    camera = open_camera(FakeCapture({YUYV: (1280, 720, 0.0)}).show(grey(1)))
+    assert camera.rate == 30
+    camera.close()
+
+
+@pytest.mark.parametrize(
+    ("target", "index"),
+    [("auto", 0), ("camera", 0), ("0", 0), ("2", 2), ("streamcam", 2), ("Integrated Webcam", 0), ("/dev/video2", 2)],
+)
+def test_cameras_are_chosen_by_index_name_or_path(target: str, index: int) -> None:
+    assert choose_camera(target, CAMERAS).index == index
+
+
+def test_cameras_are_chosen_by_a_link_to_their_path(tmp_path: Path) -> None:
+    device, link = tmp_path / "video7", tmp_path / "by-id"
+    device.touch()
+    link.symlink_to(device)
+    assert choose_camera(str(link), [CameraInfo(7, "Webcam", str(device))]).index == 7
+
+
+@pytest.mark.parametrize("target", ["1", "Sony", "/dev/video77"])
+def test_a_camera_that_is_not_there_names_those_that_are(target: str) -> None:
+    with pytest.raises(CameraNotFound, match=r"Integrated Webcam.*Logitech StreamCam"):
+        choose_camera(target, CAMERAS)
+
+
+def test_no_camera_at_all_points_to_the_demo() -> None:
+    with pytest.raises(CameraNotFound) as caught:
+        choose_camera("auto", [])
+    assert "--source demo" in caught.value.hint
+
+
+def test_our_own_virtual_camera_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = v4l2.VideoNode(9, "/dev/video9", v4l2.OWN_LABEL, loopback=True, captures=True, accepts=False)
+    monkeypatch.setattr(v4l2, "video_nodes", lambda: [ours])
+    with pytest.raises(CameraNotFound, match="own output"):
+        choose_camera("/dev/video9", CAMERAS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="video nodes are Linux'")
+def test_only_nodes_that_take_pictures_are_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
+    def node(index: int, name: str, loopback: bool, captures: bool, accepts: bool) -> v4l2.VideoNode:
+        return v4l2.VideoNode(index, f"/dev/video{index}", name, loopback, captures, accepts)
+
+    nodes = [
+        node(0, "Webcam", loopback=False, captures=True, accepts=False),
+        node(1, "Webcam", loopback=False, captures=False, accepts=False),  # its metadata
+        node(2, "OccluFix Camera", loopback=True, captures=True, accepts=False),  # while it is written to
+        node(3, "OBS", loopback=True, captures=False, accepts=True),
+        node(4, "A phone", loopback=True, captures=True, accepts=False),  # another program feeds it
+    ]
+    monkeypatch.setattr(v4l2, "video_nodes", lambda: nodes)
+    assert [camera.index for camera in camera_module.find_cameras()] == [0, 4]
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> CameraInfo:
+    """A plain file in the place of a camera's node."""
+    (tmp_path / "video0").touch()
+    return CameraInfo(0, "Webcam", str(tmp_path / "video0"))
+
+
+def open_device(device: CameraInfo, capture: FakeCapture) -> Camera:
+    return Camera(
+        "0",
+        SourceOptions(),
+        open_capture=lambda _: capture,
+        cameras=lambda: [device],
+        first_picture_timeout=0.01,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("opens", [False, True], ids=["refused at once", "refused at the first picture"])
+def test_a_busy_camera_names_the_process_that_holds_it(device: CameraInfo, opens: bool) -> None:
+    hold = "import sys; file = open(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    arguments = [sys.executable, "-c", hold, device.path]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline()
+        capture = FakeCapture(opens=opens)
+        with pytest.raises(CameraBusy, match=rf"held by python.* \({holder.pid}\)"):
+            open_device(device, capture)
+        capture.show(UNPLUGGED)
+        holder.communicate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the video group is Linux'")
+def test_no_permission_points_to_the_video_group(device: CameraInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_module.os, "access", lambda *_: False)
+    with pytest.raises(DeviceError, match="no permission") as caught:
+        open_device(device, FakeCapture(opens=False))
+    assert "usermod -aG video" in caught.value.hint
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at the node")
+def test_a_camera_that_went_away_before_it_was_opened(device: CameraInfo) -> None:
+    Path(device.path).unlink()
+    with pytest.raises(CameraNotFound, match="is gone"):
+        open_device(device, FakeCapture(opens=False))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems don't tell")
+def test_a_camera_that_sends_nothing_for_no_reason_we_know(device: CameraInfo) -> None:
+    with pytest.raises(DeviceError, match="sends no pictures"):
+        open_device(device, FakeCapture().show(UNPLUGGED))
+
+
+def test_an_error_of_opencv_in_the_reader_is_camera_lost() -> None:
+    class Failing(FakeCapture):
+        def retrieve(self) -> tuple[bool, None]:
+            raise cv2.error("the driver went mad")
+
+    capture = FakeCapture().show(grey(1))
+    camera = open_camera(capture)
+    camera.read(0)
+    capture.retrieve = Failing().retrieve  # type: ignore[method-assign]
+    capture.show(grey(2))
+    with pytest.raises(CameraLost, match="went mad"):
+        camera.read(5)
