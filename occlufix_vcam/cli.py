@@ -37,6 +37,7 @@ FIRST_PICTURE_WITHIN_S = 60.0
 ENGINES_WITHIN_S = 20.0
 STOPPED_WITHIN_S = 10.0
 POLL_S = 0.1
+WORKERS = {"capture", "process", "output"}  # as the daemon names its threads
 
 app = typer.Typer(
     name="occlufix-vcam",
@@ -86,12 +87,11 @@ def _print_error(message: str, hint: str, debug: bool) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Exits; a worker that hangs in a driver does not keep the process alive."""
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and not thread.daemon:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+    """Exits; a worker of the daemon that hangs in a driver does not keep the process alive."""
+    if any(thread.name in WORKERS for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
@@ -367,6 +367,26 @@ def build_engine(
             f"made in {check.build_s:.1f} s; p50 {check.p50_ms:.1f}, p95 {check.p95_ms:.1f} ms; "
             f"error at most {check.largest_error:.3g}, mean {check.mean_error:.3g}"
         )
+
+
+@app.command()
+def bench(
+    source: Annotated[str, typer.Option(help="a clip, a picture, a folder, a camera, or demo")] = "demo",
+    frames: Annotated[int, typer.Option(min=1, help="how many to measure")] = 300,
+    as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
+) -> None:
+    """Measures the live pipeline on this machine, stage by stage."""
+    from rich.progress import Progress
+
+    from occlufix_vcam.benchmark import Bench, as_text
+
+    settings = load_settings({"source": source})
+    with contextlib.closing(Bench(settings, frames)) as measured, Progress(transient=True) as bar:
+        task = bar.add_task("measuring", total=frames)
+        measured.warm_up()
+        measured.measure(frames, lambda done, of: bar.update(task, completed=done, total=of))
+        report = measured.report()
+    typer.echo(json.dumps(asdict(report)) if as_json else as_text(report))
 
 
 @app.command()

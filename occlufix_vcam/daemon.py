@@ -91,7 +91,6 @@ class Daemon:
     ) -> None:
         self.settings = settings
         self.telemetry = Telemetry()
-        self.stuck = False  # a worker did not end in time: only leaving the process ends it
         self._parts = parts
         self._clock = clock
         self._started_at = clock()
@@ -130,7 +129,8 @@ class Daemon:
             self.stop()
             for worker in reversed(workers):
                 worker.join(JOIN_S)
-            self.stuck = any(worker.is_alive() for worker in workers)
+                if worker.is_alive():
+                    log.error("%s does not end: only leaving the process ends it", worker.name)
         if self._fatal is not None:
             raise self._fatal
 

@@ -1,0 +1,230 @@
+"""`process` on pictures, folders and videos, with engines that paint every hole in one colour."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import engines
+from engines.base import BufferedEngine, EngineOptions, TensorSpec
+from engines.contract import CROP_PX
+from occlufix_vcam.errors import CameraNotFound, ConfigError, DeviceError, SinkUnavailable
+from occlufix_vcam.process import Report, Swaps, process, put_into
+from occlufix_vcam.settings import Settings
+
+PAINT = (10, 200, 90)
+PICTURE, MASK = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)
+INPUTS = {
+    "restore": {"face": PICTURE, "mask": MASK, "reference": PICTURE, "reference_mask": MASK},
+    "hidden": {"face": PICTURE},
+}
+OUTPUTS = {"restore": {"restored": PICTURE}, "hidden": {"hidden": MASK}}
+
+
+class PaintingEngine(BufferedEngine):
+    """Restores holes in PAINT; sees nothing hidden. Remembers the reference that it was fed last."""
+
+    backend = "painting"
+    references: list[NDArray[np.uint8]]
+
+    def __init__(self, model: str, references: list[NDArray[np.uint8]]) -> None:
+        super().__init__("none", "none", _specs(INPUTS[model]), _specs(OUTPUTS[model]))
+        self.references = references
+
+    def _execute(self) -> None:
+        if "restored" in self._results:
+            self._results["restored"][:] = np.where(self._feeds["mask"] > 0, np.uint8(PAINT), self._feeds["face"])
+            self.references.append(self._feeds["reference"][0].copy())
+
+    def _release(self) -> None:
+        pass
+
+
+def _specs(doors: Mapping[str, tuple[int, ...]]) -> list[TensorSpec]:
+    return [TensorSpec(name, shape, "uint8") for name, shape in doors.items()]
+
+
+@pytest.fixture(autouse=True)
+def references(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.uint8]]:
+    """The references that the restorer was fed; all engines of this file's tests paint."""
+    fed: list[NDArray[np.uint8]] = []
+
+    def load(model: str, options: EngineOptions) -> PaintingEngine:
+        return PaintingEngine(model, fed)
+
+    monkeypatch.setattr(engines, "load", load)
+    return fed
+
+
+@pytest.fixture
+def face() -> NDArray[np.uint8]:
+    """Something in the place of a face, of many colours, none of them PAINT."""
+    return np.random.default_rng(0).integers(100, 180, (CROP_PX, CROP_PX, 3), np.uint8)
+
+
+@pytest.fixture
+def mask() -> NDArray[np.uint8]:
+    drawn = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    drawn[150:220, 80:180] = 255
+    return drawn
+
+
+def write(path: Path, pixels: NDArray[np.generic]) -> Path:
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+def read(path: Path) -> NDArray[np.generic]:
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def run(source: Path, target: Path, mask: Path | None = None, **swaps: object) -> Report:
+    swaps = {"aligned": True, **swaps}
+    return process(source, target, Swaps(mask=mask, **swaps), Settings(), lambda done, of: None)  # type: ignore[arg-type]
+
+
+def test_only_what_is_hidden_changes(tmp_path: Path, face: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    source, given = write(tmp_path / "in.png", face), write(tmp_path / "mask.png", mask)
+    report = run(source, tmp_path / "out.png", given)
+    restored = read(tmp_path / "out.png")
+    np.testing.assert_array_equal(restored[mask == 0], face[mask == 0])
+    assert (restored[mask > 0] != face[mask > 0]).any(axis=1).mean() > 0.9
+    [one] = report.files
+    assert (one.file, one.frames, one.faces, one.restored, one.error) == ("in.png", 1, 1, 1, None)
+    assert 0.05 < one.coverage < 0.6 and one.ms > 0
+    assert report.engine["restore"]["backend"] == "painting"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
+def test_a_picture_without_a_hidden_face_is_the_same_file(tmp_path: Path, face: NDArray[np.uint8], suffix: str) -> None:
+    source = write(tmp_path / f"in{suffix}", face)
+    assert run(source, tmp_path / f"out{suffix}").files[0].restored == 0
+    assert (tmp_path / f"out{suffix}").read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(lambda face: np.dstack([face, face[:, :, 0]]), id="alpha"),
+        pytest.param(lambda face: face.astype(np.uint16) * 257 - 3, id="16 bits"),
+        pytest.param(lambda face: np.dstack([face, face[:, :, 0]]).astype(np.uint16) * 257 - 3, id="16 bits, alpha"),
+        pytest.param(lambda face: face[:, :, 0], id="grey"),
+        pytest.param(lambda face: face[:, :, 0].astype(np.uint16) * 257 - 3, id="grey, 16 bits"),
+    ],
+)
+def test_depth_alpha_and_grey_are_kept(tmp_path: Path, face: NDArray[np.uint8], mask: NDArray[np.uint8], kind) -> None:  # type: ignore[no-untyped-def]
+    pixels = kind(face)
+    given = write(tmp_path / "mask.png", mask)
+    run(write(tmp_path / "in.png", pixels), tmp_path / "out.png", given)
+    restored = read(tmp_path / "out.png")
+    assert restored.dtype == pixels.dtype and restored.shape == pixels.shape
+    np.testing.assert_array_equal(restored[mask == 0], pixels[mask == 0])
+    assert (restored[mask > 0] != pixels[mask > 0]).any()
+    if pixels.ndim == 3:
+        np.testing.assert_array_equal(restored[:, :, 3:], pixels[:, :, 3:])
+
+
+def test_what_is_put_into_16_bits_spans_the_whole_range() -> None:
+    pixels = np.full((2, 2, 3), 1000, np.uint16)
+    before = (pixels >> 8).astype(np.uint8)
+    after = before.copy()
+    after[0, 0] = (0, 128, 255)
+    result = put_into(pixels, before, after)
+    assert result[0, 0].tolist() == [0, 128 * 257, 65535]
+    assert (result.reshape(-1, 3)[1:] == 1000).all()
+
+
+def test_a_folder_keeps_names_and_leaves_out_what_cannot_be_read(
+    tmp_path: Path, face: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> None:
+    source, masks = tmp_path / "in", tmp_path / "masks"
+    source.mkdir()
+    masks.mkdir()
+    for name in ("b 2.png", "a.jpg"):
+        write(source / name, face)
+        write(masks / f"{Path(name).stem}.png", mask)
+    (source / "broken.png").write_bytes(b"no picture")
+    (source / "notes.txt").write_text("not looked at")
+    report = run(source, tmp_path / "out" / "deep", masks)
+    assert sorted(path.name for path in (tmp_path / "out" / "deep").iterdir()) == ["a.jpg", "b 2.png"]
+    assert {one.file: one.error is None for one in report.files} == {
+        "a.jpg": True,
+        "b 2.png": True,
+        "broken.png": False,
+    }
+    report.save(tmp_path / "report.json")
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert [one["restored"] for one in told["files"]] == [1, 1, 0]
+
+
+def test_side_by_side_shows_before_and_after(tmp_path: Path, face: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    source, given = write(tmp_path / "in.png", face), write(tmp_path / "mask.png", mask)
+    run(source, tmp_path / "out.png", given, side_by_side=True)
+    both = read(tmp_path / "out.png")
+    assert both.shape == (CROP_PX, 2 * CROP_PX, 3)
+    np.testing.assert_array_equal(both[:, :CROP_PX], face)
+
+
+def test_a_reference_reaches_the_restorer(
+    tmp_path: Path, face: NDArray[np.uint8], mask: NDArray[np.uint8], references: list[NDArray[np.uint8]]
+) -> None:
+    source, given = write(tmp_path / "in.png", face), write(tmp_path / "mask.png", mask)
+    own = write(tmp_path / "me.png", 255 - face)
+    run(source, tmp_path / "out.png", given, reference=own)
+    run(source, tmp_path / "out.png", given)
+    np.testing.assert_array_equal(references[0][64:192, 64:192], (255 - face)[64:192, 64:192])
+    assert not references[1].any()
+
+
+def test_a_video_keeps_size_rate_and_length(tmp_path: Path, face: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    film = cv2.VideoWriter(str(tmp_path / "in.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, (CROP_PX, CROP_PX))
+    for _ in range(7):
+        film.write(face)
+    film.release()
+    report = run(tmp_path / "in.mp4", tmp_path / "out.mp4", write(tmp_path / "mask.png", mask))
+    assert (report.files[0].frames, report.files[0].restored) == (7, 7)
+    out = cv2.VideoCapture(str(tmp_path / "out.mp4"))
+    assert out.get(cv2.CAP_PROP_FPS) == 25
+    pictures = []
+    while (answer := out.read())[0]:
+        pictures.append(answer[1])
+    assert [picture.shape for picture in pictures] == [(CROP_PX, CROP_PX, 3)] * 7
+    hole = pictures[3][170:200, 100:160].mean(axis=(0, 1))
+    assert abs(hole - face[mask > 0].mean(axis=0)).max() > 10
+
+
+def test_a_picture_that_is_no_crop_is_told_its_size(tmp_path: Path, face: NDArray[np.uint8]) -> None:
+    source = write(tmp_path / "in.png", face[:200])
+    with pytest.raises(ConfigError, match="256x256 pixels, this one has 256x200"):
+        run(source, tmp_path / "out.png")
+
+
+def test_a_mask_of_another_size_is_told_both(tmp_path: Path, face: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    source, given = write(tmp_path / "in.png", face), write(tmp_path / "mask.png", mask[:100])
+    with pytest.raises(ConfigError, match=r"mask\.png is 256x100, the picture in\.png is 256x256"):
+        run(source, tmp_path / "out.png", given)
+
+
+def test_wrong_places_are_clear_errors(tmp_path: Path, face: NDArray[np.uint8]) -> None:
+    source = write(tmp_path / "in.png", face)
+    with pytest.raises(CameraNotFound, match="there is no"):
+        run(tmp_path / "gone.png", tmp_path / "out.png")
+    with pytest.raises(ConfigError, match="the same"):
+        run(source, source)
+    with pytest.raises(ConfigError, match="no name of a picture"):
+        run(source, tmp_path / "out.xyz")
+    with pytest.raises(SinkUnavailable, match="can't be written"):
+        run(source, tmp_path / "no folder" / "out.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CameraNotFound, match="no pictures"):
+        run(tmp_path / "empty", tmp_path / "out")
+    (tmp_path / "broken.png").write_bytes(b"")
+    with pytest.raises(DeviceError, match=r"broken\.png"):
+        run(tmp_path / "broken.png", tmp_path / "out.png")
+    assert not (tmp_path / "out.png").exists()
