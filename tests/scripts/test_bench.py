@@ -37,7 +37,7 @@ class StandInBench:
 
         figures = {"p50_ms": 10.0, "p95_ms": 11.0, "p99_ms": 12.0, "count": sum(self.measured)}
         stages = {"total": figures, "networks": figures}
-        return BenchReport("demo", (1280, 720), sum(self.measured), 1, 1, stages, 20.0, (90.0,), 5.0, {}, {})
+        return BenchReport("demo", (1280, 720), sum(self.measured), 1, 1, stages, 20.0, 4.0, (90.0,), 5.0, {}, {})
 
     def close(self) -> None: ...
 
