@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import pkgutil
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from occlufix_vcam.errors import ConfigError, OccluFixError, SinkUnavailable
+from occlufix_vcam.errors import ConfigError, SinkUnavailable
 from occlufix_vcam.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -102,16 +103,10 @@ class Sinks:
             raise SinkUnavailable(f"no sink is left ({reasons})" if reasons else "there is no sink", "open another")
 
     def close(self) -> None:
-        """Closes all; then raises the first trouble that came of it."""
-        troubles: list[OccluFixError] = []
-        for sink in self._open:
-            try:
-                sink.close()
-            except OccluFixError as error:
-                troubles.append(error)
-        self._open.clear()
-        if troubles:
-            raise troubles[0]
+        """Closes all, the last first; then raises the trouble that came of it."""
+        with ExitStack() as closing_all:
+            while self._open:
+                closing_all.callback(self._open.pop(0).close)
 
     def _leave_out(self, sink: FrameSink, error: Exception) -> None:
         self._open.remove(sink)
@@ -119,7 +114,7 @@ class Sinks:
         log.warning("sink %s failed: %s", sink.name, error)
         try:
             sink.close()
-        except OccluFixError as trouble:
+        except Exception as trouble:  # noqa: BLE001 - the same; the first error is the one that counts
             log.warning("sink %s did not close well: %s", sink.name, trouble)
         if self._on_failure is not None:
             self._on_failure(sink, error)

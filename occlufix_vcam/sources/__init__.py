@@ -90,10 +90,11 @@ def _kind(name: str) -> str:
     if name in SOURCES:
         return name
     path = Path(name).expanduser()
-    if path.exists():
+    try:
         return "camera" if stat.S_ISCHR(path.stat().st_mode) else "clip"
-    looks_like_a_file = path.suffix != "" or len(path.parts) > 1
-    return "clip" if looks_like_a_file and not name.startswith("/dev/") else "camera"
+    except OSError:  # it is not there or not for us: the one who opens it says so
+        looks_like_a_file = path.suffix != "" or len(path.parts) > 1
+        return "clip" if looks_like_a_file and not name.startswith("/dev/") else "camera"
 
 
 def list_cameras() -> list[CameraInfo]:

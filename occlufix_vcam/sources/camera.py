@@ -64,8 +64,11 @@ def find_cameras() -> list[CameraInfo]:
     if sys.platform == "linux":
         nodes = v4l2.video_nodes()
         return [CameraInfo(n.index, n.name, n.path) for n in nodes if n.captures and not n.accepts and not n.is_ours]
-    enumerate_cameras = importlib.import_module("cv2_enumerate_cameras").enumerate_cameras
-    found = [CameraInfo(each.index, each.name, each.path or "") for each in enumerate_cameras(_API)]
+    try:
+        library = importlib.import_module("cv2_enumerate_cameras")
+    except ImportError as error:
+        raise DeviceError(f"cameras can't be listed: {error}", "`pip install cv2-enumerate-cameras`") from error
+    found = [CameraInfo(each.index, each.name, each.path or "") for each in library.enumerate_cameras(_API)]
     return [camera for camera in found if not camera.name.startswith(_VIRTUAL_NAMES)]
 
 

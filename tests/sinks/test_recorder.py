@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -133,6 +135,31 @@ def test_a_recording_that_does_not_play_is_told_at_its_end(tmp_path: Path) -> No
     recorder.send(frame_of((64, 48)))
     with pytest.raises(SinkUnavailable, match="broken"):
         recorder.close()
+    assert not (tmp_path / "call.mp4").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
+def test_a_file_that_can_grow_no_more_is_told(tmp_path: Path) -> None:
+    record_noise = """
+import resource, sys
+import numpy as np
+from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.sinks.recorder import Recorder
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+rng = np.random.default_rng(0)
+recorder = Recorder(sys.argv[1], size=(320, 240), rate=30)
+try:
+    for index in range(60):
+        recorder.send(Frame(rng.integers(0, 255, (240, 320, 3), dtype=np.uint8), index, 0.0))
+    recorder.close()
+except SinkUnavailable as error:
+    print(error.message)
+"""
+    run = [sys.executable, "-c", record_noise, str(tmp_path / "call.mp4")]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60)
+    assert "the disk may be full" in done.stdout
     assert not (tmp_path / "call.mp4").exists()
 
 

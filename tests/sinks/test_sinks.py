@@ -52,12 +52,12 @@ def test_without_any_sink_there_is_none_to_send_to() -> None:
 
 
 def test_close_closes_all_then_tells_of_the_trouble() -> None:
-    bad, good = FakeSink("bad", close_breaks="lost the end"), FakeSink("good")
-    sinks = Sinks([bad, good])
+    one, bad, two = FakeSink("one"), FakeSink("bad", close_breaks="lost the end"), FakeSink("two")
+    sinks = Sinks([one, bad, two])
     with pytest.raises(SinkUnavailable, match="lost the end"):
         sinks.close()
     sinks.close()
-    assert (bad.closed, good.closed) == (1, 1)
+    assert (one.closed, bad.closed, two.closed) == (1, 1, 1)
 
 
 def test_a_recorder_needs_a_file() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -190,6 +191,32 @@ def test_only_nodes_that_take_pictures_are_cameras(monkeypatch: pytest.MonkeyPat
     ]
     monkeypatch.setattr(v4l2, "video_nodes", lambda: nodes)
     assert [camera.index for camera in camera_module.find_cameras()] == [0, 4]
+
+
+@pytest.fixture
+def on_macos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+
+
+def test_on_other_systems_a_library_lists_them(on_macos: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = ModuleType("cv2_enumerate_cameras")
+    listed = [CameraInfo(0, "OBS Virtual Camera", ""), CameraInfo(1, "FaceTime HD Camera", "")]
+    monkeypatch.setattr(library, "enumerate_cameras", lambda _: listed, raising=False)
+    monkeypatch.setitem(sys.modules, "cv2_enumerate_cameras", library)
+    assert camera_module.find_cameras() == [listed[1]]
+
+
+def test_without_that_library_it_says_what_to_install(on_macos: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2_enumerate_cameras", None)
+    with pytest.raises(DeviceError) as caught:
+        camera_module.find_cameras()
+    assert "pip install cv2-enumerate-cameras" in caught.value.hint
+
+
+def test_on_macos_privacy_may_be_the_reason(on_macos: None) -> None:
+    with pytest.raises(CameraBusy) as caught:
+        open_camera(FakeCapture(opens=False))
+    assert "System Settings > Privacy" in caught.value.hint
 
 
 @pytest.fixture

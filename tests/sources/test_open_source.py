@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from occlufix_vcam import sources
-from occlufix_vcam.errors import CameraNotFound
+from occlufix_vcam.errors import CameraNotFound, DeviceError
 from occlufix_vcam.sources import CameraInfo, open_source
 from occlufix_vcam.sources import camera as camera_module
 from occlufix_vcam.sources.clip import Clip
@@ -59,6 +60,15 @@ def test_a_file_or_folder_is_a_clip_also_where_its_name_is_a_number(
 def test_a_clip_that_is_not_there(name: str) -> None:
     with pytest.raises(CameraNotFound, match="there is no clip"):
         open_source(name)
+
+
+def test_a_clip_in_a_folder_that_is_not_ours_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(DeviceError, match="Permission denied"):
+        open_source("/somebody/talk.mp4")
 
 
 def test_the_options_reach_the_demo() -> None:
