@@ -86,8 +86,8 @@ class Demo:
         if due is None:
             return None
         self._index = due + 1
-        captured_at = self._clock()
-        return Frame(self.render(due), due, captured_at)
+        image = self.render(due)
+        return Frame(image, due, self._clock())  # a camera's picture is there when it is captured
 
     def close(self) -> None:
         """There is nothing to release."""
