@@ -43,7 +43,11 @@ _CLOSE_UP_TEMPLATE: Points = (TEMPLATE - CROP_PX / 2) * np.float32(CLOSE_UP_SCAL
 SEARCH_THRESHOLD = 0.2
 CLOSE_UP_THRESHOLD = 0.3
 FACE_THRESHOLD = 0.45
+#: A face lower than this in a search, a sixteenth of a wide frame, is smaller than any that was trained on.
+LEAST_HEIGHT_PX = 12.0
 _OVERLAP = 0.4
+#: A cell beside a peak knows the face's box and landmarks if it has this share of the peak's heat.
+_AGREES = 0.25
 #: How far from the middle of a close-up, in pixels of it, its own face may be: more is a neighbour.
 _OFF_MIDDLE_PX = 36.0
 
@@ -78,7 +82,7 @@ class FacesReader:
         """Where faces may be, best first, in `image` pixels: to be looked at close up."""
         way_back = letterbox(image, self._search_input[0])
         finds = decode(self._run_search(self._search_input), SEARCH_THRESHOLD, limit)
-        return [find.through(way_back) for find in finds]
+        return [find.through(way_back) for find in finds if find.box[3] - find.box[1] >= LEAST_HEIGHT_PX]
 
     def look(self, image: Image, landmarks: Points) -> Find | None:
         """The face at about these `landmarks`, exactly, in `image` pixels; None where there is none."""
@@ -184,11 +188,12 @@ def template_box(landmarks: Points) -> Points:
 
 
 def _read_peak(maps: Maps, heat: NDArray[np.float32], row: int, column: int) -> Find:
-    """The mean over the 3x3 cells around a peak."""
+    """The mean over those of the 3x3 cells around a peak that see the face too."""
     rows = slice(max(row - 1, 0), row + 2)
     columns = slice(max(column - 1, 0), column + 2)
-    weights = heat[rows, columns] ** 2
-    weights = weights / weights.sum()
+    near = heat[rows, columns]
+    weights = np.where(near >= _AGREES * heat[row, column], near**2, 0.0)
+    weights /= weights.sum()
     ys, xs = np.mgrid[rows.start : rows.start + weights.shape[0], columns.start : columns.start + weights.shape[1]]
     middles = (np.stack([xs, ys], axis=-1).astype(np.float32) + 0.5) * STRIDE - 0.5
     middle = (middles * weights[..., None]).sum(axis=(0, 1))
