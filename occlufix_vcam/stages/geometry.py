@@ -24,8 +24,8 @@ Wide: TypeAlias = NDArray[np.int16]
 SCALE_RANGE = (0.02, 12.8)
 CROP_CORNERS = np.array([[0, 0], [CROP_PX, 0], [CROP_PX, CROP_PX], [0, CROP_PX]], dtype=np.float32) - 0.5
 
-#: Colours across the hole's rim are compared in a grid of this many cells a side.
-MATCH_CELLS = 64
+#: Colours across the hole's rim are compared in cells of this many crop pixels a side.
+CELL_PX = 4
 #: A step this high at the rim is an edge of the scene, or a rest of the occluder, but no wrong shade: grey levels.
 MATCH_EDGE = 25.0
 
@@ -81,36 +81,40 @@ class Blender:
         """A new picture with all patches in place, or `image` itself where there is nothing to put in."""
         result = image
         for patch in patches:
-            alpha = feather(patch.mask, self._fade_px)
-            x, y, width, height = cv2.boundingRect(alpha)
-            if not width:
-                continue
+            x, y, width, height = _around_hole(patch.mask)
             corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]], np.float32)
             box = _box(corners - 0.5, patch.crop.to_crop, image)
-            if box[2] < 1 or box[3] < 1:
+            if not width or box[2] < 1 or box[3] < 1:
                 continue
+            part = slice(y, y + height), slice(x, x + width)
+            mask = patch.mask[part]
+            alpha = feather(mask, self._fade_px)
+            if not cv2.countNonZero(alpha):
+                continue
+            restored = match_colours(patch.crop.image[part], patch.image[part], mask)
             if result is image:
                 result = image.copy()
-            self._put(result, box, patch, alpha)
+            self._put(result, box, restored, alpha, _compose(_shift(-x, -y), patch.crop.to_crop))
         return result
 
-    def _put(self, image: Image, box: tuple[int, int, int, int], patch: Patch, alpha: Image) -> None:
+    def _put(
+        self, image: Image, box: tuple[int, int, int, int], restored: Image, alpha: Image, to_restored: Affine
+    ) -> None:
         """Writes into `image` inside `box` (x, y, width, height): known + (restored - known) x alpha."""
         x, y, width, height = box
-        restored = match_colours(patch)
-        to_patch = _compose(patch.crop.to_crop, _shift(x, y))
-        scale = _scale(to_patch)
+        matrix = _compose(to_restored, _shift(x, y))
+        scale = _scale(matrix)
         if scale >= 2:
             restored, to_reduced = _reduced(restored, round(scale))
             alpha, _ = _reduced(alpha, round(scale))
-            to_patch = _compose(to_reduced, to_patch)
+            matrix = _compose(to_reduced, matrix)
         if self._scratch.pixels < width * height:
             self._scratch = _Scratch(image.shape[0] * image.shape[1])
         warped, weight, weight_16, weights, change = self._scratch.views(width, height)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         size = (width, height)
-        cv2.warpAffine(restored, to_patch, size, dst=warped, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        cv2.warpAffine(alpha, to_patch, size, dst=weight, flags=flags, borderMode=cv2.BORDER_CONSTANT)
+        cv2.warpAffine(restored, matrix, size, dst=warped, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        cv2.warpAffine(alpha, matrix, size, dst=weight, flags=flags, borderMode=cv2.BORDER_CONSTANT)
         np.copyto(weight_16, weight)  # the multiplication is many times faster in one type
         cv2.merge([weight_16, weight_16, weight_16], dst=weights)
         known = image[y : y + height, x : x + width]
@@ -145,12 +149,12 @@ class _Scratch:
 def feather(mask: Image, fade_px: int) -> Image:
     """Weights of the restored picture: 0 outside the hole, rising to 255 over `fade_px` inwards from its rim.
 
-    They never reach outwards: there the restored picture is the input's own, only softer. The crop's edge counts
+    They never reach outwards: there the restored picture is the input's own, only softer. The picture's edge counts
     as a rim, else a hole that is cut off by it would end in a line.
     """
     reach = fade_px // 2
     side = 2 * reach + 1
-    weights = np.empty((CROP_PX, CROP_PX), np.uint8)
+    weights = np.empty(mask.shape, np.uint8)
     cv2.erode(mask, np.ones((side, side), np.uint8), dst=weights, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     # Two box filters that together reach as far as the erosion: a smooth slope that ends at the rim.
     for part in (reach // 2, reach - reach // 2):
@@ -158,40 +162,50 @@ def feather(mask: Image, fade_px: int) -> Image:
     return weights
 
 
-def match_colours(patch: Patch) -> Image:
-    """The restored picture with its shade bent to that of the known pixels around the hole.
+def match_colours(known: Image, restored: Image, mask: Image) -> Image:
+    """`restored` with its shade bent to that of the `known` pixels around the hole; all of one size.
 
     Measured is the step in colour from the last hidden to the first known pixel, all along the rim. Steps that
     are edges are left out; the others are spread smoothly into the hole, where their mean is what remains far
     from the rim. Only valid inside the hole.
     """
     square = np.ones((3, 3), np.uint8)
-    first_known = cv2.subtract(cv2.dilate(patch.mask, square), patch.mask)
-    last_hidden = cv2.subtract(patch.mask, cv2.erode(patch.mask, square))
-    known, known_share = _cell_colours(patch.crop.image, first_known)
-    restored, restored_share = _cell_colours(patch.image, last_hidden)
-    step = known - restored
-    trusted = np.minimum(known_share, restored_share)
+    first_known = cv2.subtract(cv2.dilate(mask, square), mask)
+    last_hidden = cv2.subtract(mask, cv2.erode(mask, square))
+    known_colours, known_share = _cell_colours(known, first_known)
+    restored_colours, restored_share = _cell_colours(restored, last_hidden)
+    step = known_colours - restored_colours
     no_edge = cv2.inRange(step, (-MATCH_EDGE,) * 3, (MATCH_EDGE,) * 3)
+    trusted = np.minimum(known_share, restored_share)
     trusted *= (trusted > 0.04) & (no_edge != 0)
     weighted = step * trusted[..., None]
     mean = np.array(cv2.sumElems(weighted)[:3], np.float32) / (trusted.sum() + 1)
-    near = cv2.GaussianBlur(weighted, (0, 0), 4)
-    weight = cv2.GaussianBlur(trusted, (0, 0), 4)
+    near = cv2.GaussianBlur(weighted, (0, 0), 4, borderType=cv2.BORDER_CONSTANT)
+    weight = cv2.GaussianBlur(trusted, (0, 0), 4, borderType=cv2.BORDER_CONSTANT)
     bend = ((near + 0.01 * mean) / (weight[..., None] + 0.01)).astype(np.int16)
-    bend_full = cv2.resize(bend, (CROP_PX, CROP_PX), interpolation=cv2.INTER_LINEAR)
-    matched = np.empty_like(patch.image)
-    cv2.add(patch.image, bend_full, dst=matched, dtype=cv2.CV_8U)
+    bend_full = cv2.resize(bend, (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_LINEAR)
+    matched = np.empty_like(restored)
+    cv2.add(restored, bend_full, dst=matched, dtype=cv2.CV_8U)
     return matched
 
 
 def _cell_colours(image: Image, where: MatLike) -> tuple[Levels, Levels]:
     """For each cell the mean colour of its pixels that lie `where` (255), and their share of the cell."""
-    cells = (MATCH_CELLS, MATCH_CELLS)
+    cells = image.shape[1] // CELL_PX, image.shape[0] // CELL_PX
     only = cv2.bitwise_and(image, image, mask=where)
     sums = cv2.resize(only, cells, interpolation=cv2.INTER_AREA).astype(np.float32)
     share = cv2.resize(where, cells, interpolation=cv2.INTER_AREA).astype(np.float32) / HIDDEN
     return sums / (share[..., None] + 1e-3), share
+
+
+def _around_hole(mask: Image) -> tuple[int, int, int, int]:
+    """x, y, width, height of the part of a crop that holds all of the hole and its rim, in whole cells."""
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
+        return 0, 0, 0, 0
+    x, y = max(left - 1, 0) // CELL_PX * CELL_PX, max(top - 1, 0) // CELL_PX * CELL_PX
+    right, bottom = min(left + width + CELL_PX, CROP_PX), min(top + height + CELL_PX, CROP_PX)
+    return x, y, -(-(right - x) // CELL_PX) * CELL_PX, -(-(bottom - y) // CELL_PX) * CELL_PX
 
 
 def _box(corners: NDArray[np.float32], to_crop: Affine, image: Image) -> tuple[int, int, int, int]:

@@ -105,13 +105,10 @@ class _TrackMemory:
 
 def remove_specks(mask: Image) -> None:
     """Clears, in place, what is hidden in spots of less than SPECK_PX."""
-    if not cv2.countNonZero(mask):
-        return
-    _, labels, figures, _ = cv2.connectedComponentsWithStats(mask)
-    small = figures[:, cv2.CC_STAT_AREA] < SPECK_PX
-    small[0] = False  # what is not hidden, however little that is
-    if small.any():
-        mask[small[labels]] = 0
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    specks = [outline for outline in outlines if cv2.contourArea(outline) < SPECK_PX]
+    if specks:
+        cv2.drawContours(mask, specks, -1, 0, cv2.FILLED)
 
 
 def covered_share(mask: Image) -> float:

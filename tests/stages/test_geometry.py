@@ -147,7 +147,7 @@ def test_without_a_margin_the_hole_is_replaced_to_its_rim():
     restored[hole() > 0] = (119, 121, 120)
     restored[185, 128] = (0, 0, 0)
     result = Blender(0)(image, [Patch(crop, hole(), restored)])
-    expected = match_colours(Patch(crop, hole(), restored))
+    expected = match_colours(crop.image, restored, hole())
     assert np.array_equal(result[hole() > 0], expected[hole() > 0])
 
 
@@ -174,7 +174,7 @@ def test_a_wrong_shade_is_bent_to_the_surroundings():
     crop = crop_of(image, landmarks())
     shade = np.clip(crop.image.astype(int) + (12, -10, 8), 0, 255).astype(np.uint8)
     inside = hole() > 0
-    matched = match_colours(Patch(crop, hole(), shade)).astype(int)
+    matched = match_colours(crop.image, shade, hole()).astype(int)
     assert np.abs(matched - crop.image)[inside].mean() < 2.5
     assert np.abs(shade.astype(int) - crop.image)[inside].mean() > 9
 
@@ -184,8 +184,7 @@ def test_an_edge_at_the_rim_is_no_wrong_shade():
     known = np.full((CROP_PX, CROP_PX, 3), 180, np.uint8)
     restored = known.copy()
     known[:, :128][hole()[:, :128] == 0] = 30
-    crop = Crop(FaceTrack(1, TEMPLATE, 1.0), known, np.eye(2, 3, dtype=np.float32))
-    matched = match_colours(Patch(crop, hole(), restored)).astype(int)
+    matched = match_colours(known, restored, hole()).astype(int)
     assert np.abs(matched - 180)[hole() > 0].max() <= 2
 
 

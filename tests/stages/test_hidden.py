@@ -107,6 +107,8 @@ def test_specks_are_the_networks_doubt(engine):
     assert not see(crop()).mask.any()
     mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
     mask[10:14, 10:14] = 255
+    mask[30, 30] = 255
+    mask[40, 30:90] = 255
     mask[100:120, 100:120] = 255
     remove_specks(mask)
     assert not mask[:50].any() and mask[100:120, 100:120].all()
