@@ -31,10 +31,11 @@ MATCH_EDGE = 25.0
 
 
 @functools.cache
-def face_area() -> Image:
-    """The ellipse of the template that a face fills, from hairline to chin: 256x256 uint8, 255 inside."""
+def face_area(growth: float = 1.0) -> Image:
+    """The ellipse of the template that a face fills, hairline to chin, `growth` times: 256x256 uint8, 255 inside."""
     area = np.zeros((CROP_PX, CROP_PX), dtype=np.uint8)
-    cv2.ellipse(area, (128, 127), (80, 108), 0, 0, 360, HIDDEN, cv2.FILLED)
+    axes = round(80 * growth), round(108 * growth)
+    cv2.ellipse(area, (128, 127), axes, 0, 0, 360, HIDDEN, cv2.FILLED)
     area.flags.writeable = False
     return area
 

@@ -18,6 +18,8 @@ ATTACK, RELEASE = 0.7, 0.3
 SPECK_PX = 80
 #: The mask grows by this much, so that neither the occluder's rim nor the shadow beside it remains.
 GROWTH_PX = 6
+#: What is farther from the face, as a share of its area's axes, is left in the picture: an arm, the foot of a cup.
+FACE_REACH = 1.3
 #: A face that counts as hidden is let go at this share of `min_coverage`.
 LET_GO = 0.5
 
@@ -51,7 +53,7 @@ class HiddenSegmenter:
         mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
         if not track.covered:
             return HiddenCrop(crop, mask, 0.0)
-        cv2.dilate(seen, self._growth, dst=mask)
+        cv2.dilate(cv2.bitwise_and(seen, face_area(FACE_REACH)), self._growth, dst=mask)
         return HiddenCrop(crop, mask, coverage)
 
     def forget(self, track_ids: Iterable[int]) -> None:

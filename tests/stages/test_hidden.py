@@ -101,6 +101,14 @@ def test_a_clear_face_has_an_empty_mask_and_no_coverage(engine):
     assert hidden.coverage == 0 and not hidden.mask.any()
 
 
+def test_what_is_far_from_the_face_is_left_in_the_picture(engine):
+    """A hand that holds a cup to the mouth is restored where it hides the face, not as far as the crop reaches."""
+    engine.probability[box(150, 256, 60, 256)] = 255
+    mask = HiddenSegmenter(engine)(crop()).mask
+    assert mask[160:230, 70:190].all()
+    assert not mask[235:, 235:].any()
+
+
 def test_specks_are_the_networks_doubt(engine):
     see = HiddenSegmenter(engine, min_coverage=0.0)
     engine.probability[100:105, 100:105] = 255
