@@ -19,7 +19,7 @@ SPECK_PX = 80
 #: The mask grows by this much, so that neither the occluder's rim nor the shadow beside it remains.
 GROWTH_PX = 6
 #: What is farther from the face, as a share of its area's axes, is left in the picture: an arm, the foot of a cup.
-FACE_REACH = 1.3
+FACE_REACH = 1.4
 #: A face that counts as hidden is let go at this share of `min_coverage`.
 LET_GO = 0.5
 
