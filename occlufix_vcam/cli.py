@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -64,6 +64,9 @@ def main() -> NoReturn:
     """Runs the command; errors become two lines and an exit code."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if not debug:  # both say on the terminal what they tried in vain before they succeeded
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     code = 0
     try:
         app(arguments)
@@ -291,16 +294,12 @@ def process(
     report: Annotated[Path | None, typer.Option(help="write figures of each file to this JSON file")] = None,
 ) -> None:
     """Restores a picture, a video or a folder of pictures with the live pipeline."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from occlufix_vcam.process import Swaps
     from occlufix_vcam.process import process as run
 
     swaps = Swaps(mask, reference, aligned, side_by_side)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task(source.name, total=None)
-        told = run(source, target, swaps, load_settings(), lambda done, of: bar.update(task, completed=done, total=of))
+    with _progress(source.name) as show:
+        told = run(source, target, swaps, load_settings(), show)
     if report is not None:
         told.save(report)
     failed = [one for one in told.files if one.error]
@@ -310,6 +309,19 @@ def process(
     typer.echo(f"{len(told.files) - len(failed)} of {len(told.files)} files written, {restored} faces restored")
     if failed:
         raise typer.Exit(DeviceError.exit_code)
+
+
+@contextlib.contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on the terminal while the block lasts: nothing of it reaches what is printed, or a log."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 @app.command()
@@ -376,15 +388,12 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
 ) -> None:
     """Measures the live pipeline on this machine, stage by stage."""
-    from rich.progress import Progress
-
     from occlufix_vcam.benchmark import Bench, as_text
 
     settings = load_settings({"source": source})
-    with contextlib.closing(Bench(settings, frames)) as measured, Progress(transient=True) as bar:
-        task = bar.add_task("measuring", total=frames)
+    with contextlib.closing(Bench(settings, frames)) as measured, _progress("measuring") as show:
         measured.warm_up()
-        measured.measure(frames, lambda done, of: bar.update(task, completed=done, total=of))
+        measured.measure(frames, show)
         report = measured.report()
     typer.echo(json.dumps(asdict(report)) if as_json else as_text(report))
 

@@ -294,7 +294,7 @@ class Daemon:
                 return
             except (OccluFixError, EngineError) as error:
                 log.warning("%s: %s", name, error.message)
-                if name not in self._proven or isinstance(error, ConfigError):
+                if name not in self._proven or isinstance(error, ConfigError) or self._stop.is_set():
                     self._fail(error)
                     return
                 self._trouble[name] = error.message

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.contract import CROP_PX, TEMPLATE, Image, Points
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image, Points
 from occlufix_vcam.assembly import EngineFacts, Engines, build_pipeline
 from occlufix_vcam.errors import CameraNotFound, ConfigError, DeviceError, SinkUnavailable
 from occlufix_vcam.files import write_atomically
@@ -27,7 +27,7 @@ from occlufix_vcam.frame import FaceTrack, Frame
 from occlufix_vcam.pipeline import Pipeline
 from occlufix_vcam.settings import Settings
 from occlufix_vcam.sinks import open_sink
-from occlufix_vcam.sources import EndOfClip, open_source
+from occlufix_vcam.sources import CameraSource, EndOfClip, open_source
 from occlufix_vcam.sources.pictures import PICTURE_SUFFIXES, load_picture, picture_files, read_pixels, to_bgr
 from occlufix_vcam.stages.find import FaceFinder, open_finder
 from occlufix_vcam.stages.hidden import GivenMask, HiddenSegmenter
@@ -39,7 +39,12 @@ Pixels = NDArray[np.integer[Any] | np.floating[Any]]
 Progress = Callable[[int, int | None], None]
 
 READ_TIMEOUT_S = 10.0
-JPEG_QUALITY, WEBP_LOSSLESS = 95, 101
+#: 101 is WebP's way to say "without loss".
+QUALITY = {
+    ".jpg": (cv2.IMWRITE_JPEG_QUALITY, 95),
+    ".jpeg": (cv2.IMWRITE_JPEG_QUALITY, 95),
+    ".webp": (cv2.IMWRITE_WEBP_QUALITY, 101),
+}
 _DEPTH = {"uint8": 1.0, "uint16": 257.0, "float32": 1 / 255, "float64": 1 / 255}
 
 
@@ -159,7 +164,8 @@ class _Work:
         pixels = read_pixels(source)
         # What is transparent keeps its colours, which is why alpha is cut off and not blended in.
         image = to_bgr(pixels[:, :, :3] if pixels.ndim == 3 else pixels)
-        restored = self._run(self._pipeline(source, image), Frame(image, 0, time.monotonic()), report)
+        mask = self._given_mask(source, image)
+        restored = self._run(self._pipeline(mask), Frame(image, 0, time.monotonic()), mask, report)
         same_kind = source.suffix.lower() == target.suffix.lower()
         if restored is image and same_kind and not self._swaps.side_by_side:
             _write(target, source.read_bytes())
@@ -177,28 +183,29 @@ class _Work:
             width, height = clip.size
             size = (2 * width if self._swaps.side_by_side else width, height)
             film = stack.enter_context(closing(open_sink("recorder", size=size, rate=clip.rate, path=target)))
-            pipeline: Pipeline | None = None
-            while True:
-                try:
-                    frame = clip.read(READ_TIMEOUT_S)
-                except EndOfClip:
-                    return report
-                if frame is None:
-                    raise DeviceError(f"{source} gives no more pictures", "check that it plays elsewhere")
-                pipeline = pipeline or self._pipeline(source, frame.image)
-                image = self._run(pipeline, frame, report)
+            frame = _next_frame(clip)
+            mask = self._given_mask(source, frame.image) if frame else None
+            pipeline = self._pipeline(mask)
+            while frame is not None:
+                image = self._run(pipeline, frame, mask, report)
                 if self._swaps.side_by_side:
                     image = np.hstack([frame.image, image])
                 film.send(Frame(image, frame.index, frame.captured_at))
                 progress(report.frames, None)
+                frame = _next_frame(clip)
+        return report
 
-    def _run(self, pipeline: Pipeline, frame: Frame, report: FileReport) -> Image:
+    def _run(self, pipeline: Pipeline, frame: Frame, mask: Image | None, report: FileReport) -> Image:
+        """The restored picture; `frame.image` itself where nothing was restored."""
         began = time.perf_counter()
-        restored = pipeline(frame)
+        restored = pipeline(frame).image
         report.add(pipeline, time.perf_counter() - began)
-        return restored.image
+        if mask is None or restored is frame.image:
+            return restored
+        # On its way through the crop a mask's edge moves by a fraction of a pixel; a given one is to be kept to.
+        return np.where(mask[..., None] == HIDDEN, restored, frame.image)
 
-    def _pipeline(self, source: Path, first: Image) -> Pipeline:
+    def _pipeline(self, mask: Image | None) -> Pipeline:
         """A pipeline without memory of other inputs; engines that are made already are used again."""
         self._finder.reset()
         return build_pipeline(
@@ -206,13 +213,15 @@ class _Work:
             Telemetry(),
             self._engines,
             find=self._finder,
-            see_hidden=self._given_mask(source, first) if self._swaps.mask else None,
+            see_hidden=None if mask is None else GivenMask(mask),
             remember=self._reference,
         )
 
-    def _given_mask(self, source: Path, image: Image) -> GivenMask:
+    def _given_mask(self, source: Path, image: Image) -> Image | None:
+        """The mask for `source`, whose (first) picture is `image`: height x width uint8, HIDDEN or 0."""
         path = self._swaps.mask
-        assert path is not None
+        if path is None:
+            return None
         if path.is_dir():
             path = _same_stem(path, source)
         mask = cv2.cvtColor(load_picture(path), cv2.COLOR_BGR2GRAY)
@@ -221,7 +230,7 @@ class _Work:
                 f"the mask {path.name} is {_form(mask)}, the picture {source.name} is {_form(image)}",
                 "a mask has the size of its picture: white where it is hidden, black elsewhere",
             )
-        return GivenMask(mask.astype(np.uint8, copy=False))
+        return np.where(mask > HIDDEN // 2, np.uint8(HIDDEN), np.uint8(0))
 
     def _load_reference(self, path: Path) -> FixedReference:
         picture = load_picture(path)
@@ -236,6 +245,17 @@ class _Work:
         if not faces:
             raise ConfigError(f"no face is found in {path}", "choose a picture with one clear, frontal face")
         return max(faces, key=lambda face: float(np.ptp(face.landmarks, axis=0).max())).landmarks
+
+
+def _next_frame(clip: CameraSource) -> Frame | None:
+    """None at the end."""
+    try:
+        frame = clip.read(READ_TIMEOUT_S)
+    except EndOfClip:
+        return None
+    if frame is None:
+        raise DeviceError(f"{clip.description} gives no more pictures", "check that it plays elsewhere")
+    return frame
 
 
 def put_into(pixels: Pixels, before: Image, after: Image) -> Pixels:
@@ -255,9 +275,8 @@ def put_into(pixels: Pixels, before: Image, after: Image) -> Pixels:
 
 def encode(pixels: Pixels, suffix: str) -> bytes:
     """`pixels` in the format of `suffix`, without loss where the format can. Raises SinkUnavailable."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, cv2.IMWRITE_WEBP_QUALITY, WEBP_LOSSLESS]
     try:
-        done, data = cv2.imencode(suffix, pixels, options)
+        done, data = cv2.imencode(suffix, pixels, QUALITY.get(suffix.lower(), ()))
     except cv2.error:
         done = False
     if not done:

@@ -1,7 +1,12 @@
-"""The picture that goes out where there is no frame: dark, with the product's name and a line of text."""
+"""The picture that goes out where there is no frame: dark, with the product's name and a line of text.
+
+OpenCV is imported with this module, before any thread: while it is imported it takes itself out of sys.modules, and a
+second thread that imports it at that moment fails.
+"""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from engines.contract import Image
@@ -11,8 +16,6 @@ GROUND_BGR, INK_BGR = (40, 34, 30), (222, 214, 208)
 
 def slate(size: tuple[int, int], text: str) -> Image:
     """`size` is (width, height) in pixels, from 2x2 on."""
-    import cv2  # a fifth of a second that commands which draw nothing need not spend
-
     width, height = size
     image = np.full((height, width, 3), GROUND_BGR, dtype=np.uint8)
     font = cv2.FONT_HERSHEY_SIMPLEX

@@ -59,6 +59,7 @@ class WatchedSink:
     def __init__(self) -> None:
         self.sent: list[Frame] = []
         self.closed = threading.Event()
+        self.close_error: Exception | None = None
         self._broken = False
         self._changed = threading.Condition()
 
@@ -75,6 +76,8 @@ class WatchedSink:
 
     def close(self) -> None:
         self.closed.set()
+        if self.close_error is not None:
+            raise self.close_error
 
     def levels(self) -> list[int]:
         """The grey level of each camera picture sent; slates are left out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+from engines import manifest
 from occlufix_vcam import cli
 from occlufix_vcam.daemon import Status
 from occlufix_vcam.errors import CameraBusy
@@ -153,6 +155,20 @@ def test_process_writes_a_report_and_leaves_out_what_is_no_picture(command: Comm
         "broken.png",
         "grey.png",
     ]
+
+
+def test_an_altered_model_is_named_with_the_way_to_restore_it(
+    command: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = Path(shutil.copytree(manifest.MODELS, home / "engines" / "models"))
+    next(models.glob("restore*fp32.onnx")).write_bytes(b"altered")
+    next(models.glob("restore*fp16.onnx")).unlink()
+    monkeypatch.setattr(manifest, "MODELS", models)
+    assert cv2.imwrite(str(home / "in.png"), np.zeros((64, 64, 3), np.uint8))
+    answer = command("process", home / "in.png", home / "out.png")
+    assert answer.code == 4 and re.match(r"error: .*restore.*\n  .+\n$", answer.err)
+    answer = command("doctor")
+    assert answer.code == 1 and len(re.findall(r"error +model: .*restore", answer.out)) == 2
 
 
 # ---- a real daemon, with engines that need no time ----

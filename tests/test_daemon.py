@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, get_type_hints
@@ -269,6 +271,20 @@ def test_stopping_ends_every_worker_and_closes_everything() -> None:
     assert stage.camera.closed.is_set() and stage.sink.closed.is_set() and stage.pipeline.closed.is_set()
     assert threading.active_count() == before
     assert stage.daemon.status()["state"] == "stopping"
+
+
+def test_opencv_is_there_before_the_threads_that_want_it() -> None:
+    """Two threads that import it at the same time break it."""
+    look = "import sys, occlufix_vcam.daemon; sys.exit('cv2' not in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look]).returncode == 0
+
+
+def test_a_recording_that_is_broken_at_the_end_is_told() -> None:
+    stage = Stage()
+    stage.sink.close_error = SinkUnavailable("the disk is full")
+    with running(stage.daemon) as raised:
+        stage.wait_until_running()
+    assert [str(error) for error in raised] == ["the disk is full"]
 
 
 def test_a_run_of_given_length_ends_by_itself() -> None:

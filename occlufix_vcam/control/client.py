@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from occlufix_vcam.daemon import Status
 from occlufix_vcam.errors import OccluFixError
 from occlufix_vcam.state import NotRunning, StateFolder
+
+if TYPE_CHECKING:
+    from occlufix_vcam.daemon import Status  # it brings OpenCV, for which `status` need not wait
 
 TIMEOUT_S = 5.0
 
@@ -42,7 +44,7 @@ class ControlClient:
         self._http.close()
 
     def status(self) -> Status:
-        return cast(Status, self._ask("GET", "/v1/status"))
+        return cast("Status", self._ask("GET", "/v1/status"))
 
     def toggle(self, enabled: bool | None = None) -> bool:
         return bool(self._ask("POST", "/v1/toggle", {"enabled": enabled})["enabled"])
