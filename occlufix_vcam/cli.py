@@ -9,16 +9,14 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -33,10 +31,7 @@ if TYPE_CHECKING:
     from occlufix_vcam.control.client import ControlClient
     from occlufix_vcam.daemon import Daemon, Status
 
-FIRST_PICTURE_WITHIN_S = 60.0
-ENGINES_WITHIN_S = 20.0
 STOPPED_WITHIN_S = 10.0
-POLL_S = 0.1
 WORKERS = {"capture", "process", "output"}  # as the daemon names its threads
 
 app = typer.Typer(
@@ -124,7 +119,13 @@ def start(
     arguments = [f"--{name}={given[name]}" for name in ("source", "record", "finder", "backend") if given[name]]
     arguments += [f"--sink={name}" for name in sink or ()]
     arguments += [f"--seconds={seconds}"] if seconds is not None else []
-    _start_in_background(arguments, state)
+    from occlufix_vcam.control.launch import launch
+
+    running = launch(arguments, state)
+    if running is None:
+        typer.echo("ended already")
+    else:
+        _print_running(*running)
 
 
 def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, detached: bool) -> None:
@@ -163,44 +164,6 @@ def _go_silent() -> None:
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123  not a path on Windows
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere.fileno(), stream.fileno())
-
-
-def _start_in_background(arguments: Sequence[str], state: StateFolder) -> None:
-    state.prepare()
-    apart: dict[str, Any] = {"start_new_session": True}
-    if sys.platform == "win32":
-        apart = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
-    command = [sys.executable, "-m", "occlufix_vcam", "start", "--detached", *arguments]
-    with state.startup.open("wb") as told:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, **apart)
-    try:
-        status, url = _await_running(child, state)
-    except KeyboardInterrupt:
-        child.terminate()
-        raise
-    _print_running(status, url)
-
-
-def _await_running(child: subprocess.Popen[bytes], state: StateFolder) -> tuple[Status, str]:
-    """The status with which it runs. Exits as the child did where it ended, with what it said."""
-    from occlufix_vcam.control.client import ControlClient, ControlError
-
-    began = time.monotonic()
-    while True:
-        if child.poll() is not None:
-            typer.echo(state.startup.read_text(errors="replace").rstrip() or f"it ended; see {state.log}", err=True)
-            raise typer.Exit(child.returncode if child.returncode >= 0 else 1)
-        waited = time.monotonic() - began
-        with contextlib.suppress(NotRunning, ControlError), ControlClient(state) as client:
-            status = client.status()
-            if status["state"] == "running" or (status["frames"] and waited > ENGINES_WITHIN_S):
-                return status, client.address.url
-        if waited > FIRST_PICTURE_WITHIN_S:
-            child.terminate()
-            raise DeviceError(
-                f"no picture went out within {FIRST_PICTURE_WITHIN_S:.0f} s", f"the log may say why: {state.log}"
-            )
-        time.sleep(POLL_S)
 
 
 def _print_running(status: Status, url: str) -> None:
