@@ -13,20 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image, Points
 from occlufix_vcam.assembly import EngineFacts, Engines, build_pipeline
 from occlufix_vcam.errors import CameraNotFound, ConfigError, DeviceError, SinkUnavailable
-from occlufix_vcam.files import write_atomically
 from occlufix_vcam.frame import FaceTrack, Frame
 from occlufix_vcam.pipeline import Pipeline
 from occlufix_vcam.settings import Settings
 from occlufix_vcam.sinks import open_sink
+from occlufix_vcam.sinks.pictures import encode, put_into, write_file
 from occlufix_vcam.sources import CameraSource, EndOfClip, open_source
 from occlufix_vcam.sources.pictures import PICTURE_SUFFIXES, load_picture, picture_files, read_pixels, to_bgr
 from occlufix_vcam.stages.find import FaceFinder, open_finder
@@ -34,18 +32,10 @@ from occlufix_vcam.stages.hidden import GivenMask, HiddenSegmenter
 from occlufix_vcam.stages.memory import FixedReference
 from occlufix_vcam.telemetry import Telemetry
 
-Pixels = NDArray[np.integer[Any] | np.floating[Any]]
 #: (done, of how many; None where nobody knows)
 Progress = Callable[[int, int | None], None]
 
 READ_TIMEOUT_S = 10.0
-#: 101 is WebP's way to say "without loss".
-QUALITY = {
-    ".jpg": (cv2.IMWRITE_JPEG_QUALITY, 95),
-    ".jpeg": (cv2.IMWRITE_JPEG_QUALITY, 95),
-    ".webp": (cv2.IMWRITE_WEBP_QUALITY, 101),
-}
-_DEPTH = {"uint8": 1.0, "uint16": 257.0, "float32": 1 / 255, "float64": 1 / 255}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +76,7 @@ class Report:
     engine: Mapping[str, EngineFacts] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        _write(path, json.dumps(asdict(self), indent=2).encode())
+        write_file(path, json.dumps(asdict(self), indent=2).encode())
 
 
 class TemplateFinder:
@@ -168,12 +158,12 @@ class _Work:
         restored = self._run(self._pipeline(mask), Frame(image, 0, time.monotonic()), mask, report)
         same_kind = source.suffix.lower() == target.suffix.lower()
         if restored is image and same_kind and not self._swaps.side_by_side:
-            _write(target, source.read_bytes())
+            write_file(target, source.read_bytes())
             return report
         result = put_into(pixels, image, restored)
         if self._swaps.side_by_side:
             result = np.hstack([pixels, result])
-        _write(target, encode(result, target.suffix))
+        write_file(target, encode(result, target.suffix))
         return report
 
     def video(self, source: Path, target: Path, progress: Progress) -> FileReport:
@@ -227,7 +217,7 @@ class _Work:
         mask = cv2.cvtColor(load_picture(path), cv2.COLOR_BGR2GRAY)
         if mask.shape != image.shape[:2]:
             raise ConfigError(
-                f"the mask {path.name} is {_form(mask)}, the picture {source.name} is {_form(image)}",
+                f"the mask {path.name} is {_form(mask.shape)}, the picture {source.name} is {_form(image.shape)}",
                 "a mask has the size of its picture: white where it is hidden, black elsewhere",
             )
         return np.where(mask > HIDDEN // 2, np.uint8(HIDDEN), np.uint8(0))
@@ -258,39 +248,6 @@ def _next_frame(clip: CameraSource) -> Frame | None:
     return frame
 
 
-def put_into(pixels: Pixels, before: Image, after: Image) -> Pixels:
-    """`pixels` (any depth, grey or colour, alpha) with what changed from `before` to `after`, both 8-bit BGR."""
-    result = pixels.copy()
-    changed = (before != after).any(axis=2)
-    if not changed.any():
-        return result
-    colours = after[changed].astype(np.float64)
-    if pixels.ndim == 2 or pixels.shape[2] == 1:
-        colours = np.rint(colours @ (0.114, 0.587, 0.299))[:, None]
-        result.reshape(*before.shape[:2], 1)[changed] = (colours * _DEPTH[pixels.dtype.name]).astype(pixels.dtype)
-        return result
-    result[changed, :3] = (colours * _DEPTH[pixels.dtype.name]).astype(pixels.dtype)
-    return result
-
-
-def encode(pixels: Pixels, suffix: str) -> bytes:
-    """`pixels` in the format of `suffix`, without loss where the format can. Raises SinkUnavailable."""
-    try:
-        done, data = cv2.imencode(suffix, pixels, QUALITY.get(suffix.lower(), ()))
-    except cv2.error:
-        done = False
-    if not done:
-        raise SinkUnavailable(f"{suffix} can't hold such a picture ({pixels.dtype})", "end OUT in .png or .tif")
-    return data.tobytes()
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        write_atomically(path, data)
-    except OSError as error:
-        raise SinkUnavailable(f"{path} can't be written: {error.strerror}", "choose another place") from error
-
-
 def _same_stem(folder: Path, source: Path) -> Path:
     for file in picture_files(folder):
         if file.stem == source.stem:
@@ -298,5 +255,5 @@ def _same_stem(folder: Path, source: Path) -> Path:
     raise ConfigError(f"{folder} holds no mask for {source.name}", "a mask has the name of its picture")
 
 
-def _form(image: Pixels) -> str:
-    return f"{image.shape[1]}x{image.shape[0]}"
+def _form(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

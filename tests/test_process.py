@@ -15,7 +15,7 @@ import engines
 from engines.base import BufferedEngine, EngineOptions, TensorSpec
 from engines.contract import CROP_PX
 from occlufix_vcam.errors import CameraNotFound, ConfigError, DeviceError, SinkUnavailable
-from occlufix_vcam.process import Report, Swaps, process, put_into
+from occlufix_vcam.process import Report, Swaps, process
 from occlufix_vcam.settings import Settings
 
 PAINT = (10, 200, 90)
@@ -128,16 +128,6 @@ def test_depth_alpha_and_grey_are_kept(tmp_path: Path, face: NDArray[np.uint8], 
     assert (restored[mask > 0] != pixels[mask > 0]).any()
     if pixels.ndim == 3:
         np.testing.assert_array_equal(restored[:, :, 3:], pixels[:, :, 3:])
-
-
-def test_what_is_put_into_16_bits_spans_the_whole_range() -> None:
-    pixels = np.full((2, 2, 3), 1000, np.uint16)
-    before = (pixels >> 8).astype(np.uint8)
-    after = before.copy()
-    after[0, 0] = (0, 128, 255)
-    result = put_into(pixels, before, after)
-    assert result[0, 0].tolist() == [0, 128 * 257, 65535]
-    assert (result.reshape(-1, 3)[1:] == 1000).all()
 
 
 def test_a_folder_keeps_names_and_leaves_out_what_cannot_be_read(
