@@ -190,25 +190,30 @@ def scarf(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Laye
 
 
 def thing(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
-    """Anything else: a cut-out object, or a piece of cloth or paper of any outline."""
-    if rng.random() < 0.55:
+    """Anything else: a cut-out object, something thin like a pen, or cloth or paper of any outline."""
+    choice = rng.random()
+    if choice < 0.5:
         sprite = cutouts.objects[rng.integers(len(cutouts.objects))]
         target = scene.point(rng.uniform(-0.6, 0.6), rng.uniform(-0.1, 1.4))
         scale = rng.uniform(60, 170) * scene.unit / max(sprite.alpha.shape)
         return [_placed(scene, sprite, target, rng.uniform(-60, 60), scale, (0.5, 0.5), rng)[0]]
+    layer = _blank(scene, drawn.any_colour(rng))
     centre = scene.point(rng.uniform(-0.7, 0.7), rng.uniform(-0.2, 1.5))
+    if choice < 0.65:
+        _draw_stick(layer.alpha, centre, scene, rng)
+        return [Layer(_shaded(layer.image, rng), layer.alpha)]
     corners = int(rng.integers(4, 10))
-    turns = np.sort(rng.uniform(0, 2 * np.pi, corners)) if rng.random() < 0.5 else np.arange(corners) * 6.283 / corners
+    turns = np.arange(corners) * 2 * np.pi / corners
+    if rng.random() < 0.5:
+        turns = np.sort(rng.uniform(0, 2 * np.pi, corners))
     reach = rng.uniform(25, 75) * scene.unit * rng.uniform(0.7, 1.3, corners)
     outline = centre + np.stack([np.cos(turns), np.sin(turns)], axis=1) * reach[:, None]
-    alpha = np.zeros((scene.size, scene.size), np.uint8)
-    cv2.fillPoly(
-        alpha, [_smooth(outline) if rng.random() < 0.6 else outline.round().astype(np.int32)], 255, cv2.LINE_AA
-    )
-    image = _blank(scene, drawn.any_colour(rng)).image
+    outline = _smooth(outline) if rng.random() < 0.6 else outline.round().astype(np.int32)
+    cv2.fillPoly(layer.alpha, [outline], 255, cv2.LINE_AA)
+    image = layer.image
     if rng.random() < 0.5:
         image = _cloth(cutouts.textures[rng.integers(len(cutouts.textures))], scene, rng)
-    return [Layer(_shaded(image, rng, folds=0.2), alpha)]
+    return [Layer(_shaded(image, rng, folds=0.2), layer.alpha)]
 
 
 def eyeglasses(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
@@ -244,8 +249,8 @@ Occluder = Callable[[Cutouts, Scene, np.random.Generator], list[Layer]]
 
 #: Everything that hides a face, and how often it is drawn.
 OCCLUDERS: dict[str, tuple[Occluder, float]] = {
-    "medical_mask": (medical_mask, 0.32),
-    "hand": (hand, 0.28),
+    "medical_mask": (medical_mask, 0.30),
+    "hand": (hand, 0.30),
     "cup": (cup, 0.08),
     "phone": (phone, 0.07),
     "microphone": (microphone, 0.07),
@@ -259,6 +264,18 @@ WORN: dict[str, tuple[Occluder, float]] = {
     "sunglasses": (sunglasses, 0.3),
     "hat": (hat, 0.2),
 }
+
+#: What masks are mostly made of, BGR: whites, blue, green, black, grey, pink, and beige, the hardest to tell from skin.
+_MASK_COLOURS: tuple[Colour, ...] = (
+    (240, 238, 235),
+    (252, 250, 250),
+    (225, 190, 130),
+    (200, 205, 140),
+    (28, 26, 26),
+    (150, 145, 140),
+    (195, 180, 238),
+    (180, 205, 232),
+)
 
 #: Where hands go, as Scene.point takes it: mouth, nose, cheeks, eyes, chin, forehead.
 _TARGETS = ((0, 1.0), (0, 1.0), (0, 0.55), (-0.6, 0.7), (0.6, 0.7), (-0.5, 0.0), (0.5, 0.0), (0, 1.45), (0, -0.5))
@@ -378,6 +395,17 @@ def _arm(
     return Layer(_shaded(layer.image, rng, folds=0.25 if sleeve else 0.05), layer.alpha, relit=sleeve)
 
 
+def _draw_stick(alpha: Image, centre: np.ndarray, scene: Scene, rng: np.random.Generator) -> None:
+    """A pen, a brush, a straw, a spoon: from a tip on the face to somewhere below."""
+    turn, length = rng.normal(0, 0.7), rng.uniform(80, 260) * scene.unit
+    end = centre + length * np.array([np.sin(turn), np.cos(turn)])
+    thickness = _thick(rng.uniform(3, 11) * scene.unit)
+    cv2.line(alpha, *[tuple(np.round(p).astype(int).tolist()) for p in (centre, end)], 255, thickness, cv2.LINE_AA)
+    if rng.random() < 0.6:
+        head = _oval(centre, rng.uniform(4, 14) * scene.unit, rng.uniform(8, 26) * scene.unit, -np.degrees(turn))
+        cv2.ellipse(alpha, head, 255, -1, cv2.LINE_AA)
+
+
 def _held(
     sprite: Sprite, scene: Scene, rng: np.random.Generator, scales: tuple[float, float], tilt: float, held: float
 ) -> list[Layer]:
@@ -443,10 +471,10 @@ def _drawn_mask(
 
 
 def _mask_colour(rng: np.random.Generator) -> Colour:
-    usual = ((240, 238, 235), (225, 190, 130), (200, 205, 140), (28, 26, 26), (150, 145, 140), (190, 175, 235))
-    if rng.random() < 0.3:
+    if rng.random() < 0.25:
         return drawn.any_colour(rng)
-    return tuple(np.clip(np.array(usual[rng.integers(len(usual))]) + rng.normal(0, 14, 3), 2, 253))  # type: ignore[return-value]
+    tone = np.array(_MASK_COLOURS[rng.integers(len(_MASK_COLOURS))])
+    return tuple(np.clip(tone + rng.normal(0, 14, 3), 2, 253))  # type: ignore[return-value]
 
 
 _GRID = 64
