@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
-from engines.contract import CROP_PX, TEMPLATE, Image
+from engines.contract import CROP_PX, Image
 from train.config import RECIPES
 from train.hidden import HiddenDoors, HiddenTask, HiddenUNet, dice, masked_bce
 from train.hidden_data import Example, misalignment, relight, webcam
@@ -26,37 +24,6 @@ def box(left: int, top: int, width: int, height: int) -> Image:
     mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
     mask[top : top + height, left : left + width] = 255
     return mask
-
-
-@pytest.fixture(scope="module")
-def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three blurred pictures that stand for faces, and a cut-out of each kind."""
-    data = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    (data / "train").mkdir()
-    lines = []
-    for number in range(3):
-        picture = cv2.GaussianBlur(rng.integers(60, 220, (CROP_PX, CROP_PX, 3), dtype=np.uint8), (0, 0), 9)
-        cv2.imwrite(str(data / "train" / f"{number}.png"), picture)
-        lines.append(
-            {
-                "file": f"{number}.png",
-                "identity": None,
-                "origin": "drawn",
-                "landmarks": TEMPLATE.tolist(),
-                "valid_quad": [[0, 40], [256, 40], [256, 256], [0, 256]],
-            }
-        )
-    (data / "train" / "index.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    cutout = np.full((60, 60, 4), (40, 90, 200, 255), np.uint8)
-    for kind in ("hand", "mask_flat", "sunglasses", "eyeglasses", "scarf", "object"):
-        (data / "occluders" / "train" / kind).mkdir(parents=True)
-        cv2.imwrite(str(data / "occluders" / "train" / kind / "1.png"), cutout)
-    for folder in ("mask_templates", "mask_textures"):
-        (data / "occluders" / folder).mkdir()
-        for number in range(2):
-            cv2.imwrite(str(data / "occluders" / folder / f"{number}.png"), cutout)
-    return data
 
 
 def test_a_debug_run_lowers_the_loss(small_data: Path) -> None:

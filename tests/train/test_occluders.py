@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -12,39 +13,10 @@ from engines.contract import TEMPLATE, Image
 from train.data import DataError
 from train.occluders import OCCLUDERS, WORN, Occluders, random_names
 
-KINDS = ("hand", "mask_flat", "sunglasses", "eyeglasses", "scarf", "object")
-
-
-def write_cutouts(data: Path) -> None:
-    """A small folder of cut-outs: coloured ellipses on nothing."""
-    rng = np.random.default_rng(0)
-
-    def cutout(path: Path) -> None:
-        picture = np.zeros((120, 90, 4), np.uint8)
-        picture[:] = (*rng.integers(0, 256, 3).tolist(), 0)
-        alpha = np.zeros((120, 90), np.uint8)
-        cv2.ellipse(alpha, (45, 60), (40, 55), 0, 0, 360, 255, -1)
-        picture[:, :, 3] = alpha
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), picture)
-
-    for split in ("train", "eval"):
-        for kind in KINDS:
-            cutout(data / "occluders" / split / kind / f"{kind}_1.png")
-        cutout(data / "occluders" / split / "object" / "object (12).png")
-    for name in ("KN95", "surgical"):
-        cutout(data / "occluders" / "mask_templates" / f"{name}.png")
-    textures = data / "occluders" / "mask_textures"
-    textures.mkdir()
-    for number in range(4):
-        cv2.imwrite(str(textures / f"check_{number}.jpg"), rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
-
 
 @pytest.fixture(scope="module")
-def occluders(tmp_path_factory: pytest.TempPathFactory) -> Occluders:
-    data = tmp_path_factory.mktemp("data")
-    write_cutouts(data)
-    return Occluders(data, "train")
+def occluders(small_data: Path) -> Occluders:
+    return Occluders(small_data, "train")
 
 
 def noise(size: int = 256) -> Image:
@@ -137,11 +109,10 @@ def test_every_kind_is_drawn_at_times() -> None:
     assert seen == {*OCCLUDERS, *WORN}
 
 
-def test_missing_cutouts_are_named(tmp_path: Path) -> None:
+def test_missing_cutouts_are_named(small_data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="occluders"):
         Occluders(tmp_path, "train")
-    write_cutouts(tmp_path)
-    for path in (tmp_path / "occluders" / "train" / "hand").iterdir():
-        path.unlink()
-    with pytest.raises(DataError, match="hand"):
+    shutil.copytree(small_data / "occluders", tmp_path / "occluders")
+    shutil.rmtree(tmp_path / "occluders" / "train" / "hand")
+    with pytest.raises(DataError, match="hands"):
         Occluders(tmp_path, "train")

@@ -1,0 +1,55 @@
+"""A small data folder of drawn pictures, so that training can be tested where no real faces are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.contract import CROP_PX, TEMPLATE
+
+OCCLUDER_KINDS = ("hand", "mask_flat", "sunglasses", "eyeglasses", "scarf", "object")
+
+
+def write_occluders(data: Path) -> None:
+    """Coloured ellipses on nothing for cut-outs, noise for textures."""
+    rng = np.random.default_rng(0)
+    folder = data / "occluders"
+    kinds = [f"{split}/{kind}/{kind}_1" for split in ("train", "eval") for kind in OCCLUDER_KINDS]
+    for name in [*kinds, "train/object/object (12)", "mask_templates/KN95", "mask_templates/surgical"]:
+        picture = np.zeros((120, 90, 4), np.uint8)
+        alpha = cv2.ellipse(np.zeros((120, 90), np.uint8), (45, 60), (40, 55), 0, 0, 360, 255, -1)
+        picture[:] = (*rng.integers(0, 256, 3).tolist(), 0)
+        picture[:, :, 3] = alpha
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{name}.png"), picture)
+    (folder / "mask_textures").mkdir()
+    for number in range(4):
+        texture = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / "mask_textures" / f"check_{number}.png"), texture)
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three blurred pictures that stand for faces, without their uppermost 40 rows, and occluders."""
+    data = tmp_path_factory.mktemp("data")
+    write_occluders(data)
+    (data / "train").mkdir()
+    rng, lines = np.random.default_rng(0), []
+    for number in range(3):
+        picture = cv2.GaussianBlur(rng.integers(60, 220, (CROP_PX, CROP_PX, 3), dtype=np.uint8), (0, 0), 9)
+        cv2.imwrite(str(data / "train" / f"{number}.png"), picture)
+        lines.append(
+            {
+                "file": f"{number}.png",
+                "identity": None,
+                "origin": "drawn",
+                "landmarks": TEMPLATE.tolist(),
+                "valid_quad": [[0, 40], [256, 40], [256, 256], [0, 256]],
+            }
+        )
+    (data / "train" / "index.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    return data
