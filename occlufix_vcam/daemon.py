@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from engines.base import EngineError, EngineRunError
 from occlufix_vcam.assembly import EngineFacts, Engines, build_pipeline, open_camera, open_sinks
+from occlufix_vcam.beat import Beat
 from occlufix_vcam.errors import ConfigError, OccluFixError
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.latest import Latest
@@ -36,8 +37,6 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 0.2  # no call blocks longer without looking at the stop event
 JOIN_S = 2.0
-PACE = 0.9  # of a frame's time between two pictures: a little less, so that we never lag behind the camera
-GRACE = 0.6  # of a frame's time that a due picture may still be waited for before the last one goes out again
 FAILURES_IN_A_ROW = 30  # of an engine, before it is built anew
 FIRST_PAUSE_S, LONGEST_PAUSE_S, HEALTHY_AFTER_S = 0.5, 5.0, 10.0
 
@@ -54,6 +53,7 @@ class Status(TypedDict):
     stages: dict[str, StageFigures]
     dropped: int
     frames: int
+    first_picture_s: float | None
     faces: int
     restored: int
     failed: int
@@ -105,6 +105,7 @@ class Daemon:
         self._restoring = False
         self._faces = 0
         self._frames = 0
+        self._first_picture_s: float | None = None
         self._proven: set[str] = set()
         self._trouble: dict[str, str] = {}
         self._fatal: Exception | None = None
@@ -182,6 +183,7 @@ class Daemon:
             stages=stages,
             dropped=self._captured.dropped + self._finished.dropped,
             frames=self._frames,
+            first_picture_s=self._first_picture_s,
             faces=self._faces if self.settings.enabled else 0,
             restored=counts.get("restored", 0),
             failed=counts.get("failed", 0),
@@ -258,16 +260,15 @@ class Daemon:
             self._sinks = sinks
             self._well("output")
             last = Frame(slate(camera.size, "starting"), index=-1, captured_at=-1.0)
-            period = 1.0 / camera.rate
-            due = self._clock()
-            while not self._stop.wait(max(0.0, due - self._clock())):
-                fresh = self._finished.take(GRACE * period)
+            beat = Beat(camera.rate, self._clock)
+            while not self._stop.wait(beat.until_early()):
+                fresh = self._finished.take(beat.until_late())
                 # A frame that was under way when the switch was thrown may arrive after a newer untouched one.
                 is_new = fresh is not None and fresh.captured_at > last.captured_at
                 if fresh is not None and is_new:
                     last = fresh
+                beat.next(is_new)
                 sinks.send(last)
-                due = self._clock() + PACE * period
                 if is_new and last.index >= 0:
                     self._account(last)
 
@@ -276,8 +277,9 @@ class Daemon:
         self.telemetry.record("added", now - frame.captured_at)
         self.telemetry.tick("sent")
         self._frames += 1
-        if self._frames == 1:
-            log.info("first picture out after %.2f s", now - self._started_at)
+        if self._first_picture_s is None:
+            self._first_picture_s = round(now - self._started_at, 2)
+            log.info("first picture out after %.2f s", self._first_picture_s)
 
     def _bypassed(self) -> bool:
         """Whether the untouched picture goes straight out: switched off, or nothing there yet that restores."""
