@@ -42,7 +42,7 @@ _CLOSE_UP_TEMPLATE: Points = (TEMPLATE - CROP_PX / 2) * np.float32(CLOSE_UP_SCAL
 #: may be less certain for a while.
 SEARCH_THRESHOLD = 0.2
 CLOSE_UP_THRESHOLD = 0.3
-FACE_THRESHOLD = 0.45
+FACE_THRESHOLD = 0.5
 #: A face lower than this in a search, a sixteenth of a wide frame, is smaller than any that was trained on.
 LEAST_HEIGHT_PX = 12.0
 _OVERLAP = 0.4
@@ -103,7 +103,8 @@ class FacesReader:
                 continue
             coarse = self.look(image, candidate.landmarks)
             face = self.look(image, coarse.landmarks) if coarse else None
-            if face and face.score >= FACE_THRESHOLD and _is_new(face, [*known, *faces]):
+            # What both passes believe in is a face: each has its own doubts about things that are none.
+            if face and face.score * candidate.score >= FACE_THRESHOLD**2 and _is_new(face, [*known, *faces]):
                 faces.append(face)
         return faces
 

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from engines.contract import SEARCH_SIZE, TEMPLATE, Points, similarity
 from engines.faces_maps import STRIDE, TEMPLATE_BOX
 from train.config import Recipe
+from train.labels import Labels
 from train.loop import autocast, check_finite, descend
-from train.scenes import Labels, TrainingPictures
+from train.scenes import TrainingPictures
 from train.task import Doors, Sample
 
 WEIGHTS = {"heat": 1.0, "box": 0.5, "landmarks": 10.0}

@@ -3,9 +3,8 @@
 A face counts as found where a find's box has an IoU of at least 0.4 with its label. Photographs are fitted into
 1280x720, as a camera would show them; faces lower than 90 pixels there are not asked for.
 
-The landmarks' labels are one run of YuNet, whose next run on the same face, a little larger, is off by 7 % of the eye
-distance. So errors are given twice: from the labels, and from the mean of several runs ("steady"), which is nearer
-to the truth; and YuNet's own errors on the same frames beside ours.
+The landmarks' labels are noisy (train/labels.py), so errors are given twice: from the labels, and from the mean of
+several runs ("steady"), which is nearer to the truth; and YuNet's own errors on the same frames beside ours.
 """
 
 from __future__ import annotations
@@ -22,13 +21,11 @@ from torch import nn
 
 from engines.contract import Affine, Image, Points, transform_points
 from engines.faces_maps import FacesReader, Find, Maps, overlap
+from train.labels import YuNet, match
 from train.scenes import EYE_REGION, LOWER_FACE, Cover, CutOuts, Scene, load_scenes
 
 FRAME_SIZE = (720, 1280)
 LEAST_HEIGHT_PX = 90
-FOUND_OVERLAP = 0.4
-#: Sizes of a photograph at which its landmarks are detected again.
-STEADY_SCALES = (0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4)
 #: Faces nearer to profile than this (eye distance over box width) have no eye distance to measure by.
 LEAST_EYE_SHARE = 0.2
 
@@ -76,7 +73,7 @@ class Tally:
 
 def measure(doors: nn.Module, data: Path, out: Path | None) -> dict[str, float]:
     """All figures of the finder, YuNet's beside them; pictures with what was found into `out`."""
-    finders = {"": own_finder(doors), "yunet_": yunet_finder(data)}
+    finders: dict[str, Finder] = {"": own_finder(doors), "yunet_": YuNet(data)}
     figures: dict[str, float] = {}
     for prefix, finder in finders.items():
         sheet: list[Image] = []
@@ -99,27 +96,9 @@ def own_finder(doors: nn.Module) -> Finder:
     return lambda image: reader.find(image, limit=8)
 
 
-def yunet_finder(data: Path) -> Finder:
-    """OpenCV's YuNet, whose labels we learn from: the yardstick."""
-    detector = cv2.FaceDetectorYN.create(str(data / "weights" / "yunet_n_dynamic.onnx"), "", (320, 320), 0.6)
-
-    def find(image: Image) -> list[Find]:
-        detector.setInputSize(image.shape[1::-1])
-        rows = detector.detect(image)[1]
-        finds = []
-        for row in rows if rows is not None else []:
-            points = row[4:14].reshape(5, 2)
-            eyes, mouth = sorted(points[:2].tolist()), sorted(points[3:].tolist())
-            box = np.array([row[0], row[1], row[0] + row[2], row[1] + row[3]], np.float32)
-            finds.append(Find(float(row[14]), box, np.array([*eyes, points[2], *mouth], np.float32)))
-        return finds
-
-    return find
-
-
 def scene_figures(finder: Finder, data: Path, sheet: list[Image]) -> dict[str, float]:
     """Photographs with faces as they are, with each bare face covered, and without faces."""
-    cut_outs, labeller = CutOuts(data, "eval"), yunet_finder(data)
+    cut_outs, yunet = CutOuts(data, "eval"), YuNet(data)
     every, bare, worn, masked, lower, eyes = (Tally() for _ in range(6))
     false_finds = negatives = 0
     seconds: list[float] = []
@@ -134,16 +113,16 @@ def scene_figures(finder: Finder, data: Path, sheet: list[Image]) -> dict[str, f
             continue
         sheet += [drawn(image, finds)] * (number % 4 == 0)
         for box in _tall(_moved(scene.masked_boxes, matrix)):
-            masked.add(_match(finds, box), None)
+            masked.add(match(finds, box), None)
         masks = _moved(np.vstack([scene.masked_boxes, scene.half_masked_boxes]), matrix)
-        for face in _asked_faces(scene, matrix, labeller):
+        for face in _asked_faces(scene, matrix, yunet):
             is_masked = any(overlap(mask, face.box) > 0.2 for mask in masks)
             for tally in (every, worn if is_masked else bare):
-                tally.add(_match(finds, face.box), face)
+                tally.add(match(finds, face.box), face)
             for tally, covers in () if is_masked else ((lower, LOWER_FACE), (eyes, EYE_REGION)):
                 hidden = _covered(image, face.landmarks, cut_outs, covers, number)
                 hidden_finds = finder(hidden)
-                tally.add(_match(hidden_finds, face.box), face)
+                tally.add(match(hidden_finds, face.box), face)
                 sheet += [drawn(hidden, hidden_finds)] * (number % 4 == 0)
     return {
         **every.figures(""),
@@ -205,27 +184,14 @@ def write_sheet(pictures: Sequence[Image], path: Path) -> None:
     cv2.imwrite(str(path), np.vstack(rows))
 
 
-def _asked_faces(scene: Scene, matrix: Affine, labeller: Finder) -> Iterator[Asked]:
+def _asked_faces(scene: Scene, matrix: Affine, yunet: YuNet) -> Iterator[Asked]:
     """The faces of a scene that a finder must find, in the frame's pixels."""
     tall = [index for index, box in enumerate(_moved(scene.labels.boxes, matrix)) if len(_tall(box[None]))]
-    steady = _steady(scene, labeller) if tall else scene.labels.landmarks
+    labels = scene.labels
+    steady = yunet.steady(scene.image, labels) if tall else labels
     for index in tall:
-        points, mean = (transform_points(group[index], matrix) for group in (scene.labels.landmarks, steady))
-        yield Asked(_moved(scene.labels.boxes[index], matrix)[0], points, mean)
-
-
-def _steady(scene: Scene, labeller: Finder) -> Points:
-    """The scene's landmarks as the mean of the label and of detections at several sizes, nx5x2."""
-    seen = [[points] for points in scene.labels.landmarks]
-    for scale in STEADY_SCALES:
-        image = cv2.resize(scene.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        finds = labeller(image)
-        ratio = np.array(scene.image.shape[1::-1], np.float32) / np.array(image.shape[1::-1], np.float32)
-        for points, box in zip(seen, scene.labels.boxes, strict=True):
-            find = _match(finds, box / np.tile(ratio, 2))
-            if find is not None:
-                points.append(find.landmarks * ratio)
-    return np.array([np.mean(points, axis=0) for points in seen], np.float32)
+        points, mean = (transform_points(group.landmarks[index], matrix) for group in (labels, steady))
+        yield Asked(_moved(labels.boxes[index], matrix)[0], points, mean)
 
 
 def _covered(image: Image, landmarks: Points, cut_outs: CutOuts, covers: Sequence[Cover], number: int) -> Image:
@@ -240,11 +206,6 @@ def _moved(boxes: Points, matrix: Affine) -> Points:
 
 def _tall(boxes: Points) -> Points:
     return boxes[boxes[:, 3] - boxes[:, 1] >= LEAST_HEIGHT_PX]
-
-
-def _match(finds: Sequence[Find], box: Points) -> Find | None:
-    best = max(finds, key=lambda find: overlap(find.box, box), default=None)
-    return best if best is not None and overlap(best.box, box) >= FOUND_OVERLAP else None
 
 
 def _frames(path: Path) -> Iterator[Image]:

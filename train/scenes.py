@@ -20,6 +20,7 @@ import numpy as np
 from engines.contract import CROP_PX, TEMPLATE, Affine, Image, Points, similarity, transform_points
 from engines.faces_maps import CLOSE_UP_SCALE, template_box
 from train.data import DataError, FaceSet
+from train.labels import Labels, YuNet
 
 #: Mirroring swaps the eyes and the mouth corners: the first is always the one further left in the picture.
 MIRRORED = [1, 0, 2, 4, 3]
@@ -27,16 +28,6 @@ MIRRORED = [1, 0, 2, 4, 3]
 SMALLEST_PX = 14.0
 #: Mask cut-outs that only the evaluation uses.
 HELD_OUT_MASKS = ("surgical_green", "KN95")
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """The n faces of one picture: landmarks nx5x2, boxes nx4 (x0, y0, x1, y1); and mx4 regions to ignore."""
-
-    landmarks: Points
-    boxes: Points
-    drawn: np.ndarray  # n bool: the box was drawn by a detector, not made from the landmarks
-    ignored: Points
 
 
 @dataclass(eq=False)
@@ -256,7 +247,7 @@ def paste(image: Image, picture: Image, matrix: Affine) -> None:
 
 
 #: How often a training picture is a search view, a close view, a pasted face, a view without faces.
-VIEW_SHARES = (0.37, 0.25, 0.21, 0.17)
+VIEW_SHARES = (0.33, 0.30, 0.21, 0.16)
 
 
 class TrainingPictures:
@@ -265,6 +256,7 @@ class TrainingPictures:
     def __init__(self, data: Path, side: int) -> None:
         self.side = side
         self._data = data
+        self._steadied: dict[Path, Labels] = {}
 
     @cached_property
     def _faces(self) -> list[tuple[Scene, int]]:
@@ -290,6 +282,16 @@ class TrainingPictures:
     @cached_property
     def _cut_outs(self) -> CutOuts:
         return CutOuts(self._data, "train")
+
+    @cached_property
+    def _yunet(self) -> YuNet:
+        return YuNet(self._data)
+
+    def _labels(self, scene: Scene) -> Labels:
+        """The scene's labels, made steady when they are first needed."""
+        if scene.path not in self._steadied:
+            self._steadied[scene.path] = self._yunet.steady(scene.image, scene.labels)
+        return self._steadied[scene.path]
 
     def draw(self, rng: np.random.Generator) -> tuple[Image, Labels]:
         """One picture of side x side x 3 and its labels."""
@@ -318,12 +320,11 @@ class TrainingPictures:
     def _close_view(self, rng: np.random.Generator) -> tuple[Image, Labels]:
         """A face as the second pass sees it: upright, in the middle, but for what the first pass got wrong."""
         scene, index = self._large_faces[int(rng.integers(len(self._large_faces)))]
-        upright = similarity(scene.labels.landmarks[index], TEMPLATE)
+        landmarks = self._labels(scene).landmarks[index]
+        upright = similarity(landmarks, TEMPLATE)
         turn = float(np.degrees(np.arctan2(upright[1, 0], upright[0, 0])))
         scale = float(np.hypot(upright[0, 0], upright[1, 0])) * CLOSE_UP_SCALE * np.exp(rng.normal(0, 0.16))
-        centre = transform_points(
-            np.full((1, 2), CROP_PX / 2, np.float32), similarity(TEMPLATE, scene.labels.landmarks[index])
-        )[0]
+        centre = transform_points(np.full((1, 2), CROP_PX / 2, np.float32), similarity(TEMPLATE, landmarks))[0]
         target = self.side / 2 + rng.normal(0, 9, 2)
         return self._view(scene, centre, target, scale, turn + rng.normal(0, 9), rng)
 
@@ -384,7 +385,7 @@ class TrainingPictures:
         to_view[:, :2] /= level
         border = (0, 0, 0) if rng.random() < 0.7 else tuple(int(v) for v in rng.integers(0, 256, 3))
         image = cv2.warpAffine(source, to_view, (self.side, self.side), borderValue=border)
-        labels = _moved(scene.labels, matrix, self.side)
+        labels = _moved(self._labels(scene), matrix, self.side)
         if rng.random() < 0.5:
             image = np.ascontiguousarray(image[:, ::-1])
             labels = mirrored(labels, self.side)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,8 @@ from train import scenes
 from train.config import RECIPES
 from train.data import DataError
 from train.faces import FacesDoors, FacesNetwork, FacesTask, distance_loss, heat_loss, targets
-from train.scenes import Labels, TrainingPictures, degrade, load_scenes, mirrored, paste
+from train.labels import Labels, YuNet, match
+from train.scenes import TrainingPictures, degrade, load_scenes, mirrored, paste
 
 SIDE = 192
 
@@ -113,6 +115,20 @@ def test_degrade_keeps_size_and_type() -> None:
 def test_no_scenes_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--data"):
         load_scenes(tmp_path, "train")
+
+
+def test_steady_labels_are_nearer_to_the_next_detection(data: Path) -> None:
+    yunet, raw, mean = YuNet(data), [], []
+    for scene in load_scenes(data, "eval")[:12]:
+        steady = yunet.steady(scene.image, scene.labels)
+        finds = yunet(cv2.resize(scene.image, None, fx=1.7, fy=1.7))
+        for points, steadied, box in zip(scene.labels.landmarks, steady.landmarks, steady.boxes, strict=True):
+            find = match(finds, box * 1.7)
+            if find is not None:
+                raw.append(np.abs(find.landmarks / 1.7 - points).mean())
+                mean.append(np.abs(find.landmarks / 1.7 - steadied).mean())
+    assert len(raw) >= 8
+    assert np.mean(mean) < np.mean(raw)
 
 
 def test_the_network_stays_within_its_budget() -> None:
