@@ -6,14 +6,12 @@ They add shapes and colours that the cut-outs lack, at no cost in disk and in ab
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
 from engines.contract import Image
-
-Colour = tuple[float, float, float]
+from train.compositing import Colour
+from train.cutouts import Sprite
 
 #: Skin from light to dark, BGR.
 SKIN_TONES: tuple[Colour, ...] = (
@@ -28,14 +26,6 @@ SKIN_TONES: tuple[Colour, ...] = (
 )
 
 _SIDE = 192
-
-
-@dataclass(frozen=True, slots=True)
-class Sprite:
-    """Something cut out: BGR uint8 whose colours go on beyond the edge, and alpha uint8."""
-
-    image: Image
-    alpha: Image
 
 
 def skin_tone(rng: np.random.Generator) -> Colour:

@@ -10,8 +10,6 @@ A new occluder is a function from (Cutouts, Scene, Generator) to layers, and a l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -20,82 +18,26 @@ import numpy as np
 
 from engines.contract import Image, Points
 from train import drawn
-from train.data import DataError
-from train.drawn import Colour, Sprite
-
-#: Where a layer is more opaque than this, what is behind it counts as hidden.
-HIDDEN_ALPHA = 77
-_LARGEST_PX = 256
-#: What the folder `object` holds beside things that one holds: by file name.
-_MASK_OBJECTS = ("object (18)", "object (19)", "object (20)", "object (21)", "object (5)", "object (6)", "kisspng-3m")
-_HAT_OBJECTS = ("object (12)", "object (13)", "object (7)")
-_HAND_OBJECTS = ("object (3)", "object (4)", "5a1d3", "kisspng-finger")
-_NO_OBJECTS = ("object (8)",)  # a wig around a face
-_HELD_OUT_MASK = "KN95"
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """Something at its place in the crop: BGR and alpha of the crop's size. `own` things are not marked."""
-
-    image: Image
-    alpha: Image
-    own: bool = False
-    relit: bool = True  # False: its colours were already chosen to suit the picture
-
-
-class Scene:
-    """The face that is to be hidden: where it is, the colour of its skin and how light it is."""
-
-    def __init__(self, size: int, landmarks: Points, image: Image | None = None) -> None:
-        self.size = size
-        left, right, self.nose, *mouth = landmarks.astype(np.float64)
-        self.eyes = (left + right) / 2
-        self.across = right - left
-        self.down = (mouth[0] + mouth[1]) / 2 - self.eyes
-        self.unit = float(np.hypot(*self.across)) / 76.8  # 1.0 for the template at 256 px
-        #: How far the nose stands from the middle, in eye distances: the head's turn.
-        self.turn = float((self.nose - self.eyes) @ self.across / max(self.across @ self.across, 1.0))
-        self.angle = float(np.degrees(np.arctan2(self.across[1], self.across[0])))
-        self.skin = np.array([120.0, 150.0, 200.0])
-        if image is not None:
-            patches = [self._patch(image, self.point(u, 0.6)) for u in (-0.42, 0.42)]
-            self.skin = np.maximum(np.mean(patches, axis=0), 8.0)
-        self.light = float(np.clip(self.skin.mean() / 150, 0.25, 1.4))
-
-    def point(self, u: float, v: float) -> np.ndarray:
-        """`u` eye distances to the right of the point between the eyes, `v` eye-to-mouth distances below it."""
-        return self.eyes + u * self.across + v * self.down
-
-    def _patch(self, image: Image, at: np.ndarray) -> np.ndarray:
-        x, y = np.clip(at.astype(int), 4, self.size - 5)
-        return image[y - 4 : y + 5, x - 4 : x + 5].reshape(-1, 3).mean(axis=0)
-
-
-class Cutouts:
-    """The RGBA cut-outs of one split, by kind; files of the evaluation are never trained with."""
-
-    def __init__(self, data: Path, split: Literal["train", "eval"]) -> None:
-        folder = data / "occluders"
-        if not (folder / split).is_dir():
-            raise DataError(f"no occluders in {folder / split}; give the data folder with --data")
-        objects = _named(folder / split / "object")
-        templates = _named(folder / "mask_templates")
-        textures = sorted(_named(folder / "mask_textures").items())
-        keep = 0 if split == "eval" else 1
-        self.hands = [*_all(folder / split / "hand"), *_chosen(objects, _HAND_OBJECTS)]
-        self.masks = [*_all(folder / split / "mask_flat"), *_chosen(objects, _MASK_OBJECTS)]
-        self.masks += [s for name, s in templates.items() if name.startswith(_HELD_OUT_MASK) == (split == "eval")]
-        self.hats = _chosen(objects, _HAT_OBJECTS)
-        not_objects = _MASK_OBJECTS + _HAT_OBJECTS + _HAND_OBJECTS + _NO_OBJECTS
-        self.objects = [sprite for name, sprite in objects.items() if not name.startswith(not_objects)]
-        self.scarves = _all(folder / split / "scarf")
-        self.sunglasses = _all(folder / split / "sunglasses")
-        self.eyeglasses = _all(folder / split / "eyeglasses")
-        self.textures = [s.image for i, (_, s) in enumerate(textures) if min(i % 4, 1) == keep]
-        for kind, sprites in vars(self).items():
-            if not sprites and kind != "hats":  # hats are drawn too
-                raise DataError(f"no {kind} among the occluders in {folder / split}; give the data folder with --data")
+from train.compositing import (
+    HIDDEN_ALPHA,
+    Colour,
+    Layer,
+    Scene,
+    blank,
+    composite,
+    ellipse_box,
+    face_coordinates,
+    face_maps,
+    line_width,
+    multiplied,
+    pattern,
+    place,
+    remap,
+    rounded,
+    scaled,
+    shaded,
+)
+from train.cutouts import Cutouts, Sprite
 
 
 def medical_mask(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
@@ -110,9 +52,9 @@ def medical_mask(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> li
         if rng.random() < 0.5:
             sprite = Sprite(sprite.image[:, ::-1], sprite.alpha[:, ::-1])
         bend = rng.uniform(-0.05, 0.12)
-        x, y = _face_maps(scene, half * 1.02, top, bottom, bend, sprite.alpha.shape)
-        image = _dyed(_remap(sprite.image, x, y, cv2.BORDER_REPLICATE), rng, cutouts.textures, chance=0.5)
-        mask = Layer(image, _remap(sprite.alpha, x, y, cv2.BORDER_CONSTANT))
+        x, y = face_maps(scene, half * 1.02, top, bottom, bend, sprite.alpha.shape)
+        image = _dyed(remap(sprite.image, x, y, cv2.BORDER_REPLICATE), rng, cutouts.textures, chance=0.5)
+        mask = Layer(image, remap(sprite.alpha, x, y, cv2.BORDER_CONSTANT))
     else:
         mask = _drawn_mask(cutouts, scene, rng, (half, top, sides, bottom))
     return [*straps, mask]
@@ -132,7 +74,7 @@ def hand(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer
     angle = rng.normal(0, 25) if rng.random() < 0.35 else rng.choice([-1, 1]) * rng.uniform(20, 115)
     grip = (0.5, rng.uniform(0.1, 0.65))
     scale = rng.uniform(0.85, 1.6) * scene.unit * 176 / sprite.alpha.shape[0]
-    layer, wrist = _placed(scene, sprite, target, angle + scene.angle, scale, grip, rng)
+    layer, wrist = place(scene, sprite, target, angle + scene.angle, scale, grip, rng)
     arm = _arm(scene, wrist, angle + scene.angle, sprite.alpha.shape[1] * scale, tone, rng)
     return [arm, Layer(layer.image, layer.alpha, relit=choice >= 0.8)]
 
@@ -157,23 +99,23 @@ def headset(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[La
     layers, side = [], float(rng.choice([-1, 1]))
     colour, ear = drawn.any_colour(rng), scene.point(side * rng.uniform(0.9, 1.08), rng.uniform(0.2, 0.5))
     if rng.random() < 0.7:
-        worn = _blank(scene, colour)
+        worn = blank(scene, colour)
         for other in (-1, 1):
             at = scene.point(other * rng.uniform(1.0, 1.15), 0.3)
-            box = _oval(at, rng.uniform(14, 22) * scene.unit, rng.uniform(26, 38) * scene.unit, scene.angle)
+            box = ellipse_box(at, rng.uniform(14, 22) * scene.unit, rng.uniform(26, 38) * scene.unit, scene.angle)
             cv2.ellipse(worn.alpha, box, 255, -1, cv2.LINE_AA)
-        crown = _oval(scene.point(0, 0.2), 80 * scene.unit, 150 * scene.unit, scene.angle)
+        crown = ellipse_box(scene.point(0, 0.2), 80 * scene.unit, 150 * scene.unit, scene.angle)
         span = (round(crown[0][0]), round(crown[0][1])), (round(crown[1][0] / 2), round(crown[1][1] / 2))
-        cv2.ellipse(worn.alpha, *span, scene.angle, 180, 360, 255, _thick(10 * scene.unit), cv2.LINE_AA)
-        layers.append(Layer(_shaded(worn.image, rng), worn.alpha, own=True))
-    boom = _blank(scene, colour)
+        cv2.ellipse(worn.alpha, *span, scene.angle, 180, 360, 255, line_width(10 * scene.unit), cv2.LINE_AA)
+        layers.append(Layer(shaded(worn.image, rng), worn.alpha, own=True))
+    boom = blank(scene, colour)
     end = scene.point(side * rng.uniform(0.1, 0.55), rng.uniform(0.95, 1.3))
     middle = (ear + end) / 2 + rng.uniform(0, 0.2) * scene.down
-    thickness = _thick(rng.uniform(2.5, 7) * scene.unit)
-    cv2.polylines(boom.alpha, [_smooth(np.array([ear, middle, end]))], False, 255, thickness, cv2.LINE_AA)
+    thickness = line_width(rng.uniform(2.5, 7) * scene.unit)
+    cv2.polylines(boom.alpha, [rounded(np.array([ear, middle, end]))], False, 255, thickness, cv2.LINE_AA)
     foam = rng.uniform(5, 14) * scene.unit
-    cv2.ellipse(boom.alpha, _oval(end, foam * 1.4, foam, rng.uniform(0, 180)), 255, -1, cv2.LINE_AA)
-    return [*layers, Layer(_shaded(boom.image, rng), boom.alpha)]
+    cv2.ellipse(boom.alpha, ellipse_box(end, foam * 1.4, foam, rng.uniform(0, 180)), 255, -1, cv2.LINE_AA)
+    return [*layers, Layer(shaded(boom.image, rng), boom.alpha)]
 
 
 def scarf(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
@@ -184,9 +126,9 @@ def scarf(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Laye
     edge = [scene.point(x, top + 0.12 * x * x * rng.uniform(-1, 2) + rng.normal(0, 0.02)) for x in u]
     outline = np.array([*edge, scene.point(1.6, 3.5), scene.point(-1.6, 3.5)])
     alpha = np.zeros((scene.size, scene.size), np.uint8)
-    cv2.fillPoly(alpha, [_smooth(outline)], 255, cv2.LINE_AA)
+    cv2.fillPoly(alpha, [rounded(outline)], 255, cv2.LINE_AA)
     cloth = sprite.image if rng.random() < 0.7 else cutouts.textures[rng.integers(len(cutouts.textures))]
-    return [Layer(_shaded(_cloth(cloth, scene, rng), rng, folds=0.35), alpha)]
+    return [Layer(shaded(pattern(cloth, scene, rng), rng, folds=0.35), alpha)]
 
 
 def thing(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
@@ -196,24 +138,24 @@ def thing(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Laye
         sprite = cutouts.objects[rng.integers(len(cutouts.objects))]
         target = scene.point(rng.uniform(-0.6, 0.6), rng.uniform(-0.1, 1.4))
         scale = rng.uniform(60, 170) * scene.unit / max(sprite.alpha.shape)
-        return [_placed(scene, sprite, target, rng.uniform(-60, 60), scale, (0.5, 0.5), rng)[0]]
-    layer = _blank(scene, drawn.any_colour(rng))
+        return [place(scene, sprite, target, rng.uniform(-60, 60), scale, (0.5, 0.5), rng)[0]]
+    layer = blank(scene, drawn.any_colour(rng))
     centre = scene.point(rng.uniform(-0.7, 0.7), rng.uniform(-0.2, 1.5))
     if choice < 0.65:
         _draw_stick(layer.alpha, centre, scene, rng)
-        return [Layer(_shaded(layer.image, rng), layer.alpha)]
+        return [Layer(shaded(layer.image, rng), layer.alpha)]
     corners = int(rng.integers(4, 10))
     turns = np.arange(corners) * 2 * np.pi / corners
     if rng.random() < 0.5:
         turns = np.sort(rng.uniform(0, 2 * np.pi, corners))
     reach = rng.uniform(25, 75) * scene.unit * rng.uniform(0.7, 1.3, corners)
     outline = centre + np.stack([np.cos(turns), np.sin(turns)], axis=1) * reach[:, None]
-    outline = _smooth(outline) if rng.random() < 0.6 else outline.round().astype(np.int32)
+    outline = rounded(outline) if rng.random() < 0.6 else outline.round().astype(np.int32)
     cv2.fillPoly(layer.alpha, [outline], 255, cv2.LINE_AA)
     image = layer.image
     if rng.random() < 0.5:
-        image = _cloth(cutouts.textures[rng.integers(len(cutouts.textures))], scene, rng)
-    return [Layer(_shaded(image, rng, folds=0.2), layer.alpha)]
+        image = pattern(cutouts.textures[rng.integers(len(cutouts.textures))], scene, rng)
+    return [Layer(shaded(image, rng, folds=0.2), layer.alpha)]
 
 
 def eyeglasses(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
@@ -232,17 +174,17 @@ def hat(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]
         sprite = cutouts.hats[rng.integers(len(cutouts.hats))]
         scale = rng.uniform(2.1, 2.8) * 76.8 * scene.unit / sprite.alpha.shape[1]
         at = scene.point(rng.normal(0, 0.05), rng.uniform(-0.75, -0.5))
-        layer, _ = _placed(scene, sprite, at, scene.angle, scale, (0.5, 0.9), rng)
+        layer, _ = place(scene, sprite, at, scene.angle, scale, (0.5, 0.9), rng)
         return [Layer(layer.image, layer.alpha, own=True)]
     u, rim = np.linspace(-1.4, 1.4, 7), rng.uniform(-0.75, -0.35)
     edge = [scene.point(x, rim + 0.15 * rng.uniform(-1, 1) * x * x + rng.normal(0, 0.02)) for x in u]
     outline = np.array([*edge, scene.point(1.5, -3), scene.point(-1.5, -3)])
-    layer = _blank(scene, drawn.any_colour(rng))
-    cv2.fillPoly(layer.alpha, [_smooth(outline)], 255, cv2.LINE_AA)
+    layer = blank(scene, drawn.any_colour(rng))
+    cv2.fillPoly(layer.alpha, [rounded(outline)], 255, cv2.LINE_AA)
     image = layer.image
     if rng.random() < 0.4:
-        image = _cloth(cutouts.textures[rng.integers(len(cutouts.textures))], scene, rng)
-    return [Layer(_shaded(image, rng, folds=0.15), layer.alpha, own=True)]
+        image = pattern(cutouts.textures[rng.integers(len(cutouts.textures))], scene, rng)
+    return [Layer(shaded(image, rng, folds=0.15), layer.alpha, own=True)]
 
 
 Occluder = Callable[[Cutouts, Scene, np.random.Generator], list[Layer]]
@@ -299,7 +241,7 @@ class Occluders:
         for name in random_names(rng) if names is None else names:
             occluder, _ = OCCLUDERS[name] if name in OCCLUDERS else WORN[name]
             for layer in occluder(self._cutouts, scene, rng):
-                image = _composite(image, layer, scene, rng, mask)
+                image = composite(image, layer, scene, rng, mask)
         return image, mask
 
     def silhouette(self, rng: np.random.Generator, size: int, landmarks: Points) -> Image:
@@ -327,82 +269,29 @@ def _draw(table: dict[str, tuple[Occluder, float]], rng: np.random.Generator) ->
     return list(table)[rng.choice(len(table), p=chances / chances.sum())]
 
 
-def _composite(image: Image, layer: Layer, scene: Scene, rng: np.random.Generator, mask: Image) -> Image:
-    """Shadow, light, soft edge, blend; marks in `mask` what is hidden."""
-    alpha = cv2.GaussianBlur(layer.alpha, (0, 0), max(0.3, rng.uniform(0.4, 1.3) * scene.size / 256))
-    colours = layer.image
-    if layer.relit:
-        gain = scene.light ** rng.uniform(0.3, 1.0) * rng.uniform(0.8, 1.2) * rng.uniform(0.92, 1.08, 3)
-        colours = _gain(colours, gain)
-    if rng.random() < 0.6:
-        image = _shadowed(image, alpha, scene, rng)
-    weight = alpha.astype(np.float32) * (1 / 255)
-    hidden = cv2.compare(alpha, HIDDEN_ALPHA, cv2.CMP_GT)
-    if layer.own:
-        cv2.subtract(mask, hidden, dst=mask)
-    else:
-        np.bitwise_or(mask, hidden, out=mask)
-    return cv2.blendLinear(colours, image, weight, 1 - weight)
-
-
-def _shadowed(image: Image, alpha: Image, scene: Scene, rng: np.random.Generator) -> Image:
-    side = max(16, scene.size // 8)
-    small = cv2.resize(alpha, (side, side), interpolation=cv2.INTER_AREA)
-    shift = np.float32([[1, 0, rng.normal(0, 0.6)], [0, 1, rng.uniform(-0.5, 1.2)]])
-    small = cv2.warpAffine(cv2.GaussianBlur(small, (0, 0), rng.uniform(0.5, 1.5)), shift, (side, side))
-    gain = 1 - rng.uniform(0.1, 0.45) / 255 * small.astype(np.float32)
-    gain = cv2.resize(gain, (scene.size, scene.size), interpolation=cv2.INTER_LINEAR)
-    return cv2.multiply(image, cv2.merge([gain] * 3), dtype=cv2.CV_8U)
-
-
-def _placed(
-    scene: Scene,
-    sprite: Sprite,
-    target: np.ndarray,
-    angle: float,
-    scale: float,
-    grip: tuple[float, float],
-    rng: np.random.Generator,
-) -> tuple[Layer, np.ndarray]:
-    """The sprite with its point `grip` (shares of its sides) on `target`, turned by `angle` degrees clockwise.
-
-    Also where the middle of its lower edge has gone.
-    """
-    height, width = sprite.alpha.shape
-    cosine, sine = scale * np.cos(np.radians(angle)), scale * np.sin(np.radians(angle))
-    stretch = rng.uniform(0.85, 1.15) * (1 if rng.random() < 0.5 else -1)
-    turn = np.array([[cosine * stretch, -sine], [sine * stretch, cosine]])
-    held = np.array([grip[0] * width, grip[1] * height])
-    matrix = np.hstack([turn, (target - turn @ held)[:, None]])
-    size = (scene.size, scene.size)
-    image = cv2.warpAffine(sprite.image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    alpha = cv2.warpAffine(sprite.alpha, matrix, size, flags=cv2.INTER_LINEAR)
-    return Layer(image, alpha), target + turn @ (np.array([width / 2, height]) - held)
-
-
 def _arm(
     scene: Scene, wrist: np.ndarray, angle: float, width: float, tone: np.ndarray, rng: np.random.Generator
 ) -> Layer:
     """From the wrist out of the picture: bare, or in a sleeve."""
     sleeve = rng.random() < 0.6
     colour = np.array(drawn.any_colour(rng)) if sleeve else tone * 0.9
-    layer = _blank(scene, tuple(colour))
+    layer = blank(scene, tuple(colour))
     away = np.array([-np.sin(np.radians(angle)), np.cos(np.radians(angle))])
     start = wrist - away * (rng.uniform(0, 18) if sleeve else 8) * scene.unit
     thickness = width * (rng.uniform(0.6, 1.0) if sleeve else rng.uniform(0.5, 0.65))
     ends = [tuple(np.round(p).astype(int).tolist()) for p in (start + away * thickness / 2, start + away * 600)]
-    cv2.line(layer.alpha, *ends, 255, _thick(thickness), cv2.LINE_AA)
-    return Layer(_shaded(layer.image, rng, folds=0.25 if sleeve else 0.05), layer.alpha, relit=sleeve)
+    cv2.line(layer.alpha, *ends, 255, line_width(thickness), cv2.LINE_AA)
+    return Layer(shaded(layer.image, rng, folds=0.25 if sleeve else 0.05), layer.alpha, relit=sleeve)
 
 
 def _draw_stick(alpha: Image, centre: np.ndarray, scene: Scene, rng: np.random.Generator) -> None:
     """A pen, a brush, a straw, a spoon: from a tip on the face to somewhere below."""
     turn, length = rng.normal(0, 0.7), rng.uniform(80, 260) * scene.unit
     end = centre + length * np.array([np.sin(turn), np.cos(turn)])
-    thickness = _thick(rng.uniform(3, 11) * scene.unit)
+    thickness = line_width(rng.uniform(3, 11) * scene.unit)
     cv2.line(alpha, *[tuple(np.round(p).astype(int).tolist()) for p in (centre, end)], 255, thickness, cv2.LINE_AA)
     if rng.random() < 0.6:
-        head = _oval(centre, rng.uniform(4, 14) * scene.unit, rng.uniform(8, 26) * scene.unit, -np.degrees(turn))
+        head = ellipse_box(centre, rng.uniform(4, 14) * scene.unit, rng.uniform(8, 26) * scene.unit, -np.degrees(turn))
         cv2.ellipse(alpha, head, 255, -1, cv2.LINE_AA)
 
 
@@ -413,14 +302,14 @@ def _held(
     target = scene.point(rng.normal(0, 0.3), rng.uniform(0.6, 1.4))
     angle = rng.uniform(-tilt, tilt) + scene.angle
     scale = rng.uniform(*scales) * scene.unit
-    layer, below = _placed(scene, sprite, target, angle, scale, (0.5, rng.uniform(0.1, 0.6)), rng)
+    layer, below = place(scene, sprite, target, angle, scale, (0.5, rng.uniform(0.1, 0.6)), rng)
     if rng.random() >= held:
         return [layer]
     tone = np.array(drawn.skin_tone(rng)) if rng.random() < 0.4 else scene.skin * rng.uniform(0.75, 1.15)
     fist = drawn.hand(rng, tuple(tone))
     grip = target + (below - target) * rng.uniform(0.3, 1.0)
     turn = angle + rng.choice([-1, 1]) * rng.uniform(15, 90)
-    holding, wrist = _placed(scene, fist, grip, turn, rng.uniform(0.75, 1.2) * scene.unit, (0.5, 0.5), rng)
+    holding, wrist = place(scene, fist, grip, turn, rng.uniform(0.75, 1.2) * scene.unit, (0.5, 0.5), rng)
     arm = _arm(scene, wrist, turn, 100 * scene.unit, tone, rng)
     return [layer, arm, Layer(holding.image, holding.alpha, relit=False)]
 
@@ -429,15 +318,15 @@ def _worn_on_eyes(sprites: list[Sprite], scene: Scene, rng: np.random.Generator)
     sprite = sprites[rng.integers(len(sprites))]
     scale = rng.uniform(1.85, 2.25) * 76.8 * scene.unit / sprite.alpha.shape[1]
     at = scene.point(scene.turn * 0.3, rng.uniform(0.0, 0.12))
-    layer, _ = _placed(scene, sprite, at, scene.angle + rng.normal(0, 2), scale, (0.5, 0.5), rng)
+    layer, _ = place(scene, sprite, at, scene.angle + rng.normal(0, 2), scale, (0.5, 0.5), rng)
     return [Layer(layer.image, layer.alpha, own=True)]
 
 
 def _straps(scene: Scene, rng: np.random.Generator, half: float, sides: float) -> list[Layer]:
     if rng.random() < 0.3:
         return []
-    layer = _blank(scene, (235, 235, 235) if rng.random() < 0.6 else drawn.any_colour(rng))
-    thickness = _thick(rng.uniform(1.0, 4.5) * scene.unit)
+    layer = blank(scene, (235, 235, 235) if rng.random() < 0.6 else drawn.any_colour(rng))
+    thickness = line_width(rng.uniform(1.0, 4.5) * scene.unit)
     for side in (-1, 1):
         ear = (rng.uniform(0.98, 1.2) * side, rng.uniform(0.0, 0.35))
         for start, drop in ((sides, 0.0), (rng.uniform(0.85, 1.1), rng.uniform(0.25, 0.5))):
@@ -456,18 +345,18 @@ def _drawn_mask(
     outline = [*right, (0.0, bottom), *[(-u, v) for u, v in right[:0:-1]]]
     # The half that is turned away is seen shortened; both still end at the face's edge.
     points = np.array([scene.point(u + scene.turn * max(0.0, 1 - abs(u)), v) for u, v in outline])
-    layer = _blank(scene, _mask_colour(rng))
-    cv2.fillPoly(layer.alpha, [_smooth(points)], 255, cv2.LINE_AA)
+    layer = blank(scene, _mask_colour(rng))
+    cv2.fillPoly(layer.alpha, [rounded(points)], 255, cv2.LINE_AA)
     image = layer.image
     if rng.random() < 0.35:
-        image = _cloth(cutouts.textures[rng.integers(len(cutouts.textures))], scene, rng)
-    u, v = _face_coordinates(scene)
+        image = pattern(cutouts.textures[rng.integers(len(cutouts.textures))], scene, rng)
+    u, v = face_coordinates(scene)
     gain = 1.05 - rng.uniform(0.1, 0.45) * np.clip(np.abs(u - scene.turn), 0, 1.2) ** 2
     if rng.random() < 0.5:
         pleats = rng.uniform(3, 5) * (v - top) / (bottom - top) + rng.uniform(-0.1, 0.1) * u * u
         gain -= rng.uniform(0.05, 0.3) * np.clip(np.sin(pleats * 2 * np.pi) - 0.5, 0, 1)
     gain -= rng.uniform(0, 0.3) * np.clip(v - 1.1, 0, 1)
-    return Layer(_shaded(_multiplied(image, gain), rng, folds=0.1), layer.alpha)
+    return Layer(shaded(multiplied(image, gain), rng, folds=0.1), layer.alpha)
 
 
 def _mask_colour(rng: np.random.Generator) -> Colour:
@@ -475,40 +364,6 @@ def _mask_colour(rng: np.random.Generator) -> Colour:
         return drawn.any_colour(rng)
     tone = np.array(_MASK_COLOURS[rng.integers(len(_MASK_COLOURS))])
     return tuple(np.clip(tone + rng.normal(0, 14, 3), 2, 253))  # type: ignore[return-value]
-
-
-_GRID = 64
-
-
-@lru_cache(maxsize=8)
-def _grid(size: int) -> np.ndarray:
-    """Crop coordinates of a coarse grid's cells: smooth functions of the place are worked out there."""
-    centres = (np.arange(_GRID, dtype=np.float64) + 0.5) * size / _GRID - 0.5
-    return np.stack(np.meshgrid(centres, centres), axis=-1)
-
-
-def _face_coordinates(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """`u` and `v` of Scene.point on the coarse grid."""
-    inverse = np.linalg.inv(np.stack([scene.across, scene.down], axis=1))
-    coordinates = (_grid(scene.size) - scene.eyes) @ inverse.T
-    return coordinates[..., 0], coordinates[..., 1]
-
-
-def _face_maps(
-    scene: Scene, half: float, top: float, bottom: float, bend: float, shape: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """For cv2.remap: a flat thing of `shape` laid on the face, its middle on the line of the nose."""
-    u, v = _face_coordinates(scene)
-    middle = np.clip(scene.turn, -half * 0.5, half * 0.5)
-    u = np.where(u > middle, (u - middle) / (half - middle), (u - middle) / (half + middle))
-    x = (0.5 + 0.5 * u) * shape[1]
-    y = ((v - top) / (bottom - top) - bend * u * u) * shape[0]
-    size = (scene.size, scene.size)
-    return cv2.resize(x.astype(np.float32), size), cv2.resize(y.astype(np.float32), size)
-
-
-def _remap(image: Image, x: np.ndarray, y: np.ndarray, border: int) -> Image:
-    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=border)
 
 
 def _dyed(image: Image, rng: np.random.Generator, textures: list[Image], chance: float) -> Image:
@@ -520,94 +375,9 @@ def _dyed(image: Image, rng: np.random.Generator, textures: list[Image], chance:
         texture = cv2.resize(textures[rng.integers(len(textures))], image.shape[1::-1])
         shading = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
         return cv2.multiply(texture, shading, scale=1 / max(float(shading.mean()), 90.0))
-    return _gain(image, np.array(_mask_colour(rng)) / max(float(image.mean()), 60.0))
+    return scaled(image, np.array(_mask_colour(rng)) / max(float(image.mean()), 60.0))
 
 
 def _recoloured(sprite: Sprite, tone: np.ndarray) -> Image:
     mean = np.maximum(np.array(cv2.mean(sprite.image, sprite.alpha)[:3]), 20)
-    return _gain(sprite.image, tone / mean)
-
-
-def _cloth(texture: Image, scene: Scene, rng: np.random.Generator) -> Image:
-    """A texture, somewhere, at some scale and angle, over the whole crop."""
-    scale = rng.uniform(0.4, 1.3) * scene.unit
-    matrix = cv2.getRotationMatrix2D(
-        (float(texture.shape[1] / 2), float(texture.shape[0] / 2)), rng.uniform(0, 360), scale
-    )
-    matrix[:, 2] += rng.uniform(-20, scene.size * 0.5, 2)
-    size = (scene.size, scene.size)
-    return cv2.warpAffine(texture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-
-
-def _shaded(image: Image, rng: np.random.Generator, folds: float = 0.15) -> Image:
-    """Uneven light: a slope over the whole, and folds."""
-    gain = cv2.resize(rng.uniform(0.75, 1.2, (2, 2)).astype(np.float32), (_GRID, _GRID))
-    if folds:
-        cells = (int(rng.integers(3, 9)), int(rng.integers(3, 9)))
-        gain += cv2.resize(
-            rng.normal(0, folds, cells).astype(np.float32), (_GRID, _GRID), interpolation=cv2.INTER_CUBIC
-        )
-    return _multiplied(image, gain)
-
-
-def _multiplied(image: Image, gain: np.ndarray) -> Image:
-    full = cv2.resize(gain.astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return cv2.multiply(image, cv2.merge([full] * 3), dtype=cv2.CV_8U)
-
-
-def _gain(image: Image, gain: np.ndarray) -> Image:
-    table = np.clip(np.arange(256, dtype=np.float32)[:, None] * gain, 0, 255).astype(np.uint8)
-    return cv2.LUT(image, table[None])
-
-
-def _blank(scene: Scene, colour: Colour) -> Layer:
-    image = np.empty((scene.size, scene.size, 3), np.uint8)
-    cv2.rectangle(image, (0, 0), (scene.size, scene.size), [float(c) for c in np.clip(colour, 0, 255)], -1)
-    return Layer(image, np.zeros((scene.size, scene.size), np.uint8))
-
-
-def _oval(
-    at: np.ndarray, across: float, down: float, angle: float
-) -> tuple[tuple[float, float], tuple[float, float], float]:
-    return (float(at[0]), float(at[1])), (2 * float(across), 2 * float(down)), float(angle)
-
-
-def _thick(width: float) -> int:
-    return max(1, min(255, round(width)))
-
-
-def _smooth(points: np.ndarray) -> np.ndarray:
-    """Corner cutting (G. Chaikin, 1974) of a closed outline, twice: int32 points."""
-    for _ in range(2):
-        after = np.roll(points, -1, axis=0)
-        points = np.stack([0.75 * points + 0.25 * after, 0.25 * points + 0.75 * after], axis=1).reshape(-1, 2)
-    return np.round(points).astype(np.int32)
-
-
-def _named(folder: Path) -> dict[str, Sprite]:
-    return {path.stem: _load(path) for path in sorted(folder.glob("*.*"))}
-
-
-def _all(folder: Path) -> list[Sprite]:
-    return list(_named(folder).values())
-
-
-def _chosen(sprites: dict[str, Sprite], beginnings: tuple[str, ...]) -> list[Sprite]:
-    return [sprite for name, sprite in sprites.items() if name.startswith(beginnings)]
-
-
-def _load(path: Path) -> Sprite:
-    """At most 256 px; colours continued outwards, so that no dark rim comes in when it is turned or scaled."""
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None or picture.ndim != 3:
-        raise DataError(f"{path} is no colour picture")
-    scale = _LARGEST_PX / max(picture.shape[:2])
-    if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    if picture.shape[2] == 3:
-        return Sprite(picture, np.full(picture.shape[:2], 255, np.uint8))
-    image, alpha = np.ascontiguousarray(picture[..., :3]), np.ascontiguousarray(picture[..., 3])
-    weight = alpha.astype(np.float32)[..., None] / 255 + 1e-4
-    near = cv2.GaussianBlur(image * weight, (0, 0), 4) / cv2.GaussianBlur(weight, (0, 0), 4)[..., None]
-    image = np.where(alpha[..., None] > 200, image, np.clip(near, 0, 255).astype(np.uint8))
-    return Sprite(image, cv2.copyMakeBorder(alpha, 1, 1, 1, 1, cv2.BORDER_CONSTANT)[1:-1, 1:-1])
+    return scaled(sprite.image, tone / mean)
