@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from engines.contract import Image, Points
+from engines.contract import EYE_DISTANCE_PX, Image, Points
 from train.cutouts import Sprite
 
 Colour = tuple[float, float, float]
@@ -38,7 +38,7 @@ class Scene:
         self.eyes = (left + right) / 2
         self.across = right - left
         self.down = (mouth[0] + mouth[1]) / 2 - self.eyes
-        self.unit = float(np.hypot(*self.across)) / 76.8  # 1.0 for the template at 256 px
+        self.unit = float(np.hypot(*self.across)) / EYE_DISTANCE_PX  # 1.0 for the template at 256 px
         #: How far the nose stands from the middle, in eye distances: the head's turn.
         self.turn = float((self.nose - self.eyes) @ self.across / max(self.across @ self.across, 1.0))
         self.angle = float(np.degrees(np.arctan2(self.across[1], self.across[0])))

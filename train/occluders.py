@@ -16,7 +16,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from engines.contract import Image, Points
+from engines.contract import EYE_DISTANCE_PX, Image, Points
 from train import drawn
 from train.compositing import (
     HIDDEN_ALPHA,
@@ -172,7 +172,7 @@ def hat(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]
     """A hat, a cap's rim or a fringe over the forehead: the face's own."""
     if cutouts.hats and rng.random() < 0.4:
         sprite = cutouts.hats[rng.integers(len(cutouts.hats))]
-        scale = rng.uniform(2.1, 2.8) * 76.8 * scene.unit / sprite.alpha.shape[1]
+        scale = rng.uniform(2.1, 2.8) * EYE_DISTANCE_PX * scene.unit / sprite.alpha.shape[1]
         at = scene.point(rng.normal(0, 0.05), rng.uniform(-0.75, -0.5))
         layer, _ = place(scene, sprite, at, scene.angle, scale, (0.5, 0.9), rng)
         return [Layer(layer.image, layer.alpha, own=True)]
@@ -316,7 +316,7 @@ def _held(
 
 def _worn_on_eyes(sprites: list[Sprite], scene: Scene, rng: np.random.Generator) -> list[Layer]:
     sprite = sprites[rng.integers(len(sprites))]
-    scale = rng.uniform(1.85, 2.25) * 76.8 * scene.unit / sprite.alpha.shape[1]
+    scale = rng.uniform(1.85, 2.25) * EYE_DISTANCE_PX * scene.unit / sprite.alpha.shape[1]
     at = scene.point(scene.turn * 0.3, rng.uniform(0.0, 0.12))
     layer, _ = place(scene, sprite, at, scene.angle + rng.normal(0, 2), scale, (0.5, 0.5), rng)
     return [Layer(layer.image, layer.alpha, own=True)]
