@@ -152,7 +152,8 @@ def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, d
 
 def _stop_on_signals(daemon: Daemon) -> None:
     def stop(*_: object) -> None:
-        daemon.stop()
+        # In a thread: the handler may have interrupted the very wait whose lock `stop` takes.
+        threading.Thread(target=daemon.stop, name="stop").start()
 
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
         if hasattr(signal, name):

@@ -165,12 +165,12 @@ class Guard:
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """The whole body; None where it is too long, which a chunked one shows only while it comes."""
+    """The whole body; None where it broke off or is too long, which a chunked one shows only while it comes."""
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > LONGEST_BODY:
+        if len(body) > LONGEST_BODY or message["type"] != "http.request":
             return None
         if not message.get("more_body", False):
             return bytes(body)
