@@ -74,6 +74,7 @@ def _state() -> Iterator[Finding]:
     state = StateFolder()
     state.prepare()
     yield Finding("state", "ok", f"{state.path}, daemon {'running' if state.held() else 'not running'}")
+    yield Finding("log", "ok", str(state.log))
 
 
 def _cameras() -> Iterator[Finding]:
