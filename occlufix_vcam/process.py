@@ -105,6 +105,8 @@ def process(source: Path, target: Path, swaps: Swaps, settings: Settings, progre
     """
     if not source.exists():
         raise CameraNotFound(f"there is no {source}", "check the path")
+    if target.is_dir() and not source.is_dir():
+        target = target / source.name
     if source.resolve() == target.resolve():
         raise ConfigError("IN and OUT are the same", "give OUT another name: the input is never overwritten")
     with closing(Engines(settings)) as engines:
@@ -112,9 +114,8 @@ def process(source: Path, target: Path, swaps: Swaps, settings: Settings, progre
         if source.is_dir():
             files = _process_folder(work, source, target, progress)
         else:
-            out = target / source.name if target.is_dir() else target
             is_picture = source.suffix.lower() in PICTURE_SUFFIXES
-            files = [work.picture(source, out) if is_picture else work.video(source, out, progress)]
+            files = [work.picture(source, target) if is_picture else work.video(source, target, progress)]
             progress(1, 1)
         return Report(files, engines.facts())
 
@@ -167,7 +168,20 @@ class _Work:
         return report
 
     def video(self, source: Path, target: Path, progress: Progress) -> FileReport:
-        report = FileReport(source.name, str(target))
+        if target.suffix.lower() != ".mp4":
+            raise ConfigError(f"{target} is no name of a video", "end OUT in .mp4")
+        # The recorder keeps what it has when it is closed; half a video must not take the place of a whole one.
+        unfinished = target.with_name(f".{target.stem}.unfinished.mp4")
+        try:
+            report = self._film(source, unfinished, progress)
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        report.out = str(target)
+        return report
+
+    def _film(self, source: Path, target: Path, progress: Progress) -> FileReport:
+        report = FileReport(source.name)
         with ExitStack() as stack:
             clip = stack.enter_context(closing(open_source(str(source), loop=False, realtime=False)))
             width, height = clip.size
@@ -238,14 +252,14 @@ class _Work:
 
 
 def _next_frame(clip: CameraSource) -> Frame | None:
-    """None at the end."""
+    """None at the end. Its time is the clip's own, which the tracking goes by, however long restoring takes."""
     try:
         frame = clip.read(READ_TIMEOUT_S)
     except EndOfClip:
         return None
     if frame is None:
         raise DeviceError(f"{clip.description} gives no more pictures", "check that it plays elsewhere")
-    return frame
+    return Frame(frame.image, frame.index, frame.index / clip.rate)
 
 
 def _same_stem(folder: Path, source: Path) -> Path:

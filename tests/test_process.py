@@ -189,6 +189,23 @@ def test_a_video_keeps_size_rate_and_length(tmp_path: Path, face: NDArray[np.uin
     assert abs(hole - face[mask > 0].mean(axis=0)).max() > 10
 
 
+def test_a_video_that_breaks_off_leaves_what_was_there(tmp_path: Path, face: NDArray[np.uint8]) -> None:
+    film = cv2.VideoWriter(str(tmp_path / "in.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, (CROP_PX, CROP_PX))
+    for _ in range(4):
+        film.write(face)
+    film.release()
+    (tmp_path / "out.mp4").write_bytes(b"an older film")
+
+    def progress(done: int, of: int | None) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process(tmp_path / "in.mp4", tmp_path / "out.mp4", Swaps(aligned=True), Settings(), progress)
+    assert (tmp_path / "out.mp4").read_bytes() == b"an older film"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
 def test_a_picture_that_is_no_crop_is_told_its_size(tmp_path: Path, face: NDArray[np.uint8]) -> None:
     source = write(tmp_path / "in.png", face[:200])
     with pytest.raises(ConfigError, match="256x256 pixels, this one has 256x200"):
@@ -207,6 +224,8 @@ def test_wrong_places_are_clear_errors(tmp_path: Path, face: NDArray[np.uint8]) 
         run(tmp_path / "gone.png", tmp_path / "out.png")
     with pytest.raises(ConfigError, match="the same"):
         run(source, source)
+    with pytest.raises(ConfigError, match="the same"):
+        run(source, tmp_path)
     with pytest.raises(ConfigError, match="no name of a picture"):
         run(source, tmp_path / "out.xyz")
     with pytest.raises(SinkUnavailable, match="can't be written"):
