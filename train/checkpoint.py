@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ class AveragedWeights:
             else:
                 self.state[name].copy_(value)
 
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Takes over what a checkpoint holds, on the device where the network is."""
+        for name, value in self.state.items():
+            value.copy_(state[name])
+
 
 def save(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe, step: int, images: int) -> None:
     """Writes everything a run needs to go on, to a temporary file first. Raises OSError (a full disk, say)."""
@@ -45,7 +51,7 @@ def save(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe, step
         "modules": {name: module.state_dict() for name, module in task.modules.items()},
         "optimizers": {name: optimizer.state_dict() for name, optimizer in task.optimizers.items()},
         "averaged": averaged.state,
-        "recipe": {**asdict(recipe.but(options={})), "options": dict(recipe.options)},
+        "recipe": asdict(recipe),
         "step": step,
         "images": images,
         "random": torch.get_rng_state(),
@@ -82,7 +88,7 @@ def restore(content: dict[str, Any], task: Task, averaged: AveragedWeights, reci
     for name, optimizer in task.optimizers.items():
         if name in content["optimizers"]:
             optimizer.load_state_dict(content["optimizers"][name])
-    averaged.state = content["averaged"]
+    averaged.load(content["averaged"])
     torch.set_rng_state(content["random"])
     return int(content["step"]), int(content["images"])
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,7 @@ class Recipe:
     threads: int = 2
     save_every_s: float = 120.0
     seed: int = 1
-    autocast: str = "bf16"  # "bf16", "fp16" (CUDA, with gradient scaling) or "off"
-    options: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    autocast: Literal["bf16", "off"] = "bf16"
 
     def but(self, **changes: object) -> Recipe:
         """The same recipe with some fields changed."""

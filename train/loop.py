@@ -53,8 +53,7 @@ def autocast(recipe: Recipe) -> contextlib.AbstractContextManager[Any]:
     """Mixed precision as the recipe asks for it; what squares or logs belongs outside of it."""
     if recipe.autocast == "off":
         return contextlib.nullcontext()
-    dtype = torch.float16 if recipe.autocast == "fp16" else torch.bfloat16
-    return torch.autocast(device().type, dtype=dtype)
+    return torch.autocast(device().type, dtype=torch.bfloat16)
 
 
 def check_finite(losses: Mapping[str, Tensor]) -> None:
@@ -83,7 +82,7 @@ def set_learning_rate(task: Task, recipe: Recipe, step: int) -> None:
 
 
 def fit(task: Task, recipe: Recipe, out: Path, minutes: float = math.inf, console: Console | None = None) -> int:
-    """Trains until the recipe's last step or for `minutes`, resuming from `out`. Gives the step that was reached."""
+    """Trains until the last step, for `minutes` or until Ctrl-C; resumes what is in `out`. Gives the step reached."""
     console = console or Console()
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
@@ -104,29 +103,30 @@ def fit(task: Task, recipe: Recipe, out: Path, minutes: float = math.inf, consol
     )
     started = saved = time.monotonic()
     first_image, sums, counted = images, dict[str, float](), 0
-    for batch in loader:
-        if step >= recipe.steps or time.monotonic() - started > minutes * 60:
-            break
-        set_learning_rate(task, recipe, step)
-        for module in task.modules.values():
-            module.train()
-        batch = {name: value.to(device(), non_blocking=True) for name, value in batch.items()}
-        for name, value in task.train_step(batch, step / recipe.steps).items():
-            sums[name] = sums.get(name, 0.0) + value
-        counted += 1
-        averaged.update(network, step)
-        step, images = step + 1, images + recipe.batch
-        if step % 50 == 0 or step == recipe.steps:
-            rate = (images - first_image) / (time.monotonic() - started)
-            means = {name: round(total / counted, 5) for name, total in sums.items()}
-            _log(out, {"step": step, "images": images, "images_per_s": round(rate, 2), **means})
-            left_min = (recipe.steps - step) * recipe.batch / rate / 60
-            line = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
-            console.print(f"step {step}/{recipe.steps}  {rate:.1f} images/s  {left_min:.0f} min left  {line}")
-            sums, counted = {}, 0
-        if time.monotonic() - saved > recipe.save_every_s:
-            checkpoint.save(out / CHECKPOINT, task, averaged, recipe, step, images)
-            saved = time.monotonic()
+    with contextlib.suppress(KeyboardInterrupt):
+        for batch in loader:
+            if step >= recipe.steps or time.monotonic() - started > minutes * 60:
+                break
+            set_learning_rate(task, recipe, step)
+            for module in task.modules.values():
+                module.train()
+            batch = {name: value.to(device(), non_blocking=True) for name, value in batch.items()}
+            for name, value in task.train_step(batch, step / recipe.steps).items():
+                sums[name] = sums.get(name, 0.0) + value
+            counted += 1
+            averaged.update(network, step)
+            step, images = step + 1, images + recipe.batch
+            if step % 50 == 0 or step == recipe.steps:
+                rate = (images - first_image) / (time.monotonic() - started)
+                means = {name: round(total / counted, 5) for name, total in sums.items()}
+                _log(out, {"step": step, "images": images, "images_per_s": round(rate, 2), **means})
+                left_min = (recipe.steps - step) * recipe.batch / rate / 60
+                line = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+                console.print(f"step {step}/{recipe.steps}  {rate:.1f} images/s  {left_min:.0f} min left  {line}")
+                sums, counted = {}, 0
+            if time.monotonic() - saved > recipe.save_every_s:
+                checkpoint.save(out / CHECKPOINT, task, averaged, recipe, step, images)
+                saved = time.monotonic()
     checkpoint.save(out / CHECKPOINT, task, averaged, recipe, step, images)
     return step
 

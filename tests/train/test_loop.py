@@ -116,3 +116,14 @@ def test_debug_recipe_of_the_restorer_trains(data: Path, tmp_path: Path) -> None
     assert loop.fit(load_task(recipe, data), recipe, tmp_path) == recipe.steps
     last = logged(tmp_path)[-1]
     assert {"l1", "perceptual", "adv_patch", "d_patch"} <= set(last)
+
+
+def test_ctrl_c_keeps_what_was_learned(tmp_path: Path) -> None:
+    class Interrupted(Line):
+        def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+            if progress >= 0.25:
+                raise KeyboardInterrupt
+            return super().train_step(batch, progress)
+
+    assert loop.fit(Interrupted(RECIPE), RECIPE, tmp_path) == 100
+    assert checkpoint.read(tmp_path / loop.CHECKPOINT)["step"] == 100
