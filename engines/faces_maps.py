@@ -153,7 +153,9 @@ def letterbox(image: Image, out: Image) -> Affine:
     view = out[top : top + inner[1], left : left + inner[0]]
     cv2.resize(image, inner, dst=view, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     x_scale, y_scale = width / inner[0], height / inner[1]
-    return np.array([[x_scale, 0, -left * x_scale], [0, y_scale, -top * y_scale]], dtype=np.float32)
+    # Middles of pixels coincide, not their corners.
+    x_shift, y_shift = (0.5 - left) * x_scale - 0.5, (0.5 - top) * y_scale - 0.5
+    return np.array([[x_scale, 0, x_shift], [0, y_scale, y_shift]], dtype=np.float32)
 
 
 def close_up(image: Image, landmarks: Points, out: Image) -> Affine:

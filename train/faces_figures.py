@@ -65,10 +65,13 @@ class Tally:
         return self.found / max(self.asked, 1)
 
     def figures(self, name: str) -> dict[str, float]:
-        """The recall, and the mean errors."""
-        errors = {f"{name}landmark_error": self.errors, f"{name}landmark_error_steady": self.steady_errors}
-        means = {key: float(np.mean(values)) for key, values in errors.items() if values}
-        return {f"{name}recall": self.recall, f"{name}faces": self.asked, **means}
+        """The recall and the errors."""
+        figures = {f"{name}recall": self.recall, f"{name}faces": self.asked}
+        if self.errors:
+            figures[f"{name}landmark_error"] = float(np.mean(self.errors))
+            figures[f"{name}landmark_error_steady"] = float(np.mean(self.steady_errors))
+            figures[f"{name}landmark_error_steady_median"] = float(np.median(self.steady_errors))
+        return figures
 
 
 def measure(doors: nn.Module, data: Path, out: Path | None) -> dict[str, float]:

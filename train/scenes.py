@@ -189,7 +189,7 @@ class CutOuts:
     def _pick(self, name: str, rng: np.random.Generator) -> Image:
         images = self._images[name]
         picture = images[int(rng.integers(len(images)))]
-        if name not in ("hand",) and rng.random() < 0.5:
+        if name != "hand" and rng.random() < 0.5:  # things come in all colours, skin does not
             tint = rng.uniform(0.4, 1.1, 3) if rng.random() < 0.7 else np.full(3, rng.uniform(0.15, 1.0))
             picture = picture.copy()
             picture[..., :3] = np.clip(picture[..., :3] * tint, 0, 255)
@@ -260,7 +260,7 @@ class TrainingPictures:
 
     @cached_property
     def _faces(self) -> list[tuple[Scene, int]]:
-        """Every sure face, larger ones of which there are fewer counted more often."""
+        """Every face that is sure: its scene and its number there."""
         return [(scene, index) for scene in self._scenes for index in range(len(scene.labels.boxes))]
 
     @cached_property
@@ -382,6 +382,7 @@ class TrainingPictures:
         matrix = cv2.getRotationMatrix2D((float(middle[0]), float(middle[1])), turn, scale).astype(np.float32)
         matrix[:, 2] += target - middle
         to_view = matrix.copy()
+        to_view[:, 2] += to_view[:, :2].sum(axis=1) * (1 / level - 1) / 2  # middles of pixels, not corners, coincide
         to_view[:, :2] /= level
         border = (0, 0, 0) if rng.random() < 0.7 else tuple(int(v) for v in rng.integers(0, 256, 3))
         image = cv2.warpAffine(source, to_view, (self.side, self.side), borderValue=border)

@@ -82,9 +82,9 @@ def test_letterbox_shows_all_and_knows_the_way_back(shape: tuple[int, int]) -> N
     way_back = letterbox(image, out)
     assert set(np.unique(out)) <= {0, 200}  # nothing of the picture before is left
     rows, columns = np.nonzero(out[..., 0])
-    corners = np.array([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]], np.float32)
+    corners = np.array([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]], np.float32) - 0.5
     found = transform_points(corners, way_back)
-    assert np.allclose(found, [[0, 0], [shape[1], shape[0]]], atol=0.01)
+    assert np.allclose(found + 0.5, [[0, 0], [shape[1], shape[0]]], atol=0.01)
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0, 2.7, 6.0])
