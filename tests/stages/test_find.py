@@ -23,6 +23,7 @@ from occlufix_vcam.errors import ConfigError
 from occlufix_vcam.frame import FaceTrack, Frame
 from occlufix_vcam.stages import find
 from occlufix_vcam.stages.find import GRACE_FRAMES, FaceFinder, InsightFaceFinder, OneEuro, open_finder
+from train.scenes import EYE_REGION, LOWER_FACE, Cover, CutOuts
 
 BOX = TEMPLATE_BOX[2:] - TEMPLATE_BOX[:2]
 
@@ -316,3 +317,23 @@ def test_every_tenth_frame_of_the_clips_shows_its_face(shipped: FaceFinder, data
             index += 1
         capture.release()
         assert len(ids) == 1, f"{path.name} holds one person, not {len(ids)}"
+
+
+@pytest.mark.parametrize("covers", [LOWER_FACE, EYE_REGION], ids=["lower face", "eye region"])
+def test_a_face_that_something_hides_is_followed_all_the_same(
+    shipped: FaceFinder, data: Path, covers: Sequence[Cover]
+) -> None:
+    cut_outs, capture = CutOuts(data, "eval"), cv2.VideoCapture(str(data / "clips/liveportrait_d3.mp4"))
+    frames = [capture.read()[1] for _ in range(24)]
+    capture.release()
+    shipped.reset()
+    bare = [shipped(Frame(image, n, n / 30))[0].landmarks for n, image in enumerate(frames)]
+    shipped.reset()
+    ids, errors = set(), []
+    for n, (image, truth_) in enumerate(zip(frames, bare, strict=True)):
+        cut_outs.cover(image, truth_, np.random.default_rng(n // 12), covers)
+        (track,) = shipped(Frame(image, n, n / 30))
+        ids.add(track.track_id)
+        errors.append(np.hypot(*(track.landmarks - truth_).T).mean() / np.hypot(*(truth_[1] - truth_[0])))
+    assert len(ids) == 1
+    assert np.mean(errors) < 0.15
