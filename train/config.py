@@ -33,8 +33,10 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("restore", "debug"): Recipe("restore", "debug", steps=12, batch=2, size_px=64, workers=0, save_every_s=1e9),
     ("restore", "base"): Recipe("restore", "base", steps=7_000, batch=16, size_px=128),
     ("restore", "full"): Recipe("restore", "full", steps=200_000, batch=16, size_px=256, learning_rate=1e-4),
-    ("hidden", "debug"): Recipe("hidden", "debug", steps=12, batch=2, size_px=64, workers=0, save_every_s=1e9),
-    ("hidden", "base"): Recipe("hidden", "base", steps=6_000, batch=16, size_px=256, learning_rate=1e-3),
+    ("hidden", "debug"): Recipe(
+        "hidden", "debug", steps=12, batch=2, size_px=64, workers=0, save_every_s=1e9, learning_rate=2e-3
+    ),
+    ("hidden", "base"): Recipe("hidden", "base", steps=7_500, batch=16, size_px=256, learning_rate=2e-3),
     ("faces", "debug"): Recipe(
         "faces", "debug", steps=12, batch=4, size_px=192, learning_rate=2e-3, workers=0, save_every_s=1e9
     ),

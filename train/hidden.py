@@ -86,9 +86,7 @@ class HiddenTask:
         self._maker: Examples | None = None
         self.modules = {"network": HiddenUNet()}
         self.optimizers = {
-            "network": torch.optim.AdamW(
-                self.modules["network"].parameters(), 2 * recipe.learning_rate, weight_decay=1e-3
-            )
+            "network": torch.optim.AdamW(self.modules["network"].parameters(), recipe.learning_rate, weight_decay=1e-3)
         }
 
     def sample(self, rng: np.random.Generator) -> Sample:
