@@ -27,7 +27,7 @@ WIDTHS = (16, 32, 64, 96, 128)
 
 
 class HiddenUNet(nn.Module):
-    """RGB in 0..1, any side / 32, to the logit of "hidden" on a grid of half that side."""
+    """BGR in 0..1, any side / 32, to the logit of "hidden" on a grid of half that side."""
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class HiddenDoors(nn.Module):
 
     def forward(self, face: Tensor) -> Tensor:
         dtype = self.network.head.weight.dtype
-        x = face.to(dtype).permute(0, 3, 1, 2).flip(1) / 255
+        x = face.to(dtype).permute(0, 3, 1, 2) * (1 / 255)
         logits = F.interpolate(self.network(x), scale_factor=2.0, mode="bilinear", align_corners=False)
         return (torch.sigmoid(logits) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
 
@@ -98,7 +98,7 @@ class HiddenTask:
 
     def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
         network = self.modules["network"]
-        face = (batch["face"].permute(0, 3, 1, 2).flip(1).float() / 255).contiguous(memory_format=torch.channels_last)
+        face = (batch["face"].permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
         valid = F.avg_pool2d(batch["valid"][:, None].float() / 255, 2)
         truth = F.avg_pool2d(batch["hidden"][:, None].float() / 255, 2)
         with autocast(self._recipe):
