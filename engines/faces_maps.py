@@ -42,7 +42,7 @@ _CLOSE_UP_TEMPLATE: Points = (TEMPLATE - CROP_PX / 2) * np.float32(CLOSE_UP_SCAL
 #: may be less certain for a while.
 SEARCH_THRESHOLD = 0.2
 CLOSE_UP_THRESHOLD = 0.3
-FACE_THRESHOLD = 0.5
+FACE_THRESHOLD = 0.48
 #: A face lower than this in a search, a sixteenth of a wide frame, is smaller than any that was trained on.
 LEAST_HEIGHT_PX = 12.0
 _OVERLAP = 0.4
