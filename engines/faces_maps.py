@@ -43,6 +43,8 @@ _CLOSE_UP_TEMPLATE: Points = (TEMPLATE - CROP_PX / 2) * np.float32(CLOSE_UP_SCAL
 SEARCH_THRESHOLD = 0.2
 CLOSE_UP_THRESHOLD = 0.3
 FACE_THRESHOLD = 0.48
+#: Beside a face that is followed, another must be more certain: in a film a doubtful spot gets many chances.
+NEWCOMER_THRESHOLD = 0.6
 #: A face lower than this in a search, a sixteenth of a wide frame, is smaller than any that was trained on.
 LEAST_HEIGHT_PX = 12.0
 _OVERLAP = 0.4
@@ -98,13 +100,14 @@ class FacesReader:
     def find(self, image: Image, limit: int, known: Sequence[Find] = ()) -> list[Find]:
         """The faces of a frame beside those `known`, best first: search, then two looks at each."""
         faces: list[Find] = []
+        least = (NEWCOMER_THRESHOLD if known else FACE_THRESHOLD) ** 2
         for candidate in self.search(image, limit + len(known)):
             if not _is_new(candidate, known):
                 continue
             coarse = self.look(image, candidate.landmarks)
             face = self.look(image, coarse.landmarks) if coarse else None
             # What both passes believe in is a face: each has its own doubts about things that are none.
-            if face and face.score * candidate.score >= FACE_THRESHOLD**2 and _is_new(face, [*known, *faces]):
+            if face and face.score * candidate.score >= least and _is_new(face, [*known, *faces]):
                 faces.append(face)
         return faces
 
