@@ -78,7 +78,7 @@ class FacesNetwork(nn.Module):
 
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # uint8 is cast first and transposed after: TensorRT's parser refuses a UInt8 transpose.
-        x = frame.to(self.head.weight.dtype).permute(0, 3, 1, 2).flip(1) * (1 / 64) - 2
+        x = frame.to(self.head.weight.dtype).permute(0, 3, 1, 2) * (1 / 64) - 2
         eighth = self.to_eighth(self.to_quarter(x))
         sixteenth = self.to_sixteenth(eighth)
         above = F.interpolate(self.widen_sixteenth(self.to_thirty_second(sixteenth)), scale_factor=2.0, mode="nearest")
