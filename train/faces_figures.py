@@ -21,8 +21,9 @@ from torch import nn
 
 from engines.contract import Affine, Image, Points, transform_points
 from engines.faces_maps import FacesReader, Find, Maps, overlap
+from train.covers import EYE_REGION, LOWER_FACE, Cover, CutOuts
 from train.labels import YuNet, match
-from train.scenes import EYE_REGION, LOWER_FACE, Cover, CutOuts, Scene, load_scenes
+from train.scenes import Scene, load_scenes
 
 FRAME_SIZE = (720, 1280)
 LEAST_HEIGHT_PX = 90

@@ -54,11 +54,14 @@ def test_it_takes_frames_of_any_size_and_leaves_them_as_they_are(sink: FrameSink
     sink.close()
 
 
-def test_it_can_be_closed_twice(sink: FrameSink) -> None:
+def test_it_can_be_closed_twice(sink: FrameSink, tmp_path: Path) -> None:
     sink.send(frame_of(SIZE))
     sink.close()
+    before = sorted(tmp_path.iterdir())
     sink.close()
+    assert sorted(tmp_path.iterdir()) == before
 
 
-def test_it_can_be_closed_unused(sink: FrameSink) -> None:
+def test_it_can_be_closed_unused_and_leaves_nothing(sink: FrameSink, tmp_path: Path) -> None:
     sink.close()
+    assert not list(tmp_path.iterdir())

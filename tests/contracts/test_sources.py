@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,15 @@ def test_a_frame_does_not_change_once_it_is_out(source: CameraSource) -> None:
     source.close()
 
 
-def test_it_can_be_closed_twice(source: CameraSource) -> None:
+@pytest.fixture
+def threads_before() -> set[threading.Thread]:
+    return set(threading.enumerate())
+
+
+def test_it_can_be_closed_twice_and_leaves_no_thread(
+    threads_before: set[threading.Thread], source: CameraSource
+) -> None:
+    first(source)
     source.close()
     source.close()
+    assert set(threading.enumerate()) <= threads_before

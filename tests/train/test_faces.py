@@ -14,11 +14,12 @@ from engines.contract import CLOSE_UP_SIZE, SEARCH_SIZE, TEMPLATE, Points
 from engines.faces_maps import STRIDE, FacesReader, decode, template_box
 from train import scenes
 from train.config import RECIPES
+from train.covers import paste
 from train.data import DataError
 from train.faces import FacesDoors, FacesNetwork, FacesTask, distance_loss, heat_loss, targets
 from train.faces_figures import scene_figures
 from train.labels import Labels, YuNet, match
-from train.scenes import TrainingPictures, degrade, load_scenes, mirrored, paste
+from train.scenes import TrainingPictures, degrade, load_scenes, mirrored
 
 SIDE = 192
 
