@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+import engines
 from engines.contract import CROP_PX, TEMPLATE, similarity, transform_points
 from train import restore
 from train.config import RECIPES
@@ -147,3 +149,22 @@ def test_psnr_and_sharpness() -> None:
     everywhere = np.ones((CROP_PX, CROP_PX), np.uint8)
     assert sharpness(picture(1), everywhere) > 50
     assert sharpness(np.full_like(picture(1), 9), everywhere) == 0
+
+
+@pytest.mark.parametrize(("kind", "least_db"), [("mask", 2.5), ("hand", 0.9), ("rectangle", 2.2)])
+def test_the_shipped_network_beats_classical_inpainting(data: Path, kind: str, least_db: float) -> None:
+    engine = engines.load("restore", engines.EngineOptions(backend="onnxruntime"))
+    gains = []
+    for number, case in enumerate(restore.eval_cases(FaceSet(data, "eval"), restore.EVAL_SHAPES[kind])):
+        if number % 14:
+            continue
+        nothing = np.zeros_like(case["face"])
+        feeds = {"face": case["face"], "mask": case["hole"][..., None], "reference": nothing}
+        feeds["reference_mask"] = nothing[..., :1]
+        made = engine.run({name: feed[None] for name, feed in feeds.items()})["restored"][0]
+        hollow = np.where(case["hole"][..., None] > 0, 0, case["face"])
+        telea = cv2.inpaint(hollow, case["hole"], 5, cv2.INPAINT_TELEA)
+        region = case["hole"] & case["valid"]
+        gains.append(psnr(made, case["face"], region) - psnr(telea, case["face"], region))
+    engine.close()
+    assert np.mean(gains) > least_db
