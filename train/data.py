@@ -19,6 +19,8 @@ import numpy as np
 
 from engines.contract import CROP_PX, Image, Points
 
+#: Mirroring swaps the eyes and the mouth corners: the first is always the one further left in the picture.
+_MIRRORED = [1, 0, 2, 4, 3]
 #: Share of each origin in what the restorer sees; the soft utk is sampled less than it is there.
 ORIGIN_SHARES = {"scut": 0.30, "cfp": 0.30, "utk": 0.25}
 
@@ -124,3 +126,10 @@ def valid_mask(row: FaceRow, margin_px: int = 2) -> Image:
         # Pixels beyond the crop are not known to be smeared: only a quad's edge inside the crop is cut back.
         mask = cv2.erode(mask, np.ones((size, size), np.uint8), borderType=cv2.BORDER_REPLICATE)
     return mask
+
+
+def mirror_landmarks(landmarks: Points, side_px: int = CROP_PX) -> Points:
+    """The five landmarks (...x5x2) of the mirrored picture, `side_px` wide."""
+    points = landmarks[..., _MIRRORED, :].copy()
+    points[..., 0] = side_px - 1 - points[..., 0]
+    return points

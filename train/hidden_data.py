@@ -13,13 +13,11 @@ import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, EYE_DISTANCE_PX, HIDDEN, Affine, Image, transform_points
-from train.data import FaceSet, valid_mask
+from train.data import FaceSet, mirror_landmarks, valid_mask
 from train.occluders import WORN, Occluders, random_names
 
 CLEAN_SHARE = 0.25
 EVAL_SEED = 23
-#: A mirrored face swaps its left and right landmarks.
-_MIRROR = [1, 0, 2, 4, 3]
 _NOISE_PX = 512
 
 
@@ -65,7 +63,7 @@ class Examples:
         image, valid, landmarks = self._faces.image(index), valid_mask(row), row.landmarks
         if rng.random() < 0.5:
             image, valid = image[:, ::-1], valid[:, ::-1]
-            landmarks = (landmarks[_MIRROR] * (-1, 1) + (CROP_PX - 1, 0)).astype(np.float32)
+            landmarks = mirror_landmarks(landmarks)
         matrix = misalignment(rng, size)
         image = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
         valid = cv2.warpAffine(valid, matrix, (size, size), flags=cv2.INTER_NEAREST)

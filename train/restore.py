@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from engines.contract import CROP_PX, Image, Points, similarity, transform_points
 from train import losses
 from train.config import Recipe
-from train.data import FaceSet, valid_mask
+from train.data import FaceSet, mirror_landmarks, valid_mask
 from train.discriminators import PatchDiscriminator
 from train.loop import autocast, check_finite, descend
 from train.masks import hand, medical_mask, random_mask, rectangle
@@ -23,8 +23,6 @@ from train.networks import RestoreDoors, RestoreUNet, generator_input
 from train.schedule import LossSchedule, Ramp
 from train.task import Doors, Sample
 
-#: A mirrored face swaps its left and right landmarks.
-MIRROR = [1, 0, 2, 4, 3]
 RAMPS = {
     "l1": Ramp(4.0, 4.0),
     "perceptual": Ramp(0.1, 0.5, start=0.02, end=0.3),
@@ -223,7 +221,7 @@ def jitter(
     """Mirrored half of the time, and a little off the template, as live landmarks are."""
     if rng.random() < 0.5:
         image, valid = image[:, ::-1], valid[:, ::-1]
-        landmarks = (landmarks * (-1, 1) + (CROP_PX - 1, 0)).astype(np.float32)[MIRROR]
+        landmarks = mirror_landmarks(landmarks)
     corners = np.array([[64, 64], [192, 64], [128, 192]], np.float32)
     moved = corners + rng.normal(0, 2.5 * strength, (3, 2)).astype(np.float32) + rng.normal(0, 3.0 * strength, 2)
     matrix = similarity(corners, moved.astype(np.float32))

@@ -20,11 +20,9 @@ import numpy as np
 from engines.contract import CROP_PX, TEMPLATE, Affine, Image, Points, similarity, transform_points
 from engines.faces_maps import CLOSE_UP_SCALE, template_box
 from train.covers import CutOuts, paste, placed
-from train.data import DataError, FaceSet
+from train.data import DataError, FaceSet, mirror_landmarks
 from train.labels import Labels, YuNet
 
-#: Mirroring swaps the eyes and the mouth corners: the first is always the one further left in the picture.
-MIRRORED = [1, 0, 2, 4, 3]
 #: A face lower than this in a training picture is too small to be asked for: the cells there count for nothing.
 SMALLEST_PX = 14.0
 
@@ -195,7 +193,7 @@ class TrainingPictures:
         landmarks = row.landmarks
         if rng.random() < 0.5:
             crop = np.ascontiguousarray(crop[:, ::-1])
-            landmarks = _mirror(landmarks, CROP_PX)
+            landmarks = mirror_landmarks(landmarks)
         if rng.random() < 0.65:
             scale, turn, shift = CLOSE_UP_SCALE * np.exp(rng.normal(0.05, 0.2)), rng.normal(0, 9), rng.normal(0, 9, 2)
         else:
@@ -268,13 +266,7 @@ def mirrored(labels: Labels, side: int) -> Labels:
         np.stack([side - 1 - b[:, 2], b[:, 1], side - 1 - b[:, 0], b[:, 3]], axis=1)
         for b in (labels.boxes, labels.ignored)
     )
-    return Labels(_mirror(labels.landmarks, side), boxes, labels.drawn, ignored)
-
-
-def _mirror(landmarks: Points, side: int) -> Points:
-    points = landmarks[..., MIRRORED, :].copy()
-    points[..., 0] = side - 1 - points[..., 0]
-    return points
+    return Labels(mirror_landmarks(labels.landmarks, side), boxes, labels.drawn, ignored)
 
 
 def _feather(valid_quad: Points, rng: np.random.Generator) -> Image:
