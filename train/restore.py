@@ -17,7 +17,7 @@ from train.config import Recipe
 from train.data import FaceSet, mirror_landmarks, valid_mask
 from train.discriminators import PatchDiscriminator
 from train.loop import autocast, check_finite, descend
-from train.masks import hand, medical_mask, random_mask, rectangle
+from train.masks import MaskShape, hand, medical_mask, random_mask, rectangle
 from train.metrics import psnr, sharpness
 from train.networks import RestoreDoors, RestoreUNet, generator_input
 from train.schedule import LossSchedule, Ramp
@@ -30,6 +30,8 @@ RAMPS = {
 }
 EVAL_SHAPES = {"mask": medical_mask, "hand": hand, "rectangle": rectangle}
 EVAL_SEED = 11
+#: One case in so many is shown on the contact sheet.
+SHEET_EVERY = 29
 NO_REFERENCE_CHANCE = 0.5
 
 
@@ -47,7 +49,7 @@ class RestoreTask:
         self._features = losses.SqueezeNetFeatures(data / "weights" / "squeezenet_v1.0_imagenet_fp16.onnx")
         self.modules = {"network": RestoreUNet(), "patch": PatchDiscriminator()}
         self.optimizers = {
-            "network": torch.optim.Adam(self.modules["network"].parameters(), recipe.learning_rate * 2, (0.8, 0.99)),
+            "network": _adam(self.modules["network"], recipe.learning_rate * 2, 0.8),
             "patch": _adam(self.modules["patch"], recipe.learning_rate, 0.5),
         }
 
@@ -60,9 +62,10 @@ class RestoreTask:
             self._weights = np.cumsum(self._faces.origin_weights())
         index = int(np.searchsorted(self._weights, rng.random() * self._weights[-1]))
         row = self._faces.rows[index]
-        face, valid, landmarks = jitter(self._faces.image(index), valid_mask(row), row.landmarks, rng)
+        mirror = bool(rng.random() < 0.5)
+        face, valid, landmarks = jitter(self._faces.image(index), valid_mask(row), row.landmarks, rng, mirror)
         hole = random_mask(landmarks, rng)
-        reference, there = self._reference(index, face, valid, rng)
+        reference, there = self._reference(index, face, valid, rng, mirror)
         face = relight(face, rng, 0.5)
         maps = {"hole": hole, "valid": valid, "reference_mask": there}
         pictures = {"face": face, "reference": reference}
@@ -72,7 +75,9 @@ class RestoreTask:
             **{name: (_resized(mask, side)[None] > 127).astype(np.uint8) for name, mask in maps.items()},
         }
 
-    def _reference(self, index: int, face: Image, valid: Image, rng: np.random.Generator) -> tuple[Image, Image]:
+    def _reference(
+        self, index: int, face: Image, valid: Image, rng: np.random.Generator, mirror: bool
+    ) -> tuple[Image, Image]:
         """Another photograph of the same person, or the same one warped and relit, or none."""
         assert self._faces is not None
         if rng.random() < NO_REFERENCE_CHANCE:
@@ -80,7 +85,7 @@ class RestoreTask:
         other = self._faces.sibling(index, rng)
         if other is not None and rng.random() < 0.7:
             row = self._faces.rows[other]
-            reference, there, _ = jitter(self._faces.image(other), valid_mask(row), row.landmarks, rng, 0.6)
+            reference, there, _ = jitter(self._faces.image(other), valid_mask(row), row.landmarks, rng, mirror, 0.6)
         else:
             reference, there = bend(face, valid, rng)
         if rng.random() < 0.3:  # a memory rarely knows the whole face
@@ -142,38 +147,21 @@ class RestoreTask:
     def evaluate(self, network: nn.Module, out: Path | None) -> dict[str, float]:
         """PSNR in the hole by mask shape, against cv2.inpaint (Telea), and with a reference where there is one."""
         doors = RestoreDoors(network).eval()
+        faces = FaceSet(self._data, "eval")
         figures: dict[str, list[float]] = {}
         sheet: list[Image] = []
         for kind, shape in EVAL_SHAPES.items():
-            for number, case in enumerate(eval_cases(FaceSet(self._data, "eval"), shape)):
-                restored = restore(doors, case["face"], case["hole"])
-                region = case["hole"] & case["valid"]
-                hollow = np.where(case["hole"][:, :, None] > 0, 0, case["face"])
-                telea = cv2.inpaint(hollow, case["hole"], 5, cv2.INPAINT_TELEA)
-                values = {
-                    "psnr": psnr(restored, case["face"], region),
-                    "telea": psnr(telea, case["face"], region),
-                }
-                values["sharpness"] = sharpness(restored, region) / max(sharpness(case["face"], region), 1e-3)
-                tiles = [hollow, telea, restored]
-                if "reference" in case:
-                    helped = restore(doors, case["face"], case["hole"], case["reference"], case["reference_mask"])
-                    values["psnr_with_reference"] = psnr(helped, case["face"], region)
-                    values["psnr_without_reference"] = values["psnr"]
-                    tiles += [case["reference"], helped]
-                else:
-                    tiles += [np.zeros_like(hollow)] * 2
+            for number, case in enumerate(eval_cases(faces, shape)):
+                values, row = judge(doors, case)
                 for name, value in values.items():
                     figures.setdefault(f"{kind}_{name}", []).append(value)
-                if number % 29 == 0:
-                    sheet.append(np.hstack([*tiles, case["face"]]))
+                if number % SHEET_EVERY == 0:
+                    sheet.append(row)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             half = len(sheet) // 2
-            cv2.imwrite(
-                str(out / "restore.png"),
-                np.hstack([np.vstack(sheet[:half]), np.vstack(sheet[half : 2 * half])]),
-            )
+            columns = [np.vstack(sheet[:half]), np.vstack(sheet[half : 2 * half])]
+            cv2.imwrite(str(out / "restore.png"), np.hstack(columns))
         means = {name: float(np.nanmean(values)) for name, values in figures.items()}
         gains = {f"{kind}_gain_over_telea": means[f"{kind}_psnr"] - means[f"{kind}_telea"] for kind in EVAL_SHAPES}
         return means | gains
@@ -185,17 +173,38 @@ class RestoreTask:
         return Doors(RestoreDoors(network), inputs, {"restored": picture}, dynamic)
 
 
-def eval_cases(faces: FaceSet, shape: object) -> Iterator[dict[str, Image]]:
+def eval_cases(faces: FaceSet, shape: MaskShape) -> Iterator[dict[str, Image]]:
     """Each face with a hole of a shape, the same ones each time; a reference where the person has another picture."""
     rng = np.random.default_rng(EVAL_SEED)
     for index, row in enumerate(faces.rows):
-        case = {"face": faces.image(index), "hole": shape(row.landmarks, rng), "valid": valid_mask(row)}  # type: ignore[operator]
+        case = {"face": faces.image(index), "hole": shape(row.landmarks, rng), "valid": valid_mask(row)}
         other = faces.sibling(index, rng)
         if not (case["hole"] & case["valid"]).any():
             continue
         if other is not None:
             case |= {"reference": faces.image(other), "reference_mask": valid_mask(faces.rows[other])}
         yield case
+
+
+def judge(doors: nn.Module, case: Mapping[str, Image]) -> tuple[dict[str, float], Image]:
+    """The figures of one case, and its row of the contact sheet: hole, Telea, ours, reference, with it, truth."""
+    face, hole = case["face"], case["hole"]
+    region = hole & case["valid"]
+    hollow = np.where(hole[:, :, None] > 0, 0, face)
+    telea = cv2.inpaint(hollow, hole, 5, cv2.INPAINT_TELEA)
+    restored = restore(doors, face, hole)
+    figures = {
+        "psnr": psnr(restored, face, region),
+        "telea": psnr(telea, face, region),
+        "sharpness": sharpness(restored, region) / max(sharpness(face, region), 1e-3),
+    }
+    reference = helped = np.zeros_like(face)
+    if "reference" in case:
+        reference = case["reference"]
+        helped = restore(doors, face, hole, reference, case["reference_mask"])
+        figures["psnr_with_reference"] = psnr(helped, face, region)
+        figures["psnr_without_reference"] = figures["psnr"]
+    return figures, np.hstack([hollow, telea, restored, reference, helped, face])
 
 
 @torch.no_grad()
@@ -216,10 +225,10 @@ def middle(x: Tensor) -> Tensor:
 
 
 def jitter(
-    image: Image, valid: Image, landmarks: Points, rng: np.random.Generator, strength: float = 1.0
+    image: Image, valid: Image, landmarks: Points, rng: np.random.Generator, mirror: bool, strength: float = 1.0
 ) -> tuple[Image, Image, Points]:
-    """Mirrored half of the time, and a little off the template, as live landmarks are."""
-    if rng.random() < 0.5:
+    """Mirrored if asked for, and a little off the template, as live landmarks are."""
+    if mirror:
         image, valid = image[:, ::-1], valid[:, ::-1]
         landmarks = mirror_landmarks(landmarks)
     corners = np.array([[64, 64], [192, 64], [128, 192]], np.float32)

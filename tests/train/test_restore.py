@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -115,10 +116,31 @@ def test_jitter_moves_landmarks_with_the_picture() -> None:
         image[y - 2 : y + 3, x - 2 : x + 3] = 255
     valid = np.full((CROP_PX, CROP_PX), 255, np.uint8)
     for seed in range(10):
-        moved, _, landmarks = restore.jitter(image, valid, TEMPLATE, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        moved, _, landmarks = restore.jitter(image, valid, TEMPLATE, rng, mirror=seed % 2 == 0)
         for x, y in np.round(landmarks).astype(int):
             assert moved[y, x].min() > 100
         assert landmarks[0, 0] < landmarks[1, 0]  # image left stays first
+
+
+def test_a_reference_is_mirrored_together_with_its_face(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirrored: list[bool] = []
+    jitter = restore.jitter
+
+    def noting(*arguments: Any) -> Any:
+        mirrored.append(arguments[4])
+        return jitter(*arguments)
+
+    monkeypatch.setattr(restore, "jitter", noting)
+    task = restore.RestoreTask(RECIPES["restore", "debug"], data)
+    rng = np.random.default_rng(2)
+    pairs = 0
+    for _ in range(60):
+        mirrored.clear()
+        task.sample(rng)
+        pairs += len(mirrored) == 2
+        assert len(set(mirrored)) == 1
+    assert pairs > 0
 
 
 def test_similarity_recovers_a_known_transform() -> None:
