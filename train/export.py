@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import tempfile
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
@@ -37,7 +38,7 @@ def export_network(task: Task, content: Mapping[str, Any], models: Path, metrics
     """Writes `NAME.fp32.onnx` and `NAME.fp16.onnx` into `models`; yields a line for each thing done.
 
     `content` is the checkpoint that the task's network was loaded from. Raises ExportError where a file differs
-    from torch by more than TOLERANCE; then models.toml stays as it was.
+    from torch by more than TOLERANCE; then `models` stays as it was.
     """
     models.mkdir(parents=True, exist_ok=True)
     doors = task.doors(task.modules["network"])
@@ -52,26 +53,19 @@ def export_network(task: Task, content: Mapping[str, Any], models: Path, metrics
         "outputs": {name: list(shape) for name, shape in doors.outputs.items()},
         "metrics": {name: round(float(value), 5) for name, value in metrics.items()},
     }
-    written = []
-    for precision in ("fp32", "fp16"):
-        file = models / f"{task.name}.{precision}.onnx"
-        temporary = file.with_suffix(".tmp")
-        try:
-            _write_onnx(doors, precision, temporary)
-            largest, mean = _difference(_run_onnx(temporary, feeds), expected)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        if largest > TOLERANCE[precision][0] or mean > TOLERANCE[precision][1]:
-            temporary.unlink()
-            raise ExportError(f"{file.name} differs from torch by up to {largest:.2f}, mean {mean:.3f}")
-        entry[precision] = {"file": file.name, "sha256": hashlib.sha256(temporary.read_bytes()).hexdigest()}
-        written.append((temporary, file))
-        yield f"{file.name}: {temporary.stat().st_size / 1e6:.1f} MB, off by up to {largest:.2f}, mean {mean:.4f}"
-    with FileLock(models.parent / ".models.lock"):
-        for temporary, file in written:
-            temporary.replace(file)
-        _enter(models / MANIFEST, task.name, entry)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=models) as folder:
+        for precision in ("fp32", "fp16"):
+            file = Path(folder) / f"{task.name}.{precision}.onnx"
+            _write_onnx(doors, precision, file)
+            largest, mean = _difference(_run_onnx(file, feeds), expected)
+            if largest > TOLERANCE[precision][0] or mean > TOLERANCE[precision][1]:
+                raise ExportError(f"{file.name} differs from torch by up to {largest:.2f}, mean {mean:.3f}")
+            entry[precision] = {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+            yield f"{file.name}: {file.stat().st_size / 1e6:.1f} MB, off by up to {largest:.2f}, mean {mean:.4f}"
+        with FileLock(models.parent / ".models.lock"):
+            for file in Path(folder).iterdir():
+                file.replace(models / file.name)
+            _enter(models / MANIFEST, task.name, entry)
     yield f"{MANIFEST}: {task.name} updated"
 
 
