@@ -52,7 +52,7 @@ def test_files_are_entered_with_their_hashes(models: Path) -> None:
     assert entry["images_seen"] == 5
     assert entry["metrics"] == {"mask_psnr": 20.0}
     assert entry["inputs"]["mask"] == [1, 64, 64, 1]
-    assert not list(models.glob("*.tmp"))
+    assert sorted(file.name for file in models.iterdir()) == ["models.toml", "restore.fp16.onnx", "restore.fp32.onnx"]
 
 
 @pytest.mark.parametrize(("precision", "kind"), [("fp32", TensorProto.FLOAT), ("fp16", TensorProto.FLOAT16)])
