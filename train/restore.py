@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -16,9 +16,9 @@ from train import losses
 from train.config import Recipe
 from train.data import FaceSet, mirror_landmarks, valid_mask
 from train.discriminators import PatchDiscriminator
+from train.evaluate import figures
 from train.loop import autocast, check_finite, descend
-from train.masks import MaskShape, hand, medical_mask, random_mask, rectangle
-from train.metrics import psnr, sharpness
+from train.masks import random_mask
 from train.networks import RestoreDoors, RestoreUNet, generator_input
 from train.schedule import LossSchedule, Ramp
 from train.task import Doors, Sample
@@ -28,10 +28,6 @@ RAMPS = {
     "perceptual": Ramp(0.1, 0.5, start=0.02, end=0.3),
     "adv_patch": Ramp(0.0, 0.03, start=0.35, end=0.6),
 }
-EVAL_SHAPES = {"mask": medical_mask, "hand": hand, "rectangle": rectangle}
-EVAL_SEED = 11
-#: One case in so many is shown on the contact sheet.
-SHEET_EVERY = 29
 NO_REFERENCE_CHANCE = 0.5
 
 
@@ -145,77 +141,13 @@ class RestoreTask:
     # -- figures
 
     def evaluate(self, network: nn.Module, out: Path | None) -> dict[str, float]:
-        """PSNR in the hole by mask shape, against cv2.inpaint (Telea), and with a reference where there is one."""
-        doors = RestoreDoors(network).eval()
-        faces = FaceSet(self._data, "eval")
-        figures: dict[str, list[float]] = {}
-        sheet: list[Image] = []
-        for kind, shape in EVAL_SHAPES.items():
-            for number, case in enumerate(eval_cases(faces, shape)):
-                values, row = judge(doors, case)
-                for name, value in values.items():
-                    figures.setdefault(f"{kind}_{name}", []).append(value)
-                if number % SHEET_EVERY == 0:
-                    sheet.append(row)
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            half = len(sheet) // 2
-            columns = [np.vstack(sheet[:half]), np.vstack(sheet[half : 2 * half])]
-            cv2.imwrite(str(out / "restore.png"), np.hstack(columns))
-        means = {name: float(np.nanmean(values)) for name, values in figures.items()}
-        gains = {f"{kind}_gain_over_telea": means[f"{kind}_psnr"] - means[f"{kind}_telea"] for kind in EVAL_SHAPES}
-        return means | gains
+        return figures(RestoreDoors(network).eval(), self._data, out)
 
     def doors(self, network: nn.Module) -> Doors:
         picture, mask = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)
         inputs = {"face": picture, "mask": mask, "reference": picture, "reference_mask": mask}
         dynamic = {name: {0: "batch"} for name in inputs}
         return Doors(RestoreDoors(network), inputs, {"restored": picture}, dynamic)
-
-
-def eval_cases(faces: FaceSet, shape: MaskShape) -> Iterator[dict[str, Image]]:
-    """Each face with a hole of a shape, the same ones each time; a reference where the person has another picture."""
-    rng = np.random.default_rng(EVAL_SEED)
-    for index, row in enumerate(faces.rows):
-        case = {"face": faces.image(index), "hole": shape(row.landmarks, rng), "valid": valid_mask(row)}
-        other = faces.sibling(index, rng)
-        if not (case["hole"] & case["valid"]).any():
-            continue
-        if other is not None:
-            case |= {"reference": faces.image(other), "reference_mask": valid_mask(faces.rows[other])}
-        yield case
-
-
-def judge(doors: nn.Module, case: Mapping[str, Image]) -> tuple[dict[str, float], Image]:
-    """The figures of one case, and its row of the contact sheet: hole, Telea, ours, reference, with it, truth."""
-    face, hole = case["face"], case["hole"]
-    region = hole & case["valid"]
-    hollow = np.where(hole[:, :, None] > 0, 0, face)
-    telea = cv2.inpaint(hollow, hole, 5, cv2.INPAINT_TELEA)
-    restored = restore(doors, face, hole)
-    figures = {
-        "psnr": psnr(restored, face, region),
-        "telea": psnr(telea, face, region),
-        "sharpness": sharpness(restored, region) / max(sharpness(face, region), 1e-3),
-    }
-    reference = helped = np.zeros_like(face)
-    if "reference" in case:
-        reference = case["reference"]
-        helped = restore(doors, face, hole, reference, case["reference_mask"])
-        figures["psnr_with_reference"] = psnr(helped, face, region)
-        figures["psnr_without_reference"] = figures["psnr"]
-    return figures, np.hstack([hollow, telea, restored, reference, helped, face])
-
-
-@torch.no_grad()
-def restore(
-    doors: nn.Module, face: Image, hole: Image, reference: Image | None = None, there: Image | None = None
-) -> Image:
-    """One picture through the uint8 doors."""
-    if reference is None or there is None:
-        reference, there = np.zeros_like(face), np.zeros_like(hole)
-    feeds = (face[None], hole[None, :, :, None], reference[None], there[None, :, :, None])
-    return doors(*(torch.from_numpy(np.ascontiguousarray(feed)) for feed in feeds))[0].numpy()
 
 
 def middle(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 
 import engines
 from engines.contract import CROP_PX, TEMPLATE, similarity, transform_points
-from train import restore
+from train import evaluate, restore
 from train.config import RECIPES
 from train.data import DataError, FaceSet, valid_mask
 from train.metrics import psnr, sharpness
@@ -32,7 +32,7 @@ def picture(seed: int) -> np.ndarray:
 def test_known_pixels_come_out_bit_for_bit(doors: RestoreDoors) -> None:
     face, hole = picture(1), np.zeros((CROP_PX, CROP_PX), np.uint8)
     hole[100:180, 80:170] = 255
-    restored = restore.restore(doors, face, hole)
+    restored = evaluate.restore(doors, face, hole)
     assert np.array_equal(restored[hole == 0], face[hole == 0])
     assert not np.array_equal(restored[hole > 0], face[hole > 0])
 
@@ -41,14 +41,14 @@ def test_what_is_hidden_does_not_matter(doors: RestoreDoors) -> None:
     face, hole = picture(1), np.zeros((CROP_PX, CROP_PX), np.uint8)
     hole[60:200, 60:200] = 255
     other = np.where(hole[..., None] > 0, picture(2), face)
-    assert np.array_equal(restore.restore(doors, face, hole), restore.restore(doors, other, hole))
+    assert np.array_equal(evaluate.restore(doors, face, hole), evaluate.restore(doors, other, hole))
 
 
 def test_reference_counts_only_where_it_is_valid(doors: RestoreDoors) -> None:
     face, hole, nowhere = picture(1), np.full((CROP_PX, CROP_PX), 255, np.uint8), np.zeros((CROP_PX, CROP_PX), np.uint8)
-    alone = restore.restore(doors, face, hole)
-    assert np.array_equal(alone, restore.restore(doors, face, hole, picture(3), nowhere))
-    assert not np.array_equal(alone, restore.restore(doors, face, hole, picture(3), hole))
+    alone = evaluate.restore(doors, face, hole)
+    assert np.array_equal(alone, evaluate.restore(doors, face, hole, picture(3), nowhere))
+    assert not np.array_equal(alone, evaluate.restore(doors, face, hole, picture(3), hole))
 
 
 def test_generator_stays_within_its_budget() -> None:
@@ -177,7 +177,7 @@ def test_psnr_and_sharpness() -> None:
 def test_the_shipped_network_beats_classical_inpainting(data: Path, kind: str, least_db: float) -> None:
     engine = engines.load("restore", engines.EngineOptions(backend="onnxruntime"))
     gains = []
-    for number, case in enumerate(restore.eval_cases(FaceSet(data, "eval"), restore.EVAL_SHAPES[kind])):
+    for number, case in enumerate(evaluate.eval_cases(FaceSet(data, "eval"), evaluate.EVAL_SHAPES[kind])):
         if number % 14:
             continue
         nothing = np.zeros_like(case["face"])
