@@ -72,7 +72,7 @@ class HiddenDoors(nn.Module):
         dtype = self.network.head.weight.dtype
         x = face.to(dtype).permute(0, 3, 1, 2) * (1 / 255)
         logits = F.interpolate(self.network(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-        return (torch.sigmoid(logits) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
+        return (torch.sigmoid(logits) * 255 + 0.5).permute(0, 2, 3, 1).to(torch.uint8)
 
 
 class HiddenTask:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto
 
 import engines
 from engines import EngineOptions, ModelCorrupt, ModelMissing, manifest
@@ -61,6 +63,23 @@ def test_the_models_that_ship_are_whole_and_keep_their_doors(precision: engines.
         engine = engines.load(name, EngineOptions(backend="onnxruntime", precision=precision))
         assert engine.precision == precision
         engine.close()
+
+
+@needs_models
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_uint8_stands_at_the_doors_only(precision: engines.base.Precision) -> None:
+    """TensorRT takes no uint8 inside a graph: an input is cast before anything else, an output after everything."""
+    for model in manifest.read_manifest().values():
+        graph = onnx.load(str(model.pick(precision)[1])).graph
+        doors = {door.name for door in graph.output}
+        takers = {node.op_type for node in graph.node if set(node.input) & model.inputs.keys()}
+        makers = [
+            node
+            for node in graph.node
+            if any(item.name == "to" and item.i == TensorProto.UINT8 for item in node.attribute)
+        ]
+        assert takers == {"Cast"}, model.name
+        assert all(set(node.output) <= doors for node in makers), model.name
 
 
 @needs_models
