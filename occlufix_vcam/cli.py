@@ -378,4 +378,5 @@ def config(
     elif key is None or value is None:
         raise ConfigError("`config set` needs a key and a value", "for example: occlufix-vcam config set rate 25")
     else:
-        typer.echo(f"written to {configuration.save_setting(key, value)}; a running daemon takes it at its next start")
+        path = configuration.save_settings({key: value})
+        typer.echo(f"written to {path}; a running daemon takes it at its next start")

@@ -5,6 +5,9 @@
 Each worker opens what it uses, uses it and closes it, in its own thread. What goes wrong in a worker and can mend
 itself (a camera unplugged, a sink gone, an engine that stopped working) is tried again with growing pauses; anything
 else stops the daemon and leaves `run` as the error that it is.
+
+A setting that a worker can't take as it goes makes that worker close what it has and open it anew, while the others go
+on. Where that fails the settings are put back, and the worker opens what it had.
 """
 
 from __future__ import annotations
@@ -13,18 +16,19 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from engines.base import EngineError, EngineRunError
+from occlufix_vcam import __version__
 from occlufix_vcam.assembly import EngineFacts, Engines, build_pipeline, open_camera, open_sinks
 from occlufix_vcam.beat import Beat
 from occlufix_vcam.errors import ConfigError, OccluFixError
 from occlufix_vcam.frame import Frame
-from occlufix_vcam.latest import Latest
-from occlufix_vcam.settings import LIVE_SETTINGS, Settings
+from occlufix_vcam.latest import Latest, Shown
+from occlufix_vcam.settings import CAMERA_SETTINGS, LIVE_SETTINGS, SINK_SETTINGS, START_SETTINGS, Settings
 from occlufix_vcam.sinks import Sinks
 from occlufix_vcam.slate import slate
 from occlufix_vcam.sources import CameraSource, EndOfClip
@@ -39,6 +43,7 @@ PATIENCE_S = 0.2  # no call blocks longer without looking at the stop event
 JOIN_S = 2.0
 FAILURES_IN_A_ROW = 30  # of an engine, before it is built anew
 FIRST_PAUSE_S, LONGEST_PAUSE_S, HEALTHY_AFTER_S = 0.5, 5.0, 10.0
+SWITCH_S = 10.0  # for which a change of camera, sinks or pipeline is waited for
 
 State = Literal["starting", "loading", "running", "waiting", "stopping"]
 
@@ -55,6 +60,7 @@ class Status(TypedDict):
     frames: int
     first_picture_s: float | None
     faces: int
+    restoring: int
     restored: int
     failed: int
     engine: dict[str, EngineFacts]
@@ -65,10 +71,15 @@ class Status(TypedDict):
     trouble: dict[str, str]
     uptime_s: float
     pid: int
+    version: str
 
 
 class NeedsRestart(ConfigError):
     """The setting is valid, and a running daemon cannot change it."""
+
+
+class SwitchFailed(ConfigError):
+    """What the new settings name could not be opened; the old ones hold again."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +102,16 @@ class Daemon:
     ) -> None:
         self.settings = settings
         self.telemetry = Telemetry()
+        #: What goes out, for whoever wants to look at it.
+        self.shown: Shown[Frame] = Shown()
         self._parts = parts
         self._clock = clock
         self._started_at = clock()
         self._changing = threading.Lock()
+        self._switching = threading.Lock()  # held for as long as a switch takes; `toggle` never waits for it
+        self._switches: dict[str, _Switch] = {}
+        self._opening: dict[str, _Switch | None] = {}
+        self._working = False
         self._stop = threading.Event()
         self._captured: Latest[Frame] = Latest()
         self._finished: Latest[Frame] = Latest()
@@ -104,6 +121,7 @@ class Daemon:
         self._engines: Engines | None = None
         self._restoring = False
         self._faces = 0
+        self._last_restored = 0
         self._frames = 0
         self._first_picture_s: float | None = None
         self._proven: set[str] = set()
@@ -119,6 +137,7 @@ class Daemon:
         workers = [threading.Thread(target=self._keep, args=item, name=item[0]) for item in bodies.items()]
         ends_at = self._clock() + seconds if seconds is not None else float("inf")
         told = False
+        self._working = True
         try:
             for worker in workers:
                 worker.start()
@@ -132,6 +151,7 @@ class Daemon:
                 worker.join(JOIN_S)
                 if worker.is_alive():
                     log.error("%s does not end: only leaving the process ends it", worker.name)
+            self._working = False
         if self._fatal is not None:
             raise self._fatal
 
@@ -148,17 +168,47 @@ class Daemon:
         return now
 
     def update(self, changes: Mapping[str, object]) -> Settings:
-        """Changes settings while it runs. Raises ConfigError, and NeedsRestart where a key can't change live."""
+        """Changes settings while it runs: at once, or by opening anew what they concern, which is waited for.
+
+        Raises ConfigError, NeedsRestart where a key can't change live, SwitchFailed where the new camera, sinks or
+        pipeline can't be had; then nothing has changed.
+        """
+        self.settings.but(**changes)
+        if fixed := sorted(key for key in set(changes) & START_SETTINGS if self._differs(key, changes)):
+            raise NeedsRestart(
+                f"{', '.join(fixed)} cannot change while it runs",
+                "`occlufix-vcam config set`, then stop and start again",
+            )
+        if not self._switching.acquire(timeout=SWITCH_S):
+            raise SwitchFailed("another change is still under way", "try again in a moment")
+        try:
+            self._switch(changes)
+        finally:
+            self._switching.release()
+        set_log_level(self.settings.log_level)
+        return self.settings
+
+    def _differs(self, key: str, changes: Mapping[str, object]) -> bool:
+        return bool(getattr(self.settings.but(**changes), key) != getattr(self.settings, key))
+
+    def _switch(self, changes: Mapping[str, object]) -> None:
+        """Sets the settings and waits for the workers that open something anew."""
         with self._changing:
-            new = self.settings.but(**changes)
-            if fixed := sorted(set(changes) - LIVE_SETTINGS):
-                raise NeedsRestart(
-                    f"{', '.join(fixed)} cannot change while it runs",
-                    "`occlufix-vcam config set`, then stop and start again",
-                )
-            self.settings = new
-        set_log_level(new.log_level)
-        return new
+            old = self.settings
+            self.settings = old.but(**changes)
+            changed = {key for key in changes if getattr(old, key) != getattr(self.settings, key)}
+            before = {key: getattr(old, key) for key in changed}
+            workers = _workers_of(changed) if self._working else frozenset()
+            switches = [_Switch(workers, before) for _ in workers]
+            self._switches.update(zip(workers, switches, strict=True))
+        ends_at = self._clock() + SWITCH_S
+        for switch in switches:
+            while not switch.done.wait(PATIENCE_S) and self._clock() < ends_at and not self._stop.is_set():
+                pass
+        for switch in switches:
+            if switch.error is not None:
+                hint = getattr(switch.error, "hint", "") or "`occlufix-vcam doctor` and the log say more"
+                raise SwitchFailed(getattr(switch.error, "message", repr(switch.error)), hint) from switch.error
 
     @property
     def state(self) -> State:
@@ -185,6 +235,7 @@ class Daemon:
             frames=self._frames,
             first_picture_s=self._first_picture_s,
             faces=self._faces if self.settings.enabled else 0,
+            restoring=self._last_restored if self.settings.enabled else 0,
             restored=counts.get("restored", 0),
             failed=counts.get("failed", 0),
             engine=engines.facts() if engines else {},
@@ -195,6 +246,7 @@ class Daemon:
             trouble={**self._trouble, **(sinks.failures if sinks else {})},
             uptime_s=round(self._clock() - self._started_at, 1),
             pid=os.getpid(),
+            version=__version__,
         )
 
     # ---- the three workers ----
@@ -204,7 +256,7 @@ class Daemon:
             self._camera = _Camera(source.description, source.size, source.rate)
             self._camera_known.set()
             self._well("capture")
-            while not self._stop.is_set():
+            while self._goes_on("capture"):
                 try:
                     frame = source.read(PATIENCE_S)
                 except EndOfClip:
@@ -222,7 +274,7 @@ class Daemon:
             self._well("process")
             in_a_row = 0
             try:
-                while not self._stop.is_set():
+                while self._goes_on("process"):
                     frame = self._captured.take(PATIENCE_S)
                     if frame is not None:
                         in_a_row = 0 if self._process_frame(pipeline, frame) else in_a_row + 1
@@ -245,7 +297,7 @@ class Daemon:
                 height, width = frame.image.shape[:2]
                 self._finished.put(Frame(slate((width, height), ""), frame.index, frame.captured_at))
             return False
-        self._faces = pipeline.seen.faces
+        self._faces, self._last_restored = pipeline.seen.faces, pipeline.seen.restored
         return True
 
     def _output(self) -> None:
@@ -259,14 +311,17 @@ class Daemon:
         with closing(self._parts.open_sinks(settings, camera.size, camera.rate)) as sinks:
             self._sinks = sinks
             self._well("output")
-            last = Frame(slate(camera.size, "starting"), index=-1, captured_at=-1.0)
+            shown = self.shown.after(0, 0)  # the sinks were opened anew: nobody sees them start
+            last = shown[1] if shown else Frame(slate(camera.size, "starting"), index=-1, captured_at=-1.0)
+            self.shown.show(last)
             beat = Beat(camera.rate, self._clock)
-            while not self._stop.wait(beat.until_early()):
+            while not self._stop.wait(beat.until_early()) and self._goes_on("output"):
                 fresh = self._finished.take(beat.until_late())
                 # A frame that was under way when the switch was thrown may arrive after a newer untouched one.
                 is_new = fresh is not None and fresh.captured_at > last.captured_at
                 if fresh is not None and is_new:
                     last = fresh
+                    self.shown.show(last)
                 beat.next(is_new)
                 sinks.send(last)
                 if is_new and last.index >= 0:
@@ -291,24 +346,57 @@ class Daemon:
     def _keep(self, name: str, body: Callable[[], None]) -> None:
         """Runs a worker until the stop, again after what can mend itself; anything else stops the daemon."""
         for pause in self._pauses():
+            switch = self._opening[name] = self._switches.pop(name, None)
             try:
                 body()
-                return
-            except (OccluFixError, EngineError) as error:
-                log.warning("%s: %s", name, error.message)
-                if name not in self._proven or isinstance(error, ConfigError) or self._stop.is_set():
+                if self._stop.is_set():
+                    return
+                continue
+            except Exception as error:  # noqa: BLE001  the worker's boundary: it goes on, or says why the daemon ends
+                if switch is not None and not switch.done.is_set():
+                    self._put_back(name, switch, error)
+                    continue
+                if not self._can_mend(name, error):
                     self._fail(error)
                     return
-                self._trouble[name] = error.message
-                if name == "capture" and self._camera is not None:
-                    image = slate(self._camera.size, error.message)
-                    self._finished.put(Frame(image, index=-1, captured_at=self._clock()))
-            except Exception as error:
-                log.exception("%s failed", name)
-                self._fail(error)
+            self._rest(name, pause)
+            if self._stop.is_set():
                 return
-            if self._stop.wait(pause):
-                return
+
+    def _can_mend(self, name: str, error: Exception) -> bool:
+        """Whether trying again is worth while; says in status and picture what happened where it is."""
+        if not isinstance(error, (OccluFixError, EngineError)):
+            log.error("%s failed", name, exc_info=error)
+            return False
+        log.warning("%s: %s", name, error.message)
+        if name not in self._proven or isinstance(error, ConfigError) or self._stop.is_set():
+            return False
+        self._trouble[name] = error.message
+        if name == "capture" and self._camera is not None:
+            image = slate(self._camera.size, error.message)
+            self._finished.put(Frame(image, index=-1, captured_at=self._clock()))
+        return True
+
+    def _put_back(self, name: str, switch: _Switch, error: Exception) -> None:
+        """The old settings hold again; the other workers of that switch open anew, too, what they had."""
+        log.warning("%s: a change of settings is put back: %s", name, error)
+        with self._changing:
+            self.settings = self.settings.but(**switch.before)
+            for other in switch.workers - {name}:
+                if (not_begun := self._switches.get(other)) is not None:
+                    not_begun.done.set()
+                self._switches[other] = _Switch(frozenset(), {})
+        switch.error = error
+        switch.done.set()
+
+    def _goes_on(self, name: str) -> bool:
+        """Whether a worker keeps what it has open."""
+        return not self._stop.is_set() and name not in self._switches
+
+    def _rest(self, name: str, pause: float) -> None:
+        ends_at = self._clock() + pause
+        while self._goes_on(name) and (left := ends_at - self._clock()) > 0:
+            self._stop.wait(min(left, PATIENCE_S))
 
     def _fail(self, error: Exception) -> None:
         self._fatal = self._fatal or error
@@ -326,6 +414,27 @@ class Daemon:
     def _well(self, name: str) -> None:
         self._proven.add(name)
         self._trouble.pop(name, None)
+        switch = self._opening[name]
+        if switch is not None:
+            switch.done.set()
+
+
+@dataclass(slots=True, eq=False)
+class _Switch:
+    """What a worker is to open anew, and whether it could; `before` are the settings that hold again if not."""
+
+    workers: frozenset[str]
+    before: dict[str, object]
+    done: threading.Event = field(default_factory=threading.Event)
+    error: Exception | None = None
+
+
+def _workers_of(changed: Set[str]) -> frozenset[str]:
+    """Whose work the settings concern that were changed."""
+    camera, sinks = changed & CAMERA_SETTINGS, changed & SINK_SETTINGS
+    rest = changed - CAMERA_SETTINGS - SINK_SETTINGS - LIVE_SETTINGS
+    named = {"capture": camera, "output": sinks, "process": rest}
+    return frozenset(name for name, concerns in named.items() if concerns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,15 @@ from engines.contract import Affine, Image, Points
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture: height x width x 3 uint8 BGR, never written to; `captured_at` is time.monotonic() in seconds."""
+    """One picture: height x width x 3 uint8 BGR, never written to; `captured_at` is time.monotonic() in seconds.
+
+    `restored_from` is what a restored one was made of; None where the picture is untouched.
+    """
 
     image: Image
     index: int
     captured_at: float
+    restored_from: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,3 +54,11 @@ class Patch:
     crop: Crop
     mask: Image
     image: Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """A picture before its faces were restored, and what was hidden in it."""
+
+    image: Image
+    hidden: tuple[HiddenCrop, ...]

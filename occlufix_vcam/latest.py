@@ -1,4 +1,4 @@
-"""The one hand-off between threads: the newest value wins, and what was replaced is counted."""
+"""The hand-offs between threads: to one who takes the newest value, or to any number who only look at it."""
 
 from __future__ import annotations
 
@@ -43,3 +43,27 @@ class Latest(Generic[T]):
     @property
     def dropped(self) -> int:
         return self._dropped
+
+
+class Shown(Generic[T]):
+    """The newest value, for any number of onlookers; it stays until the next one comes. Safe for many threads."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._value: T | None = None
+        self._number = 0
+
+    def show(self, value: T) -> None:
+        """Never waits for anybody."""
+        with self._condition:
+            self._value = value
+            self._number += 1
+            self._condition.notify_all()
+
+    def after(self, number: int, timeout: float) -> tuple[int, T] | None:
+        """The newest value and its number, once that is above `number`; None where none came within `timeout` s."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._number > number, timeout)
+            if self._value is None or self._number <= number:
+                return None
+            return self._number, self._value

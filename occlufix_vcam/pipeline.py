@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop, Patch
+from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin, Patch
 from occlufix_vcam.stages.find import FaceFinder
 from occlufix_vcam.stages.geometry import Blender, align
 from occlufix_vcam.stages.memory import Reference
@@ -68,7 +68,9 @@ class Pipeline:
             with span("blend"):
                 image = self._blend(frame.image, patches)
             self._note(faces, patches, hidden)
-        return frame if image is frame.image else Frame(image, frame.index, frame.captured_at)
+        if image is frame.image:
+            return frame
+        return Frame(image, frame.index, frame.captured_at, Origin(frame.image, tuple(hidden)))
 
     def close(self) -> None:
         self._find.close()

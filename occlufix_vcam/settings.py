@@ -56,8 +56,13 @@ class Settings(BaseModel):
         return validate({**self.model_dump(), **changes})
 
 
-#: What a running daemon applies at once; everything else needs a restart.
+#: What a running daemon applies at once, or leaves to others who read it.
 LIVE_SETTINGS = frozenset({"enabled", "on_failure", "log_level"})
+#: What makes a running daemon open its camera anew, or its sinks. Everything else builds the pipeline anew.
+CAMERA_SETTINGS = frozenset({"source", "width", "height", "rate", "loop", "realtime"})
+SINK_SETTINGS = frozenset({"sinks", "record"})
+#: What needs a restart.
+START_SETTINGS = frozenset({"control_port"})
 
 
 def config_path() -> Path:
@@ -97,15 +102,22 @@ def validate(values: Mapping[str, object], where: str = "settings") -> Settings:
         ) from error
 
 
-def save_setting(key: str, text: str) -> Path:
-    """Writes one setting to the config file, atomically, its comments kept. Raises ConfigError, writing nothing."""
-    import tomlkit  # only `config set` needs it
+def save_settings(changes: Mapping[str, object]) -> Path:
+    """Writes settings to the config file, atomically, its comments kept. Raises ConfigError, writing nothing.
+
+    None, which TOML does not know, takes a setting out of the file.
+    """
+    import tomlkit  # only who saves needs it
 
     path = config_path()
-    values = {**_read_file(path), key: text}
-    value = getattr(validate(values, where=str(path)), key)
+    settings = validate({**_read_file(path), **changes}, where=str(path))
     document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
-    document[key] = _plain(value)
+    for key in changes:
+        value = getattr(settings, key)
+        if value is None:
+            document.pop(key, None)
+        else:
+            document[key] = _plain(value)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, tomlkit.dumps(document).encode())

@@ -13,7 +13,7 @@ import pytest
 from engines import EngineError, EngineRunError, ModelMissing
 from occlufix_vcam import daemon as daemon_module
 from occlufix_vcam.assembly import Engines
-from occlufix_vcam.daemon import FAILURES_IN_A_ROW, Daemon, NeedsRestart, Parts, Status
+from occlufix_vcam.daemon import FAILURES_IN_A_ROW, Daemon, NeedsRestart, Parts, Status, SwitchFailed
 from occlufix_vcam.errors import CameraLost, CameraNotFound, ConfigError, SinkUnavailable
 from occlufix_vcam.settings import Settings
 from occlufix_vcam.sinks import Sinks
@@ -33,11 +33,9 @@ class Stage:
         self.sink_settings: list[Settings] = []
         self.may_build = threading.Event()
         self.may_build.set()
-        parts = Parts(self._open_camera, self._open_sinks, self._build_pipeline)
+        self.open_camera = lambda settings: _next(self.cameras)
+        parts = Parts(lambda settings: self.open_camera(settings), self._open_sinks, self._build_pipeline)
         self.daemon = Daemon(Settings().but(**settings), parts)
-
-    def _open_camera(self, settings: Settings) -> ScriptedCamera:
-        return _next(self.cameras)
 
     def _open_sinks(self, settings: Settings, size: tuple[int, int], rate: float) -> Sinks:
         self.sink_settings.append(settings)
@@ -313,11 +311,109 @@ def test_pictures_of_another_size_come_through(stage: Stage) -> None:
     assert stage.sink.sent[-1].image.shape == (91, 37, 3)
 
 
-def test_live_settings_change_at_once_and_others_need_a_restart() -> None:
+def test_settings_of_a_daemon_that_does_not_run_yet_are_only_checked() -> None:
     daemon = Stage().daemon
-    assert daemon.update({"on_failure": "hold"}).on_failure == "hold"
-    with pytest.raises(NeedsRestart, match="width"):
-        daemon.update({"width": 640, "enabled": False})
+    assert daemon.update({"on_failure": "hold", "width": 640}).on_failure == "hold"
+    with pytest.raises(NeedsRestart, match="control_port"):
+        daemon.update({"control_port": 640, "enabled": False})
     with pytest.raises(ConfigError, match="`enabledd`"):
         daemon.update({"enabledd": False})
-    assert daemon.settings == Settings().but(on_failure="hold")
+    assert daemon.settings == Settings().but(on_failure="hold", width=640)
+
+
+def test_another_camera_is_opened_while_the_sink_stays(stage: Stage) -> None:
+    second = ScriptedCamera()
+    stage.cameras.append(second)
+    stage.wait_until_running()
+    assert stage.daemon.update({"source": "another"}).source == "another"
+    assert stage.camera.closed.is_set()
+    second.show(6)
+    stage.sink.wait_for_level(249)
+    assert not stage.sink.closed.is_set() and not stage.pipeline.closed.is_set()
+
+
+@pytest.mark.parametrize("error", [CameraNotFound("it vanished"), ValueError("a bug")])
+def test_a_camera_that_cannot_be_had_leaves_the_one_that_there_was(stage: Stage, error: Exception) -> None:
+    again = ScriptedCamera()
+    stage.cameras += [error, again]
+    stage.wait_until_running()
+    with pytest.raises(SwitchFailed, match=str(error)):
+        stage.daemon.update({"source": "another", "on_failure": "hold"})
+    again.show(6)
+    stage.sink.wait_for_level(249)
+    assert stage.daemon.settings == Settings() and stage.daemon.status()["trouble"] == {}
+
+
+def test_a_lost_camera_need_not_be_waited_for_to_take_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon_module, "FIRST_PAUSE_S", 600.0)
+    stage, second = Stage(), ScriptedCamera()
+    stage.cameras.append(second)
+    with running(stage.daemon):
+        stage.wait_until_running()
+        stage.camera.fail(CameraLost("unplugged"))
+        stage.sink.wait_for(lambda sink: sink.sent[-1].index == -1)
+        stage.daemon.update({"source": "another"})
+        second.show(6)
+        stage.sink.wait_for_level(249)
+        assert stage.daemon.status()["trouble"] == {}
+
+
+def test_other_sinks_go_on_with_the_picture_that_there_was(stage: Stage) -> None:
+    second = WatchedSink()
+    stage.sinks.append(second)
+    stage.wait_until_running()
+    stage.daemon.update({"sinks": ["another"]})
+    second.wait_for(lambda sink: len(sink.sent) > 0)
+    assert stage.sink.closed.is_set() and 254 in second.levels()[:1]
+
+
+def test_what_the_pipeline_is_made_of_makes_a_new_one(stage: Stage) -> None:
+    fresh = InvertingPipeline()
+    stage.pipelines.append(fresh)
+    stage.wait_until_running()
+    stage.daemon.update({"max_faces": 2})
+    assert stage.pipeline.closed.is_set()
+    stage.camera.show(9)
+    stage.sink.wait_for_level(246)
+
+
+def test_a_change_that_fails_halfway_is_put_back_whole(stage: Stage) -> None:
+    opened_what_there_was = threading.Event()
+
+    def open_camera(settings: Settings) -> ScriptedCamera:
+        if settings.source == "auto":
+            opened_what_there_was.set()
+        return ScriptedCamera()
+
+    stage.wait_until_running()
+    stage.open_camera = open_camera
+    stage.sinks += [SinkUnavailable("no such sink"), WatchedSink()]
+    with pytest.raises(SwitchFailed, match="no such sink"):
+        stage.daemon.update({"source": "another", "sinks": ["another"]})
+    assert opened_what_there_was.wait(WAIT_S)
+    assert stage.daemon.settings == Settings()
+
+
+def test_the_switch_need_not_wait_for_a_camera_that_is_slow_to_open(stage: Stage) -> None:
+    opening, may_open = threading.Event(), threading.Event()
+
+    def open_slowly(settings: Settings) -> ScriptedCamera:
+        opening.set()
+        assert may_open.wait(WAIT_S)
+        return ScriptedCamera()
+
+    stage.wait_until_running()
+    stage.open_camera = open_slowly
+    change = threading.Thread(target=stage.daemon.update, args=({"source": "another"},))
+    change.start()
+    assert opening.wait(WAIT_S)
+    assert stage.daemon.toggle() is False
+    may_open.set()
+    change.join(WAIT_S)
+    assert stage.daemon.settings == Settings().but(source="another", enabled=False)
+
+
+def test_what_goes_out_can_be_looked_at_with_what_it_was_made_of(stage: Stage) -> None:
+    stage.wait_until_running()
+    shown = stage.daemon.shown.after(0, WAIT_S)
+    assert shown is not None and shown[1].image[0, 0, 0] == 254

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.settings import Settings, config_path, load_settings, save_setting
+from occlufix_vcam.settings import Settings, config_path, load_settings, save_settings
 
 
 @pytest.fixture
@@ -80,8 +80,8 @@ def test_settings_are_frozen_and_change_by_a_new_value() -> None:
 
 def test_a_saved_setting_keeps_comments_and_other_settings(file: Path) -> None:
     file.write_text("# mine\nwidth = 640  # small\n")
-    assert save_setting("rate", "25") == config_path()
-    save_setting("sinks", "null,auto")
+    assert save_settings({"rate": "25"}) == config_path()
+    save_settings({"sinks": "null,auto"})
     assert file.read_text().startswith("# mine\nwidth = 640  # small\n")
     settings = load_settings()
     assert (settings.width, settings.rate, settings.sinks) == (640, 25.0, ("null", "auto"))
@@ -91,6 +91,6 @@ def test_a_saved_setting_keeps_comments_and_other_settings(file: Path) -> None:
 def test_nothing_is_written_where_a_setting_will_not_do(file: Path, key: str, value: str) -> None:
     file.write_text("width = 640\n")
     with pytest.raises(ConfigError):
-        save_setting(key, value)
+        save_settings({key: value})
     assert file.read_text() == "width = 640\n"
     assert [path.name for path in file.parent.iterdir()] == [file.name]

@@ -116,7 +116,7 @@ def test_settings_are_shown_and_the_live_ones_change(served: Served) -> None:
 @pytest.mark.parametrize(
     ("changes", "status", "told"),
     [
-        ({"width": 640}, 409, "width"),
+        ({"control_port": 640}, 409, "control_port"),
         ({"on_failur": "hold"}, 422, "on_failur"),
         ({"log_level": "loud"}, 422, "log_level"),
     ],
@@ -141,8 +141,8 @@ def test_the_client_speaks_all_of_it(served: Served) -> None:
         assert client.toggle(False) is False and client.toggle() is True
         assert client.settings()["width"] == 1280
         assert client.change_settings({"log_level": "warning"})["log_level"] == "warning"
-        with pytest.raises(ControlError, match="width"):
-            client.change_settings({"width": 640})
+        with pytest.raises(ControlError, match="control_port"):
+            client.change_settings({"control_port": 640})
 
 
 def test_stop_reaches_the_daemon(tmp_path: Path) -> None:
