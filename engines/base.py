@@ -75,6 +75,10 @@ class EngineBuildError(EngineError):
     """The model could not be turned into an engine."""
 
 
+class CacheUnusable(EngineBuildError):
+    """The folder of built engines cannot be used: read-only, full, a link, or somebody else's."""
+
+
 class EngineRunError(EngineError):
     """The engine failed while it ran."""
 

@@ -1,0 +1,247 @@
+"""Built engines kept on disk: where they lie, that they are whole, and that each is built once.
+
+An entry is a plan and, beside it, a JSON file that says in words what it was made of and for. Its path is computed from
+its key and never searched. The JSON file, written last, holds the plan's hash: what a kill, a full disk or anybody else
+left half done does not match, is deleted and built again. Only this user may write here, so that what is loaded is what
+this machine built: an engine's file is code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+import platformdirs
+
+from engines.base import CacheUnusable, EngineBuildError
+
+APP_NAME = "occlufix-vcam"
+LOCK_POLL_S = 0.2
+_SUFFIXES = (".plan", ".json", ".jit", ".lock", ".part")
+
+#: Asked now and then by whatever takes long: False ends it.
+GoOn = Callable[[], bool]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What an engine was made of and for. Two engines that could differ in anything have different facts."""
+
+    model: str
+    facts: Mapping[str, Any]
+
+    @property
+    def stem(self) -> str:
+        words = json.dumps(self.facts, sort_keys=True)
+        name = "".join(letter if letter.isalnum() else "-" for letter in self.model)
+        return f"{name}-{hashlib.sha256(words.encode()).hexdigest()[:32]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An engine in the cache; `notes` are what was said of it when it was built."""
+
+    path: Path
+    model: str
+    facts: Mapping[str, Any]
+    size: int
+    built_at: float
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EngineCache:
+    """The engines that this user built on this machine. OCCLUFIX_CACHE_DIR names another place."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        named = os.environ.get("OCCLUFIX_CACHE_DIR")
+        self.folder = folder or (Path(named) if named else platformdirs.user_cache_path(APP_NAME)) / "engines"
+
+    def path(self, key: Key, suffix: str = ".plan") -> Path:
+        """The plan's path, or with another suffix that of what belongs to it."""
+        return self.folder / f"{key.stem}{suffix}"
+
+    def read(self, key: Key) -> bytes | None:
+        """The plan, whole and ours; None where there is none. A damaged one is deleted. Raises CacheUnusable."""
+        self._prepare()
+        plan, damage = self._look(key)
+        if not damage:
+            return plan
+        with self.locked(key):  # what looks damaged may be about to be finished
+            return self._read_or_delete(key)
+
+    def write(self, key: Key, plan: bytes, notes: Mapping[str, Any] | None = None) -> Path:
+        """Installs a plan, whole or not at all. Raises CacheUnusable, and then what was there still is."""
+        self._prepare()
+        told = {
+            "model": key.model,
+            "facts": key.facts,
+            "plan_sha256": hashlib.sha256(plan).hexdigest(),
+            "built_at": time.time(),
+            "notes": notes or {},
+        }
+        self.write_beside(key, ".plan", plan)
+        self.write_beside(key, ".json", json.dumps(told, indent=1).encode())
+        return self.path(key)
+
+    def write_beside(self, key: Key, suffix: str, data: bytes) -> None:
+        """One file of an entry, atomically, for this user alone. Raises CacheUnusable."""
+        target = self.path(key, suffix)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            part.unlink(missing_ok=True)
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            part.replace(target)
+        except OSError as error:
+            _unlink(part)
+            raise self._unusable(error) from error
+
+    def delete(self, key: Key) -> None:
+        """Raises CacheUnusable."""
+        for suffix in (".plan", ".json", ".jit"):
+            try:
+                self.path(key, suffix).unlink(missing_ok=True)
+            except OSError as error:
+                raise self._unusable(error) from error
+
+    def obtain(
+        self, key: Key, build: Callable[[], tuple[bytes, Mapping[str, Any]]], go_on: GoOn = lambda: True
+    ) -> bytes:
+        """The plan from the cache, else from `build`, which gives it with its notes; of several processes one builds.
+
+        Raises CacheUnusable, EngineBuildError where `go_on` ended it, and what `build` raises.
+        """
+        plan = self.read(key)
+        if plan is not None:
+            return plan
+        with self.locked(key, go_on):
+            plan = self._read_or_delete(key)
+            if plan is None:
+                plan, notes = build()
+                self.write(key, plan, notes)
+        return plan
+
+    @contextmanager
+    def locked(self, key: Key, go_on: GoOn = lambda: True) -> Iterator[None]:
+        """Only one process is in here for one key; the system lets go where it dies. Raises CacheUnusable."""
+        self._prepare()
+        lock = filelock.FileLock(self.path(key, ".lock"), mode=0o600)
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=LOCK_POLL_S)
+            except filelock.Timeout:
+                if not go_on():
+                    raise EngineBuildError(f"Waiting for another process that builds {key.model} was ended") from None
+            except OSError as error:
+                raise self._unusable(error) from error
+        try:
+            for left_by_a_kill in self.folder.glob(f".{key.stem}.*.part"):
+                _unlink(left_by_a_kill)
+            yield
+        finally:
+            lock.release()
+
+    def entries(self) -> list[Entry]:
+        """All whole entries, by name. Raises CacheUnusable."""
+        self._prepare()
+        found = []
+        for path in sorted(self.folder.glob("*.json")):
+            plan = path.with_suffix(".plan")
+            try:
+                told = json.loads(_read_own(path))
+                size = plan.stat().st_size
+                found.append(Entry(plan, told["model"], told["facts"], size, told["built_at"], told["notes"]))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # unfinished or damaged: `read` sees to it
+        return found
+
+    def clean(self) -> tuple[int, int]:
+        """Deletes all that is cached; gives how many engines and how many bytes. Raises CacheUnusable."""
+        self._prepare()
+        engines = freed = 0
+        for path in self.folder.iterdir():
+            if path.suffix not in _SUFFIXES:
+                continue
+            try:
+                size = path.lstat().st_size
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise self._unusable(error) from error
+            engines += path.suffix == ".plan"
+            freed += size
+        return engines, freed
+
+    def _read_or_delete(self, key: Key) -> bytes | None:
+        plan, damage = self._look(key)
+        if damage:
+            _log.warning("the engine %s is thrown away: %s", self.path(key).name, damage)
+            self.delete(key)
+        return plan
+
+    def _look(self, key: Key) -> tuple[bytes | None, str]:
+        """The plan if it is whole, and what is wrong with it if it is not."""
+        try:
+            plan, told = _read_own(self.path(key)), json.loads(_read_own(self.path(key, ".json")))
+            if told["plan_sha256"] == hashlib.sha256(plan).hexdigest():
+                return plan, ""
+            return None, "it is not what was built"
+        except FileNotFoundError:
+            return None, "it was not finished" if self.path(key).exists() else ""
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return None, str(error)
+
+    def _prepare(self) -> None:
+        """Makes the folder, for this user alone. Raises CacheUnusable."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self.folder.lstat()
+            if not stat.S_ISDIR(found.st_mode):
+                raise CacheUnusable(
+                    f"The engine cache {self.folder} is a link to {self.folder.resolve()}, which is not trusted",
+                    "Delete the link, or name the real folder's parent in OCCLUFIX_CACHE_DIR.",
+                )
+            if hasattr(os, "getuid") and found.st_uid != os.getuid():
+                raise CacheUnusable(f"The engine cache {self.folder} belongs to another user", _OTHER_PLACE)
+            if os.name == "posix" and found.st_mode & 0o077:
+                self.folder.chmod(0o700)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> CacheUnusable:
+        return CacheUnusable(
+            f"The engine cache {self.folder} cannot be used: {error.strerror or error}",
+            f"Make room and mend its permissions. {_OTHER_PLACE}",
+        )
+
+
+_OTHER_PLACE = "OCCLUFIX_CACHE_DIR names another place."
+
+
+def _read_own(path: Path) -> bytes:
+    """The content of a plain file that is this user's. Raises OSError."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        found = os.fstat(file.fileno())
+        if hasattr(os, "getuid") and found.st_uid != os.getuid():
+            raise PermissionError(f"{path.name} belongs to another user")
+        return file.read()
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        _log.debug("%s could not be deleted", path, exc_info=True)
