@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 #: To add a sink: one file, and one line here. `--sink NAME` opens it by its name.
 SINKS = {
     "virtual_camera": "occlufix_vcam.sinks.virtual_camera:VirtualCamera",
+    "pipewire": "occlufix_vcam.sinks.pipewire:PipeWireCamera",
     "recorder": "occlufix_vcam.sinks.recorder:Recorder",
     "null": "occlufix_vcam.sinks.null:Null",
 }

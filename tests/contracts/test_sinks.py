@@ -11,9 +11,10 @@ import pytest
 from occlufix_vcam import v4l2
 from occlufix_vcam.sinks import SINKS, FrameSink
 from occlufix_vcam.sinks.null import Null
+from occlufix_vcam.sinks.pipewire import PipeWireCamera
 from occlufix_vcam.sinks.recorder import Recorder
 from occlufix_vcam.sinks.virtual_camera import VirtualCamera
-from tests.sinks.fakes import FakePyvirtualcam, frame_of
+from tests.sinks.fakes import FakeNode, FakePyvirtualcam, frame_of
 
 SIZE, RATE = (64, 48), 30.0
 Opener = Callable[[Path], FrameSink]
@@ -26,6 +27,7 @@ def open_virtual_camera(_: Path) -> FrameSink:
 
 OPENERS: dict[str, Opener] = {
     "virtual_camera": open_virtual_camera,
+    "pipewire": lambda _: PipeWireCamera("auto", size=SIZE, rate=RATE, open_node=FakeNode),
     "recorder": lambda folder: Recorder(str(folder / "call.mp4"), size=SIZE, rate=RATE),
     "null": lambda _: Null("null", size=SIZE, rate=RATE),
 }

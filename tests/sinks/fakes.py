@@ -59,6 +59,28 @@ class FakeCamera:
         self.closed += 1
 
 
+class FakeNode:
+    """A camera node in PipeWire: who reads it and whether it still is there are set by the test."""
+
+    def __init__(self, name: str, size: tuple[int, int], rate: float) -> None:
+        self.name, self.size, self.rate = name, size, rate
+        self.watched, self.lost = True, ""
+        self.programs: list[str] = []
+        self.sent: list[NDArray[np.uint8]] = []
+        self.closed = 0
+
+    def readers(self) -> list[str]:
+        return self.programs
+
+    def send(self, picture: NDArray[np.uint8]) -> bool:
+        assert picture.shape == (self.size[1], self.size[0], 2) and picture.flags.c_contiguous
+        self.sent.append(picture.copy())
+        return True
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 class FakeSink:
     """Counts; `breaks` makes `send` fail with that, `close_breaks` makes `close` fail."""
 

@@ -1,0 +1,97 @@
+"""The camera that needs no kernel module: a node in the user's PipeWire session, for browsers, OBS and sandboxes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from engines.contract import Image
+from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.sinks import VirtualCameraInfo
+from occlufix_vcam.sinks.letterbox import Letterbox
+from occlufix_vcam.sinks.libpipewire import PipeWireError
+from occlufix_vcam.sinks.pipewire_node import RESTART_HINT, CameraNode, Session
+from occlufix_vcam.v4l2 import OWN_LABEL
+
+log = logging.getLogger(__name__)
+
+
+class Node(Protocol):
+    """The part of pipewire_node.CameraNode that is used here."""
+
+    @property
+    def watched(self) -> bool: ...
+
+    @property
+    def lost(self) -> str: ...
+
+    def readers(self) -> list[str]: ...
+
+    def send(self, picture: Image) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class PipeWireCamera:
+    """A camera of a fixed size in PipeWire; frames of another size get black bars. The caller paces.
+
+    Nothing is converted or copied while nobody watches. Raises SinkUnavailable.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        size: tuple[int, int],
+        rate: float,
+        open_node: Callable[[str, tuple[int, int], float], Node] = CameraNode,
+    ) -> None:
+        # Colours are shared by two pixels of a row.
+        self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        self._letterbox = Letterbox(self.size)
+        self._picture: Image = np.empty((self.size[1], self.size[0], 2), np.uint8)
+        self._shown: Frame | None = None
+        self.name = f"{OWN_LABEL} (PipeWire)"
+        try:
+            self._node = open_node(OWN_LABEL, self.size, rate)
+        except PipeWireError as error:
+            raise SinkUnavailable(str(error), error.hint) from error
+        log.info("camera in PipeWire opened: %dx%d", *self.size)
+
+    def viewers(self) -> list[str]:
+        """Who reads it now: "program (pid)", as far as PipeWire tells. Raises SinkUnavailable when it is gone."""
+        self._check()
+        return (self._node.readers() or ["a program"]) if self._node.watched else []
+
+    def send(self, frame: Frame) -> None:
+        self._check()
+        if not self._node.watched:
+            return
+        if frame is not self._shown:  # the last picture goes out again where none is new
+            cv2.cvtColor(self._letterbox(frame.image), cv2.COLOR_BGR2YUV_YUY2, dst=self._picture)
+            self._shown = frame
+        self._node.send(self._picture)
+
+    def close(self) -> None:
+        self._node.close()
+
+    def _check(self) -> None:
+        if self._node.lost:
+            raise SinkUnavailable(f"the camera in PipeWire is gone: {self._node.lost}", RESTART_HINT)
+
+
+def find_virtual_cameras(open_session: Callable[[], Session] = Session) -> list[VirtualCameraInfo]:
+    """What PipeWire offers here: one entry on Linux, none elsewhere."""
+    if sys.platform != "linux":
+        return []
+    try:
+        open_session().close()
+    except PipeWireError as error:
+        return [VirtualCameraInfo("pipewire", f"{OWN_LABEL} in PipeWire", "", str(error), error.hint)]
+    return [VirtualCameraInfo("pipewire", f"{OWN_LABEL} in PipeWire", "")]
