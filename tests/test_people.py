@@ -1,0 +1,259 @@
+"""Enrolled people: kept whole, for this user only; what is damaged, foreign or locked is named and left out."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.contract import CROP_PX, TEMPLATE
+from occlufix_vcam.people import (
+    Enrolled,
+    EnrolmentError,
+    KeyFile,
+    PeopleStore,
+    Person,
+    SystemKeyring,
+    View,
+    load_people,
+)
+
+
+class Keyring:
+    """A keyring in memory; `locked` makes it refuse."""
+
+    priority = 5
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, str], str] = {}
+        self.locked = False
+
+    def get_password(self, service: str, user: str) -> str | None:
+        self._open()
+        return self.held.get((service, user))
+
+    def set_password(self, service: str, user: str, password: str) -> None:
+        self._open()
+        self.held[service, user] = password
+
+    def delete_password(self, service: str, user: str) -> None:
+        self._open()
+        del self.held[service, user]
+
+    def _open(self) -> None:
+        if self.locked:
+            raise RuntimeError("the collection is locked")
+
+
+def somebody(name: str = "Zoë", seed: int = 0, views: int = 2) -> Person:
+    rng = np.random.default_rng(seed)
+    embeddings = rng.normal(size=(views, 128)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    shown = [
+        View(
+            rng.integers(0, 256, (CROP_PX, CROP_PX, 3), dtype=np.uint8),
+            rng.choice(np.array([0, 255], np.uint8), (CROP_PX, CROP_PX)),
+            TEMPLATE + rng.normal(size=(5, 2)).astype(np.float32),
+        )
+        for _ in range(views)
+    ]
+    return Person(name, embeddings, shown, "a network")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PeopleStore:
+    return PeopleStore(tmp_path / "faces", KeyFile(tmp_path / "faces" / "key"))
+
+
+def only_file(store: PeopleStore) -> Path:
+    (file,) = store.folder.glob("*.face")
+    return file
+
+
+def test_a_person_comes_back_as_he_was(store: PeopleStore) -> None:
+    person = somebody()
+    store.save(person)
+    (back,) = store.load().people
+    assert back.name == "Zoë" and back.model == "a network"
+    np.testing.assert_array_equal(back.embeddings, person.embeddings)
+    for view, kept in zip(person.views, back.views, strict=True):
+        np.testing.assert_array_equal(view.image, kept.image)
+        np.testing.assert_array_equal(view.mask, kept.mask)
+        np.testing.assert_array_equal(view.landmarks, kept.landmarks)
+
+
+def test_the_same_name_written_otherwise_is_the_same_person(store: PeopleStore) -> None:
+    store.save(somebody("Zoë"))
+    store.save(somebody("Zoe\u0308 ", seed=1))
+    assert len(store.load().people) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_files_are_for_this_user_alone_and_show_no_name(store: PeopleStore) -> None:
+    store.save(somebody("Longername"))
+    assert store.folder.stat().st_mode & 0o777 == 0o700
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in store.folder.iterdir())
+    assert b"Longer" not in only_file(store).read_bytes() and "Longer" not in only_file(store).name
+
+
+def test_pixels_are_not_readable_without_the_key(store: PeopleStore) -> None:
+    store.save(somebody())
+    assert b"PNG" not in only_file(store).read_bytes()
+    PeopleStore(store.folder, KeyFile(store.folder / "key")).load()
+    (store.folder / "key").unlink()
+    loaded = store.load()
+    assert not loaded.people and "key" in loaded.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda data: data[:-40], "damaged"),
+        (lambda data: data[:20], "damaged"),
+        (lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:], "damaged"),
+        (lambda data: b"", "no enrolled face"),
+        (lambda data: b"\x89PNG" + data, "no enrolled face"),
+        (lambda data: data[:13] + b"\x09" + data[14:], "another version"),
+    ],
+)
+def test_a_bad_file_is_named_and_the_others_are_read(store: PeopleStore, damage, said: str) -> None:  # type: ignore[no-untyped-def]
+    store.save(somebody("Ann"))
+    file = only_file(store)
+    store.save(somebody("Bob"))
+    file.write_bytes(damage(file.read_bytes()))
+    loaded = store.load()
+    assert [person.name for person in loaded.people] == ["Bob"]
+    (problem,) = loaded.problems
+    assert said in problem.message and str(file) in problem.message and problem.hint
+    assert [person.name for person in load_people(store)] == ["Bob"]
+
+
+def test_a_file_locked_with_another_key_is_refused(store: PeopleStore, tmp_path: Path) -> None:
+    elsewhere = PeopleStore(tmp_path / "elsewhere", KeyFile(tmp_path / "elsewhere" / "key"))
+    elsewhere.save(somebody("Ann"))
+    store.save(somebody("Bob"))
+    only_file(elsewhere).rename(store.folder / only_file(elsewhere).name)
+    loaded = store.load()
+    assert [person.name for person in loaded.people] == ["Bob"]
+    assert "another key" in loaded.problems[0].message
+
+
+def test_the_key_lies_in_the_keyring_where_there_is_one(tmp_path: Path) -> None:
+    keyring = Keyring()
+    store = PeopleStore(tmp_path / "faces", SystemKeyring(keyring))
+    store.save(somebody())
+    assert [len(bytes.fromhex(key)) for key in keyring.held.values()] == [32]
+    assert [file.suffix for file in store.folder.iterdir()] == [".face"]
+    assert len(store.load().people) == 1
+    assert "keyring" in store.protection and "no keyring" not in store.protection
+
+
+def test_a_locked_keyring_is_an_error_and_nobody_is_read(tmp_path: Path) -> None:
+    keyring = Keyring()
+    store = PeopleStore(tmp_path / "faces", SystemKeyring(keyring))
+    store.save(somebody())
+    keyring.locked = True
+    (problem,) = store.load().problems
+    assert "keyring does not open" in problem.message and "unlock" in problem.hint
+    assert load_people(store) == ()
+    with pytest.raises(EnrolmentError, match="keyring"):
+        store.save(somebody("Bob"))
+    assert len(list(store.folder.iterdir())) == 1
+
+
+def test_without_a_keyring_the_user_is_told(tmp_path: Path) -> None:
+    assert "no keyring" in PeopleStore(tmp_path, KeyFile(tmp_path / "key")).protection
+
+
+def test_the_folder_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCCLUFIX_FACES_DIR", str(tmp_path / "here"))
+    assert PeopleStore().folder == tmp_path / "here"
+    assert PeopleStore().load().people == ()
+
+
+def test_deleted_means_gone(store: PeopleStore) -> None:
+    store.save(somebody("Ann"))
+    store.save(somebody("Bob"))
+    (store.folder / f".{store._path('Ann').name}.123.part").write_bytes(b"left by a write that was killed")
+    store.delete("Ann")
+    assert [person.name for person in store.load().people] == ["Bob"]
+    assert sorted(file.suffix for file in store.folder.iterdir()) == ["", ".face"]
+    store.delete("Bob")
+    assert not list(store.folder.iterdir())
+
+
+def test_the_last_one_takes_the_key_along(tmp_path: Path) -> None:
+    keyring = Keyring()
+    store = PeopleStore(tmp_path / "faces", SystemKeyring(keyring))
+    store.save(somebody())
+    store.delete("Zoë")
+    assert not keyring.held
+
+
+def test_a_damaged_person_can_be_deleted(store: PeopleStore) -> None:
+    store.save(somebody("Ann"))
+    only_file(store).write_bytes(b"rubbish")
+    store.delete("Ann")
+    assert not list(store.folder.iterdir())
+
+
+def test_nobody_cannot_be_deleted(store: PeopleStore) -> None:
+    with pytest.raises(EnrolmentError, match="nobody is enrolled as Ann"):
+        store.delete("Ann")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 65])
+def test_a_name_that_will_not_do_is_refused(store: PeopleStore, name: str) -> None:
+    with pytest.raises(EnrolmentError, match="no name"):
+        store.save(replace(somebody(), name=name))
+
+
+def test_a_write_that_fails_leaves_what_was_there(store: PeopleStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.save(somebody(seed=1))
+    before = only_file(store).read_bytes()
+
+    def fail(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(EnrolmentError, match="No space left"):
+        store.save(somebody(seed=2))
+    assert only_file(store).read_bytes() == before and len(list(store.folder.iterdir())) == 2
+
+
+def test_a_change_on_disk_is_seen_without_a_restart(store: PeopleStore) -> None:
+    now = [0.0]
+    enrolled = Enrolled(store, clock=lambda: now[0])
+    assert enrolled.wait(5) == ()
+    store.save(somebody("Ann"))
+    assert enrolled.people() == ()  # not looked at again yet
+    now[0] = 2.0
+    (ann,) = enrolled.wait(5)
+    assert ann.name == "Ann" and enrolled.people()[0] is ann
+    store.delete("Ann")
+    now[0] = 4.0
+    assert enrolled.wait(5) == ()
+
+
+def test_a_keyring_that_asks_the_user_holds_nobody_up(tmp_path: Path) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    class Asking(Keyring):
+        def get_password(self, service: str, user: str) -> str | None:
+            if threading.current_thread() is not threading.main_thread():
+                asked.set()
+                assert answered.wait(5)
+            return super().get_password(service, user)
+
+    store = PeopleStore(tmp_path / "faces", SystemKeyring(Asking()))
+    store.save(somebody("Ann"))
+    enrolled = Enrolled(store)
+    assert enrolled.people() == ()
+    assert asked.wait(5)
+    assert enrolled.people() == ()
+    answered.set()
+    assert [person.name for person in enrolled.wait(5)] == ["Ann"]
