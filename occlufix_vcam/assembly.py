@@ -7,7 +7,9 @@ when it is asked for: the first pictures go out while the engines are still bein
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
+
+from typing_extensions import TypedDict
 
 from engines.base import EngineOptions, InferenceEngine
 from occlufix_vcam.settings import Settings

@@ -22,6 +22,7 @@ import typer
 
 from engines.base import EngineError
 from engines.contract import MODEL_NAMES
+from occlufix_vcam import __version__
 from occlufix_vcam import settings as configuration
 from occlufix_vcam.errors import ConfigError, DeviceError, OccluFixError
 from occlufix_vcam.settings import Settings, load_settings
@@ -204,7 +205,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="print it as JSO
     """Says how the running daemon is doing."""
     try:
         with _client(StateFolder()) as client:
-            now, url = client.status(), client.address.url
+            now, url, other = client.status(), client.address.url, client.other_version()
     except NotRunning:
         if as_json:
             typer.echo(json.dumps({"state": "stopped"}))
@@ -224,6 +225,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="print it as JSO
             typer.echo(f"  {stage:<16} p50 {p50:6.1f}  p95 {p95:6.1f}  p99 {p99:6.1f} ms")
     for worker, trouble in now["trouble"].items():
         typer.echo(f"  trouble  {worker}: {trouble}")
+    if other is not None:
+        typer.echo(f"  version  {other} runs, this command is {__version__}: stop it and start it again")
 
 
 @app.command()
@@ -234,6 +237,19 @@ def toggle(
     with _client(StateFolder()) as client:
         enabled = client.toggle(None if switch is None else switch is Switch.ON)
     typer.echo("on" if enabled else "off")
+
+
+@app.command()
+def preview(
+    no_browser: Annotated[bool, typer.Option("--print", help="print the link, open nothing")] = False,
+) -> None:
+    """Opens the control page: before and after, figures, settings. The link works once, within a minute."""
+    import webbrowser
+
+    with _client(StateFolder()) as client:
+        link = client.link()
+    if no_browser or not webbrowser.open(link):
+        typer.echo(link)
 
 
 def _client(state: StateFolder) -> ControlClient:

@@ -19,7 +19,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal
+
+from typing_extensions import TypedDict
 
 from engines.base import EngineError, EngineRunError
 from occlufix_vcam import __version__

@@ -1,22 +1,24 @@
-"""The daemon's state directory: who runs (lock), how to reach it (control.json), what happened (log).
+"""The daemon's state directory: who runs (lock), how to reach it (control.json, last-port, page.key), the log.
 
-Everything here is for the user alone: the folder is 0700, control.json 0600. The operating system drops the lock when
-its holder dies, so what a killed daemon left behind is simply taken over.
+Everything here is for the user alone: the folder is 0700, control.json and page.key are 0600. The operating system
+drops the lock when its holder dies, so what a killed daemon left behind is simply taken over.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import filelock
 import platformdirs
 
+from occlufix_vcam import __version__
 from occlufix_vcam.errors import ConfigError
 from occlufix_vcam.files import write_atomically
 from occlufix_vcam.settings import APP_NAME
@@ -26,11 +28,12 @@ LOCK_PATIENCE_S = 0.5  # a client that only looks whether the lock is free holds
 
 @dataclass(frozen=True, slots=True)
 class ControlAddress:
-    """Where the running daemon listens and what it wants to hear."""
+    """Where the running daemon listens and what it wants to hear; `version` is "" where it is too old to say."""
 
     port: int
     token: str
     pid: int
+    version: str = ""
 
     @property
     def url(self) -> str:
@@ -53,6 +56,8 @@ class StateFolder:
         self.log = self.path / "occlufix-vcam.log"
         self.startup = self.path / "startup.txt"
         self._control = self.path / "control.json"
+        self._last_port = self.path / "last-port"
+        self._page_key = self.path / "page.key"
         self._lock = self.path / "daemon.lock"
 
     def prepare(self) -> None:
@@ -106,13 +111,32 @@ class StateFolder:
 
     def publish(self, port: int) -> ControlAddress:
         """Writes where this process listens, with a fresh token."""
-        address = ControlAddress(port, secrets.token_urlsafe(32), os.getpid())
+        address = ControlAddress(port, secrets.token_urlsafe(32), os.getpid(), __version__)
+        write_atomically(self._last_port, str(port).encode())
         write_atomically(self._control, json.dumps(asdict(address)).encode(), mode=0o600)
         return address
+
+    def last_port(self) -> int:
+        """Where the daemon before this one listened, so that a page that is still open finds the next; 0: unknown."""
+        try:
+            return min(65535, max(0, int(self._last_port.read_text())))
+        except (OSError, ValueError):
+            return 0
+
+    def page_key(self) -> str:
+        """The secret with which a page that was let in once shows a later daemon that it is the same."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if key := self._page_key.read_text(encoding="ascii"):
+                return key
+        key = secrets.token_urlsafe(32)
+        write_atomically(self._page_key, key.encode(), mode=0o600)
+        return key
 
     def read_control(self) -> ControlAddress:
         """Where the daemon listens. Raises NotRunning where nothing says so."""
         try:
-            return ControlAddress(**json.loads(self._control.read_text(encoding="utf-8")))
+            told = json.loads(self._control.read_text(encoding="utf-8"))
+            known = {field.name: told[field.name] for field in fields(ControlAddress) if field.name in told}
+            return ControlAddress(**known)
         except (OSError, ValueError, TypeError):
             raise NotRunning from None

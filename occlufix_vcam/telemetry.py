@@ -14,9 +14,9 @@ from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
-from typing import TypedDict
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from occlufix_vcam.errors import ConfigError
 

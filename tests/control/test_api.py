@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from occlufix_vcam.control.api import LONGEST_BODY, serve
+from occlufix_vcam.control.api import serve
 from occlufix_vcam.control.client import ControlClient, ControlError
+from occlufix_vcam.control.guard import LONGEST_BODY
 from occlufix_vcam.daemon import Daemon
-from occlufix_vcam.errors import ConfigError
 from occlufix_vcam.settings import Settings
 from occlufix_vcam.state import ControlAddress, NotRunning, StateFolder
 
@@ -127,12 +127,25 @@ def test_a_change_that_cannot_be_is_explained(served: Served, changes: dict, sta
     assert told in answer.json()["detail"]["message"] and answer.json()["detail"]["hint"]
 
 
-def test_a_taken_port_is_a_clear_error(served: Served, tmp_path: Path) -> None:
-    with (
-        pytest.raises(ConfigError, match=str(served.address.port)),
-        serve(served.daemon, StateFolder(tmp_path), served.address.port),
-    ):
-        pass
+def test_where_the_port_is_taken_another_one_is_and_is_written_down(
+    served: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = StateFolder(tmp_path)
+    state.prepare()
+    with serve(served.daemon, state, served.address.port) as address:
+        assert address.port != served.address.port
+        assert state.read_control().port == address.port
+    assert f"control_port {served.address.port}" in caplog.text and str(address.port) in caplog.text
+
+
+def test_the_next_daemon_listens_where_the_last_one_did(served: Served, tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    ports = []
+    for _ in range(2):
+        state.prepare()
+        with serve(served.daemon, state) as address:
+            ports.append(address.port)
+    assert ports[0] == ports[1]
 
 
 def test_the_client_speaks_all_of_it(served: Served) -> None:

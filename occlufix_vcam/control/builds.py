@@ -1,0 +1,78 @@
+"""Engine builds that somebody asked the daemon for: one at a time, in a thread of its own, with what came of each."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from engines.base import EngineError
+from engines.contract import MODEL_NAMES
+from occlufix_vcam.build_engine import EngineCheck, build_engines
+from occlufix_vcam.errors import ConfigError, OccluFixError
+from occlufix_vcam.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Build = Callable[[Sequence[str], Settings], Iterator[EngineCheck]]
+
+
+class BuildStatus(TypedDict):
+    """`made` are the engines that are done, in order; `error` and `hint` say why the last build ended early."""
+
+    running: bool
+    models: list[str]
+    made: list[dict[str, Any]]
+    error: str
+    hint: str
+
+
+class BuildUnderWay(ConfigError):
+    """Only one build at a time."""
+
+    def __init__(self) -> None:
+        super().__init__("engines are being built already", "wait until that is done")
+
+
+class Builds:
+    """Starts builds and knows how far the last one is. Safe for many threads."""
+
+    def __init__(self, build: Build = lambda models, settings: build_engines(models, None, settings)) -> None:
+        self._build = build
+        self._lock = threading.Lock()
+        self._status = BuildStatus(running=False, models=[], made=[], error="", hint="")
+
+    def status(self) -> BuildStatus:
+        with self._lock:
+            return BuildStatus(**{**self._status, "made": list(self._status["made"])})
+
+    def start(self, models: Sequence[str], settings: Settings) -> BuildStatus:
+        """Raises BuildUnderWay, and ConfigError for a model that there is not."""
+        if unknown := [model for model in models if model not in MODEL_NAMES]:
+            raise ConfigError(f"there is no model `{unknown[0]}`", f"there are: {', '.join(MODEL_NAMES)}")
+        models = list(models or MODEL_NAMES)
+        with self._lock:
+            if self._status["running"]:
+                raise BuildUnderWay
+            self._status = BuildStatus(running=True, models=models, made=[], error="", hint="")
+        # A daemon thread: a compiler can't be interrupted, and nobody waits for it when the product ends.
+        threading.Thread(target=self._run, args=(models, settings), name="build", daemon=True).start()
+        return self.status()
+
+    def _run(self, models: Sequence[str], settings: Settings) -> None:
+        error = hint = ""
+        try:
+            for check in self._build(models, settings):
+                with self._lock:
+                    self._status["made"].append(asdict(check))
+        except (OccluFixError, EngineError) as failure:
+            error, hint = failure.message, failure.hint
+        except Exception as failure:  # the thread's boundary: whoever asked is told
+            log.error("a build failed", exc_info=failure)
+            error, hint = repr(failure), "the log says more"
+        with self._lock:
+            self._status = BuildStatus(**{**self._status, "running": False, "error": error, "hint": hint})

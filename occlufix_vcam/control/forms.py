@@ -1,0 +1,87 @@
+"""The settings as a form: what a page must know to ask for each, read off Settings itself, so that none is missing."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
+
+from occlufix_vcam.settings import CAMERA_SETTINGS, LIVE_SETTINGS, SINK_SETTINGS, START_SETTINGS, Settings
+
+Kind = Literal["switch", "choice", "whole", "number", "text", "list"]
+Part = Literal["camera", "output", "restoring", "program"]
+
+#: In plain words; any other setting is called by its name.
+TITLES = {
+    "sinks": "Send to",
+    "width": "Width",
+    "height": "Height",
+    "rate": "Pictures a second",
+    "loop": "Repeat clips",
+    "realtime": "Clips at their own pace",
+    "record": "Record to",
+    "enabled": "Restore hidden faces",
+    "finder": "Face finder",
+    "backend": "Engine",
+    "max_faces": "Most faces",
+    "min_coverage": "Smallest cover",
+    "on_failure": "Where a picture fails",
+    "log_level": "Log",
+}
+
+
+class Field(TypedDict):
+    """One setting; `choices`, `minimum` and `maximum` are None where it has none, `optional` takes null."""
+
+    name: str
+    title: str
+    description: str
+    kind: Kind
+    part: Part
+    applies: Literal["at once", "opens anew", "at the next start"]
+    default: Any
+    optional: bool
+    choices: list[Any] | None
+    minimum: float | None
+    maximum: float | None
+
+
+def settings_form() -> list[Field]:
+    """Every setting, in the order in which Settings names them."""
+    schema = Settings.model_json_schema()
+    return [_field(name, told) for name, told in schema["properties"].items()]
+
+
+def _field(name: str, told: dict[str, Any]) -> Field:
+    kinds = [kind for kind in told.get("anyOf", [told]) if kind.get("type") != "null"]
+    what = {**told, **kinds[0]}
+    return Field(
+        name=name,
+        title=TITLES.get(name, name.replace("_", " ").capitalize()),
+        description=told.get("description", ""),
+        kind=_kind(what),
+        part=_part(name),
+        applies="at the next start" if name in START_SETTINGS else "at once" if name in LIVE_SETTINGS else "opens anew",
+        default=told.get("default"),
+        optional=len(kinds) < len(told.get("anyOf", [told])),
+        choices=what.get("enum"),
+        minimum=what.get("minimum", what.get("exclusiveMinimum")),
+        maximum=what.get("maximum", what.get("exclusiveMaximum")),
+    )
+
+
+def _kind(what: dict[str, Any]) -> Kind:
+    if "enum" in what:
+        return "choice"
+    kinds: dict[str, Kind] = {"boolean": "switch", "integer": "whole", "number": "number", "array": "list"}
+    return kinds.get(what.get("type", ""), "text")
+
+
+def _part(name: str) -> Part:
+    if name in CAMERA_SETTINGS:
+        return "camera"
+    if name in SINK_SETTINGS:
+        return "output"
+    if name in START_SETTINGS or name == "log_level":
+        return "program"
+    return "restoring"

@@ -1,0 +1,268 @@
+"""Who is let in: everything that reaches the control API passes here first.
+
+Other programs and web pages on this machine can reach a loopback port. So every request must name this host, come from
+no other origin, and carry either the token of the user-only control.json or the cookie that the page got for a link
+that works once. There is no CORS: no page elsewhere may ask. Whoever floods, stalls or sends rubbish is slowed down and
+dropped before that costs the pictures anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from occlufix_vcam.state import ControlAddress
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LONGEST_BODY = 64 * 1024
+LINK_S = 60.0  # for which a link waits to be opened
+MOST_SESSIONS = 32
+PROOF_S = 60.0  # by which the clocks of a page's proof and of the daemon may differ
+STALLED_S = 10.0  # after which a peer that neither sends nor takes is dropped
+#: Requests a second that are answered at once, from those who are let in and from those who are not.
+WELCOME_A_SECOND, UNWELCOME_A_SECOND = 100.0, 20.0
+LONGEST_DELAY_S = 1.0
+
+#: What needs neither token nor cookie: how a page comes by its cookie.
+DOORS = ("/open", "/resume")
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+]
+HINT = "open the page with `occlufix-vcam preview`; programs read the token from control.json"
+
+
+class Sessions:
+    """Links that work once, and the cookies that pages got for them. All of it ends with the daemon.
+
+    A page that is still open when the next daemon listens on the same port comes back with a proof: it knows the
+    user's page key, which it never sends, so that a stranger on that port learns nothing.
+    """
+
+    def __init__(self, address: ControlAddress, page_key: str, clock: Callable[[], float] = time.time) -> None:
+        self.cookie = f"occlufix_{address.port}"
+        self.page_key = page_key
+        self._port = address.port
+        self._clock = clock
+        self._links: dict[str, float] = {}
+        self._sessions: dict[str, None] = {}
+        self._proofs: dict[str, float] = {}
+
+    def make_link(self) -> str:
+        """The path that opens the page, once and within LINK_S."""
+        now = self._clock()
+        self._links = {key: ends for key, ends in self._links.items() if ends > now}
+        while len(self._links) >= MOST_SESSIONS:
+            self._links.pop(next(iter(self._links)))
+        key = secrets.token_urlsafe(32)
+        self._links[key] = now + LINK_S
+        return f"/open?key={key}"
+
+    def open(self, key: str) -> str | None:
+        """The cookie's value for a link's key; None where the link was used, is too old or never was."""
+        ends = self._links.pop(key, 0.0)
+        return self._admit() if ends > self._clock() else None
+
+    def resume(self, nonce: str, proof: str) -> str | None:
+        """The same for HMAC-SHA256(page key, "PORT NONCE") in hex; the nonce starts with the page's time in ms."""
+        now = self._clock()
+        self._proofs = {used: ends for used, ends in self._proofs.items() if ends > now}
+        told = re.match(r"\d{1,15}(?=-)", nonce)
+        if told is None or abs(int(told[0]) / 1000 - now) > PROOF_S or nonce in self._proofs:
+            return None
+        right = hmac.new(self.page_key.encode(), f"{self._port} {nonce}".encode(), hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(right.encode(), proof.encode()):
+            return None
+        self._proofs[nonce] = now + 2 * PROOF_S
+        return self._admit()
+
+    def know(self, cookies: bytes) -> bool:
+        """Whether a request's cookies hold one of ours."""
+        try:
+            morsel = SimpleCookie(cookies.decode("latin-1")).get(self.cookie)
+        except CookieError:
+            return False
+        return morsel is not None and morsel.value in self._sessions
+
+    def _admit(self) -> str:
+        while len(self._sessions) >= MOST_SESSIONS:
+            self._sessions.pop(next(iter(self._sessions)))
+        session = secrets.token_urlsafe(32)
+        self._sessions[session] = None
+        return session
+
+
+class Guard:
+    """Lets a request through only with the token or a cookie, our own Host, no foreign Origin and a bounded body."""
+
+    def __init__(self, app: ASGIApp, address: ControlAddress, sessions: Sessions) -> None:
+        self._app = app
+        self._token = f"Bearer {address.token}".encode()
+        self._sessions = sessions
+        hosts = {f"127.0.0.1:{address.port}", f"localhost:{address.port}"}
+        self._hosts = {host.encode() for host in hosts}
+        self._origins = {f"http://{host}".encode() for host in hosts}
+        self._welcome, self._unwelcome = Throttle(WELCOME_A_SECOND), Throttle(UNWELCOME_A_SECOND)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        answer = _Answer(send)
+        try:
+            refusal = self._refusal(scope)
+            await asyncio.sleep((self._unwelcome if refusal else self._welcome).delay())
+            if refusal is None:
+                body = await _read_body(receive)
+                if isinstance(body, bytes):
+                    await self._app(scope, _replay(body, receive), answer.send)
+                    return
+                refusal = body
+            await answer.refuse(*refusal, as_page=_is_a_browser(scope))
+        except TimeoutError:
+            return  # nobody takes the answer: the connection is closed with it
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        headers: list[tuple[bytes, bytes]] = list(scope["headers"])
+        named = dict(headers)
+        if len([name for name, _ in headers if name == b"host"]) != 1 or named[b"host"] not in self._hosts:
+            return 403, "this is not the host that the request names"
+        if b"origin" in named and named[b"origin"] not in self._origins:
+            return 403, "requests from other origins are refused"
+        if scope["path"] in DOORS:
+            return None
+        if b"authorization" in named:
+            right = secrets.compare_digest(named[b"authorization"], self._token)
+            return None if right else (401, "the token is wrong or that of an earlier run")
+        if not self._sessions.know(named.get(b"cookie", b"")):
+            return 401, "the token or the page's cookie is missing, wrong or of an earlier run"
+        # A cookie knows no ports: what another server on this machine shows may try to ride on it.
+        if named.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+            return 403, "requests from other sites are refused"
+        if scope["method"] not in ("GET", "HEAD") and b"origin" not in named:
+            return 403, "a change with the page's cookie must name its origin"
+        return None
+
+
+class Throttle:
+    """Answers at once as long as at most `rate` a second are asked, with bursts of half a second; delays the rest."""
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._period, self._clock = 1.0 / rate, clock
+        self._due = clock()
+
+    def delay(self) -> float:
+        """Seconds by which this one is to wait."""
+        now = self._clock()
+        self._due = min(max(self._due, now - 0.5) + self._period, now + LONGEST_DELAY_S)
+        return max(0.0, self._due - now)
+
+
+class Connection(H11Protocol):
+    """Drops a peer that connects and does not ask, which uvicorn would keep, and takes few new ones a second."""
+
+    throttle = Throttle(4 * WELCOME_A_SECOND)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._silence = self.loop.call_later(STALLED_S, self._drop_if_silent)
+        if delay := self.throttle.delay():
+            transport.pause_reading()
+            self.loop.call_later(delay, self._go_on)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._silence.cancel()
+        super().connection_lost(exc)
+
+    def _go_on(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _drop_if_silent(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
+
+
+class _Answer:
+    """Sends with the headers that every answer has; a peer that takes nothing for too long raises TimeoutError."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = {name for name, _ in message["headers"]}
+            ours = [header for header in SECURITY_HEADERS if header[0] not in given]
+            message = {**message, "headers": [*message["headers"], *ours]}
+        await asyncio.wait_for(self._send(message), STALLED_S)
+
+    async def refuse(self, status: int, told: str, *, as_page: bool) -> None:
+        if as_page:
+            body, kind = _refusal_page(told), b"text/html; charset=utf-8"
+        else:
+            body, kind = json.dumps({"detail": {"message": told, "hint": HINT}}).encode(), b"application/json"
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+        if status in (408, 413):
+            headers.append((b"connection", b"close"))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def _is_a_browser(scope: Scope) -> bool:
+    """Whether a person looks at the answer."""
+    return b"text/html" in dict(scope["headers"]).get(b"accept", b"") and scope["method"] == "GET"
+
+
+def _refusal_page(told: str) -> bytes:
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        "<meta name=color-scheme content='light dark'><title>OccluFix Camera</title>"
+        f"<h1>OccluFix Camera</h1><p>Not let in: {told}.</p><p>Open the page with <code>occlufix-vcam preview</code>"
+        " or from the tray icon: each link works once.</p>"
+    ).encode()
+
+
+async def _read_body(receive: Receive) -> bytes | tuple[int, str]:
+    """The whole body, or why not: how long a chunked one is shows only while it comes."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(STALLED_S):
+            while True:
+                message = await receive()
+                body += message.get("body", b"")
+                if len(body) > LONGEST_BODY or message["type"] != "http.request":
+                    return 413, f"the body is longer than {LONGEST_BODY} bytes"
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError:
+        return 408, f"the body did not come within {STALLED_S:.0f} s"
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body that was read already, then goes on with the connection's own messages."""
+    pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return again

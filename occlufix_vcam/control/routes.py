@@ -1,0 +1,273 @@
+"""The endpoints, room by room. They only call the daemon and the services; what goes wrong is told in two lines.
+
+Imported in the API's own thread, since FastAPI takes its time.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, StreamingResponse
+from pydantic import BaseModel
+from pydantic import Field as Limits
+
+from engines.base import EngineError
+from occlufix_vcam.control.builds import BuildStatus, BuildUnderWay
+from occlufix_vcam.control.forms import Field, settings_form
+from occlufix_vcam.control.guard import HINT
+from occlufix_vcam.control.pictures import View
+from occlufix_vcam.control.services import Services
+from occlufix_vcam.daemon import Daemon, NeedsRestart, Status, SwitchFailed
+from occlufix_vcam.doctor import list_devices
+from occlufix_vcam.errors import OccluFixError
+from occlufix_vcam.settings import START_SETTINGS, Settings, save_settings
+
+PAGE = Path(__file__).parent / "page"
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+class Told(BaseModel):
+    """What happened, and what to do about it."""
+
+    message: str
+    hint: str
+
+
+class Refusal(BaseModel):
+    """Every answer that is none of the good ones."""
+
+    detail: Told
+
+
+class Enabled(BaseModel):
+    """Whether hidden faces are restored."""
+
+    enabled: bool
+
+
+def _refusals(*more: int) -> dict[int | str, dict[str, Any]]:
+    """What each endpoint may refuse with; 401, 403, 408 and 413 come from the guard."""
+    return {status: {"model": Refusal} for status in (401, 403, 408, 413, 422, *more)}
+
+
+def explain_errors(app: FastAPI) -> None:
+    """What goes wrong in an endpoint becomes a message, a hint and a status."""
+
+    @app.exception_handler(OccluFixError)
+    @app.exception_handler(EngineError)
+    def explain(request: Request, error: OccluFixError | EngineError) -> JSONResponse:
+        conflict = isinstance(error, (NeedsRestart, SwitchFailed, BuildUnderWay))
+        return _refuse(409 if conflict else 422, error.message, error.hint)
+
+    @app.exception_handler(RequestValidationError)
+    def explain_validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        return _refuse(422, f"{where}: {first['msg'].lower()}", "docs/openapi.json says what can be sent")
+
+
+def _refuse(status: int, message: str, hint: str) -> JSONResponse:
+    # What was sent may hold half of a character, which no answer can.
+    clean = {"message": message, "hint": hint}
+    detail = {key: text.encode(errors="replace").decode() for key, text in clean.items()}
+    return JSONResponse({"detail": detail}, status)
+
+
+# ---- on, off, builds, devices ----
+
+
+def steering(daemon: Daemon, services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", responses=_refusals())
+
+    @router.get("/status")
+    def status() -> Status:
+        return daemon.status()
+
+    @router.post("/toggle")
+    def toggle(enabled: Annotated[bool | None, Body(embed=True)] = None) -> Enabled:
+        """Switches restoring on or off; null, or no body, the other way."""
+        return Enabled(enabled=daemon.toggle(enabled))
+
+    @router.post("/stop")
+    def stop() -> dict[str, str]:
+        daemon.stop()
+        return {"state": "stopping"}
+
+    @router.get("/devices")
+    def devices() -> dict[str, Any]:
+        """Cameras, virtual cameras and backends of this machine."""
+        return asdict(list_devices())
+
+    @router.get("/builds")
+    def builds() -> BuildStatus:
+        """How far the last build is."""
+        return services.builds.status()
+
+    @router.post("/builds", status_code=202, responses=_refusals(409))
+    def start_build(models: Annotated[list[str] | None, Body(embed=True)] = None) -> BuildStatus:
+        """Builds, checks and times engines as the settings say; all models, or those named."""
+        return services.builds.start(models or [], daemon.settings)
+
+    return router
+
+
+# ---- settings ----
+
+
+def _changes_schema() -> dict[str, Any]:
+    """For the documentation: the same as Settings, of which any part may be sent."""
+    schema = Settings.model_json_schema()
+    properties = {
+        name: {key: value for key, value in told.items() if key != "default"}
+        for name, told in schema["properties"].items()
+    }
+    body = {"type": "object", "additionalProperties": False, "properties": properties}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
+
+
+def settings(daemon: Daemon) -> APIRouter:
+    router = APIRouter(prefix="/v1/settings", responses=_refusals())
+
+    @router.get("")
+    def show() -> Settings:
+        return daemon.settings
+
+    @router.get("/form")
+    def form() -> list[Field]:
+        """What there is to choose, how, and when it takes effect."""
+        return settings_form()
+
+    @router.patch("", responses=_refusals(409), openapi_extra=_changes_schema())
+    def change(changes: Annotated[dict[str, Any], Body()], save: bool = False) -> Settings:
+        """Changes settings at once, and where `save` is true also for the next start.
+
+        409 where a camera, sinks or a pipeline could not be had, or a setting needs a restart and is not saved.
+        """
+        daemon.settings.but(**changes)
+        at_once = {key: value for key, value in changes.items() if not (save and key in START_SETTINGS)}
+        told = daemon.update(at_once)
+        if save:
+            save_settings(changes)
+        return told
+
+    return router
+
+
+# ---- pictures and events ----
+
+
+def looking(daemon: Daemon, services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", responses=_refusals())
+
+    @router.get(
+        "/snapshot", response_class=Response, responses={**_refusals(409), 200: _binary("image/jpeg", "image/png")}
+    )
+    def snapshot(view: View = "after", format: Literal["jpeg", "png"] = "jpeg") -> Response:
+        """The picture that goes out now, at its full size; `both`: the one before above the one after."""
+        picture = services.pictures.snapshot(view, format)
+        if picture is None:
+            raise HTTPException(409, {"message": "there is no picture yet", "hint": "try again in a moment"})
+        return Response(picture, media_type=f"image/{format}")
+
+    @router.get(
+        "/preview",
+        response_class=StreamingResponse,
+        responses={**_refusals(429), 200: _binary("multipart/x-mixed-replace")},
+    )
+    async def preview(view: View = "both") -> StreamingResponse:
+        """The pictures that go out, reduced, at most 15 a second, as JPEG parts with X-Halves and X-Outlines."""
+        if services.pictures.full():
+            raise HTTPException(429, {"message": "too many look on already", "hint": "close another preview"})
+        return StreamingResponse(
+            services.pictures.stream(view), media_type="multipart/x-mixed-replace; boundary=picture"
+        )
+
+    @router.get(
+        "/events", response_class=StreamingResponse, responses={**_refusals(429), 200: _binary("text/event-stream")}
+    )
+    async def events(every: Annotated[float | None, Query(ge=0.2, le=60)] = None) -> StreamingResponse:
+        """Server-sent events `status`, `settings` and `builds`: each once, then when it changes.
+
+        With `every`, the status also comes each so many seconds, with its newest figures.
+        """
+        if services.events.full():
+            raise HTTPException(429, {"message": "too many listen already", "hint": "close another page"})
+        return StreamingResponse(services.events.stream(every), media_type="text/event-stream")
+
+    return router
+
+
+def _binary(*kinds: str) -> dict[str, Any]:
+    return {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}}
+
+
+# ---- the control page ----
+
+
+class Link(BaseModel):
+    """Where the page opens, once and soon."""
+
+    path: str
+
+
+class PageKey(BaseModel):
+    """With it a page that is open proves to the next daemon that it was let in: see `resume`."""
+
+    key: str
+
+
+class Proof(BaseModel):
+    nonce: Annotated[str, Limits(max_length=100)]
+    proof: Annotated[str, Limits(max_length=100)]
+
+
+def page(services: Services) -> APIRouter:
+    router = APIRouter()
+    sessions = services.sessions
+
+    def let_in(session: str | None, response: Response) -> Response:
+        if session is None:
+            raise HTTPException(401, {"message": "this link was used already, or is too old", "hint": HINT})
+        response.set_cookie(sessions.cookie, session, httponly=True, samesite="strict", path="/")
+        return response
+
+    @router.post("/v1/links", responses=_refusals())
+    def make_link() -> Link:
+        """A link to the page that works once, within a minute."""
+        return Link(path=sessions.make_link())
+
+    @router.get("/v1/page-key", responses=_refusals())
+    def page_key() -> PageKey:
+        return PageKey(key=sessions.page_key)
+
+    @router.get("/open", response_class=RedirectResponse, status_code=303, responses=_refusals())
+    def open_link(key: Annotated[str, Query(max_length=100)]) -> Response:
+        """Gives the page's cookie for a link that was not used yet."""
+        return let_in(sessions.open(key), RedirectResponse("/", 303))
+
+    @router.post("/resume", status_code=204, response_class=Response, responses=_refusals())
+    def resume(told: Proof) -> Response:
+        """Gives the page's cookie for HMAC-SHA256(page key, "PORT NONCE") in hex; the nonce is "MILLISECONDS-TEXT"."""
+        return let_in(sessions.resume(told.nonce, told.proof), Response(status_code=204))
+
+    @router.get("/", include_in_schema=False)
+    def index() -> FileResponse:
+        return FileResponse(PAGE / "index.html", media_type="text/html")
+
+    @router.get("/page/{name}", include_in_schema=False)
+    def asset(name: str) -> FileResponse:
+        if name not in _assets():
+            raise HTTPException(404, {"message": "there is no such file", "hint": "the page is at /"})
+        return FileResponse(PAGE / name, media_type=MEDIA_TYPES[Path(name).suffix])
+
+    return router
+
+
+@functools.cache
+def _assets() -> frozenset[str]:
+    return frozenset(path.name for path in PAGE.iterdir() if path.suffix in MEDIA_TYPES)

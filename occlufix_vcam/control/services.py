@@ -1,0 +1,39 @@
+"""What the endpoints need besides the daemon: sessions, preview, events, builds; made and closed together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from occlufix_vcam.control.builds import Builds
+from occlufix_vcam.control.events import Events, Topic
+from occlufix_vcam.control.guard import Sessions
+from occlufix_vcam.control.pictures import Pictures
+from occlufix_vcam.daemon import Daemon
+
+#: What of the status is told when it changes; the rest are figures, which always do.
+STATUS_SIGNS = ("state", "enabled", "camera", "size", "sinks", "faces", "restoring", "viewers", "trouble", "engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Used in the event loop's thread."""
+
+    sessions: Sessions
+    pictures: Pictures
+    events: Events
+    builds: Builds
+
+    @classmethod
+    def of(cls, daemon: Daemon, sessions: Sessions) -> Services:
+        builds = Builds()
+        topics = {
+            "status": Topic(lambda: dict(daemon.status()), STATUS_SIGNS),
+            "settings": Topic(lambda: daemon.settings.model_dump(mode="json")),
+            "builds": Topic(lambda: dict(builds.status())),
+        }
+        return cls(sessions, Pictures(daemon.shown), Events(topics), builds)
+
+    def close(self) -> None:
+        """Ends the streams."""
+        self.events.close()
+        self.pictures.close()
