@@ -25,7 +25,7 @@ from occlufix_vcam.errors import CameraBusy
 from occlufix_vcam.state import StateFolder
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("start", "stop", "status", "toggle", "process", "devices", "doctor", "build-engine", "bench", "config")
+COMMANDS = ("start", "stop", "status", "toggle", "preview", "process", "devices", "doctor", "build-engine", "bench", "config")
 
 
 @dataclass
@@ -65,7 +65,7 @@ def test_help_lists_the_commands_that_there_are(command: Command) -> None:
     assert sorted(listed) == sorted(COMMANDS)
 
 
-@pytest.mark.parametrize("arguments", [["stop"], ["status"], ["toggle"], ["toggle", "off"]])
+@pytest.mark.parametrize("arguments", [["stop"], ["status"], ["toggle"], ["toggle", "off"], ["preview"]])
 def test_nothing_running_is_said_with_what_to_do(command: Command, arguments: list[str]) -> None:
     answer = command(*arguments)
     assert (answer.code, answer.out) == (2, "")
