@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Installs the programs that tests/readers/ proves the camera with, from Debian's packages: once, and only as root.
+# Says what it can't do and ends well all the same: the tests that need them are then skipped, each with its reason.
+set -uo pipefail
+packages=(dbus pipewire wireplumber pipewire-bin python3-gi chromium-headless-shell firefox-esr
+  gstreamer1.0-pipewire gstreamer1.0-tools gstreamer1.0-plugins-base)
+
+absent=()
+for package in "${packages[@]}"; do
+  dpkg-query --show --showformat='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || absent+=("$package")
+done
+[ ${#absent[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  echo "NOT PROVED HERE: real readers of the camera (${absent[*]}): that needs root and apt" >&2
+  exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+echo "- installing ${absent[*]}"
+if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${absent[@]}"; } >/dev/null; then
+  echo "NOT PROVED HERE: real readers of the camera: Debian's packages could not be installed" >&2
+fi

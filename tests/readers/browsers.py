@@ -1,0 +1,117 @@
+"""Headless Chromium and Firefox on a page that opens the camera as a call does, and tells what it saw."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import queue
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from tests.readers import numbered
+from tests.readers.session import background
+
+DEBIAN_PACKAGES = {"chromium": "chromium-headless-shell", "firefox": "firefox-esr"}
+PROGRAMS = {"chromium": ("chromium-headless-shell", "chromium"), "firefox": ("firefox-esr", "firefox")}
+WITHIN_S = 90.0
+
+_CHROMIUM = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",  # says yes where it would ask the user
+    "--enable-features=WebRtcPipeWireCamera",
+)
+#: Cameras through PipeWire, allowed without asking; and nothing that looks for the network.
+_FIREFOX = {
+    "media.webrtc.camera.allow-pipewire": True,
+    "media.navigator.permission.disabled": True,
+    "media.autoplay.default": 0,
+    "app.normandy.enabled": False,
+    "app.update.auto": False,
+    "browser.safebrowsing.malware.enabled": False,
+    "browser.safebrowsing.phishing.enabled": False,
+    "datareporting.policy.dataSubmissionEnabled": False,
+    "extensions.update.enabled": False,
+    "network.captive-portal-service.enabled": False,
+    "network.connectivity-service.enabled": False,
+    "services.settings.server": "http://127.0.0.1:1/",
+    "toolkit.telemetry.enabled": False,
+}
+
+
+def program(browser: str) -> str | None:
+    return next((found for name in PROGRAMS[browser] if (found := shutil.which(name))), None)
+
+
+def watch(
+    browser: str, environment: Mapping[str, str], folder: Path, *, label: str, pictures: int = 12, pause_s: float = 0
+) -> dict[str, Any]:
+    """What the page told. The camera is opened twice, as calls do: `pause_s` later for the pictures."""
+    with _served() as (port, answers), tempfile.TemporaryDirectory() as profile:
+        asked = {"label": label, "pictures": pictures, "bits": numbered.BITS, "pause": round(1000 * pause_s)}
+        url = f"http://127.0.0.1:{port}/?{urlencode(asked)}"
+        command = _COMMANDS[browser](program(browser) or browser, profile, url)
+        with background(command, {**environment, "HOME": profile}, folder / f"{browser}.log"):
+            try:
+                return answers.get(timeout=WITHIN_S)
+            except queue.Empty:
+                log = (folder / f"{browser}.log").read_text(errors="replace")
+                raise TimeoutError(f"{browser} told nothing within {WITHIN_S:.0f} s: {log[-1500:]}") from None
+
+
+def _chromium(path: str, profile: str, url: str) -> list[str]:
+    return [path, *_CHROMIUM, f"--user-data-dir={profile}", "--remote-debugging-port=0", url]
+
+
+def _firefox(path: str, profile: str, url: str) -> list[str]:
+    lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in _FIREFOX.items()]
+    (Path(profile) / "user.js").write_text("\n".join(lines))
+    return [path, "--headless", "--no-remote", "--profile", profile, url]
+
+
+_COMMANDS: dict[str, Callable[[str, str, str], list[str]]] = {"chromium": _chromium, "firefox": _firefox}
+
+
+@contextmanager
+def _served() -> Iterator[tuple[int, queue.Queue[dict[str, Any]]]]:
+    """The page on loopback, where browsers allow cameras without TLS; what it posts comes out of the queue."""
+    answers: queue.Queue[dict[str, Any]] = queue.Queue()
+    page = Path(__file__).with_name("page.html").read_bytes()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(page if self.path.startswith("/?") else b"")
+
+        def do_POST(self) -> None:
+            answers.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self._answer(b"")
+
+        def _answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port, answers
+        finally:
+            server.shutdown()
+            thread.join()
