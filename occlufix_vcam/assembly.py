@@ -7,6 +7,7 @@ when it is asked for: the first pictures go out while the engines are still bein
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
@@ -106,7 +107,7 @@ def build_pipeline(
 
 def open_camera(settings: Settings) -> CameraSource:
     """The source that the settings name. Raises CameraNotFound, CameraBusy, DeviceError."""
-    return open_source(
+    source = open_source(
         settings.source,
         width=settings.width,
         height=settings.height,
@@ -114,17 +115,25 @@ def open_camera(settings: Settings) -> CameraSource:
         loop=settings.loop,
         realtime=settings.realtime,
     )
+    if settings.rotate == 0 and not settings.flip:
+        return source
+    from occlufix_vcam.sources.turned import Turned
+
+    return Turned(source, settings.rotate, settings.flip)
 
 
 def open_sinks(settings: Settings, size: tuple[int, int], rate: float) -> Sinks:
     """All sinks that the settings name, and the recording. Raises SinkUnavailable, and then none stays open."""
+    openers: list[Callable[[], FrameSink]] = [partial(open_sink, name, size=size, rate=rate) for name in settings.sinks]
+    again: list[Callable[[], FrameSink] | None] = [*openers]
+    if settings.record is not None:
+        openers.append(partial(open_sink, "recorder", size=size, rate=rate, path=settings.record))
+        again.append(None)
     opened: list[FrameSink] = []
     try:
-        for name in settings.sinks:
-            opened.append(open_sink(name, size=size, rate=rate))
-        if settings.record is not None:
-            opened.append(open_sink("recorder", size=size, rate=rate, path=settings.record))
+        for opener in openers:
+            opened.append(opener())
     except BaseException:
         Sinks(opened).close()
         raise
-    return Sinks(opened)
+    return Sinks(opened, again)

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from occlufix_vcam.daemon import Daemon, Status
 
 STOPPED_WITHIN_S = 10.0
-WORKERS = {"capture", "process", "output"}  # as the daemon names its threads
+#: Threads that may hang in a driver, as the daemon and the camera name them.
+WORKERS = {"capture", "process", "output", "opening", "camera"}
 
 app = typer.Typer(
     name="occlufix-vcam",
@@ -105,11 +106,19 @@ def start(
     seconds: Annotated[float | None, typer.Option(min=0.1, help="stop by itself after this time")] = None,
     finder: Annotated[str | None, typer.Option(help="own or insightface")] = None,
     backend: Annotated[str | None, typer.Option(help="engine backend; auto takes the best")] = None,
+    always_on: Annotated[bool, typer.Option("--always-on", help="keep the camera open while nobody watches")] = False,
     foreground: Annotated[bool, typer.Option("--foreground", help="stay in this terminal")] = False,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
 ) -> None:
-    """Starts the daemon, one per user, and waits until the first picture went out."""
-    given = {"source": source, "sinks": sink, "record": record, "finder": finder, "backend": backend}
+    """Starts the daemon, one per user, and waits until OccluFix Camera is in the list of cameras."""
+    given: dict[str, object] = {
+        "source": source,
+        "sinks": sink,
+        "record": record,
+        "finder": finder,
+        "backend": backend,
+        "always_on": always_on or None,
+    }
     settings = load_settings({name: value for name, value in given.items() if value is not None})
     state = StateFolder()
     if foreground or detached:
@@ -119,6 +128,7 @@ def start(
         raise state.already_running()
     arguments = [f"--{name}={given[name]}" for name in ("source", "record", "finder", "backend") if given[name]]
     arguments += [f"--sink={name}" for name in sink or ()]
+    arguments += ["--always-on"] if always_on else []
     arguments += [f"--seconds={seconds}"] if seconds is not None else []
     from occlufix_vcam.control.launch import launch
 
@@ -171,7 +181,8 @@ def _go_silent() -> None:
 def _print_running(status: Status, url: str) -> None:
     size = status["size"] or (0, 0)
     typer.echo(f"OccluFix Camera is {status['state']} (process {status['pid']})")
-    typer.echo(f"  camera   {status['camera']}, {size[0]}x{size[1]}")
+    closed = "" if status["camera_open"] else ", closed until a program reads"
+    typer.echo(f"  camera   {status['camera']}, {size[0]}x{size[1]}{closed}")
     typer.echo(f"  sends to {', '.join(status['sinks']) or 'nothing'}")
     for line in _engine_lines(status):
         typer.echo(f"  {line}")
@@ -214,6 +225,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="print it as JSO
         typer.echo(json.dumps(now))
         return
     _print_running(now, url)
+    if now["viewers"] is not None:
+        typer.echo(f"  read by  {', '.join(now['readers']) or 'nobody'}")
     typer.echo(f"  restores {'yes' if now['enabled'] else 'no, switched off'}")
     typer.echo(
         f"  pictures {now['frames']} in {now['uptime_s']:.0f} s, {now['fps']} a second, {now['dropped']} dropped"

@@ -2,9 +2,9 @@
 
     capture:  camera -> captured         process:  captured -> pipeline -> finished         output:  finished -> sinks
 
-Each worker opens what it uses, uses it and closes it, in its own thread. What goes wrong in a worker and can mend
-itself (a camera unplugged, a sink gone, an engine that stopped working) is tried again with growing pauses; anything
-else stops the daemon and leaves `run` as the error that it is.
+Each worker opens what it uses, uses it and closes it, in its own thread. The camera is open only while somebody reads
+what goes out. What goes wrong in a worker and can mend itself (a camera unplugged, a sink gone, an engine that stopped
+working) is tried again with growing pauses; anything else stops the daemon and leaves `run` as the error that it is.
 
 A setting that a worker can't take as it goes makes that worker close what it has and open it anew, while the others go
 on. Where that fails the settings are put back, and the worker opens what it had.
@@ -17,7 +17,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Set
-from contextlib import closing
+from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -27,13 +28,14 @@ from engines.base import EngineError, EngineRunError
 from occlufix_vcam import __version__
 from occlufix_vcam.assembly import EngineFacts, Engines, build_pipeline, open_camera, open_sinks
 from occlufix_vcam.beat import Beat
+from occlufix_vcam.demand import Demand
 from occlufix_vcam.errors import ConfigError, OccluFixError
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.latest import Latest, Shown
+from occlufix_vcam.outgoing import LAST_PICTURE_S, Outgoing
 from occlufix_vcam.settings import CAMERA_SETTINGS, LIVE_SETTINGS, SINK_SETTINGS, START_SETTINGS, Settings
 from occlufix_vcam.sinks import Sinks
-from occlufix_vcam.slate import slate
-from occlufix_vcam.sources import CameraSource, EndOfClip
+from occlufix_vcam.sources import CameraSource, EndOfClip, find_camera, is_camera
 from occlufix_vcam.telemetry import LOGGER_NAMES, SaidOnce, StageFigures, Telemetry
 
 if TYPE_CHECKING:
@@ -46,8 +48,13 @@ JOIN_S = 2.0
 FAILURES_IN_A_ROW = 30  # of an engine, before it is built anew
 FIRST_PAUSE_S, LONGEST_PAUSE_S, HEALTHY_AFTER_S = 0.5, 5.0, 10.0
 SWITCH_S = 10.0  # for which a change of camera, sinks or pipeline is waited for
+#: While nobody reads: how often a slate goes out, and how soon a new reader is seen.
+IDLE_S, LOOK_S = 1.0, 0.1
 
-State = Literal["starting", "loading", "running", "waiting", "stopping"]
+WAKING = "waking the camera"
+
+#: "idle": nobody reads, the camera is closed.
+State = Literal["starting", "loading", "running", "idle", "waiting", "stopping"]
 
 
 class Status(TypedDict):
@@ -67,9 +74,11 @@ class Status(TypedDict):
     failed: int
     engine: dict[str, EngineFacts]
     camera: str | None
+    camera_open: bool
     size: tuple[int, int] | None
     sinks: list[str]
     viewers: int | None
+    readers: list[str]
     trouble: dict[str, str]
     uptime_s: float
     pid: int
@@ -91,6 +100,7 @@ class Parts:
     open_camera: Callable[[Settings], CameraSource] = open_camera
     open_sinks: Callable[[Settings, tuple[int, int], float], Sinks] = open_sinks
     build_pipeline: Callable[[Settings, Telemetry, Engines], Pipeline] = build_pipeline
+    find_camera: Callable[[Settings], str] = lambda settings: find_camera(settings.source).description
 
 
 class Daemon:
@@ -118,7 +128,12 @@ class Daemon:
         self._captured: Latest[Frame] = Latest()
         self._finished: Latest[Frame] = Latest()
         self._camera: _Camera | None = None
-        self._camera_known = threading.Event()
+        self._camera_name: str | None = None
+        self._form: _Form | None = None
+        self._form_known = threading.Event()
+        self._demand = Demand(clock)
+        self._readers: tuple[str, ...] | None = None
+        self._captured_at = self._busy_since = float("inf")
         self._sinks: Sinks | None = None
         self._engines: Engines | None = None
         self._restoring = False
@@ -144,7 +159,7 @@ class Daemon:
             for worker in workers:
                 worker.start()
             while not self._stop.wait(PATIENCE_S) and self._clock() < ends_at:
-                if not told and self.state == "running":
+                if not told and self.state in ("running", "idle"):
                     told = True
                     on_running()
         finally:
@@ -168,6 +183,10 @@ class Daemon:
             now = not self.settings.enabled if enabled is None else enabled
             self.settings = self.settings.but(enabled=now)
         return now
+
+    def watched(self) -> AbstractContextManager[None]:
+        """As long as this block lasts somebody looks, though no program reads: the camera stays open for a preview."""
+        return self._demand.held()
 
     def update(self, changes: Mapping[str, object]) -> Settings:
         """Changes settings while it runs: at once, or by opening anew what they concern, which is waited for.
@@ -218,6 +237,8 @@ class Daemon:
             return "stopping"
         if self._trouble:
             return "waiting"
+        if "output" in self._proven and "capture" in self._proven and not self._demand.now:
+            return "idle"
         if not self._frames:
             return "starting"
         return "running" if self._restoring else "loading"
@@ -226,7 +247,7 @@ class Daemon:
         stages = self.telemetry.percentiles()
         latency = stages.pop("added", None)
         counts = self.telemetry.counts()
-        camera, sinks, engines = self._camera, self._sinks, self._engines
+        camera, form, sinks, engines, readers = self._camera, self._form, self._sinks, self._engines, self._readers
         return Status(
             state=self.state,
             enabled=self.settings.enabled,
@@ -241,10 +262,12 @@ class Daemon:
             restored=counts.get("restored", 0),
             failed=counts.get("failed", 0),
             engine=engines.facts() if engines else {},
-            camera=camera.description if camera else None,
-            size=camera.size if camera else None,
+            camera=self._camera_name,
+            camera_open=camera is not None,
+            size=camera.size if camera else form.size if form else None,
             sinks=[sink.name for sink in sinks.open] if sinks else [],
-            viewers=None,
+            viewers=len(readers) if readers is not None else None,
+            readers=list(readers or ()),
             trouble={**self._trouble, **(sinks.failures if sinks else {})},
             uptime_s=round(self._clock() - self._started_at, 1),
             pid=os.getpid(),
@@ -254,18 +277,62 @@ class Daemon:
     # ---- the three workers ----
 
     def _capture(self) -> None:
-        with closing(self._parts.open_camera(self.settings)) as source:
-            self._camera = _Camera(source.description, source.size, source.rate)
-            self._camera_known.set()
-            self._well("capture")
-            while self._goes_on("capture"):
-                try:
-                    frame = source.read(PATIENCE_S)
-                except EndOfClip:
-                    self.stop()
-                    return
+        settings = self.settings
+        on_demand = is_camera(settings.source)
+        if on_demand and ("capture" not in self._proven or self._opening["capture"] is not None):
+            # The virtual camera is in the lists before the camera is open, so its form cannot be the camera's.
+            self._camera_name = self._parts.find_camera(settings)
+            self._know_form(_Form((settings.width, settings.height), settings.rate))
+        while self._goes_on("capture"):
+            if on_demand and not self._demand.wait(PATIENCE_S):
+                if self._sinks is not None:
+                    self._well("capture")  # nobody waits for a picture: a camera that is busy may be so
+                continue
+            source = self._open_unless_stopped(lambda: self._parts.open_camera(settings))
+            if source is not None:
+                with closing(source):
+                    self._read(source, on_demand)
+            on_demand = True
+
+    def _read(self, source: CameraSource, form_is_known: bool) -> None:
+        """Until the stop, until the clip is over or until nobody looks any more."""
+        self._camera_name = source.description
+        if not form_is_known:
+            self._know_form(_Form(source.size, source.rate))
+            self._demand.note()
+        self._camera = _Camera(source.size, source.rate)
+        self._well("capture")
+        try:
+            while self._goes_on("capture") and self._demand.now:
+                frame = source.read(PATIENCE_S)
                 if frame is not None:
+                    self._captured_at = self._clock()
                     (self._finished if self._bypassed() else self._captured).put(frame)
+        except EndOfClip:
+            self.stop()
+        finally:
+            self._camera = None
+
+    def _know_form(self, form: _Form) -> None:
+        self._form = form
+        self._form_known.set()
+
+    def _open_unless_stopped(self, open_: Callable[[], CameraSource]) -> CameraSource | None:
+        """What `open_` gives; None where the stop came first, for a driver may take seconds to open a camera."""
+        opening: Future[CameraSource] = Future()
+
+        def run() -> None:
+            try:
+                opening.set_result(open_())
+            except BaseException as error:  # noqa: BLE001  raised again where it is waited for
+                opening.set_exception(error)
+
+        threading.Thread(target=run, name="opening", daemon=True).start()
+        while self._goes_on("capture"):
+            if wait([opening], PATIENCE_S).done:
+                return opening.result()
+        opening.add_done_callback(_close_what_came)
+        return None
 
     def _process(self) -> None:
         with (
@@ -287,47 +354,94 @@ class Daemon:
 
     def _process_frame(self, pipeline: Pipeline, frame: Frame) -> bool:
         """Whether the frame went well; one that did not follows `on_failure`."""
+        self._busy_since = self._clock()
         try:
             self._finished.put(pipeline(frame))
         except Exception as error:  # noqa: BLE001  the worker's boundary: one bad frame must not end the call
             self.telemetry.count("failed")
             self._repeated_trouble.warning("a frame could not be restored: %r", error)
-            policy = self.settings.on_failure
-            if policy == "passthrough":
-                self._finished.put(frame)
-            elif policy == "blank":
-                height, width = frame.image.shape[:2]
-                self._finished.put(Frame(slate((width, height), ""), frame.index, frame.captured_at))
+            if self.settings.on_failure == "passthrough":
+                self._finished.put(frame)  # else the last one stands for it, and soon what `Outgoing` has
             return False
+        finally:
+            self._busy_since = float("inf")
         self._faces, self._last_restored = pipeline.seen.faces, pipeline.seen.restored
         return True
 
     def _output(self) -> None:
-        while not self._camera_known.wait(PATIENCE_S):
+        while not self._form_known.wait(PATIENCE_S):
             if self._stop.is_set():
                 return
-        camera, settings = self._camera, self.settings
-        assert camera is not None
+        form, settings = self._form, self.settings
+        assert form is not None
         if "output" in self._proven:  # a second attempt must not write over what was recorded
             settings = settings.but(record=None)
-        with closing(self._parts.open_sinks(settings, camera.size, camera.rate)) as sinks:
+        with closing(self._parts.open_sinks(settings, form.size, form.rate)) as sinks:
+            outgoing = Outgoing(form.size, self._clock)
+            if before := self.shown.after(0, 0):  # the sinks were opened anew: nobody sees them start
+                outgoing.take(before[1])
+            self._send(sinks, outgoing, outgoing.now(form.rate, "starting", settings, camera_gone=False))
+            self._look(sinks)
             self._sinks = sinks
             self._well("output")
-            shown = self.shown.after(0, 0)  # the sinks were opened anew: nobody sees them start
-            last = shown[1] if shown else Frame(slate(camera.size, "starting"), index=-1, captured_at=-1.0)
-            self.shown.show(last)
-            beat = Beat(camera.rate, self._clock)
-            while not self._stop.wait(beat.until_early()) and self._goes_on("output"):
-                fresh = self._finished.take(beat.until_late())
-                # A frame that was under way when the switch was thrown may arrive after a newer untouched one.
-                is_new = fresh is not None and fresh.captured_at > last.captured_at
-                if fresh is not None and is_new:
-                    last = fresh
-                    self.shown.show(last)
-                beat.next(is_new)
-                sinks.send(last)
-                if is_new and last.index >= 0:
-                    self._account(last)
+            while self._goes_on("output"):
+                self._show(sinks, outgoing, form)
+                self._idle(sinks, outgoing, form)
+
+    def _look(self, sinks: Sinks) -> bool:
+        """Whether somebody looks: a reader of a sink, or whoever else `watched`."""
+        audience, settings = sinks.audience(), self.settings
+        self._readers = audience.viewers
+        # A clip that ends, or that runs as fast as it can, has to be read to its end.
+        if audience.wanted or settings.always_on or not (settings.loop and settings.realtime):
+            self._demand.note()
+        return self._demand.now
+
+    def _show(self, sinks: Sinks, outgoing: Outgoing, form: _Form) -> None:
+        """A picture at each beat, as long as somebody looks."""
+        camera, beat, rate = None, Beat(form.rate, self._clock), form.rate
+        while self._goes_on("output") and self._look(sinks):
+            if self._camera is not camera:
+                camera = self._camera
+                rate = camera.rate if camera else form.rate
+                beat = Beat(rate, self._clock)
+            if self._stop.wait(beat.until_early()):
+                return
+            fresh = self._finished.take(beat.until_late())
+            is_new = fresh is not None and outgoing.take(fresh)
+            beat.next(is_new)
+            frame = outgoing.now(rate, self._reason(), self.settings, camera_gone="capture" in self._trouble)
+            self._send(sinks, outgoing, frame)
+            if is_new and frame.index >= 0:
+                self._account(frame)
+
+    def _idle(self, sinks: Sinks, outgoing: Outgoing, form: _Form) -> None:
+        """A slate now and then, as long as nobody looks: it is what the next reader sees first."""
+        outgoing.forget()
+        while self._goes_on("output"):
+            self._finished.take(0)
+            self._send(sinks, outgoing, outgoing.now(form.rate, WAKING, self.settings, camera_gone=True))
+            again_at = self._clock() + IDLE_S
+            while self._clock() < again_at and self._goes_on("output"):
+                if self._look(sinks):
+                    return
+                self._stop.wait(LOOK_S)
+
+    def _send(self, sinks: Sinks, outgoing: Outgoing, frame: Frame) -> None:
+        before = self.shown.after(0, 0)
+        if before is None or frame is not before[1]:
+            self.shown.show(frame)
+        sinks.send(outgoing.finished(frame, self.settings))
+
+    def _reason(self) -> str:
+        """Why no picture comes, in case none does."""
+        if trouble := self._trouble.get("capture"):
+            return trouble
+        if self._camera is None:
+            return WAKING
+        if self._clock() - self._captured_at > LAST_PICTURE_S:
+            return "the camera sends no pictures"
+        return "restoring has stopped" if self._restoring else "restoring is being made ready"
 
     def _account(self, frame: Frame) -> None:
         now = self._clock()
@@ -341,7 +455,8 @@ class Daemon:
     def _bypassed(self) -> bool:
         """Whether the untouched picture goes straight out: switched off, or nothing there yet that restores."""
         settings = self.settings
-        return not settings.enabled or (not self._restoring and settings.on_failure == "passthrough")
+        stuck = not self._restoring or self._clock() - self._busy_since > LAST_PICTURE_S
+        return not settings.enabled or (stuck and settings.on_failure == "passthrough")
 
     # ---- supervision ----
 
@@ -374,9 +489,6 @@ class Daemon:
         if name not in self._proven or isinstance(error, ConfigError) or self._stop.is_set():
             return False
         self._trouble[name] = error.message
-        if name == "capture" and self._camera is not None:
-            image = slate(self._camera.size, error.message)
-            self._finished.put(Frame(image, index=-1, captured_at=self._clock()))
         return True
 
     def _put_back(self, name: str, switch: _Switch, error: Exception) -> None:
@@ -440,10 +552,24 @@ def _workers_of(changed: Set[str]) -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Camera:
-    description: str
+class _Form:
+    """What the virtual camera is, from its opening on: (width, height), and pictures a second."""
+
     size: tuple[int, int]
     rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Camera:
+    """The source while it is open. Compared by identity: each opening is another one."""
+
+    size: tuple[int, int]
+    rate: float
+
+
+def _close_what_came(opening: Future[CameraSource]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
 
 
 def set_log_level(level: str) -> None:

@@ -33,9 +33,16 @@ class Settings(BaseModel):
     sinks: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
         ("auto",), min_length=1, description="where the pictures go: auto, null, or a virtual camera's name"
     )
-    width: int = Field(1280, ge=64, le=3840, description="asked of the camera")
-    height: int = Field(720, ge=64, le=3840, description="asked of the camera")
+    width: int = Field(1280, ge=64, le=3840, description="of the virtual camera, and asked of the camera")
+    height: int = Field(720, ge=64, le=3840, description="of the virtual camera, and asked of the camera")
     rate: float = Field(30.0, ge=1, le=120, description="asked of the camera")
+    always_on: bool = Field(False, description="keep the camera open while no program reads the virtual one")
+    rotate: Literal[0, 90, 180, 270] = Field(0, description="turn the camera's picture clockwise, in degrees")
+    flip: bool = Field(False, description="turn the camera's picture upside down, as some drivers deliver it")
+    mirror: bool = Field(False, description="exchange left and right in what goes out")
+    fit: Literal["letterbox", "crop"] = Field(
+        "letterbox", description="a picture of another shape than the virtual camera's gets bars, or is cut"
+    )
     loop: bool = Field(True, description="a clip starts again at its end")
     realtime: bool = Field(True, description="a clip plays at its own pace, not as fast as possible")
     record: Path | None = Field(None, description="also write the pictures to this .mp4 file")
@@ -57,9 +64,9 @@ class Settings(BaseModel):
 
 
 #: What a running daemon applies at once, or leaves to others who read it.
-LIVE_SETTINGS = frozenset({"enabled", "on_failure", "log_level"})
+LIVE_SETTINGS = frozenset({"enabled", "always_on", "mirror", "fit", "on_failure", "log_level"})
 #: What makes a running daemon open its camera anew, or its sinks. Everything else builds the pipeline anew.
-CAMERA_SETTINGS = frozenset({"source", "width", "height", "rate", "loop", "realtime"})
+CAMERA_SETTINGS = frozenset({"source", "width", "height", "rate", "rotate", "flip", "loop", "realtime"})
 SINK_SETTINGS = frozenset({"sinks", "record"})
 #: What needs a restart.
 START_SETTINGS = frozenset({"control_port"})

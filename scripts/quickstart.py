@@ -64,7 +64,7 @@ def run(product: Product, seconds: float) -> int:
     source = "auto" if found["cameras"] else "demo"
     if source == "demo":
         missing.append("no camera: the demo face was shown instead")
-    arguments = ["--sink=auto"]
+    arguments = ["--sink=auto", "--always-on"]
     recording = None
     if all(one["problem"] for one in found["virtual_cameras"]):
         reasons = "; ".join(one["problem"] for one in found["virtual_cameras"]) or "none is installed"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from engines.contract import Image
 from occlufix_vcam.daemon import Daemon
 from occlufix_vcam.errors import SinkUnavailable
 from occlufix_vcam.frame import Frame
@@ -31,7 +32,9 @@ class ScriptedCamera:
     def show(self, level: int, size: tuple[int, int] | None = None) -> None:
         """A picture of one grey level, captured now."""
         width, height = size or self.size
-        image = np.full((height, width, 3), level, np.uint8)
+        self.give(np.full((height, width, 3), level, np.uint8))
+
+    def give(self, image: Image) -> None:
         self._script.put(Frame(image, self._index, time.monotonic()))
         self._index += 1
 
@@ -95,6 +98,17 @@ class WatchedSink:
     def wait_for_level(self, level: int) -> None:
         """Until a picture of that level was sent, and something after it: then the daemon has counted it too."""
         self.wait_for(lambda sink: level in sink.levels()[:-1])
+
+
+class ReadSink(WatchedSink):
+    """A sink that says who reads it: `readers`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: tuple[str, ...] = ()
+
+    def viewers(self) -> tuple[str, ...]:
+        return self.readers
 
 
 class InvertingPipeline:

@@ -25,7 +25,19 @@ from occlufix_vcam.errors import CameraBusy
 from occlufix_vcam.state import StateFolder
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("start", "stop", "status", "toggle", "preview", "process", "devices", "doctor", "build-engine", "bench", "config")
+COMMANDS = (
+    "start",
+    "stop",
+    "status",
+    "toggle",
+    "preview",
+    "process",
+    "devices",
+    "doctor",
+    "build-engine",
+    "bench",
+    "config",
+)
 
 
 @dataclass

@@ -59,7 +59,7 @@ def _await_running(child: subprocess.Popen[bytes], state: StateFolder) -> tuple[
         with contextlib.suppress(NotRunning, ControlError), ControlClient(state) as client:
             status = client.status()
             engines_take_long = status["frames"] > 0 and waited > ENGINES_WITHIN_S
-            if status["state"] == "running" or engines_take_long:
+            if status["state"] in ("running", "idle") or engines_take_long:
                 return status, client.address.url
         if waited > FIRST_PICTURE_WITHIN_S:
             raise DeviceError(

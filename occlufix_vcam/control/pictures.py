@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,8 +64,14 @@ class Pictures:
 
     MOST_VIEWERS = 16
 
-    def __init__(self, shown: Shown[Frame]) -> None:
+    def __init__(
+        self,
+        shown: Shown[Frame],
+        watched: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        """`watched` is entered as long as somebody looks on: it keeps the camera open."""
         self._shown = shown
+        self._watched = watched
         self._viewers: Counter[View] = Counter({"both": 0, "before": 0, "after": 0})
         self._newest: dict[View, Picture] = {}
         self._came = asyncio.Event()
@@ -121,6 +127,10 @@ class Pictures:
     def _encode(self, loop: asyncio.AbstractEventLoop) -> None:
         """Runs until nobody looks on any more."""
         _yield_to_others()
+        with self._watched():
+            self._encode_newest(loop)
+
+    def _encode_newest(self, loop: asyncio.AbstractEventLoop) -> None:
         number = 0
         while self._viewers.total() and not self._closing.is_set():
             began = time.monotonic()

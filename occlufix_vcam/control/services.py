@@ -11,7 +11,22 @@ from occlufix_vcam.control.pictures import Pictures
 from occlufix_vcam.daemon import Daemon
 
 #: What of the status is told when it changes; the rest are figures, which always do.
-STATUS_SIGNS = ("state", "enabled", "camera", "size", "sinks", "faces", "restoring", "viewers", "trouble", "engine")
+STATUS_SIGNS = (
+    *("state", "enabled", "camera", "camera_open", "size", "sinks"),
+    *("faces", "restoring", "readers", "trouble", "engine"),
+)
+    "state",
+    "enabled",
+    "camera",
+    "camera_open",
+    "size",
+    "sinks",
+    "faces",
+    "restoring",
+    "readers",
+    "trouble",
+    "engine",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +46,7 @@ class Services:
             "settings": Topic(lambda: daemon.settings.model_dump(mode="json")),
             "builds": Topic(lambda: dict(builds.status())),
         }
-        return cls(sessions, Pictures(daemon.shown), Events(topics), builds)
+        return cls(sessions, Pictures(daemon.shown, daemon.watched), Events(topics), builds)
 
     def close(self) -> None:
         """Ends the streams."""

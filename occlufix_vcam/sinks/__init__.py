@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import pkgutil
+import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from occlufix_vcam.errors import ConfigError, SinkUnavailable
 from occlufix_vcam.frame import Frame
@@ -17,11 +19,22 @@ log = logging.getLogger(__name__)
 
 #: To add a sink: one file, and one line here. `--sink NAME` opens it by its name.
 SINKS = {
-    "virtual_camera": "occlufix_vcam.sinks.virtual_camera:VirtualCamera",
+    "pyvirtualcam": "occlufix_vcam.sinks.virtual_camera:VirtualCamera",
     "pipewire": "occlufix_vcam.sinks.pipewire:PipeWireCamera",
     "recorder": "occlufix_vcam.sinks.recorder:Recorder",
     "null": "occlufix_vcam.sinks.null:Null",
 }
+
+#: The sinks that other programs list as a camera, by system, the best first: what "auto" tries. Their modules also
+#: have a `find_virtual_cameras`.
+VIRTUAL_CAMERAS: dict[str, tuple[str, ...]] = {
+    "linux": ("pyvirtualcam", "pipewire"),
+    "win32": ("pyvirtualcam",),
+    "darwin": ("pyvirtualcam",),
+}
+_ANY = ("auto", "virtual_camera")
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0  # between the attempts to open a sink again
 
 
 class FrameSink(Protocol):
@@ -41,6 +54,29 @@ class FrameSink(Protocol):
         ...
 
 
+@runtime_checkable
+class Watchable(FrameSink, Protocol):
+    """A sink that knows who reads it. While nobody does, it gets a slate once a second and the camera stays closed.
+
+    A sink without `viewers` (a recording, say) wants every picture.
+    """
+
+    def viewers(self) -> Sequence[str]:
+        """Who reads it now: "program (pid)", or as much of that as is known. Asked at every frame, so never blocks.
+
+        Raises SinkUnavailable when the sink is gone.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Whether any sink wants pictures; `viewers` are the programs that read, None where no sink can tell."""
+
+    wanted: bool
+    viewers: tuple[str, ...] | None
+
+
 @dataclass(frozen=True, slots=True)
 class VirtualCameraInfo:
     """A virtual camera, or a kind of it that is missing; `problem` is "" where it is ready, `hint` mends it."""
@@ -53,39 +89,58 @@ class VirtualCameraInfo:
 
 
 def open_sink(name: str, *, size: tuple[int, int], rate: float, path: Path | None = None) -> FrameSink:
-    """Opens "auto" (the virtual camera that is there), a name in SINKS, or a virtual camera by name or path.
+    """Opens "auto" (the first virtual camera that opens), a name in SINKS, or a virtual camera by name or path.
 
     `size` is (width, height) of what goes out, `path` the recorder's file. Raises SinkUnavailable with every
-    backend's reason, ConfigError for a recorder without a file.
+    kind's reason, ConfigError for a recorder without a file.
     """
-    kind = name if name in SINKS else "virtual_camera"
-    if kind == "recorder" and path is None:
+    if name == "recorder" and path is None:
         raise ConfigError("the recorder needs a file to write to", "name one: `--record FILE.mp4`")
-    target = str(path) if kind == "recorder" else name
-    sink: FrameSink = pkgutil.resolve_name(SINKS[kind])(target, size=size, rate=rate)
-    return sink
+    kinds = (name,) if name in SINKS else VIRTUAL_CAMERAS.get(sys.platform, ("pyvirtualcam",))
+    target = str(path) if name == "recorder" else "auto" if name in _ANY or name in SINKS else name
+    errors: list[SinkUnavailable] = []
+    for kind in kinds:
+        try:
+            sink: FrameSink = pkgutil.resolve_name(SINKS[kind])(target, size=size, rate=rate)
+            return sink
+        except SinkUnavailable as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    raise SinkUnavailable("; ".join(error.message for error in errors), errors[0].hint)
 
 
 def list_virtual_cameras() -> list[VirtualCameraInfo]:
     """Every virtual camera and every kind of it that this system knows, the best first."""
-    from occlufix_vcam.sinks.virtual_camera import find_virtual_cameras
-
-    return find_virtual_cameras()
+    found: list[VirtualCameraInfo] = []
+    for kind in VIRTUAL_CAMERAS.get(sys.platform, ()):
+        module = SINKS[kind].partition(":")[0]
+        found += pkgutil.resolve_name(f"{module}:find_virtual_cameras")()
+    return found
 
 
 class Sinks:
-    """Several sinks as one. One that fails is closed, told of once, and left out from then on."""
+    """Several sinks as one. One that fails is closed and said once; while another goes on, it is opened again.
+
+    `openers` opens each sink again, one for each of `sinks`; None for one that must not be (it would write over a
+    recording).
+    """
 
     def __init__(
-        self, sinks: Sequence[FrameSink], on_failure: Callable[[FrameSink, Exception], None] | None = None
+        self,
+        sinks: Sequence[FrameSink],
+        openers: Sequence[Callable[[], FrameSink] | None] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open = list(sinks)
-        self._on_failure = on_failure
+        self._openers = {id(sink): opener for sink, opener in zip(sinks, openers, strict=False)}
+        self._lost: list[_Lost] = []
+        self._clock = clock
         self.failures: dict[str, str] = {}
 
     @property
     def open(self) -> tuple[FrameSink, ...]:
-        """Those that still take frames."""
+        """Those that take frames now."""
         return tuple(self._open)
 
     @property
@@ -94,6 +149,8 @@ class Sinks:
 
     def send(self, frame: Frame) -> None:
         """Raises SinkUnavailable with every reason when none is left."""
+        for lost in tuple(self._lost):
+            self._open_again(lost)
         for sink in tuple(self._open):
             try:
                 sink.send(frame)
@@ -103,8 +160,24 @@ class Sinks:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.failures.items())
             raise SinkUnavailable(f"no sink is left ({reasons})" if reasons else "there is no sink", "open another")
 
+    def audience(self) -> Audience:
+        """Who reads, now. Cheap enough for every frame."""
+        viewers: list[str] = []
+        wanted = told = False
+        for sink in tuple(self._open):
+            if not isinstance(sink, Watchable):
+                wanted = True
+                continue
+            told = True
+            try:
+                viewers += sink.viewers()
+            except Exception as error:  # noqa: BLE001 - the same
+                self._leave_out(sink, error)
+        return Audience(wanted or bool(viewers), tuple(viewers) if told else None)
+
     def close(self) -> None:
         """Closes all, the last first; then raises the trouble that came of it."""
+        self._lost.clear()
         with ExitStack() as closing_all:
             while self._open:
                 closing_all.callback(self._open.pop(0).close)
@@ -113,9 +186,37 @@ class Sinks:
         self._open.remove(sink)
         self.failures[sink.name] = str(error)
         log.warning("sink %s failed: %s", sink.name, error)
+        opener = self._openers.pop(id(sink), None)
         try:
             sink.close()
         except Exception as trouble:  # noqa: BLE001 - the same; the first error is the one that counts
             log.warning("sink %s did not close well: %s", sink.name, trouble)
-        if self._on_failure is not None:
-            self._on_failure(sink, error)
+        if opener is not None:
+            self._lost.append(_Lost(sink.name, opener, self._clock() + FIRST_PAUSE_S))
+
+    def _open_again(self, lost: _Lost) -> None:
+        now = self._clock()
+        if now < lost.due:
+            return
+        try:
+            sink = lost.opener()
+        except Exception as error:  # noqa: BLE001 - the same
+            self.failures[lost.name] = str(error)
+            lost.pause = min(2 * lost.pause, LONGEST_PAUSE_S)
+            lost.due = now + lost.pause
+            return
+        log.info("sink %s is back", sink.name)
+        self._lost.remove(lost)
+        self.failures.pop(lost.name, None)
+        self._openers[id(sink)] = lost.opener
+        self._open.append(sink)
+
+
+@dataclass(slots=True)
+class _Lost:
+    """A sink that failed, and when to open it again."""
+
+    name: str
+    opener: Callable[[], FrameSink]
+    due: float
+    pause: float = FIRST_PAUSE_S

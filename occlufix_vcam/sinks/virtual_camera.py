@@ -29,7 +29,7 @@ _INSTALL_HINTS = {
 }
 #: The names the two kinds on Windows and macOS have in other programs.
 _NAMES = {"unitycapture": "Unity Video Capture", "obs": "OBS Virtual Camera"}
-_ANY = ("auto", "virtual_camera")
+_ANY = ("auto",)
 
 
 class PyvirtualcamCamera(Protocol):

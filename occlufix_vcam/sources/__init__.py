@@ -67,6 +67,11 @@ class CameraInfo:
     name: str
     path: str
 
+    @property
+    def description(self) -> str:
+        """As a person reads it."""
+        return f"{self.name} ({self.path or self.index})"
+
 
 def open_source(
     name: str,
@@ -84,6 +89,18 @@ def open_source(
     options = SourceOptions(width, height, rate, loop, realtime)
     source: CameraSource = pkgutil.resolve_name(SOURCES[_kind(name)])(name, options)
     return source
+
+
+def is_camera(name: str) -> bool:
+    """Whether `name`, as `open_source` takes it, is a camera: something with a light that says it is open."""
+    return _kind(name) == "camera"
+
+
+def find_camera(name: str) -> CameraInfo:
+    """The camera that `open_source` would open, without opening it. Raises CameraNotFound."""
+    from occlufix_vcam.sources.camera import choose_camera, find_cameras
+
+    return choose_camera(name, find_cameras())
 
 
 def _kind(name: str) -> str:

@@ -90,7 +90,7 @@ class Camera:
         silence_timeout: float = _SILENCE_TIMEOUT,
     ) -> None:
         self._info = choose_camera(target, cameras())
-        self.description = f"{self._info.name} ({self._info.path or self._info.index})"
+        self.description = self._info.description
         self._silence_timeout = silence_timeout
         self._capture = open_capture(self._info)
         if not self._capture.isOpened():

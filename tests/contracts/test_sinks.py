@@ -26,7 +26,7 @@ def open_virtual_camera(_: Path) -> FrameSink:
 
 
 OPENERS: dict[str, Opener] = {
-    "virtual_camera": open_virtual_camera,
+    "pyvirtualcam": open_virtual_camera,
     "pipewire": lambda _: PipeWireCamera("auto", size=SIZE, rate=RATE, open_node=FakeNode),
     "recorder": lambda folder: Recorder(str(folder / "call.mp4"), size=SIZE, rate=RATE),
     "null": lambda _: Null("null", size=SIZE, rate=RATE),

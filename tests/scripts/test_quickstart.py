@@ -88,7 +88,7 @@ def test_nothing_there_still_ends_well(recordings: Path, capsys: pytest.CaptureF
 def test_camera_and_virtual_camera_are_used(recordings: Path, capsys: pytest.CaptureFixture[str]) -> None:
     product = Scripted([CAMERA], [READY])
     assert quickstart.run(product, 0.01) == 0
-    assert product.starts() == [("--source=auto", "--sink=auto")]
+    assert product.starts() == [("--source=auto", "--sink=auto", "--always-on")]
     assert not recordings.exists()
     assert "missing" not in capsys.readouterr().out
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from occlufix_vcam import sinks as sinks_module
 from occlufix_vcam.errors import ConfigError, SinkUnavailable
-from occlufix_vcam.sinks import Sinks, open_sink
+from occlufix_vcam.sinks import Audience, Sinks, open_sink
+from tests.fakes import ReadSink
 from tests.sinks.fakes import FakeSink, frame_of
+from tests.sources.fakes import FakeClock
 
 FRAME = frame_of((8, 8))
 
@@ -24,11 +28,10 @@ def test_every_sink_gets_every_frame() -> None:
 @pytest.mark.parametrize("error", [SinkUnavailable("gone"), ValueError("our own fault")])
 def test_one_that_fails_is_closed_told_once_and_does_not_stop_the_others(error: Exception) -> None:
     bad, good = FakeSink("bad", breaks=error), FakeSink("good")
-    told: list[tuple[object, Exception]] = []
-    sinks = Sinks([bad, good], on_failure=lambda sink, why: told.append((sink, why)))
+    sinks = Sinks([bad, good])
     for _ in range(3):
         sinks.send(FRAME)
-    assert told == [(bad, error)] and sinks.failures == {"bad": str(error)}
+    assert sinks.failures == {"bad": str(error)}
     assert (good.sent, bad.closed, sinks.open) == (3, 1, (good,))
 
 
@@ -58,6 +61,67 @@ def test_close_closes_all_then_tells_of_the_trouble() -> None:
         sinks.close()
     sinks.close()
     assert (one.closed, bad.closed, two.closed) == (1, 1, 1)
+
+
+def test_one_that_failed_is_opened_again_with_growing_pauses() -> None:
+    clock, good, again = FakeClock(), FakeSink("good"), FakeSink("again")
+    answers: list[FakeSink | Exception] = [SinkUnavailable("still gone"), again]
+
+    def opener() -> FakeSink:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    sinks = Sinks([FakeSink("bad", breaks=SinkUnavailable("gone")), good], [opener, None], clock)
+    sinks.send(FRAME)
+    sinks.send(FRAME)
+    assert len(answers) == 2
+    clock.advance(0.5)
+    sinks.send(FRAME)
+    assert sinks.failures == {"bad": "still gone"} and again.sent == 0
+    clock.advance(0.9)
+    sinks.send(FRAME)
+    assert len(answers) == 1
+    clock.advance(0.1)
+    sinks.send(FRAME)
+    assert (again.sent, good.sent, sinks.failures) == (1, 5, {})
+
+
+def test_who_reads_is_told_where_a_sink_can_tell() -> None:
+    read, unread, recording = ReadSink(), ReadSink(), FakeSink("recording")
+    read.readers = ("zoom (1)", "chrome (2)")
+    assert Sinks([unread]).audience() == Audience(wanted=False, viewers=())
+    assert Sinks([unread, read]).audience() == Audience(wanted=True, viewers=("zoom (1)", "chrome (2)"))
+    assert Sinks([unread, recording]).audience() == Audience(wanted=True, viewers=())
+    assert Sinks([recording]).audience() == Audience(wanted=True, viewers=None)
+
+
+def test_a_sink_that_fails_when_it_is_asked_is_left_out() -> None:
+    class Gone(FakeSink):
+        def viewers(self) -> tuple[str, ...]:
+            raise SinkUnavailable("gone")
+
+    sinks = Sinks([Gone("gone"), FakeSink("good")])
+    assert sinks.audience().wanted and sinks.name == "good" and sinks.failures == {"gone": "gone"}
+
+
+@pytest.mark.parametrize("name", ["auto", "virtual_camera", "OccluFix Camera"])
+def test_the_kinds_of_virtual_camera_are_tried_in_order(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def refuse(target: str, *, size: tuple[int, int], rate: float) -> FakeSink:
+        tried.append(target)
+        raise SinkUnavailable(f"refused {len(tried)}", f"mend {len(tried)}")
+
+    monkeypatch.setitem(sinks_module.VIRTUAL_CAMERAS, sys.platform, ("one", "two"))
+    monkeypatch.setitem(sinks_module.SINKS, "one", f"{__name__}:refuse")
+    monkeypatch.setitem(sinks_module.SINKS, "two", f"{__name__}:refuse")
+    monkeypatch.setattr(sinks_module.pkgutil, "resolve_name", lambda _: refuse)
+    with pytest.raises(SinkUnavailable, match="refused 1; refused 2") as caught:
+        open_sink(name, size=(64, 48), rate=30)
+    assert caught.value.hint == "mend 1"
+    assert tried == 2 * ["OccluFix Camera" if name == "OccluFix Camera" else "auto"]
 
 
 def test_a_recorder_needs_a_file() -> None:

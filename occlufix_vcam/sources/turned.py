@@ -1,0 +1,51 @@
+"""A source whose pictures are turned: a camera mounted on its side or on its head, a driver that delivers upside down.
+
+The face finder needs upright faces, so this comes before the pipeline.
+"""
+
+from __future__ import annotations
+
+import cv2
+
+from engines.contract import Image
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.sources import CameraSource
+
+_ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
+class Turned:
+    """`source`, its pictures turned upside down where `flip` is set, then by `rotate` degrees clockwise."""
+
+    def __init__(self, source: CameraSource, rotate: int, flip: bool) -> None:
+        self._source = source
+        self._rotation = _ROTATIONS.get(rotate)
+        self._flip = flip
+
+    @property
+    def size(self) -> tuple[int, int]:
+        width, height = self._source.size
+        return (height, width) if self._rotation in (_ROTATIONS[90], _ROTATIONS[270]) else (width, height)
+
+    @property
+    def rate(self) -> float:
+        return self._source.rate
+
+    @property
+    def description(self) -> str:
+        return self._source.description
+
+    def read(self, timeout: float) -> Frame | None:
+        frame = self._source.read(timeout)
+        return None if frame is None else Frame(self._turn(frame.image), frame.index, frame.captured_at)
+
+    def close(self) -> None:
+        self._source.close()
+
+    def _turn(self, image: Image) -> Image:
+        if self._flip:
+            image = cv2.flip(image, 0)  # type: ignore[assignment]
+        if self._rotation is not None:
+            image = cv2.rotate(image, self._rotation)  # type: ignore[assignment]
+        image.flags.writeable = False
+        return image

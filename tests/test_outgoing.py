@@ -1,0 +1,100 @@
+"""What stands for a picture that does not come, and what is made of one that does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engines.contract import Image
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.outgoing import Outgoing, cropped
+from occlufix_vcam.settings import Settings
+from tests.sources.fakes import FakeClock, grey
+
+SIZE = (160, 90)
+
+
+def picture(at: float, level: int = 200) -> Frame:
+    return Frame(grey(level, SIZE), 0, at)
+
+
+@pytest.mark.parametrize(("policy", "keeps_the_picture"), [("passthrough", False), ("hold", True), ("blank", False)])
+def test_the_last_picture_stands_for_half_a_second_then_it_is_said(policy: str, keeps_the_picture: bool) -> None:
+    clock = FakeClock()
+    settings = Settings().but(on_failure=policy)
+    outgoing = Outgoing(SIZE, clock)
+    frame = picture(1.0)
+    assert outgoing.take(frame)
+    clock.advance(0.49)
+    assert outgoing.now(30, "why", settings, camera_gone=False) is frame
+    clock.advance(0.02)
+    stand_in = outgoing.now(30, "why", settings, camera_gone=False)
+    assert stand_in.index == -1 and stand_in is not frame
+    assert bool((stand_in.image[:70] == 200).all()) is keeps_the_picture
+    assert not (stand_in.image[85:] == 200).all()
+    assert outgoing.now(30, "why", settings, camera_gone=False) is stand_in
+    assert outgoing.now(30, "another", settings, camera_gone=False) is not stand_in
+
+
+def test_a_camera_that_is_gone_is_said_at_once_whatever_the_policy() -> None:
+    settings = Settings().but(on_failure="hold")
+    outgoing = Outgoing(SIZE, FakeClock())
+    outgoing.take(picture(1.0))
+    assert not (outgoing.now(30, "unplugged", settings, camera_gone=True).image == 200).all(axis=2).any()
+
+
+def test_a_slow_source_is_not_taken_for_a_silent_one() -> None:
+    clock, settings = FakeClock(), Settings()
+    outgoing = Outgoing(SIZE, clock)
+    frame = picture(1.0)
+    outgoing.take(frame)
+    clock.advance(2.0)
+    assert outgoing.now(1.0, "why", settings, camera_gone=False) is frame
+
+
+def test_an_older_picture_never_follows_a_newer_one() -> None:
+    clock, settings = FakeClock(), Settings()
+    outgoing = Outgoing(SIZE, clock)
+    newer = picture(2.0)
+    assert outgoing.take(newer) and not outgoing.take(picture(1.0))
+    assert outgoing.now(30, "", settings, camera_gone=False) is newer
+
+
+def test_what_was_before_is_forgotten() -> None:
+    settings = Settings()
+    outgoing = Outgoing(SIZE, FakeClock())
+    outgoing.take(picture(1.0))
+    outgoing.forget()
+    assert outgoing.now(30, "waking", settings, camera_gone=False).index == -1
+
+
+def gradient(width: int, height: int) -> Image:
+    """Every pixel is another one."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = np.arange(width)
+    image[..., 1] = np.arange(height)[:, None]
+    return image
+
+
+@pytest.mark.parametrize(
+    ("size", "columns", "rows"),
+    [((160, 120), slice(0, 160), slice(15, 105)), ((200, 90), slice(20, 180), slice(0, 90))],
+)
+def test_crop_takes_the_middle(size: tuple[int, int], columns: slice, rows: slice) -> None:
+    image = gradient(*size)
+    assert np.array_equal(cropped(image, SIZE), image[rows, columns])
+
+
+def test_what_has_the_shape_is_not_cut() -> None:
+    image = gradient(80, 45)
+    assert cropped(image, SIZE) is image
+
+
+def test_mirror_exchanges_left_and_right_of_pictures_and_not_of_words() -> None:
+    settings = Settings().but(mirror=True)
+    outgoing = Outgoing(SIZE, FakeClock())
+    frame, words = Frame(gradient(*SIZE), 0, 1.0), Frame(gradient(*SIZE), -1, 1.0)
+    finished = outgoing.finished(frame, settings)
+    assert np.array_equal(finished.image, frame.image[:, ::-1])
+    assert outgoing.finished(frame, settings) is finished
+    assert outgoing.finished(words, settings) is words and outgoing.finished(frame, Settings()) is frame
