@@ -15,18 +15,6 @@ STATUS_SIGNS = (
     *("state", "enabled", "camera", "camera_open", "size", "sinks"),
     *("faces", "restoring", "readers", "trouble", "engine"),
 )
-    "state",
-    "enabled",
-    "camera",
-    "camera_open",
-    "size",
-    "sinks",
-    "faces",
-    "restoring",
-    "readers",
-    "trouble",
-    "engine",
-)
 
 
 @dataclass(frozen=True, slots=True)
