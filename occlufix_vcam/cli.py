@@ -354,6 +354,49 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="print it as JSO
         raise typer.Exit(1)
 
 
+@app.command()
+def setup(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the commands, run none")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="take back what an earlier setup did")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do it without asking")] = False,
+) -> None:
+    """Says what is missing before programs list OccluFix Camera and, when told so, does it."""
+    from occlufix_vcam import machine
+    from occlufix_vcam import setup as steps
+
+    if sys.platform in steps.STEPS_BY_HAND:
+        _print_steps_by_hand(steps.STEPS_BY_HAND[sys.platform])
+        return
+    here = machine.this_machine()
+    plan = steps.undo_plan(here) if undo else steps.plan(here)
+    for line in plan.ready:
+        typer.echo(f"ok       {line}")
+    for step in plan.steps:
+        typer.echo(f"to do    {step.why}\n           {step}")
+    for line in plan.notes:
+        typer.echo(f"note     {line}")
+    if dry_run or not plan.steps:
+        return
+    if not yes and not (sys.stdin.isatty() and typer.confirm("Run these commands, as root?")):
+        typer.echo("nothing was changed; `--yes` runs them")
+        return
+    for step in plan.steps:
+        typer.echo(f"running  {step}")
+        steps.run_step(step)
+    typer.echo("done; `occlufix-vcam doctor` looks at it again")
+
+
+def _print_steps_by_hand(lines: tuple[str, ...]) -> None:
+    """Where only the user can do it: how, and how far it is."""
+    from occlufix_vcam.sinks import list_virtual_cameras
+
+    for camera in list_virtual_cameras():
+        typer.echo(f"{'ok' if not camera.problem else 'missing':<8} {camera.name}  {camera.problem}".rstrip())
+    for number, line in enumerate(lines, 1):
+        typer.echo(f"{number}. {line}")
+    typer.echo("`occlufix-vcam doctor` looks whether it worked")
+
+
 @app.command("build-engine")
 def build_engine(
     models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help=", ".join(MODEL_NAMES))] = None,

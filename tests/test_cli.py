@@ -31,6 +31,7 @@ COMMANDS = (
     "status",
     "toggle",
     "preview",
+    "setup",
     "process",
     "devices",
     "doctor",
