@@ -28,10 +28,20 @@ TITLES = {
     "on_failure": "Where a picture fails",
     "log_level": "Log",
 }
+#: What a choice means, where its name does not say it.
+WORDS = {
+    "passthrough": "It goes out untouched",
+    "hold": "The last good one stays",
+    "blank": "An empty one goes out",
+    "own": "The product's own",
+    "insightface": "InsightFace, installed by yourself",
+    "letterbox": "Bars beside it",
+    "crop": "It is cut",
+}
 
 
 class Field(TypedDict):
-    """One setting; `choices`, `minimum` and `maximum` are None where it has none, `optional` takes null."""
+    """One setting; `choices`, `words`, `minimum` and `maximum` are None where it has none, `optional` takes null."""
 
     name: str
     title: str
@@ -42,6 +52,7 @@ class Field(TypedDict):
     default: Any
     optional: bool
     choices: list[Any] | None
+    words: list[str] | None
     minimum: float | None
     maximum: float | None
 
@@ -55,6 +66,7 @@ def settings_form() -> list[Field]:
 def _field(name: str, told: dict[str, Any]) -> Field:
     kinds = [kind for kind in told.get("anyOf", [told]) if kind.get("type") != "null"]
     what = {**told, **kinds[0]}
+    choices = what.get("enum")
     return Field(
         name=name,
         title=TITLES.get(name, name.replace("_", " ").capitalize()),
@@ -64,7 +76,8 @@ def _field(name: str, told: dict[str, Any]) -> Field:
         applies="at the next start" if name in START_SETTINGS else "at once" if name in LIVE_SETTINGS else "opens anew",
         default=told.get("default"),
         optional=len(kinds) < len(told.get("anyOf", [told])),
-        choices=what.get("enum"),
+        choices=choices,
+        words=choices and [WORDS.get(str(choice), str(choice)) for choice in choices],
         minimum=what.get("minimum", what.get("exclusiveMinimum")),
         maximum=what.get("maximum", what.get("exclusiveMaximum")),
     )
