@@ -7,16 +7,15 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from train import checkpoint, loop
 from train.config import RECIPES, Recipe
 from train.data import DataError
 from train.export import ExportError, export_network
-from train.task import TASKS, load_task
+from train.runners import names_of, open_runner
+from train.task import TASKS, load_evaluation, load_task
 
 app = typer.Typer(help="Train, evaluate and export the networks.", no_args_is_help=True, add_completion=False)
 console = Console()
@@ -49,22 +48,24 @@ def fit(
 @app.command("eval")
 def evaluate(
     network: Network,
-    run: Annotated[Path | None, typer.Option(help="run folder")] = None,
+    run: Annotated[Path | None, typer.Option(help="run folder, checkpoint or ONNX file")] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="measured beside it: ONNX file, checkpoint, run folder; may be repeated")
+    ] = None,
     data: Data = DEFAULT_DATA,
-    out: Annotated[Path | None, typer.Option(help="folder for contact sheets and figures.json")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for tables, JSON and contact sheets")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="judge only so many pictures of each kind")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="processor threads")] = 2,
 ) -> None:
-    """Figures on faces that were not trained on, from the averaged weights of a run."""
-    task = load_task(_recipe(network, "base"), data)
-    checkpoint.load_averaged((run or Path("runs") / network) / loop.CHECKPOINT, task.modules["network"])
-    torch.set_num_threads(2)
-    figures = task.evaluate(task.modules["network"], out)
+    """Figures on pictures that were not trained on, beside the baselines."""
+    recipe = _recipe(network, "base")
+    paths = [run or Path("runs") / network, *(against or [])]
+    runners = {name: open_runner(load_task(recipe, data), path, threads) for name, path in names_of(paths).items()}
+    report = load_evaluation(network)(runners, data, out, limit, threads, console)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
-    table = Table("figure", "value", title=network)
-    for name, value in figures.items():
-        table.add_row(name, f"{value:.4g}")
-    console.print(table)
+        report.write(out)
+        console.print(f"tables, JSON and contact sheets in {out}")
+    console.print(report.tables, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -1,88 +1,336 @@
-"""How well the restorer restores, on faces that it never saw: the same holes each time, beside classical inpainting."""
+"""How well the restorer restores, on faces that it never saw: the same holes at each call, beside the baselines.
+
+For each kind of hole and each method: in the hole and over the whole picture, always inside the photograph
+(`valid_quad`). Every figure made with somebody's network carries its name; see train/backbones.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
+from rich.console import Console
+from rich.progress import track
 
-from engines.contract import Image
+from engines.contract import CROP_PX, EYE_DISTANCE_PX, Image, Points
+from train import backbones, masks, metrics
 from train.data import FaceSet, valid_mask
-from train.masks import MaskShape, hand, medical_mask, rectangle
-from train.metrics import psnr, sharpness
+from train.report import Report, by_kind_tables, sheet
+from train.runners import Runner
 
-EVAL_SHAPES = {"mask": medical_mask, "hand": hand, "rectangle": rectangle}
 EVAL_SEED = 11
-#: One case in so many is shown on the contact sheet.
-SHEET_EVERY = 29
+#: Rows of a contact sheet.
+SHEET_ROWS = 12
+#: Faces that are judged together: the backbones run on all of their pictures at once.
+_AT_ONCE = 12
+WITH_REFERENCE = " + reference"
+
+Method = Callable[["Case"], Image | None]
+"""Fills the hole of a case; None where it can't, as there is no reference."""
 
 
-def figures(doors: nn.Module, data: Path, out: Path | None) -> dict[str, float]:
-    """PSNR in the hole by mask shape, against cv2.inpaint (Telea), and with a reference where there is one."""
-    faces = FaceSet(data, "eval")
-    found: dict[str, list[float]] = {}
-    sheet: list[Image] = []
-    for kind, shape in EVAL_SHAPES.items():
-        for number, case in enumerate(eval_cases(faces, shape)):
-            values, row = judge(doors, case)
-            for name, value in values.items():
-                found.setdefault(f"{kind}_{name}", []).append(value)
-            if number % SHEET_EVERY == 0:
-                sheet.append(row)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        half = len(sheet) // 2
-        columns = [np.vstack(sheet[:half]), np.vstack(sheet[half : 2 * half])]
-        cv2.imwrite(str(out / "restore.png"), np.hstack(columns))
-    means = {name: float(np.nanmean(values)) for name, values in found.items()}
-    gains = {f"{kind}_gain_over_telea": means[f"{kind}_psnr"] - means[f"{kind}_telea"] for kind in EVAL_SHAPES}
-    return means | gains
+def others(landmarks: Points, rng: np.random.Generator) -> Image:
+    """Any hole of train/masks.py that has no column of its own."""
+    shapes = [shape for name, (shape, _) in masks.SHAPES.items() if name not in ("medical_mask", "hand", "rectangle")]
+    return shapes[int(rng.integers(len(shapes)))](landmarks, rng)
 
 
-def eval_cases(faces: FaceSet, shape: MaskShape) -> Iterator[dict[str, Image]]:
-    """Each face with a hole of a shape, the same ones each time; a reference where the person has another picture."""
+EVAL_SHAPES: dict[str, masks.MaskShape] = {
+    "mask": masks.medical_mask,
+    "hand": masks.hand,
+    "rectangle": masks.rectangle,
+    "other": others,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A face with a hole, where it is known what is behind it; a reference where the person has another picture."""
+
+    face: Image
+    hole: Image
+    valid: Image
+    landmarks: Points
+    reference: Image | None = None
+    reference_mask: Image | None = None
+
+    @property
+    def region(self) -> Image:
+        """The hole, as far as the photograph reaches."""
+        return self.hole & self.valid
+
+    @property
+    def hollow(self) -> Image:
+        """The face with nothing in its hole."""
+        return np.where(self.hole[:, :, None] > 0, 0, self.face).astype(np.uint8)
+
+    @property
+    def skin(self) -> Image:
+        """What of the hole shows skin: inside the face's oval, away from eyes, nostrils and mouth and from the rim."""
+        area = np.zeros((CROP_PX, CROP_PX), np.uint8)
+        cv2.ellipse(area, (128, 138), (70, 92), 0, 0, 360, 255, -1)
+        middle = self.landmarks[3:].mean(axis=0)
+        spots = ((self.landmarks[0], 0.34), (self.landmarks[1], 0.34), (self.landmarks[2], 0.22))
+        for at, radius in spots:
+            cv2.circle(area, _pixel(at), round(radius * EYE_DISTANCE_PX), 0, -1)
+        cv2.ellipse(
+            area, _pixel(middle), (round(0.55 * EYE_DISTANCE_PX), round(0.26 * EYE_DISTANCE_PX)), 0, 0, 360, 0, -1
+        )
+        return area & cv2.erode(self.region, np.ones((5, 5), np.uint8))
+
+
+def eval_cases(faces: FaceSet, shape: masks.MaskShape, limit: int | None = None) -> Iterator[Case]:
+    """Each face with a hole of a shape, the same ones each time; at most `limit`, spread over all of them."""
     rng = np.random.default_rng(EVAL_SEED)
+    chosen = _spread(len(faces), limit)
     for index, row in enumerate(faces.rows):
-        case = {"face": faces.image(index), "hole": shape(row.landmarks, rng), "valid": valid_mask(row)}
-        other = faces.sibling(index, rng)
-        if not (case["hole"] & case["valid"]).any():
+        hole, valid = shape(row.landmarks, rng), valid_mask(row)
+        sibling = faces.sibling(index, rng)
+        if index not in chosen or not (hole & valid).any():
             continue
-        if other is not None:
-            case |= {"reference": faces.image(other), "reference_mask": valid_mask(faces.rows[other])}
-        yield case
+        known = (None, None) if sibling is None else (faces.image(sibling), valid_mask(faces.rows[sibling]))
+        yield Case(faces.image(index), hole, valid, row.landmarks, *known)
 
 
-def judge(doors: nn.Module, case: Mapping[str, Image]) -> tuple[dict[str, float], Image]:
-    """The figures of one case, and its row of the contact sheet: hole, Telea, ours, reference, with it, truth."""
-    face, hole = case["face"], case["hole"]
-    region = hole & case["valid"]
-    hollow = np.where(hole[:, :, None] > 0, 0, face)
-    telea = cv2.inpaint(hollow, hole, 5, cv2.INPAINT_TELEA)
-    restored = restore(doors, face, hole)
-    figures = {
-        "psnr": psnr(restored, face, region),
-        "telea": psnr(telea, face, region),
-        "sharpness": sharpness(restored, region) / max(sharpness(face, region), 1e-3),
+def evaluate(
+    runners: Mapping[str, Runner],
+    data: Path,
+    out: Path | None = None,
+    limit: int | None = None,
+    threads: int = 2,
+    console: Console | None = None,
+) -> Report:
+    """All figures of the restorers in `runners` (the first is the one that is asked about) and of the baselines."""
+    torch.set_num_threads(threads)
+    faces, judge, methods = FaceSet(data, "eval"), Judge(data / "weights", threads), methods_of(runners)
+    results: dict[str, dict[str, list[Judged | None]]] = {}
+    for kind, shape in EVAL_SHAPES.items():
+        found: dict[str, list[Judged | None]] = {name: [] for name in methods}
+        rows: list[list[Image]] = []
+        cases = list(eval_cases(faces, shape, limit))
+        shown = _spread(len(cases), SHEET_ROWS)
+        chunks = [cases[start : start + _AT_ONCE] for start in range(0, len(cases), _AT_ONCE)]
+        for number, chunk in enumerate(track(chunks, description=kind, console=console, disable=console is None)):
+            made = {name: [method(case) for case in chunk] for name, method in methods.items()}
+            for name, judged in judge(chunk, made).items():
+                found[name] += judged
+            rows += [
+                _sheet_row(case, {name: pictures[place] for name, pictures in made.items()})
+                for place, case in enumerate(chunk)
+                if number * _AT_ONCE + place in shown
+            ]
+        results[kind] = found
+        if out is not None:
+            sheet(out / f"restore_{kind}.png", rows, ["hidden", *list(methods)[1:], "reference", "truth"])
+    return _report(results, next(iter(runners)), judge)
+
+
+def methods_of(runners: Mapping[str, Runner]) -> dict[str, Method]:
+    """The baselines, then each restorer without and with a reference."""
+    methods: dict[str, Method] = {
+        "masked input": lambda case: case.hollow,
+        "telea": lambda case: cv2.inpaint(case.hollow, case.hole, 5, cv2.INPAINT_TELEA),
+        "ns": lambda case: cv2.inpaint(case.hollow, case.hole, 5, cv2.INPAINT_NS),
     }
-    reference = helped = np.zeros_like(face)
-    if "reference" in case:
-        reference = case["reference"]
-        helped = restore(doors, face, hole, reference, case["reference_mask"])
-        figures["psnr_with_reference"] = psnr(helped, face, region)
-        figures["psnr_without_reference"] = figures["psnr"]
-    return figures, np.hstack([hollow, telea, restored, reference, helped, face])
+    for name, run in runners.items():
+        methods[name] = partial(_restored, run)
+        methods[name + WITH_REFERENCE] = partial(_restored_with_reference, run)
+    return methods
 
 
-@torch.no_grad()
-def restore(
-    doors: nn.Module, face: Image, hole: Image, reference: Image | None = None, there: Image | None = None
-) -> Image:
+def restore(run: Runner, face: Image, hole: Image, reference: Image | None = None, there: Image | None = None) -> Image:
     """One picture through the uint8 doors."""
     if reference is None or there is None:
         reference, there = np.zeros_like(face), np.zeros_like(hole)
-    feeds = (face[None], hole[None, :, :, None], reference[None], there[None, :, :, None])
-    return doors(*(torch.from_numpy(np.ascontiguousarray(feed)) for feed in feeds))[0].numpy()
+    feeds = {"face": face, "mask": hole[:, :, None], "reference": reference, "reference_mask": there[:, :, None]}
+    return run({name: feed[None] for name, feed in feeds.items()})["restored"][0]
+
+
+def _restored(run: Runner, case: Case) -> Image:
+    return restore(run, case.face, case.hole)
+
+
+def _restored_with_reference(run: Runner, case: Case) -> Image | None:
+    if case.reference is None:
+        return None
+    return restore(run, case.face, case.hole, case.reference, case.reference_mask)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The figures of one picture, and its features (and the truth's) by backbone, for distances between sets."""
+
+    figures: dict[str, float]
+    features: dict[str, tuple[np.ndarray, np.ndarray]]
+    has_reference: bool
+
+
+class Judge:
+    """Figures of many pictures at once; the networks of train/backbones.py that are there."""
+
+    def __init__(self, weights: Path, threads: int) -> None:
+        self._maps: dict[str, Any] = {
+            "pd_mobilenet": backbones.mobilenet(weights, threads),
+            "pd_squeeze": backbones.squeezenet(weights, threads),
+        }
+        self._heads = None
+        if (lpips := backbones.lpips(weights)) is not None:
+            self._maps["lpips"], self._heads = lpips, lpips.heads
+        self._inception = backbones.inception(weights)
+        self._embedding = backbones.Embedding(weights, threads)
+
+    def __call__(
+        self, cases: Sequence[Case], made: Mapping[str, Sequence[Image | None]]
+    ) -> dict[str, list[Judged | None]]:
+        """The judgement of each method's picture of each case; None where there is no picture."""
+        points = [case.landmarks for case in cases]
+        truth = np.stack([case.face for case in cases])
+        known = self._look(truth, points)
+        judged: dict[str, list[Judged | None]] = {}
+        for name, pictures in made.items():
+            places = [place for place, picture in enumerate(pictures) if picture is not None]
+            judged[name] = [None] * len(cases)
+            if not places:
+                continue
+            chosen = [cases[place] for place in places]
+            stack = np.stack([picture for picture in pictures if picture is not None])
+            seen = self._look(stack, [points[place] for place in places])
+            there = known
+            if len(places) < len(cases):
+                there = {key: [x[places] for x in value] for key, value in known.items()}
+            for place, result in zip(places, self._compare(chosen, stack, seen, there), strict=True):
+                judged[name][place] = result
+        return judged
+
+    def _look(self, pictures: Image, points: Sequence[Points]) -> dict[str, list[Any]]:
+        """What each network sees in N pictures: a list of arrays or tensors with N first."""
+        seen: dict[str, list[Any]] = {name: features(pictures) for name, features in self._maps.items()}
+        seen["embedding"] = [self._embedding(pictures, points)]
+        seen["mobilenet"] = [seen["pd_mobilenet"][-1].mean(dim=(2, 3)).numpy().astype(np.float64)]
+        if self._inception is not None:
+            seen["inception"] = [self._inception(pictures).astype(np.float64)]
+        return seen
+
+    def _compare(
+        self, cases: Sequence[Case], made: Image, seen: Mapping[str, list[Any]], known: Mapping[str, list[Any]]
+    ) -> list[Judged]:
+        figures = [_pixel_figures(case, picture) for case, picture in zip(cases, made, strict=True)]
+        regions = {
+            "": torch.from_numpy(np.stack([case.region for case in cases])[:, None] > 0).float(),
+            "_whole": torch.from_numpy(np.stack([case.valid for case in cases])[:, None] > 0).float(),
+        }
+        for name in self._maps:
+            heads = self._heads if name == "lpips" else None
+            measured = backbones.feature_distance(seen[name], known[name], list(regions.values()), heads)
+            for suffix, distances in zip(regions, measured, strict=True):
+                for values, distance in zip(figures, distances, strict=True):
+                    values[name + suffix] = float(distance)
+        alike = (seen["embedding"][0] * known["embedding"][0]).sum(axis=1)
+        for values, cosine in zip(figures, alike, strict=True):
+            values["identity"] = float(cosine)
+        pooled = [name for name in ("mobilenet", "inception") if name in seen]
+        return [
+            Judged(
+                figures[place],
+                {name: (seen[name][0][place], known[name][0][place]) for name in pooled},
+                case.reference is not None,
+            )
+            for place, case in enumerate(cases)
+        ]
+
+
+def _pixel_figures(case: Case, made: Image) -> dict[str, float]:
+    """The figures that need no network. Sharpness and energy are shares of the photograph's own."""
+    similar, region, skin = metrics.ssim_map(made, case.face), case.region, case.skin
+    sharp, energy = (
+        [function(picture, inside) for picture in (made, case.face)]
+        for function, inside in ((metrics.sharpness, region), (metrics.laplacian_energy, skin))
+    )
+    return {
+        "psnr": metrics.psnr(made, case.face, region),
+        "psnr_whole": metrics.psnr(made, case.face, case.valid),
+        "ssim": metrics.mean_inside(similar, region),
+        "ssim_whole": metrics.mean_inside(similar, case.valid),
+        "seam": metrics.seam(made, case.face, case.hole, case.valid),
+        "sharpness": sharp[0] / max(sharp[1], 1e-3),
+        "skin_energy": max(energy[0], 1e-3) / max(energy[1], 1e-3),
+    }
+
+
+def _report(results: Mapping[str, Mapping[str, Sequence[Judged | None]]], asked: str, judge: Judge) -> Report:
+    every: dict[str, dict[str, dict[str, float]]] = {}
+    paired: dict[str, dict[str, dict[str, float]]] = {}
+    for kind, methods in results.items():
+        every[kind] = {
+            name: _means([judged for judged in found if judged is not None])
+            for name, found in methods.items()
+            if not name.endswith(WITH_REFERENCE)
+        }
+        paired[kind] = {
+            name: _means([judged for judged in found if judged is not None and judged.has_reference])
+            for name, found in methods.items()
+        }
+    tables = by_kind_tables(every, "All faces, without a reference")
+    if any(values["cases"] for methods in paired.values() for values in methods.values()):
+        tables += by_kind_tables(paired, "Faces of which there is another picture, without and with it as a reference")
+    return Report(_flat(every, paired, asked), tables, {"all": every, "paired": paired})
+
+
+def _means(judged: Sequence[Judged]) -> dict[str, float]:
+    """Mean figures of pictures (of ratios the geometric mean), and the distances between all of them and the truth."""
+    means: dict[str, float] = {"cases": len(judged)}
+    for name in judged[0].figures if judged else ():
+        values = np.array([one.figures[name] for one in judged])
+        values = values[np.isfinite(values)]
+        if name == "skin_energy":
+            means[name] = float(np.exp(np.log(values).mean())) if len(values) else float("nan")
+        else:
+            means[name] = float(values.mean()) if len(values) else float("nan")
+    for name in judged[0].features if judged else ():
+        made, real = (np.stack([one.features[name][side] for one in judged]) for side in (0, 1))
+        means[f"kid_{name}"] = metrics.kernel_distance(made, real)
+        means[f"fid_{name}"] = metrics.frechet_distance(made, real)
+    return means
+
+
+def _flat(
+    every: Mapping[str, Mapping[str, Mapping[str, float]]],
+    paired: Mapping[str, Mapping[str, Mapping[str, float]]],
+    asked: str,
+) -> dict[str, float]:
+    """The figures of the restorer that was asked about, by one name each: what models.toml keeps."""
+    flat: dict[str, float] = {}
+    for kind, methods in every.items():
+        own, telea = methods[asked], methods["telea"]
+        flat |= {f"{kind}_{name}": value for name, value in own.items() if name != "cases"}
+        flat |= {f"{kind}_telea": telea["psnr"], f"{kind}_gain_over_telea": own["psnr"] - telea["psnr"]}
+        pair = paired[kind]
+        for name in ("psnr", "pd_mobilenet", "identity"):
+            if pair[asked]["cases"]:
+                flat[f"{kind}_{name}_without_reference"] = pair[asked][name]
+                flat[f"{kind}_{name}_with_reference"] = pair[asked + WITH_REFERENCE][name]
+    return flat
+
+
+def _sheet_row(case: Case, made: Mapping[str, Image | None]) -> list[Image]:
+    nothing = np.zeros_like(case.face)
+    pictures = [picture if picture is not None else nothing for picture in made.values()]
+    return [*pictures, case.reference if case.reference is not None else nothing, case.face]
+
+
+def _spread(count: int, limit: int | None) -> set[int]:
+    """At most `limit` of `count` indices, evenly."""
+    if limit is None or limit >= count:
+        return set(range(count))
+    return {index * count // limit for index in range(limit)}
+
+
+def _pixel(point: Points) -> tuple[int, int]:
+    x, y = np.round(point).astype(int).tolist()
+    return x, y

@@ -132,11 +132,6 @@ class FacesTask:
         descend(sum(WEIGHTS[name] * loss for name, loss in losses.items()), self.optimizers["network"], self._network)
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
-    def evaluate(self, network: nn.Module, out: Path | None) -> dict[str, float]:
-        from train.faces_figures import measure  # only evaluation needs OpenCV's detector and the clips
-
-        return measure(FacesDoors(network).eval(), self._data, out)
-
     def doors(self, network: nn.Module) -> Doors:
         height, width = SEARCH_SIZE
         cells = (1, height // STRIDE, width // STRIDE)

@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engines.contract import CROP_PX, Image
+from engines.contract import CROP_PX
 from train.config import Recipe
 from train.hidden_data import Examples
-from train.hidden_figures import figures
 from train.loop import autocast, check_finite, descend
 from train.networks import Residual, conv
 from train.task import Doors, Sample
@@ -107,16 +106,6 @@ class HiddenTask:
         check_finite(terms)
         descend(terms["bce"] + 0.5 * terms["dice"], self.optimizers["network"], network)
         return {name: float(value.detach()) for name, value in terms.items()}
-
-    def evaluate(self, network: nn.Module, out: Path | None) -> dict[str, float]:
-        """The figures of train/hidden_figures.py; contact sheets into `out`."""
-        doors = HiddenDoors(network).eval()
-
-        def see(face: Image) -> Image:
-            with torch.no_grad():
-                return doors(torch.from_numpy(np.ascontiguousarray(face))[None])[0, :, :, 0].numpy()
-
-        return figures(see, self._data, out)
 
     def doors(self, network: nn.Module) -> Doors:
         shape = (1, CROP_PX, CROP_PX)

@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+from rich.console import Console
 
 from engines.contract import CROP_PX, HIDDEN, Image
 from train.hidden_data import Example, Examples, real_masks
 from train.occluders import OCCLUDERS, WORN
+from train.report import Report, column_table
+from train.runners import Runner
 
 #: Pixels on the crop by which an outline may be off and still count as met.
 BOUNDARY_PX = 3
 #: From this probability (x 255) on a pixel counts as hidden.
 _THRESHOLD = 127
 
+#: Composites of each kind that are looked at.
+_EACH_KIND = 40
+
 See = Callable[[Image], Image]
 """A 256x256x3 BGR crop to its 256x256 map of the probability x 255 that the face is hidden there."""
 
 
-def figures(see: See, data: Path, out: Path | None = None, each_kind: int = 40) -> dict[str, float]:
+def evaluate(
+    runners: Mapping[str, Runner],
+    data: Path,
+    out: Path | None = None,
+    limit: int | None = None,
+    threads: int = 2,
+    console: Console | None = None,
+) -> Report:
+    """The figures of each segmenter in `runners`, the first of which is the one that is asked about."""
+    torch.set_num_threads(threads)
+    found = {}
+    for number, (name, run) in enumerate(runners.items()):
+        if console is not None:
+            console.print(f"looking with {name}")
+        folder = out if out is None or number == 0 else out / name.replace("/", "_")
+        found[name] = figures(_seer(run), data, folder, min(limit or _EACH_KIND, _EACH_KIND), limit)
+    return Report(next(iter(found.values())), column_table(found, "hidden"), {"hidden": found})
+
+
+def _seer(run: Runner) -> See:
+    return lambda face: run({"face": np.ascontiguousarray(face)[None]})["hidden"][0, :, :, 0]
+
+
+def figures(
+    see: See, data: Path, out: Path | None = None, each_kind: int = _EACH_KIND, limit: int | None = None
+) -> dict[str, float]:
     """IoU and outline by occluder (and their mean, weighted as they are drawn), what is marked on clean faces and on
-    what people wear, IoU with the rough masks of real photographs. Contact sheets into `out`.
+    what people wear, IoU with the rough masks of real photographs. Contact sheets into `out`. At most `each_kind`
+    composites of each occluder and `limit` of the clean and of the real photographs.
     """
     examples = Examples(data, "eval")
 
@@ -41,13 +75,15 @@ def figures(see: See, data: Path, out: Path | None = None, each_kind: int = 40) 
     shares = np.array([share for _, share in OCCLUDERS.values()])
     for figure in ("iou", "boundary_f"):
         found[figure] = float(np.average([found[f"{figure}_{kind}"] for kind in OCCLUDERS], weights=shares))
-    clean = [look(case) for case in examples.clean()]
+    clean = [look(case) for case in islice(examples.clean(), limit)]
     found["clean_marked"] = float(np.mean([marked(seen, case) for case, seen in clean]))
     found["clean_faces_over_5_percent"] = float(np.mean([marked(seen, case) > 0.05 for case, seen in clean]))
     for kind in WORN:
         worn = [look(case) for case in examples.fixed([kind], each_kind)]
         found[f"{kind}_marked"] = float(np.mean([marked(seen, case) for case, seen in worn]))
-    real = [(*look(case), known) for case, known in real_masks(data)]
+    # All whose mask is known are looked at, however few were asked for: else there might be none.
+    wanted = (pair for number, pair in enumerate(real_masks(data)) if limit is None or number < limit or pair[1])
+    real = [(*look(case), known) for case, known in wanted]
     found["iou_real_silver"] = float(np.mean([iou(seen, case) for case, seen, known in real if known]))
     if out is not None:
         worst = sorted(clean, key=lambda pair: marked(pair[1], pair[0]), reverse=True)[:48]

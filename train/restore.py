@@ -16,7 +16,6 @@ from train import losses
 from train.config import Recipe
 from train.data import FaceSet, mirror_landmarks, valid_mask
 from train.discriminators import PatchDiscriminator
-from train.evaluate import figures
 from train.loop import autocast, check_finite, descend
 from train.masks import random_mask
 from train.networks import RestoreDoors, RestoreUNet, generator_input
@@ -138,10 +137,7 @@ class RestoreTask:
         descend(loss, self.optimizers["patch"], judge)
         return float(loss.detach())
 
-    # -- figures
-
-    def evaluate(self, network: nn.Module, out: Path | None) -> dict[str, float]:
-        return figures(RestoreDoors(network).eval(), self._data, out)
+    # -- export
 
     def doors(self, network: nn.Module) -> Doors:
         picture, mask = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)

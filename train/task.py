@@ -45,10 +45,6 @@ class Task(Protocol):
         """One optimiser step. `progress` is 0..1 over the recipe; returns the losses by name, unweighted."""
         ...
 
-    def evaluate(self, network: nn.Module, out: Path | None) -> dict[str, float]:
-        """Figures on data that was not trained on; contact sheets into `out`."""
-        ...
-
     def doors(self, network: nn.Module) -> Doors: ...
 
 
@@ -64,3 +60,18 @@ def load_task(recipe: Recipe, data: Path) -> Task:
     module, _, name = TASKS[recipe.network].partition(":")
     task: Any = getattr(importlib.import_module(module), name)
     return task(recipe, data)
+
+
+#: Where a network's figures come from: a function of runners by name, the data, a folder for sheets or None, how many
+#: pictures of each kind at most or None, processor threads, and a console for progress or None.
+EVALUATIONS = {
+    "restore": "train.evaluate:evaluate",
+    "hidden": "train.hidden_figures:evaluate",
+    "faces": "train.faces_figures:evaluate",
+}
+
+
+def load_evaluation(network: str) -> Any:
+    """The function of EVALUATIONS; it gives a train.report.Report."""
+    module, _, name = EVALUATIONS[network].partition(":")
+    return getattr(importlib.import_module(module), name)

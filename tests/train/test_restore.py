@@ -1,54 +1,57 @@
-"""The restorer: its doors, its samples, and the figures of the network that ships."""
+"""The restorer: its doors and its samples. Its figures are tested in test_evaluate.py."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-import engines
 from engines.contract import CROP_PX, TEMPLATE, similarity, transform_points
-from train import evaluate, restore
+from train import restore
 from train.config import RECIPES
 from train.data import DataError, FaceSet, valid_mask
-from train.metrics import psnr, sharpness
+from train.evaluate import restore as restore_picture
 from train.networks import RestoreDoors, RestoreUNet, generator_input, halved
+from train.runners import Runner, torch_runner
+from train.task import Doors
+
+DOORS = {"face": 3, "mask": 1, "reference": 3, "reference_mask": 1}
 
 
 @pytest.fixture(scope="module")
-def doors() -> RestoreDoors:
+def run() -> Runner:
     torch.manual_seed(0)
-    return RestoreDoors(RestoreUNet()).eval()
+    inputs = {name: (1, CROP_PX, CROP_PX, channels) for name, channels in DOORS.items()}
+    return torch_runner(Doors(RestoreDoors(RestoreUNet()), inputs, {"restored": (1, CROP_PX, CROP_PX, 3)}, {}))
 
 
 def picture(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (CROP_PX, CROP_PX, 3), dtype=np.uint8)
 
 
-def test_known_pixels_come_out_bit_for_bit(doors: RestoreDoors) -> None:
+def test_known_pixels_come_out_bit_for_bit(run: Runner) -> None:
     face, hole = picture(1), np.zeros((CROP_PX, CROP_PX), np.uint8)
     hole[100:180, 80:170] = 255
-    restored = evaluate.restore(doors, face, hole)
+    restored = restore_picture(run, face, hole)
     assert np.array_equal(restored[hole == 0], face[hole == 0])
     assert not np.array_equal(restored[hole > 0], face[hole > 0])
 
 
-def test_what_is_hidden_does_not_matter(doors: RestoreDoors) -> None:
+def test_what_is_hidden_does_not_matter(run: Runner) -> None:
     face, hole = picture(1), np.zeros((CROP_PX, CROP_PX), np.uint8)
     hole[60:200, 60:200] = 255
     other = np.where(hole[..., None] > 0, picture(2), face)
-    assert np.array_equal(evaluate.restore(doors, face, hole), evaluate.restore(doors, other, hole))
+    assert np.array_equal(restore_picture(run, face, hole), restore_picture(run, other, hole))
 
 
-def test_reference_counts_only_where_it_is_valid(doors: RestoreDoors) -> None:
+def test_reference_counts_only_where_it_is_valid(run: Runner) -> None:
     face, hole, nowhere = picture(1), np.full((CROP_PX, CROP_PX), 255, np.uint8), np.zeros((CROP_PX, CROP_PX), np.uint8)
-    alone = evaluate.restore(doors, face, hole)
-    assert np.array_equal(alone, evaluate.restore(doors, face, hole, picture(3), nowhere))
-    assert not np.array_equal(alone, evaluate.restore(doors, face, hole, picture(3), hole))
+    alone = restore_picture(run, face, hole)
+    assert np.array_equal(alone, restore_picture(run, face, hole, picture(3), nowhere))
+    assert not np.array_equal(alone, restore_picture(run, face, hole, picture(3), hole))
 
 
 def test_generator_stays_within_its_budget() -> None:
@@ -160,33 +163,3 @@ def test_valid_mask_follows_the_photograph(data: Path) -> None:
 def test_faces_that_are_not_there_are_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--data"):
         FaceSet(tmp_path, "train")
-
-
-def test_psnr_and_sharpness() -> None:
-    black, grey = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 16, np.uint8)
-    region = np.zeros((4, 4), np.uint8)
-    assert np.isnan(psnr(black, grey, region))
-    region[:2] = 1
-    assert psnr(grey, black, region) == pytest.approx(20 * np.log10(255 / 16))
-    everywhere = np.ones((CROP_PX, CROP_PX), np.uint8)
-    assert sharpness(picture(1), everywhere) > 50
-    assert sharpness(np.full_like(picture(1), 9), everywhere) == 0
-
-
-@pytest.mark.parametrize(("kind", "least_db"), [("mask", 2.5), ("hand", 0.9), ("rectangle", 2.2)])
-def test_the_shipped_network_beats_classical_inpainting(data: Path, kind: str, least_db: float) -> None:
-    engine = engines.load("restore", engines.EngineOptions(backend="onnxruntime"))
-    gains = []
-    for number, case in enumerate(evaluate.eval_cases(FaceSet(data, "eval"), evaluate.EVAL_SHAPES[kind])):
-        if number % 14:
-            continue
-        nothing = np.zeros_like(case["face"])
-        feeds = {"face": case["face"], "mask": case["hole"][..., None], "reference": nothing}
-        feeds["reference_mask"] = nothing[..., :1]
-        made = engine.run({name: feed[None] for name, feed in feeds.items()})["restored"][0]
-        hollow = np.where(case["hole"][..., None] > 0, 0, case["face"])
-        telea = cv2.inpaint(hollow, case["hole"], 5, cv2.INPAINT_TELEA)
-        region = case["hole"] & case["valid"]
-        gains.append(psnr(made, case["face"], region) - psnr(telea, case["face"], region))
-    engine.close()
-    assert np.mean(gains) > least_db
