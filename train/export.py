@@ -48,7 +48,7 @@ def export_network(task: Task, content: Mapping[str, Any], models: Path, metrics
         "licence": LICENCE,
         "trained_on": TRAINED_ON,
         "images_seen": int(content["images"]),
-        "parameters": sum(parameter.numel() for parameter in doors.module.parameters()),
+        "parameters": sum(parameter.numel() for parameter in task.modules["network"].parameters()),
         "inputs": {name: list(shape) for name, shape in doors.inputs.items()},
         "outputs": {name: list(shape) for name, shape in doors.outputs.items()},
         "metrics": {name: round(float(value), 5) for name, value in metrics.items()},

@@ -8,9 +8,12 @@ OpenVINO and ONNX Runtime all run natively.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 SLOPE = 0.1
 #: Width at each halving of the picture: 1/2, 1/4, 1/8, 1/16, 1/32.
@@ -141,23 +144,126 @@ def halved(picture: Tensor, mask: Tensor, keep: bool = False) -> tuple[Tensor, T
 
 
 class RestoreDoors(nn.Module):
-    """The generator with uint8 BGR doors: what is known comes out bit for bit as it went in."""
+    """The generator, as it is now, with uint8 BGR doors: what is known comes out bit for bit as it went in.
+
+    The arithmetic of `RestoreUNet`, arranged for engines. Moving pictures of full size about costs them more than the
+    layers do, so the eight channels become 32 of half the size at once, and stay so up to the exit; small fixed
+    convolutions gather, mask and halve them. Pictures count 0..255 inside and masks 0 or 255: from 128 on is hidden.
+    """
 
     def __init__(self, network: RestoreUNet) -> None:
         super().__init__()
-        self.network = network
+        self.coarse = network.coarse
+        self.body = network.fine.body[1:]
+        first, head = _folded(network.fine.body[0]), network.fine.head
+        # The network counts a channel's four pixels first (pixel unshuffle), the doors a pixel's eight channels.
+        pixels = first.weight[:, :32].unflatten(1, (8, 4)).transpose(1, 2).flatten(1, 2)
+        self.from_pixels = fixed_conv(pixels / 255, first.bias, padding=1)
+        self.from_features = fixed_conv(first.weight[:, 32:], padding=1)
+        self.head = fixed_conv(
+            head.weight.unflatten(0, (3, 4)).transpose(0, 1).flatten(0, 1) * 255,
+            head.bias.unflatten(0, (3, 4)).t().flatten() * 255,
+            padding=1,
+        )
+        self.gather, self.keep = _gather(), _keep()
+        self.halve, self.keep_half = _halve(), _keep_half()
+        self.known, self.hole, self.spread = _pick(slice(0, 3)), _pick(slice(3, 4)), _spread()
 
     def forward(self, face: Tensor, mask: Tensor, reference: Tensor, reference_mask: Tensor) -> Tensor:
-        dtype = self.network.fine.head.weight.dtype
         # uint8 is cast first and transposed after: TensorRT's parser refuses a UInt8 transpose.
-        face_nchw = face.to(dtype).permute(0, 3, 1, 2)
-        hole = (mask.to(dtype) * (1 / 255)).permute(0, 3, 1, 2)
-        reference_nchw = reference.to(dtype).permute(0, 3, 1, 2) * (1 / 255)
-        there = (reference_mask.to(dtype) * (1 / 255)).permute(0, 3, 1, 2)
-        made = self.network(face_nchw * (1 / 255), hole, reference_nchw, there) * 255
+        dtype = self.gather.weight.dtype
+        doors = (face, mask, reference, reference_mask)
+        whole = torch.cat([door.to(dtype).permute(0, 3, 1, 2) for door in doors], dim=1)
+        x = self.gather(whole).clamp(0, 255) * self.keep(whole).clamp(0, 1)
+        coarse, features = self.coarse(self.halve(x).clamp(0, 1) * self.keep_half(x).clamp(0, 1))
+        y = self.body(F.leaky_relu(self.from_pixels(x) + self.from_features(features), SLOPE))
+        made = self.head(y) + self.spread(coarse)
         # 0..255 is exact in fp16 and bf16, so a known pixel survives the blend unchanged.
-        restored = face_nchw + hole * (made - face_nchw)
-        return restored.round().clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8)
+        restored = (self.known(x) + self.hole(x).clamp(0, 1) * made).round().clamp(0, 255)
+        return doubled(restored).to(torch.uint8)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """NCHW with four pixels' channels one after the other, to NHWC of twice the size."""
+    batch, channels, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(batch, height, width, 2, channels // 2).permute(0, 1, 3, 2, 4)
+    return rows.reshape(batch, 2 * height, 2 * width, channels // 4)
+
+
+def fixed_conv(weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> nn.Conv2d:
+    """A convolution that is given, not learned."""
+    outputs, inputs, *kernel = weight.shape
+    made = nn.Conv2d(inputs, outputs, tuple(kernel), stride, padding, bias=bias is not None)
+    made.weight.data = weight.detach().clone().contiguous()
+    if made.bias is not None and bias is not None:
+        made.bias.data = bias.detach().clone()
+    return made.requires_grad_(False)
+
+
+#: The doors' channels: three of the face, its mask, three of the reference, its mask; whose mask each one has.
+_MASKS = {3: 3, 7: 7}
+_PICTURES = {0: 3, 1: 3, 2: 3, 4: 7, 5: 7, 6: 7}
+
+
+def _gather() -> nn.Conv2d:
+    """Each 2x2 pixels' 8 channels, pixel by pixel; a mask's 0..127 far below 0 and 128..255 at 255 or above."""
+    weight, bias = torch.zeros(4, 8, 8, 2, 2), torch.zeros(4, 8)
+    for pixel in range(4):
+        for channel in _PICTURES:
+            weight[pixel, channel, channel, pixel // 2, pixel % 2] = 1
+        for channel in _MASKS:
+            weight[pixel, channel, channel, pixel // 2, pixel % 2] = 255
+            bias[pixel, channel] = -127 * 255
+    return fixed_conv(weight.flatten(0, 1), bias.flatten(), stride=2)
+
+
+def _keep() -> nn.Conv2d:
+    """For each of the gathered channels 1 or more where it counts, 0 or less where it does not."""
+    weight, bias = torch.zeros(4, 8, 8, 2, 2), torch.ones(4, 8)
+    for pixel in range(4):
+        for channel, mask in _PICTURES.items():
+            hides = mask == 3
+            weight[pixel, channel, mask, pixel // 2, pixel % 2] = -1 if hides else 1
+            bias[pixel, channel] = 128 if hides else -127
+    return fixed_conv(weight.flatten(0, 1), bias.flatten(), stride=2)
+
+
+def _halve() -> nn.Conv2d:
+    """The 8 channels at half size, 0..1: the mean of a picture; hidden where one of four is, valid where all are."""
+    weight, bias = torch.zeros(8, 4, 8, 1, 1), torch.zeros(8)
+    for channel in _PICTURES:
+        weight[channel, :, channel] = 1 / (4 * 255)
+    weight[3, :, 3] = 2 / 255
+    weight[7, :, 7], bias[7] = 2 / 255, -7
+    return fixed_conv(weight.flatten(1, 2), bias)
+
+
+def _keep_half() -> nn.Conv2d:
+    """As `_keep`, of what `_halve` gives."""
+    weight, bias = torch.zeros(8, 4, 8, 1, 1), torch.ones(8)
+    for channel, mask in _PICTURES.items():
+        weight[channel, :, mask] = -2 / 255 if mask == 3 else 2 / 255
+        bias[channel] = 1 if mask == 3 else -7
+    return fixed_conv(weight.flatten(1, 2), bias)
+
+
+def _pick(channels: slice) -> nn.Conv2d:
+    """Three channels for each of four pixels, out of the gathered ones; a single channel three times."""
+    weight = torch.zeros(4, 3, 4, 8, 1, 1)
+    for pixel in range(4):
+        weight[pixel, :, pixel, channels] = torch.eye(3)[..., None, None] if channels.stop == 3 else 1
+    return fixed_conv(weight.flatten(2, 3).flatten(0, 1))
+
+
+def _spread() -> nn.Conv2d:
+    """A picture of half size, 0..1, to each of its four pixels, 0..255."""
+    return fixed_conv((torch.eye(3) * 255).repeat(4, 1)[..., None, None])
+
+
+def _folded(layer: nn.Module) -> nn.Conv2d:
+    """The convolution of a `conv`, its batch norm worked into it."""
+    convolution, norm, _ = copy.deepcopy(layer).eval().children()
+    return fuse_conv_bn_eval(convolution, norm)
 
 
 def generator_input(face: Tensor, hole: Tensor, reference: Tensor, there: Tensor) -> Tensor:

@@ -55,6 +55,19 @@ def test_the_doors_are_those_of_the_contract(small_data: Path) -> None:
     assert seen.shape == (2, 256, 256, 1) and seen.dtype == torch.uint8
 
 
+def test_the_map_is_doubled_as_a_picture_is() -> None:
+    torch.manual_seed(0)
+    network = HiddenUNet().eval()
+    picture = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        seen = HiddenDoors(network).eval()(picture)
+        logits = network(picture.permute(0, 3, 1, 2) / 255)
+        smooth = torch.nn.functional.interpolate(logits * 1.0, scale_factor=2.0, mode="bilinear", align_corners=False)
+    expected = (torch.sigmoid(smooth) * 255).round().permute(0, 2, 3, 1)
+    assert (seen.float() - expected).abs().max() <= 1
+    assert seen.float().std() > 0
+
+
 def test_the_graph_itself_scales_and_transposes() -> None:
     network = HiddenUNet().eval()
     picture = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)

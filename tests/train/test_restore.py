@@ -72,6 +72,38 @@ def test_generator_stays_within_its_budget() -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) <= 8e6
 
 
+def test_the_doors_say_what_the_network_says() -> None:
+    """Their arithmetic is arranged otherwise; the numbers are the same, whatever the network has learned."""
+    torch.manual_seed(3)
+    network = RestoreUNet(widths=(8, 8, 16, 16, 16))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean, 0.1, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+    torch.nn.init.normal_(network.fine.head.weight, 0, 0.05)
+    network.eval()
+    face, reference = (torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8) for _ in range(2))
+    masks = [torch.zeros(2, 64, 64, 1, dtype=torch.uint8) for _ in range(2)]
+    for mask in masks:
+        mask[:, 13:40, 20:51] = 255
+    planes = [door.permute(0, 3, 1, 2).float() / 255 for door in (face, masks[0], reference, masks[1])]
+    with torch.no_grad():
+        made = network(*planes).permute(0, 2, 3, 1) * 255
+        restored = RestoreDoors(network)(face, masks[0], reference, masks[1])
+    expected = torch.where(masks[0] > 0, made.round().clamp(0, 255), face.float())
+    assert (restored.float() - expected).abs().max() <= 1
+    assert (restored.float() != expected).float().mean() < 0.001
+    assert network.training is False and next(network.parameters()).requires_grad
+
+
+def test_a_mask_that_is_half_there_counts_as_one_or_the_other(doors: RestoreDoors) -> None:
+    face, reference, hole = picture(1), picture(3), np.zeros((CROP_PX, CROP_PX), np.uint8)
+    hole[100:180, 80:170] = 255
+    soft = np.where(hole > 0, 128, 127).astype(np.uint8)
+    expected = evaluate.restore(doors, face, hole, reference, hole)
+    assert np.array_equal(evaluate.restore(doors, face, soft, reference, soft), expected)
+
+
 def test_fine_half_starts_as_the_coarse_picture() -> None:
     network = RestoreUNet().eval()
     generator = torch.Generator().manual_seed(2)
