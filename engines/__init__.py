@@ -16,6 +16,7 @@ from engines.base import (
     ContractMismatch,
     EngineBuildError,
     EngineError,
+    EngineNotBuilt,
     EngineOptions,
     EngineRunError,
     EngineUnavailable,
@@ -49,6 +50,7 @@ __all__ = [
 
 #: Best first among equals. "auto" tries the accelerators of all of them, then the processor; never the fake.
 BACKENDS = {
+    "tensorrt": "engines.tensorrt:TensorRtEngine",
     "openvino": "engines.openvino:OpenVinoEngine",
     "onnxruntime": "engines.onnxruntime:OnnxRuntimeEngine",
     "fake": "engines.fake:FakeEngine",
@@ -95,7 +97,7 @@ def load(model: str | Path, options: EngineOptions = _DEFAULTS) -> InferenceEngi
             failures.append((name, error))
             continue
         _check_doors(engine, found, options)
-        engine.passed_over = tuple(Refusal(name, error.message) for name, error in failures)
+        engine.passed_over = tuple(_refusal(name, error) for name, error in failures)
         return engine
     if len(failures) == 1:
         raise failures[0][1]
@@ -131,7 +133,19 @@ def _backend(name: str) -> Backend:
     if name not in BACKENDS:
         raise EngineUnavailable(f"There is no backend {name}", f"Choose auto, {', '.join(BACKENDS)}.")
     module, _, class_name = BACKENDS[name].partition(":")
-    return cast(Backend, getattr(importlib.import_module(module), class_name))
+    try:
+        return cast(Backend, getattr(importlib.import_module(module), class_name))
+    except EngineError:
+        raise
+    except Exception as error:  # a broken native library may raise anything
+        raise EngineUnavailable(
+            f"The library of {name} is broken: {type(error).__name__}: {' '.join(str(error).split())}",
+            "Install it again: pip install --force-reinstall",
+        ) from error
+
+
+def _refusal(name: str, error: EngineError) -> Refusal:
+    return Refusal(name, error.message, error.build if isinstance(error, EngineNotBuilt) else None)
 
 
 def _check_doors(engine: InferenceEngine, model: Model, options: EngineOptions) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 Tensor = NDArray[np.generic]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+#: Is told the share of a build that is done; False ends it.
+Progress = Callable[[float], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +34,17 @@ class EngineOptions:
     precision: Precision = "auto"
     threads: int = 0  # 0: the backend decides
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    #: False: what is not built yet is passed over, and its Refusal holds the build, to be run elsewhere meanwhile.
+    wait_for_build: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A backend that ranks higher than the one that runs, and why it does not run."""
+    """A backend that ranks higher than the one that runs, and why it does not run; `build` mends that."""
 
     backend: str
     reason: str
+    build: Callable[[Progress], object] | None = field(default=None, compare=False, repr=False)
 
 
 class InferenceEngine(Protocol):
@@ -69,6 +75,14 @@ class EngineError(Exception):
 
 class EngineUnavailable(EngineError):
     """The backend, its package or its device is not on this machine."""
+
+
+class EngineNotBuilt(EngineUnavailable):
+    """The engine has to be built first, which takes a while; `build` does it, in any thread, and caches it."""
+
+    def __init__(self, message: str, build: Callable[[Progress], object]) -> None:
+        super().__init__(message, "Build it: occlufix-vcam build-engine")
+        self.build = build
 
 
 class EngineBuildError(EngineError):

@@ -1,12 +1,16 @@
-"""What every entry of BACKENDS has to do alike: doors, checks, determinism, closing."""
+"""What every entry of BACKENDS has to do alike: doors, checks, determinism, closing.
+
+Where there is no NVIDIA GPU, `tensorrt` runs on a stand-in of its libraries: our half of it is the real one.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.abc
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +28,12 @@ from engines import (
     manifest,
 )
 from engines.contract import MODEL_NAMES
+from tests.engines import standin
 from tests.engines.models import write_models
 
 REPORTS = {report.name: report for report in engines.survey()}
+#: What is imported for a backend, where that is not called like it.
+PACKAGES = {"tensorrt": ("tensorrt_rtx", "tensorrt")}
 REAL = [name for name in engines.BACKENDS if name != "fake"]
 Load = Callable[..., InferenceEngine]
 Feeds = dict[str, np.ndarray]
@@ -43,12 +50,26 @@ def models(written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return written
 
 
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Makes a backend usable, or skips the test; gives the device that it runs on."""
+
+    def install(name: str) -> str:
+        monkeypatch.setenv("OCCLUFIX_CACHE_DIR", str(tmp_path / "cache"))
+        if name == "tensorrt" and not REPORTS[name].available:
+            standin.install(monkeypatch, tmp_path / "cache")
+            return standin.DEVICE
+        if not REPORTS[name].available:
+            pytest.skip(f"{name} is not here: {REPORTS[name].reason}")
+        return REPORTS[name].device
+
+    return install
+
+
 @pytest.fixture(params=list(engines.BACKENDS))
-def backend(request: pytest.FixtureRequest) -> str:
-    report = REPORTS[request.param]
-    if not report.available:
-        pytest.skip(f"{report.name} is not here: {report.reason}")
-    return report.name
+def backend(request: pytest.FixtureRequest, install: Callable[[str], str]) -> str:
+    install(request.param)
+    return str(request.param)
 
 
 @pytest.fixture
@@ -85,10 +106,10 @@ def test_doors_are_those_of_the_manifest(load: Load, name: str) -> None:
         assert (results[spec.name].shape, results[spec.name].dtype.name) == (spec.shape, spec.dtype)
 
 
-def test_says_what_it_is(load: Load, backend: str) -> None:
+def test_says_what_it_is(load: Load, backend: str, install: Callable[[str], str]) -> None:
     engine = load("restore")
 
-    assert (engine.backend, engine.device) == (backend, REPORTS[backend].device)
+    assert (engine.backend, engine.device) == (backend, install(backend))
     assert engine.precision in {"fp32", "bf16", "fp16", "none"}
     assert engine.passed_over == ()
 
@@ -189,6 +210,29 @@ def test_open_axes_take_the_wanted_sizes(load: Load) -> None:
     assert engine.run({"frame": np.zeros((2, 160, 160, 3), np.uint8)})["heat"].shape == (2, 20, 20, 1)
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
+def test_pictures_of_a_batch_do_not_touch_each_other(load: Load, feeds: Feeds, batch: int) -> None:
+    many = {name: np.repeat(feed, batch, axis=0) for name, feed in feeds.items()}
+    many["reference"][1:] = 255 - many["reference"][1:]
+
+    together = load("restore", input_shapes={name: feed.shape for name, feed in many.items()}).run(many)["restored"]
+
+    alone = load("restore")
+    for at in range(batch):
+        expected = alone.run({name: feed[at : at + 1] for name, feed in many.items()})["restored"]
+        np.testing.assert_array_equal(together[at : at + 1], expected)
+
+
+@pytest.mark.parametrize("picture", ["black", "white", "noise"])
+def test_no_picture_makes_numbers_that_are_none(load: Load, picture: str) -> None:
+    engine = load("faces")
+    noise = np.random.default_rng(3).integers(0, 256, engine.inputs[0].shape, dtype=np.uint8)
+    frame = {"black": np.zeros_like(noise), "white": np.full_like(noise, 255), "noise": noise}[picture]
+
+    for name, values in engine.run({"frame": frame}).items():
+        assert np.isfinite(values).all(), name
+
+
 @pytest.mark.parametrize("shapes", [{"picture": (1, 2, 2, 3)}, {"frame": (192, 320, 3)}, {"frame": (1, 0, 320, 3)}])
 def test_impossible_shapes_are_refused(load: Load, shapes: dict[str, tuple[int, ...]]) -> None:
     with pytest.raises(ContractMismatch, match=r"picture|frame"):
@@ -197,18 +241,24 @@ def test_impossible_shapes_are_refused(load: Load, shapes: dict[str, tuple[int, 
 
 @pytest.mark.parametrize("name", REAL)
 def test_an_altered_or_missing_file_is_refused_with_the_command_that_restores_it(
-    name: str, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    written: Path,
+    tmp_path: Path,
+    install: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    install(name)
     monkeypatch.setattr(manifest, "MODELS", Path(shutil.copytree(written, tmp_path / "engines" / "models")))
     (tmp_path / ".git").mkdir()
+    options = EngineOptions(backend=name, precision="fp32")
     file = manifest.MODELS / "hidden.fp32.onnx"
 
     file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(ModelCorrupt, match=r"hidden\.fp32\.onnx") as corrupt:
-        engines.load("hidden", EngineOptions(backend=name))
+        engines.load("hidden", options)
     file.unlink()
     with pytest.raises(ModelMissing, match=r"hidden\.fp32\.onnx") as missing:
-        engines.load("hidden", EngineOptions(backend=name))
+        engines.load("hidden", options)
 
     command = f"git -C {tmp_path} checkout -- engines/models/hidden.fp32.onnx"
     assert command in corrupt.value.hint
@@ -217,9 +267,10 @@ def test_an_altered_or_missing_file_is_refused_with_the_command_that_restores_it
 
 @pytest.mark.parametrize("content", [b"", b"this is no model" * 9, None], ids=["empty", "text", "cut"])
 @pytest.mark.parametrize("name", REAL)
-def test_a_broken_file_of_ones_own_is_refused(name: str, content: bytes | None, written: Path, tmp_path: Path) -> None:
-    if not REPORTS[name].available:
-        pytest.skip(f"{name} is not here: {REPORTS[name].reason}")
+def test_a_broken_file_of_ones_own_is_refused(
+    name: str, content: bytes | None, written: Path, tmp_path: Path, install: Callable[[str], str]
+) -> None:
+    install(name)
     path = tmp_path / "own.onnx"
     path.write_bytes((written / "restore.fp32.onnx").read_bytes()[:200] if content is None else content)
 
@@ -232,10 +283,39 @@ def test_a_missing_package_is_named(name: str, models: Path, monkeypatch: pytest
     module = engines.BACKENDS[name].partition(":")[0]
     importlib.import_module("engines")
     monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.setitem(sys.modules, name, None)
+    for package in PACKAGES.get(name, (name,)):
+        monkeypatch.setitem(sys.modules, package, None)
 
     with pytest.raises(EngineUnavailable, match=name) as unavailable:
         engines.load("restore", EngineOptions(backend=name))
 
     assert "pip install" in unavailable.value.hint
     assert [report.available for report in engines.survey() if report.name == name] == [False]
+
+
+class _Broken(importlib.abc.MetaPathFinder):
+    """Stands before all finders and fails as a native library does whose other half is missing."""
+
+    def __init__(self, packages: Sequence[str]) -> None:
+        self._packages = packages
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname in self._packages:
+            raise OSError("libnative.so.4: cannot open shared object file")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_library_that_breaks_at_import_is_said_and_passed_over(
+    name: str, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = PACKAGES.get(name, (name,))
+    for module in (engines.BACKENDS[name].partition(":")[0], *packages):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [_Broken(packages), *sys.meta_path])
+
+    with pytest.raises(EngineUnavailable, match=r"broken.*libnative\.so\.4") as unavailable:
+        engines.load("restore", EngineOptions(backend=name))
+
+    assert "--force-reinstall" in unavailable.value.hint
+    other = engines.load("restore")
+    assert other.backend != name

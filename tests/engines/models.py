@@ -42,16 +42,15 @@ def write_restore(path: Path, half: bool = False, batch: int | str = "n") -> Pat
     kernel = np.zeros((3, 3, 1, 1), np.float16 if half else np.float32)
     kernel[range(3), range(3)] = -1.0
     nodes = [
-        helper.make_node("Cast", ["reference"], ["cast"], to=kind),
-        helper.make_node("Transpose", ["cast"], ["planes"], perm=[0, 3, 1, 2]),
+        *(helper.make_node("Cast", [door], [f"{door}_cast"], to=kind) for door in ("face", "mask", "reference")),
+        helper.make_node("Transpose", ["reference_cast"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Conv", ["planes", "kernel", "white"], ["inverse"]),
         helper.make_node("Transpose", ["inverse"], ["back"], perm=[0, 2, 3, 1]),
         helper.make_node("Clip", ["back", "zero", "full"], ["clipped"]),
-        helper.make_node("Round", ["clipped"], ["rounded"]),
-        helper.make_node("Cast", ["rounded"], ["made"], to=TensorProto.UINT8),
-        helper.make_node("Greater", ["mask", "half_hidden"], ["hidden"]),
-        helper.make_node("Where", ["hidden", "made", "face"], ["restored"]),
-        helper.make_node("Identity", ["reference_mask"], ["unused"]),
+        helper.make_node("Round", ["clipped"], ["made"]),
+        helper.make_node("Greater", ["mask_cast", "half_hidden"], ["hidden"]),
+        helper.make_node("Where", ["hidden", "made", "face_cast"], ["chosen"]),
+        helper.make_node("Cast", ["chosen"], ["restored"], to=TensorProto.UINT8),
     ]
     picture, mask = [batch, 256, 256, 3], [batch, 256, 256, 1]
     constants = {
@@ -59,16 +58,16 @@ def write_restore(path: Path, half: bool = False, batch: int | str = "n") -> Pat
         "white": np.full(3, 255, kernel.dtype),
         "zero": np.array(0, kernel.dtype),
         "full": np.array(255, kernel.dtype),
-        "half_hidden": np.array(127, np.uint8),
+        "half_hidden": np.array(127, kernel.dtype),
     }
     inputs = {"face": picture, "mask": mask, "reference": picture, "reference_mask": mask}
     return write_graph(path, nodes, inputs, {"restored": ("uint8", picture)}, constants)
 
 
-def write_hidden(path: Path) -> Path:
+def write_hidden(path: Path, half: bool = False) -> Path:
     """The brightest colour of a pixel."""
     nodes = [
-        helper.make_node("Cast", ["face"], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["face"], ["cast"], to=TensorProto.FLOAT16 if half else TensorProto.FLOAT),
         helper.make_node("ReduceMax", ["cast", "axes"], ["most"], keepdims=1),
         helper.make_node("Cast", ["most"], ["hidden"], to=TensorProto.UINT8),
     ]
@@ -76,16 +75,17 @@ def write_hidden(path: Path) -> Path:
     return write_graph(path, nodes, *doors, {"axes": np.array([3], np.int64)})
 
 
-def write_faces(path: Path) -> Path:
+def write_faces(path: Path, half: bool = False) -> Path:
     """The mean of each 8x8 cell, 0..1, on pictures of any size."""
     nodes = [
-        helper.make_node("Cast", ["frame"], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["frame"], ["cast"], to=TensorProto.FLOAT16 if half else TensorProto.FLOAT),
         helper.make_node("Transpose", ["cast"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Conv", ["planes", "kernel"], ["cells"], strides=[8, 8]),
-        helper.make_node("Transpose", ["cells"], ["heat"], perm=[0, 2, 3, 1]),
+        helper.make_node("Transpose", ["cells"], ["rows_first"], perm=[0, 2, 3, 1]),
+        helper.make_node("Cast", ["rows_first"], ["heat"], to=TensorProto.FLOAT),
     ]
     doors = {"frame": ["n", "height", "width", 3]}, {"heat": ("float32", ["n", "rows", "columns", 1])}
-    kernel = np.full((1, 3, 8, 8), 1 / (3 * 64 * 255), np.float32)
+    kernel = np.full((1, 3, 8, 8), 1 / (3 * 64 * 255), np.float16 if half else np.float32)
     return write_graph(path, nodes, *doors, {"kernel": kernel})
 
 
@@ -106,10 +106,7 @@ def write_models(folder: Path) -> Path:
         text += f"inputs = {_inline(inputs)}\noutputs = {_inline(outputs)}\n"
         for precision in ("fp32", "fp16"):
             file = folder / f"{name}.{precision}.onnx"
-            if name == "restore":
-                write_restore(file, half=precision == "fp16")
-            else:
-                {"hidden": write_hidden, "faces": write_faces}[name](file)
+            {"restore": write_restore, "hidden": write_hidden, "faces": write_faces}[name](file, precision == "fp16")
             text += f'[{name}.{precision}]\nfile = "{file.name}"\nsha256 = "{sha256_of(file)}"\n'
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     return folder
