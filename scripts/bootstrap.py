@@ -27,10 +27,11 @@ def venv_python(venv: Path = VENV) -> Path:
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def prepare(requirements: list[str], *, before: list[str] | None = None) -> Path:
+def prepare(requirements: list[str], *, before: list[str] | None = None, optional: list[str] | None = None) -> Path:
     """Makes the environment where it is missing, and installs `requirements` where they changed.
 
-    `before` is installed first, in a step of its own. Gives the environment's interpreter. Raises SetupError.
+    `before` is installed first, `optional` last, in steps of their own; what is optional may fail. Gives the
+    environment's interpreter. Raises SetupError.
     """
     if sys.version_info < OLDEST:
         found = ".".join(map(str, sys.version_info[:2]))
@@ -38,7 +39,7 @@ def prepare(requirements: list[str], *, before: list[str] | None = None) -> Path
     python = venv_python()
     if not _works(python):
         _step("making .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)], _venv_hint())
-    wanted = _fingerprint([*(before or []), *requirements])
+    wanted = _fingerprint([*(before or []), *requirements, *(optional or [])])
     if _installed() >= wanted:
         return python
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
@@ -46,6 +47,13 @@ def prepare(requirements: list[str], *, before: list[str] | None = None) -> Path
         pip.append("--quiet")
     for packages in filter(None, (before, requirements)):
         _step(f"installing {' '.join(packages)}", [*pip, *packages], "check the network, then run this again")
+    if optional:
+        try:
+            _step(
+                f"installing {' '.join(optional)}", [*pip, *optional], "without it, the tests that need it are skipped"
+            )
+        except SetupError as error:
+            print(error, file=sys.stderr, flush=True)
     STAMP.write_text("\n".join(sorted(_installed() | wanted)), encoding="utf-8")
     return python
 

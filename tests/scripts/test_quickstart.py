@@ -134,6 +134,21 @@ def test_a_second_run_installs_nothing(venv: list[list[str]]) -> None:
     assert [command[-1] for command in venv] == [".[tray]"]
 
 
+def test_what_is_optional_may_fail(
+    venv: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def step(title: str, command: list[str], hint: str) -> None:
+        venv.append(command)
+        if command[-1] == "not-on-this-system":
+            raise bootstrap.SetupError(f"{title} failed\n  what to do: {hint}")
+
+    monkeypatch.setattr(bootstrap, "_step", step)
+    bootstrap.prepare(["-e", ".[train]"], optional=["not-on-this-system"])
+
+    assert [command[-1] for command in venv] == [".[train]", "not-on-this-system"]
+    assert "installing not-on-this-system failed" in capsys.readouterr().err
+
+
 def test_changed_dependencies_are_installed_again(venv: list[list[str]], tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     (tmp_path / "pyproject.toml").write_text("one")
