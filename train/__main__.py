@@ -15,7 +15,11 @@ from train.config import RECIPES, Recipe
 from train.data import DataError
 from train.export import ExportError, export_network
 from train.runners import names_of, open_runner
+from train.schedule import ScheduleError
 from train.task import TASKS, load_evaluation, load_task
+
+#: What is wrong with what was given; the message is all that a person needs.
+USER_ERRORS = (DataError, ExportError, ScheduleError, checkpoint.CheckpointError, loop.TrainingError)
 
 app = typer.Typer(help="Train, evaluate and export the networks.", no_args_is_help=True, add_completion=False)
 console = Console()
@@ -36,12 +40,16 @@ def fit(
     size: Annotated[int | None, typer.Option(help="side of a training picture, pixels")] = None,
     batch: Annotated[int | None, typer.Option(help="pictures a step")] = None,
     steps: Annotated[int | None, typer.Option(help="length of the whole run")] = None,
+    weight: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: a loss's final weight, or 0")] = None,
+    backbone: Annotated[str | None, typer.Option(help="of the perceptual loss: auto, vgg16 or squeezenet")] = None,
+    grow: Annotated[bool, typer.Option("--grow", help="modules that the checkpoint does not hold start anew")] = False,
 ) -> None:
     """Trains a network; a run in the same folder goes on where it stopped."""
-    changes = {"threads": threads, "size_px": size, "batch": batch, "steps": steps}
+    changes = {"threads": threads, "size_px": size, "batch": batch, "steps": steps, "backbone": backbone}
+    changes["weights"] = _weights(weight) if weight else None
     chosen = _recipe(network, recipe).but(**{name: value for name, value in changes.items() if value is not None})
     folder = out or Path("runs") / network
-    step = loop.fit(load_task(chosen, data), chosen, folder, minutes, console)
+    step = loop.fit(load_task(chosen, data), chosen, folder, minutes, console, grow)
     console.print(f"step {step} of {chosen.steps}; checkpoint in {folder / loop.CHECKPOINT}")
 
 
@@ -84,6 +92,13 @@ def export(
         console.print(line)
 
 
+def _weights(given: list[str]) -> dict[str, float]:
+    try:
+        return {name: float(value) for name, _, value in (item.partition("=") for item in given)}
+    except ValueError:
+        raise typer.BadParameter(f"a weight is NAME=VALUE, such as adv_patch=0.1, not `{' '.join(given)}`") from None
+
+
 def _recipe(network: str, name: str) -> Recipe:
     try:
         return RECIPES[network, name]
@@ -95,7 +110,7 @@ def _recipe(network: str, name: str) -> Recipe:
 def main() -> None:
     try:
         app()
-    except (DataError, ExportError, checkpoint.CheckpointError, loop.TrainingError) as error:
+    except USER_ERRORS as error:
         console.print(f"[red]{error}[/red]")
         raise SystemExit(2) from None
 

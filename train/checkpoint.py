@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,19 +78,46 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def restore(content: dict[str, Any], task: Task, averaged: AveragedWeights, recipe: Recipe) -> tuple[int, int]:
-    """Puts a checkpoint's state into `task`; gives the step and the images seen so far."""
+@dataclass(frozen=True)
+class Resumed:
+    """Where a run goes on; `fresh` names the modules that the checkpoint did not hold and that start anew."""
+
+    step: int
+    images: int
+    fresh: list[str]
+
+
+def restore(
+    content: dict[str, Any], task: Task, averaged: AveragedWeights, recipe: Recipe, grow: bool = False
+) -> Resumed:
+    """Puts a checkpoint's state into `task`.
+
+    A module that it does not hold in the task's shape (a discriminator that was added since) is an error, and with
+    `grow` starts anew; the network itself never does. Raises CheckpointError.
+    """
     if content["recipe"]["network"] != recipe.network:
         raise CheckpointError(f"this checkpoint is of `{content['recipe']['network']}`, not of `{recipe.network}`")
-    for name, module in task.modules.items():
-        if name in content["modules"]:
-            _load(module, content["modules"][name], name)
-    for name, optimizer in task.optimizers.items():
-        if name in content["optimizers"]:
-            optimizer.load_state_dict(content["optimizers"][name])
+    fresh = [name for name, module in task.modules.items() if not _fits(module, content["modules"].get(name, {}))]
+    if "network" in fresh:
+        _load(task.modules["network"], content["modules"].get("network", {}), "network")
+    if fresh and not grow:
+        names = ", ".join(f"`{name}`" for name in fresh)
+        raise CheckpointError(
+            f"this checkpoint has no {names} as the recipe wants it; go on with --grow (what is missing starts anew), "
+            "or start another run with --out"
+        )
+    for name in task.modules.keys() - fresh:
+        task.modules[name].load_state_dict(content["modules"][name])
+        if name in task.optimizers:
+            task.optimizers[name].load_state_dict(content["optimizers"][name])
     averaged.load(content["averaged"])
     torch.set_rng_state(content["random"])
-    return int(content["step"]), int(content["images"])
+    return Resumed(int(content["step"]), int(content["images"]), fresh)
+
+
+def _fits(module: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:
+    wanted = module.state_dict()
+    return wanted.keys() == state.keys() and all(state[name].shape == value.shape for name, value in wanted.items())
 
 
 def load_averaged(path: Path, network: nn.Module) -> dict[str, Any]:

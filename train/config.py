@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`size_px` is the side of a training picture; `steps` the length of the whole run, over all its resumes."""
+    """`size_px` is the side of a training picture; `steps` the length of the whole run, over all its resumes.
+
+    `weights` sets the final weight of losses by name, 0 leaves one out; the others keep the task's own. `backbone` is
+    what the perceptual loss sees with (train/perception.py).
+    """
 
     network: str
     name: str
@@ -23,6 +28,8 @@ class Recipe:
     save_every_s: float = 120.0
     seed: int = 1
     autocast: Literal["bf16", "off"] = "bf16"
+    backbone: str = "auto"
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def but(self, **changes: object) -> Recipe:
         """The same recipe with some fields changed."""
@@ -30,15 +37,17 @@ class Recipe:
 
 
 RECIPES: dict[tuple[str, str], Recipe] = {
-    ("restore", "debug"): Recipe("restore", "debug", steps=12, batch=2, size_px=64, workers=0, save_every_s=1e9),
+    ("restore", "debug"): Recipe(
+        "restore", "debug", steps=12, batch=2, size_px=64, workers=0, threads=1, save_every_s=1e9
+    ),
     ("restore", "base"): Recipe("restore", "base", steps=7_000, batch=16, size_px=128),
     ("restore", "full"): Recipe("restore", "full", steps=200_000, batch=16, size_px=256, learning_rate=1e-4),
     ("hidden", "debug"): Recipe(
-        "hidden", "debug", steps=12, batch=2, size_px=64, workers=0, save_every_s=1e9, learning_rate=2e-3
+        "hidden", "debug", steps=12, batch=2, size_px=64, workers=0, threads=1, save_every_s=1e9, learning_rate=2e-3
     ),
     ("hidden", "base"): Recipe("hidden", "base", steps=7_500, batch=16, size_px=256, learning_rate=2e-3),
     ("faces", "debug"): Recipe(
-        "faces", "debug", steps=12, batch=4, size_px=192, learning_rate=2e-3, workers=0, save_every_s=1e9
+        "faces", "debug", steps=12, batch=4, size_px=192, learning_rate=2e-3, workers=0, threads=1, save_every_s=1e9
     ),
     ("faces", "base"): Recipe(
         "faces", "base", steps=9_000, batch=32, size_px=192, learning_rate=2e-3, workers=0, threads=1

@@ -1,26 +1,53 @@
-"""What judges the generator: a PatchGAN (P. Isola et al., 2017) with spectral norm (T. Miyato et al., 2018)."""
+"""What judges the generator: a PatchGAN (P. Isola et al., 2017) for local texture, a global one for the whole face.
+
+Both see the picture and the hole (NCHW, 4 channels), have spectral norm (T. Miyato et al., 2018) and give logits.
+"""
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-WIDTHS = (32, 64, 128)
-
 
 class PatchDiscriminator(nn.Module):
-    """NCHW picture and hole (4 channels) to one logit for each patch of 46 px."""
+    """One logit for each patch of 46 px, 8 px apart."""
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+    def __init__(self, widths: tuple[int, ...] = (64, 128, 192)) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        inputs = 4
-        for width in widths:
-            layers += [spectral_norm(nn.Conv2d(inputs, width, 4, 2, 1)), nn.LeakyReLU(0.2, inplace=True)]
-            inputs = width
-        layers += [spectral_norm(nn.Conv2d(inputs, inputs, 3, 1, 1)), nn.LeakyReLU(0.2, inplace=True)]
-        layers += [spectral_norm(nn.Conv2d(inputs, 1, 3, 1, 1))]
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(
+            *_halving(4, widths),
+            *_layer(widths[-1], widths[-1], 3, 1),
+            spectral_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
+
+
+class GlobalDiscriminator(nn.Module):
+    """One logit (N111) for the whole picture, seen 96 px wide: texture is the other one's business."""
+
+    SIDE_PX = 96
+
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 160)) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*_halving(4, widths))
+        self.verdict = spectral_norm(nn.Conv2d(widths[-1], 1, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != self.SIDE_PX:
+            x = F.interpolate(x, (self.SIDE_PX, self.SIDE_PX), mode="area")
+        return self.verdict(self.layers(x))
+
+
+def _halving(inputs: int, widths: tuple[int, ...]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += _layer(inputs, width, 4, 2)
+        inputs = width
+    return layers
+
+
+def _layer(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
+    return [spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride, 1)), nn.LeakyReLU(0.2, inplace=True)]

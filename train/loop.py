@@ -81,8 +81,18 @@ def set_learning_rate(task: Task, recipe: Recipe, step: int) -> None:
             group["lr"] = group["base_lr"] * warmup * cosine
 
 
-def fit(task: Task, recipe: Recipe, out: Path, minutes: float = math.inf, console: Console | None = None) -> int:
-    """Trains until the last step, for `minutes` or until Ctrl-C; resumes what is in `out`. Gives the step reached."""
+def fit(
+    task: Task,
+    recipe: Recipe,
+    out: Path,
+    minutes: float = math.inf,
+    console: Console | None = None,
+    grow: bool = False,
+) -> int:
+    """Trains until the last step, for `minutes` or until Ctrl-C; resumes what is in `out`. Gives the step reached.
+
+    `grow` allows a resumed run to have modules that its checkpoint does not hold.
+    """
     console = console or Console()
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
@@ -93,8 +103,10 @@ def fit(task: Task, recipe: Recipe, out: Path, minutes: float = math.inf, consol
     averaged = checkpoint.AveragedWeights(network, recipe.ema_decay)
     step = images = 0
     if (out / CHECKPOINT).exists():
-        step, images = checkpoint.restore(checkpoint.read(out / CHECKPOINT), task, averaged, recipe)
-        console.print(f"resumed at step {step}, {images} images")
+        resumed = checkpoint.restore(checkpoint.read(out / CHECKPOINT), task, averaged, recipe, grow)
+        step, images = resumed.step, resumed.images
+        anew = f"; started anew: {', '.join(resumed.fresh)}" if resumed.fresh else ""
+        console.print(f"resumed at step {step}, {images} images{anew}")
     loader = DataLoader(
         _Samples(task, recipe.seed + step),
         batch_size=recipe.batch,
@@ -102,7 +114,7 @@ def fit(task: Task, recipe: Recipe, out: Path, minutes: float = math.inf, consol
         prefetch_factor=4 if recipe.workers else None,
     )
     started = saved = time.monotonic()
-    first_image, sums, counted = images, dict[str, float](), 0
+    first_image, values = images, dict[str, list[float]]()
     with contextlib.suppress(KeyboardInterrupt):
         for batch in loader:
             if step >= recipe.steps or time.monotonic() - started > minutes * 60:
@@ -112,18 +124,17 @@ def fit(task: Task, recipe: Recipe, out: Path, minutes: float = math.inf, consol
                 module.train()
             batch = {name: value.to(device(), non_blocking=True) for name, value in batch.items()}
             for name, value in task.train_step(batch, step / recipe.steps).items():
-                sums[name] = sums.get(name, 0.0) + value
-            counted += 1
+                values.setdefault(name, []).append(value)
             averaged.update(network, step)
             step, images = step + 1, images + recipe.batch
             if step % 50 == 0 or step == recipe.steps:
                 rate = (images - first_image) / (time.monotonic() - started)
-                means = {name: round(total / counted, 5) for name, total in sums.items()}
+                means = {name: round(sum(each) / len(each), 5) for name, each in values.items()}
                 _log(out, {"step": step, "images": images, "images_per_s": round(rate, 2), **means})
                 left_min = (recipe.steps - step) * recipe.batch / rate / 60
                 line = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
                 console.print(f"step {step}/{recipe.steps}  {rate:.1f} images/s  {left_min:.0f} min left  {line}")
-                sums, counted = {}, 0
+                values = {}
             if time.monotonic() - saved > recipe.save_every_s:
                 checkpoint.save(out / CHECKPOINT, task, averaged, recipe, step, images)
                 saved = time.monotonic()

@@ -1,78 +1,37 @@
 """What the generator is judged by. Pictures are NCHW BGR in 0..1; `hole` and `valid` are N1HW, 1 = yes.
 
-The total is one sum over LOSSES, weighted by train/schedule.py; the same dict of names is the log record.
+The total is one sum over LOSSES, weighted by train/schedule.py; the same dict of names is the log record. What counts
+pixels divides by at least one, so a batch without a hole costs nothing instead of dividing by zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from functools import lru_cache
 
+import cv2
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F
-from onnx import numpy_helper
-from torch import Tensor, nn
+from torch import Tensor
 
-LOSSES = ("l1", "perceptual", "adv_patch")
+from engines.contract import CROP_PX, TEMPLATE
+
+LOSSES = ("l1", "perceptual", "style", "tv", "histogram", "symmetry", "adv_patch", "adv_global")
 #: What a pixel that is known weighs against one in the hole; it keeps the output continuous across the rim.
 KNOWN_SHARE = 0.15
+#: Levels at which a histogram is read; between them a pixel counts for both neighbours.
+HISTOGRAM_LEVELS = 17
+#: Least pixels of skin that a histogram is made of.
+LEAST_SKIN = 24.0
+#: Pictures are compared with their mirror image in so many blocks across: faces are never symmetric to the pixel.
+SYMMETRY_BLOCKS = 24
 
 
 def l1(made: Tensor, truth: Tensor, hole: Tensor, valid: Tensor) -> Tensor:
     """Mean absolute error in the hole, and a little outside it, where the photograph is real."""
     weight = (hole + KNOWN_SHARE * (1 - hole)) * valid
     return ((made - truth).abs().mean(dim=1, keepdim=True) * weight).sum() / weight.sum().clamp_min(1.0)
-
-
-def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """Hinge loss of the discriminator. Source: J. H. Lim and J. C. Ye, "Geometric GAN", 2017."""
-    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-
-
-def hinge_generator(fake: Tensor, hole: Tensor) -> Tensor:
-    """How little the discriminator believes in the patches that touch the hole."""
-    weight = F.adaptive_max_pool2d(hole, fake.shape[-2:])
-    return -(fake * weight).sum() / weight.sum().clamp_min(1.0)
-
-
-class SqueezeNetFeatures(nn.Module):
-    """SqueezeNet 1.0's ImageNet features (F. Iandola et al., 2016), read from the initialisers of an ONNX file.
-
-    Frozen. Takes NCHW BGR in 0..1 and gives the features after each of LAYERS.
-    """
-
-    LAYERS = ("fire3", "fire5")
-    _FIRES = (2, 3, 4, 5)
-    _POOL_BEFORE = ("fire2", "fire5")
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        if not file.is_file():
-            raise FileNotFoundError(f"the perceptual loss needs {file}; give the data folder that holds it with --data")
-        weights = {item.name: numpy_helper.to_array(item) for item in onnx.load(str(file)).graph.initializer}
-        names = ["conv1", *(f"fire{n}_{part}" for n in self._FIRES for part in ("s", "e1", "e3"))]
-        for name in names:
-            self.register_buffer(f"{name}_w", torch.from_numpy(weights[f"{name}_w_h"].astype(np.float32)))
-            self.register_buffer(f"{name}_b", torch.from_numpy(weights[f"{name}_b"].astype(np.float32)))
-        self.register_buffer("mean_bgr", torch.tensor([104.0, 117.0, 123.0]).view(1, 3, 1, 1))
-
-    def _conv(self, x: Tensor, name: str, **options: int) -> Tensor:
-        return F.relu(F.conv2d(x, getattr(self, f"{name}_w"), getattr(self, f"{name}_b"), **options))
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self._conv(x * 255 - self.mean_bgr, "conv1", stride=2)
-        features: list[Tensor] = []
-        for number in self._FIRES:
-            name = f"fire{number}"
-            if name in self._POOL_BEFORE:
-                x = F.max_pool2d(x, 3, 2, ceil_mode=True)
-            squeezed = self._conv(x, f"{name}_s")
-            x = torch.cat((self._conv(squeezed, f"{name}_e1"), self._conv(squeezed, f"{name}_e3", padding=1)), dim=1)
-            if name in self.LAYERS:
-                features.append(x)
-        return features
 
 
 def perceptual(made: list[Tensor], truth: list[Tensor], hole: Tensor) -> Tensor:
@@ -89,6 +48,101 @@ def perceptual(made: list[Tensor], truth: list[Tensor], hole: Tensor) -> Tensor:
     return total / len(made)
 
 
+def style(made: list[Tensor], truth: list[Tensor], hole: Tensor) -> Tensor:
+    """How far the textures in the hole are from the true ones: difference of Gram matrices, relative to the truth's.
+
+    Mean over layers and over pictures with a hole. Source: L. Gatys et al., 2016; J. Johnson et al., 2016.
+    """
+    total = made[0].new_zeros((), dtype=torch.float32)
+    for a, b in zip(made, truth, strict=True):
+        near = F.adaptive_max_pool2d(hole, a.shape[-2:])
+        there = (near.amax((1, 2, 3)) > 0).float()
+        truly = _gram(b, near)
+        apart = (_gram(a, near) - truly).abs().sum((1, 2)) / truly.abs().sum((1, 2)).clamp_min(1e-6)
+        total = total + (apart * there).sum() / there.sum().clamp_min(1.0)
+    return total / len(made)
+
+
+def _gram(features: Tensor, near: Tensor) -> Tensor:
+    """NxCxC: how often each two features are seen together where `near`."""
+    with torch.autocast(features.device.type, enabled=False):  # squares leave what half precision can hold
+        flat = (features.float() * near).flatten(2)
+        return flat @ flat.transpose(1, 2) / flat.shape[-1]
+
+
+def tv(made: Tensor, hole: Tensor) -> Tensor:
+    """Mean difference between neighbours of which at least one is in the hole: the hole and its rim."""
+    total, count = made.new_zeros(()), hole.new_zeros(())
+    for axis in (-1, -2):
+        length = made.shape[axis] - 1
+        apart = (made.narrow(axis, 1, length) - made.narrow(axis, 0, length)).abs().mean(dim=1, keepdim=True)
+        weight = torch.maximum(hole.narrow(axis, 1, length), hole.narrow(axis, 0, length))
+        total, count = total + (apart * weight).sum(), count + weight.sum()
+    return total / count.clamp_min(1.0)
+
+
+def histogram(made: Tensor, truth: Tensor, hole: Tensor, valid: Tensor, skin: Tensor) -> Tensor:
+    """How far the restored skin's colours are from those of the face's own visible skin.
+
+    Earth mover's distance between soft histograms, mean over channels and over pictures that have enough of both: a
+    hole that is brighter by 0.1 throughout costs 0.1. `skin` is 1 where the template shows skin.
+    """
+    restored, seen = hole * skin, (1 - hole) * valid * skin
+    enough = ((restored.sum((1, 2, 3)) >= LEAST_SKIN) & (seen.sum((1, 2, 3)) >= LEAST_SKIN)).float()
+    apart = (_cumulated(made, restored) - _cumulated(truth, seen)).abs().sum(-1).mean(-1) / (HISTOGRAM_LEVELS - 1)
+    return (apart * enough).sum() / enough.sum().clamp_min(1.0)
+
+
+def _cumulated(picture: Tensor, weight: Tensor) -> Tensor:
+    """NxCxLEVELS: share of the weight at or below each level. A pixel counts linearly for the two levels around it."""
+    place = picture.flatten(2).clamp(0, 1) * (HISTOGRAM_LEVELS - 1)
+    below = place.detach().floor().clamp_max(HISTOGRAM_LEVELS - 2)
+    upper = place - below
+    share = (weight / weight.sum((2, 3), keepdim=True).clamp_min(1.0)).flatten(2).expand_as(place)
+    levels = place.new_zeros((*place.shape[:2], HISTOGRAM_LEVELS))
+    levels = levels.scatter_add(2, below.long(), share * (1 - upper))
+    levels = levels.scatter_add(2, below.long() + 1, share * upper)
+    return levels.cumsum(-1)
+
+
+@lru_cache(maxsize=8)
+def skin_map(side: int) -> Tensor:
+    """11HW: where an aligned face of `side` pixels shows skin: inside the face, and no eye, brow or mouth."""
+    map_ = np.zeros((CROP_PX, CROP_PX), np.float32)
+    left_eye, right_eye, _, left_mouth, right_mouth = TEMPLATE
+    cv2.ellipse(map_, (128, 132), (74, 96), 0, 0, 360, 1.0, -1)
+    for eye in (left_eye, right_eye):
+        cv2.ellipse(map_, (round(float(eye[0])), round(float(eye[1])) - 8), (30, 24), 0, 0, 360, 0.0, -1)
+    mouth = (left_mouth + right_mouth) / 2
+    cv2.ellipse(map_, (round(float(mouth[0])), round(float(mouth[1]))), (42, 20), 0, 0, 360, 0.0, -1)
+    return torch.from_numpy(cv2.resize(map_, (side, side), interpolation=cv2.INTER_NEAREST))[None, None]
+
+
+def symmetry(made: Tensor, truth: Tensor, hole: Tensor, valid: Tensor, frontal: Tensor) -> Tensor:
+    """How far the restored half is from the mirror image of the visible half, in coarse blocks.
+
+    Counts blocks that are hidden while their mirror image is seen; each picture weighs as frontal (N values, 0..1) as
+    its face is.
+    """
+    block = max(made.shape[-1] // SYMMETRY_BLOCKS, 1)
+    seen = ((1 - hole) * valid).flip(-1)
+    weight = 1 - F.max_pool2d(1 - hole * seen, block)  # whole blocks only
+    weight = weight * frontal.view(-1, 1, 1, 1)
+    apart = (F.avg_pool2d(made, block) - F.avg_pool2d(truth.flip(-1), block)).abs().mean(dim=1, keepdim=True)
+    return (apart * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Hinge loss of the discriminator. Source: J. H. Lim and J. C. Ye, "Geometric GAN", 2017."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def hinge_generator(fake: Tensor, hole: Tensor) -> Tensor:
+    """How little a discriminator believes in the patches that touch the hole (N1HW: its logits, down to one)."""
+    weight = F.adaptive_max_pool2d(hole, fake.shape[-2:])
+    return -(fake * weight).sum() / weight.sum().clamp_min(1.0)
+
+
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """The one total. A loss without a weight is a KeyError."""
-    return torch.stack([losses[name].float() * weights[name] for name in losses]).sum()
+    """The one total. A loss without a weight is a KeyError; one that weighs nothing costs no way back either."""
+    return torch.stack([losses[name].float() * weights[name] for name in losses if weights[name] != 0]).sum()

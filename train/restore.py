@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -15,23 +16,34 @@ from engines.contract import CROP_PX, Image, Points, similarity, transform_point
 from train import losses
 from train.config import Recipe
 from train.data import FaceSet, mirror_landmarks, valid_mask
-from train.discriminators import PatchDiscriminator
-from train.loop import autocast, check_finite, descend
+from train.discriminators import GlobalDiscriminator, PatchDiscriminator
+from train.loop import autocast, check_finite, descend, device
 from train.masks import random_mask
 from train.networks import RestoreDoors, RestoreUNet, generator_input
-from train.schedule import LossSchedule, Ramp
+from train.perception import load_backbone
+from train.schedule import LossSchedule, Ramp, with_weights
 from train.task import Doors, Sample
 
+#: Structure first, then perception and colour, then the two adversaries. The heights come from the gradients that reach
+#: the picture: the adversaries together push about as hard as `l1`, which `perceptual` and `style` outweigh.
 RAMPS = {
     "l1": Ramp(4.0, 4.0),
     "perceptual": Ramp(0.1, 0.5, start=0.02, end=0.3),
-    "adv_patch": Ramp(0.0, 0.03, start=0.35, end=0.6),
+    "style": Ramp(0.0, 0.15, start=0.05, end=0.3),
+    "tv": Ramp(0.0, 0.1, start=0.05, end=0.3),
+    "histogram": Ramp(0.0, 0.2, start=0.05, end=0.3),
+    "symmetry": Ramp(0.0, 0.1, start=0.05, end=0.3),
+    "adv_patch": Ramp(0.0, 1.0, start=0.3, end=0.5),
+    "adv_global": Ramp(0.0, 0.02, start=0.4, end=0.6),
 }
+#: The adversary of each loss; it learns alone for this share of the run before its loss begins to count.
+JUDGES = {"adv_patch": "patch", "adv_global": "global"}
+HEAD_START = 0.005
 NO_REFERENCE_CHANCE = 0.5
 
 
 class RestoreTask:
-    """U-Net generator against a patch discriminator."""
+    """U-Net generator against a patch and a global discriminator, under eight losses."""
 
     name = "restore"
 
@@ -40,18 +52,22 @@ class RestoreTask:
         self._data = data
         self._faces: FaceSet | None = None
         self._weights = np.zeros(0)
-        self._schedule = LossSchedule(RAMPS, losses.LOSSES)
-        self._features = losses.SqueezeNetFeatures(data / "weights" / "squeezenet_v1.0_imagenet_fp16.onnx")
-        self.modules = {"network": RestoreUNet(), "patch": PatchDiscriminator()}
+        self._schedule = LossSchedule(with_weights(RAMPS, recipe.weights), losses.LOSSES)
+        self.modules = {"network": RestoreUNet(), "patch": PatchDiscriminator(), "global": GlobalDiscriminator()}
         self.optimizers = {
             "network": _adam(self.modules["network"], recipe.learning_rate * 2, 0.8),
-            "patch": _adam(self.modules["patch"], recipe.learning_rate, 0.5),
+            **{judge: _adam(self.modules[judge], recipe.learning_rate * 2, 0.5) for judge in JUDGES.values()},
         }
+
+    @cached_property
+    def _backbone(self) -> nn.Module:
+        """What `perceptual` and `style` see with; only training needs its file."""
+        return load_backbone(self._recipe.backbone, self._data).to(device())
 
     # -- samples
 
     def sample(self, rng: np.random.Generator) -> Sample:
-        """CHW uint8 BGR `face` and `reference`, and their 1HW masks `hole`, `valid`, `reference_mask`."""
+        """CHW uint8 BGR `face` and `reference`, and their 1HW masks `hole`, `valid`, `reference_mask`; `frontal`."""
         if self._faces is None:
             self._faces = FaceSet(self._data, "train", keep=True)
             self._weights = np.cumsum(self._faces.origin_weights())
@@ -68,6 +84,7 @@ class RestoreTask:
         return {
             **{name: _resized(picture, side).transpose(2, 0, 1).copy() for name, picture in pictures.items()},
             **{name: (_resized(mask, side)[None] > 127).astype(np.uint8) for name, mask in maps.items()},
+            "frontal": np.array(frontality(landmarks), np.float32),
         }
 
     def _reference(
@@ -91,28 +108,39 @@ class RestoreTask:
     # -- steps
 
     def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+        """First each discriminator whose turn it is, then the generator."""
         face, reference = (
             (batch[name].float() / 255).contiguous(memory_format=torch.channels_last) for name in ("face", "reference")
         )
         hole, valid, there = (batch[name].float() for name in ("hole", "valid", "reference_mask"))
         weights = self._schedule.at(progress)
-        adversarial = weights["adv_patch"] > 0
+        soon = self._schedule.at(progress + HEAD_START)
         with autocast(self._recipe):
             made = self._generate(face, hole, reference, there).float()
         terms = {"l1": losses.l1(made, face, hole, valid)}
         # Smeared edges are shown to every judge as they are in both pictures, so they teach nothing.
-        hole = middle(hole * valid)
-        real, shown = middle(face), middle(face) + hole * (middle(made) - middle(face))
-        record = {}
-        if adversarial:
-            record["d_patch"] = self._discriminate(real, shown.detach(), hole)
-        with autocast(self._recipe):
-            features = self._features.to(face.device)
-            with torch.no_grad():
-                truth = features(real)
-            terms["perceptual"] = losses.perceptual(features(shown), truth, hole)
-            fake = self.modules["patch"](torch.cat((shown, hole), dim=1)).float() if adversarial else None
-        terms["adv_patch"] = losses.hinge_generator(fake, hole) if fake is not None else made.new_zeros(())
+        skin = middle(losses.skin_map(face.shape[-1]).to(face.device))
+        valid, hole = middle(valid), middle(hole * valid)
+        real = middle(face)
+        shown = real + hole * (middle(made) - real)
+        record = {
+            f"d_{judge}": self._discriminate(judge, real, shown.detach(), hole)
+            for name, judge in JUDGES.items()
+            if soon[name] > 0
+        }
+        if weights["perceptual"] > 0 or weights["style"] > 0:
+            with autocast(self._recipe):
+                features = self._backbone(shown)
+                with torch.no_grad():
+                    truth = self._backbone(real)
+            terms["perceptual"] = losses.perceptual(features, truth, hole)
+            terms["style"] = losses.style(features, truth, hole)
+        terms["tv"] = losses.tv(shown, hole)
+        terms["histogram"] = losses.histogram(shown, real, hole, valid, skin)
+        terms["symmetry"] = losses.symmetry(shown, real, hole, valid, batch["frontal"])
+        for name, judge in JUDGES.items():
+            if weights[name] > 0:
+                terms[name] = losses.hinge_generator(self._judged(judge, shown, hole), hole)
         check_finite(terms)
         descend(losses.weighted_sum(terms, weights), self.optimizers["network"], self.modules["network"])
         return record | {name: float(value.detach()) for name, value in terms.items()}
@@ -124,18 +152,24 @@ class RestoreTask:
             return network(face, hole, reference, there)
         return network.coarse(generator_input(face, hole, reference, there))[0]
 
-    def _discriminate(self, real: Tensor, shown: Tensor, hole: Tensor) -> float:
-        judge = self.modules["patch"]
+    def _discriminate(self, name: str, real: Tensor, shown: Tensor, hole: Tensor) -> float:
+        """One step of a discriminator; what it doubts counts only where the hole is."""
+        judge = self.modules[name].requires_grad_(True)
         with autocast(self._recipe):
-            believed = judge(torch.cat((real, hole), dim=1)).float()
-            doubted = judge(torch.cat((shown, hole), dim=1)).float()
+            both = torch.cat((torch.cat((real, shown)), torch.cat((hole, hole))), dim=1)
+            believed, doubted = judge(both).float().chunk(2)
         near = F.adaptive_max_pool2d(hole, doubted.shape[-2:]) > 0
         if not near.any():
             return 0.0
         loss = losses.hinge_discriminator(believed, doubted[near])
-        check_finite({"d_patch": loss})
-        descend(loss, self.optimizers["patch"], judge)
+        check_finite({f"d_{name}": loss})
+        descend(loss, self.optimizers[name], judge)
         return float(loss.detach())
+
+    def _judged(self, name: str, shown: Tensor, hole: Tensor) -> Tensor:
+        """What a discriminator says of the generator's picture; only the generator learns from it."""
+        with autocast(self._recipe):
+            return self.modules[name].requires_grad_(False)(torch.cat((shown, hole), dim=1)).float()
 
     # -- export
 
@@ -150,6 +184,14 @@ def middle(x: Tensor) -> Tensor:
     """The part of an aligned picture that the face fills: what is judged, at half the cost of the whole."""
     unit = x.shape[-1] // 16
     return x[..., 3 * unit : 15 * unit, 2 * unit : 14 * unit]
+
+
+def frontality(landmarks: Points) -> float:
+    """1 where the face looks straight ahead, 0 from where the nose is a fifth of the eyes' distance off the middle."""
+    left_eye, right_eye, nose, left_mouth, right_mouth = landmarks.astype(np.float64)
+    across = right_eye - left_eye
+    centre = (left_eye + right_eye + left_mouth + right_mouth) / 4
+    return max(0.0, 1.0 - 5 * abs(float((nose - centre) @ across)) / float(across @ across))
 
 
 def jitter(

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
+class ScheduleError(ValueError):
+    """Loss weights that do not fit the losses; the message names them."""
+
+
 @dataclass(frozen=True)
 class Ramp:
     """A weight over progress 0..1: `low` until `start`, then straight up (or down) to `high` at `end`."""
@@ -29,9 +33,21 @@ class LossSchedule:
         known = set(losses)
         unknown, missing = sorted(set(ramps) - known), sorted(known - set(ramps))
         if unknown or missing:
-            raise ValueError(f"loss weights do not fit the losses: unknown {unknown}, missing {missing}")
+            raise ScheduleError(f"loss weights do not fit the losses: unknown {unknown}, missing {missing}")
         self._ramps = dict(ramps)
 
     def at(self, progress: float) -> dict[str, float]:
         """The weight of each loss at `progress` 0..1."""
         return {name: ramp.at(progress) for name, ramp in self._ramps.items()}
+
+
+def with_weights(ramps: Mapping[str, Ramp], weights: Mapping[str, float]) -> dict[str, Ramp]:
+    """The same ramps, those named in `weights` scaled to that height; 0 leaves a loss out."""
+    unknown = sorted(set(weights) - set(ramps))
+    if unknown:
+        raise ScheduleError(f"there is no loss called {', '.join(unknown)}; there are: {', '.join(ramps)}")
+    scaled = dict(ramps)
+    for name, weight in weights.items():
+        ramp = ramps[name]
+        scaled[name] = Ramp(ramp.low * weight / ramp.high, weight, ramp.start, ramp.end)
+    return scaled

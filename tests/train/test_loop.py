@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from train import checkpoint, loop
 from train.config import Recipe
+from train.losses import LOSSES
 from train.task import load_task
 
 
@@ -109,13 +110,44 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
         checkpoint.read(tmp_path / "none.pt")
 
 
+class Judged(Line):
+    """The same task with a discriminator that was added since."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self.modules["judge"] = nn.Linear(2, 1)
+        self.optimizers["judge"] = torch.optim.Adam(self.modules["judge"].parameters())
+
+
+def test_a_module_that_was_added_starts_anew_only_if_asked_for(tmp_path: Path) -> None:
+    half = RECIPE.but(steps=200)
+    loop.fit(Line(half), half, tmp_path)
+    before = checkpoint.read(tmp_path / loop.CHECKPOINT)
+    with pytest.raises(checkpoint.CheckpointError, match=r"has no `judge` .* --grow"):
+        loop.fit(Judged(RECIPE), RECIPE, tmp_path)
+    task, averaged = Judged(RECIPE), checkpoint.AveragedWeights(nn.Linear(1, 1), 0.9)
+    resumed = checkpoint.restore(before, task, averaged, RECIPE, grow=True)
+    assert (resumed.step, resumed.fresh) == (200, ["judge"])
+    assert torch.equal(task.modules["network"].weight, before["modules"]["network"]["weight"])
+    assert task.optimizers["network"].state_dict()["state"][0]["step"] == 200
+    assert loop.fit(Judged(RECIPE), RECIPE, tmp_path, grow=True) == 400
+
+
+def test_growing_never_replaces_the_network(tmp_path: Path) -> None:
+    loop.fit(Line(RECIPE), RECIPE, tmp_path, minutes=0)
+    task = Line(RECIPE)
+    task.modules["network"] = nn.Linear(2, 1)
+    with pytest.raises(checkpoint.CheckpointError, match="another shape"):
+        loop.fit(task, RECIPE, tmp_path, grow=True)
+
+
 def test_debug_recipe_of_the_restorer_trains(data: Path, tmp_path: Path) -> None:
     from train.config import RECIPES
 
     recipe = RECIPES["restore", "debug"]
     assert loop.fit(load_task(recipe, data), recipe, tmp_path) == recipe.steps
     last = logged(tmp_path)[-1]
-    assert {"l1", "perceptual", "adv_patch", "d_patch"} <= set(last)
+    assert {*LOSSES, "d_patch", "d_global"} <= set(last)
 
 
 def test_ctrl_c_keeps_what_was_learned(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
+from engines.contract import CROP_PX, TEMPLATE
 from train import losses
-from train.schedule import LossSchedule, Ramp
+from train.discriminators import GlobalDiscriminator, PatchDiscriminator
+from train.restore import RAMPS, frontality
+from train.schedule import LossSchedule, Ramp, ScheduleError, with_weights
 
 HALF = torch.zeros(1, 1, 4, 4)
 HALF[..., :2] = 1.0
@@ -54,19 +55,101 @@ def test_perceptual_distance_of_features() -> None:
     assert losses.perceptual([same, same], [same, right_angle], hole).item() == pytest.approx(1.0)
 
 
-def test_squeezenet_features_know_a_picture_from_noise(data: Path) -> None:
-    features = losses.SqueezeNetFeatures(data / "weights" / "squeezenet_v1.0_imagenet_fp16.onnx")
-    picture = torch.linspace(0, 1, 64).expand(1, 3, 64, 64).clone()
-    near, far = picture * 0.95, torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    hole = torch.ones(1, 1, 64, 64)
-    truth = features(picture)
-    assert losses.perceptual(features(near), truth, hole) < 0.3 * losses.perceptual(features(far), truth, hole)
-    assert [feature.shape[1] for feature in truth] == [128, 256]
+def test_style_is_the_relative_difference_of_gram_matrices() -> None:
+    one = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)  # gram 1 0 / 0 0
+    two = torch.tensor([1.0, 1.0]).view(1, 2, 1, 1).requires_grad_()  # gram 1 1 / 1 1
+    hole = torch.ones(1, 1, 4, 4)
+    loss = losses.style([two], [one], hole)
+    assert loss.item() == pytest.approx(3.0)
+    loss.backward()
+    assert two.grad.flatten().tolist() == pytest.approx([2.0, 4.0])  # of 2ab + bb + (aa - 1), with aa = 1 a corner
+    assert losses.style([two], [one], hole * 0).item() == 0.0
 
 
-def test_missing_backbone_is_said(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="--data"):
-        losses.SqueezeNetFeatures(tmp_path / "none.onnx")
+def test_style_does_not_mind_where_a_texture_is() -> None:
+    truth = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    assert losses.style([truth.flip(-1)], [truth], EVERYWHERE).item() == pytest.approx(0.0, abs=1e-5)
+
+
+def test_tv_counts_the_hole_and_its_rim() -> None:
+    made = torch.zeros(1, 3, 4, 4)
+    made[..., 2:] = 0.5  # the step lies on the rim of HALF
+    made[..., 3:] = 0.9  # this one outside of it
+    made.requires_grad_()
+    loss = losses.tv(made, HALF)
+    # Across: 3 columns of pairs, 2 of them touch the hole, 4 rows each; down: 3 rows of pairs of 2 columns.
+    assert loss.item() == pytest.approx(4 * 0.5 / (8 + 6))
+    loss.backward()
+    assert (made.grad[0, 0, :, 2] > 0).all()
+    assert (made.grad[0, 0, :, 1] < 0).all()
+    assert (made.grad[0, 0, :, 3] == 0).all()
+
+
+def test_histogram_is_how_far_the_colours_have_to_move() -> None:
+    side = 8
+    hole = torch.zeros(1, 1, side, side)
+    hole[..., :4] = 1.0
+    everywhere = torch.ones_like(hole)
+    truth = torch.full((1, 3, side, side), 0.5)
+    made = (truth + 0.15 * hole).requires_grad_()  # between two levels
+    loss = losses.histogram(made, truth, hole, everywhere, everywhere)
+    assert loss.item() == pytest.approx(0.15)
+    loss.backward()
+    assert (made.grad[..., :4] > 0).all()
+    assert (made.grad[..., 4:] == 0).all()
+    assert made.grad[0].sum(dim=(1, 2)).tolist() == pytest.approx([1 / 3] * 3)  # brighter by x costs x more
+
+
+def test_histogram_needs_skin_on_both_sides() -> None:
+    made, truth = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4)
+    assert losses.histogram(made, truth, HALF, EVERYWHERE, EVERYWHERE).item() == 0.0  # 8 pixels are too few
+
+
+def test_skin_map_is_of_the_template() -> None:
+    skin = losses.skin_map(CROP_PX)[0, 0]
+    for x, y in TEMPLATE[[0, 1, 3, 4]].round().astype(int):
+        assert skin[y, x] == 0
+    assert skin[148, 90] == skin[40, 128] == 1  # a cheek, the forehead
+    assert skin[5, 5] == 0
+    assert losses.skin_map(128).shape == (1, 1, 128, 128)
+
+
+def test_symmetry_compares_the_hidden_half_with_the_visible_one() -> None:
+    truth = torch.zeros(1, 3, 4, 4)
+    truth[..., 2:] = 0.6
+    made = torch.full((1, 3, 4, 4), 0.2).requires_grad_()
+    frontal = torch.ones(1)
+    loss = losses.symmetry(made, truth, HALF, EVERYWHERE, frontal)
+    assert loss.item() == pytest.approx(0.4)
+    loss.backward()
+    assert (made.grad[..., :2] < 0).all()
+    assert (made.grad[..., 2:] == 0).all()
+    assert losses.symmetry(made, truth, EVERYWHERE, EVERYWHERE, frontal).item() == 0.0  # nothing is seen
+    assert losses.symmetry(made, truth, HALF, 1 - HALF, frontal).item() == pytest.approx(0.4)
+    assert losses.symmetry(made, truth, HALF, HALF, frontal).item() == 0.0  # the other half is no photograph
+
+
+def test_symmetry_weighs_how_frontal_a_face_is() -> None:
+    truth, made = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    made[0], made[1] = 0.1, 0.5
+    holes, valid = HALF.repeat(2, 1, 1, 1), EVERYWHERE.repeat(2, 1, 1, 1)
+    loss = losses.symmetry(made, truth, holes, valid, torch.tensor([1.0, 0.25]))
+    assert loss.item() == pytest.approx((0.1 + 0.25 * 0.5) / 1.25)
+
+
+def test_frontality_falls_as_the_nose_leaves_the_middle() -> None:
+    assert frontality(TEMPLATE) > 0.95
+    turned = TEMPLATE.copy()
+    turned[2, 0] += 0.1 * (TEMPLATE[1, 0] - TEMPLATE[0, 0])
+    assert frontality(turned) == pytest.approx(0.5, abs=0.05)
+    turned[2, 0] += 40
+    assert frontality(turned) == 0.0
+
+
+def test_global_judge_gives_one_verdict_and_patches_many() -> None:
+    picture = torch.rand(2, 4, 192, 192)
+    assert GlobalDiscriminator()(picture).shape == GlobalDiscriminator()(picture[..., ::2, ::2]).shape == (2, 1, 1, 1)
+    assert PatchDiscriminator()(picture).shape == (2, 1, 24, 24)
 
 
 def test_a_loss_without_a_weight_is_an_error() -> None:
@@ -86,3 +169,23 @@ def test_ramp_rises_between_its_ends() -> None:
 def test_schedule_names_what_does_not_fit(names: dict[str, Ramp]) -> None:
     with pytest.raises(ValueError, match=r"unknown \[.*\], missing \[.*\]"):
         LossSchedule(names, ("l1", "adv_patch"))
+
+
+def test_weights_scale_a_ramp_or_leave_a_loss_out() -> None:
+    ramps = with_weights(RAMPS, {"perceptual": 1.0, "style": 0.0})
+    assert (ramps["perceptual"].low, ramps["perceptual"].high) == (0.2, 1.0)
+    assert ramps["style"].at(0.1) == ramps["style"].at(1.0) == 0.0
+    assert ramps["l1"] == RAMPS["l1"]
+    with pytest.raises(ScheduleError, match="no loss called stile; there are: l1, perceptual"):
+        with_weights(RAMPS, {"stile": 1.0})
+
+
+def test_every_loss_has_a_ramp_and_structure_comes_first() -> None:
+    schedule = LossSchedule(RAMPS, losses.LOSSES)
+    assert len(losses.LOSSES) == 8
+    assert {name for name, weight in schedule.at(0.0).items() if weight} == {"l1", "perceptual"}
+    assert all(weight > 0 for weight in schedule.at(1.0).values())
+    for name, ramp in RAMPS.items():
+        weights = [schedule.at(progress / 20)[name] for progress in range(21)]
+        assert weights == sorted(weights), name
+        assert weights[-1] == ramp.high
