@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING
 from typing_extensions import TypedDict
 
 from engines.base import EngineOptions, InferenceEngine
+from occlufix_vcam.people import Enrolled, PeopleStore
 from occlufix_vcam.settings import Settings
 from occlufix_vcam.sinks import FrameSink, Sinks, open_sink
 from occlufix_vcam.sources import CameraSource, open_source
 from occlufix_vcam.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from occlufix_vcam.enrolment import Enrolment
     from occlufix_vcam.frame import HiddenCrop
     from occlufix_vcam.pipeline import HiddenSeer, Pipeline
     from occlufix_vcam.stages.find import FaceFinder
+    from occlufix_vcam.stages.known import KnownFaces
     from occlufix_vcam.stages.memory import Reference
+    from occlufix_vcam.stages.recognise import Recogniser
 
 
 _AS_THEY_ARE: Mapping[str, tuple[int, ...]] = {}
@@ -102,6 +106,34 @@ def build_pipeline(
         remember=remember or no_memory,
         restore=Restorer(engines.load("restore")),
         telemetry=telemetry,
+    )
+
+
+def open_recogniser(engines: Engines) -> Recogniser:
+    """The network that tells people apart. Raises EngineError."""
+    from engines.manifest import find_model
+    from occlufix_vcam.stages.recognise import Recogniser
+
+    return Recogniser(engines.load("embed"), model=find_model("embed").files["fp32"].sha256)
+
+
+def open_known(engines: Engines, store: PeopleStore | None = None) -> KnownFaces:
+    """Names the faces of those who enrolled, also of who enrols later, in whatever process. Raises EngineError."""
+    from occlufix_vcam.stages.known import KnownFaces
+
+    return KnownFaces(Enrolled(store or PeopleStore()).people, open_recogniser(engines))
+
+
+def open_enrolment(settings: Settings, engines: Engines) -> Enrolment:
+    """What gets to know one person, in the thread that will use it. Raises EngineError, ConfigError."""
+    from occlufix_vcam.enrolment import Enrolment
+    from occlufix_vcam.stages.find import open_finder
+    from occlufix_vcam.stages.hidden import HiddenSegmenter
+
+    return Enrolment(
+        find=open_finder(settings.finder, engines.load, settings.max_faces),
+        see_hidden=HiddenSegmenter(engines.load("hidden")),
+        recognise=open_recogniser(engines),
     )
 
 

@@ -31,6 +31,7 @@ from occlufix_vcam.state import NotRunning, StateFolder
 if TYPE_CHECKING:
     from occlufix_vcam.control.client import ControlClient
     from occlufix_vcam.daemon import Daemon, Status
+    from occlufix_vcam.people import PeopleStore
 
 STOPPED_WITHIN_S = 10.0
 #: Threads that may hang in a driver, as the daemon and the camera name them.
@@ -315,6 +316,61 @@ def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+@app.command()
+def enroll(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]", help="who; `me` without it")] = None,
+    pictures: Annotated[
+        list[Path] | None, typer.Option("--from", metavar="PICTURE...", help="photographs instead of the camera")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="say who is enrolled")] = False,
+    delete: Annotated[str | None, typer.Option(metavar="NAME", help="forget a person for good")] = None,
+) -> None:
+    """Remembers a face, on this machine only, so that it is restored as itself also behind a mask."""
+    from occlufix_vcam.enrolling import list_people
+    from occlufix_vcam.people import PeopleStore
+
+    store = PeopleStore()
+    if delete is not None:
+        store.delete(delete)
+        typer.echo(f"{delete} is forgotten")
+    elif listed:
+        facts = list_people(store)
+        for person in facts["people"]:
+            typer.echo(f"{person['name']}  {person['views']} views")
+        for problem in facts["problems"]:
+            typer.echo(f"left out: {problem['message']}\n  {problem['hint']}", err=True)
+        typer.echo(f"kept in {store.folder}, {facts['protection']}" if facts["people"] else "nobody is enrolled")
+    else:
+        # A shell's wildcard behind --from gives more than one, of which the option takes the first.
+        more = [Path(name) for name in names or () if pictures and Path(name).is_file()]
+        who = [name for name in names or () if Path(name) not in more] or ["me"]
+        if len(who) > 1:
+            raise ConfigError(f"one name at a time, not {', '.join(who)}", "quote a name with spaces")
+        _enroll(who[0], [*(pictures or ()), *more], store)
+
+
+def _enroll(name: str, pictures: list[Path], store: PeopleStore) -> None:
+    from occlufix_vcam.control import enroll as how
+
+    if pictures:
+        person = how.enrol_from_pictures(name, pictures, load_settings(), store)
+        typer.echo(f"{person.name} is enrolled with {len(person.views)} views")
+    else:
+        with contextlib.ExitStack() as held:
+            state = StateFolder()
+            if state.held():
+                steps = how.enrol_at_daemon(held.enter_context(_client(state)), name)
+            else:
+                steps = how.enrol_at_camera(name, load_settings(), store)
+            said = ""
+            for status in held.enter_context(contextlib.closing(steps)):
+                line = f"{status['views']} of {status['wanted']} views  {status['say']}"
+                if line != said:
+                    typer.echo(line if status["state"] == "looking" else status["say"])
+                    said = line
+    typer.echo(f"kept in {store.folder}, {store.protection}")
 
 
 @app.command()

@@ -29,6 +29,7 @@ from occlufix_vcam import __version__
 from occlufix_vcam.assembly import EngineFacts, Engines, build_pipeline, open_camera, open_sinks
 from occlufix_vcam.beat import Beat
 from occlufix_vcam.demand import Demand
+from occlufix_vcam.enrolling import Enrolments
 from occlufix_vcam.errors import ConfigError, OccluFixError
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.latest import Latest, Shown
@@ -116,6 +117,8 @@ class Daemon:
         self.telemetry = Telemetry()
         #: What goes out, for whoever wants to look at it.
         self.shown: Shown[Frame] = Shown()
+        #: Who is known, and getting to know somebody.
+        self.enrolments = Enrolments(self.shown)
         self._parts = parts
         self._clock = clock
         self._started_at = clock()
@@ -164,6 +167,7 @@ class Daemon:
                     on_running()
         finally:
             self.stop()
+            self.enrolments.cancel()
             for worker in reversed(workers):
                 worker.join(JOIN_S)
                 if worker.is_alive():

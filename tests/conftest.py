@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,12 @@ def data() -> Path:
     if folder is None:
         pytest.skip("no data folder: set OCCLUFIX_DATA to run the tests that need real faces")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_real_faces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees who is enrolled on this machine, or its keyring."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OCCLUFIX_FACES_DIR", str(tmp_path_factory.mktemp("faces")))
+        patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+        yield

@@ -33,6 +33,7 @@ COMMANDS = (
     "preview",
     "setup",
     "process",
+    "enroll",
     "devices",
     "doctor",
     "build-engine",
@@ -56,6 +57,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state folder and a settings file of this test's own."""
     monkeypatch.setenv("OCCLUFIX_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("OCCLUFIX_CONFIG", str(tmp_path / "settings.toml"))
+    monkeypatch.setenv("OCCLUFIX_FACES_DIR", str(tmp_path / "faces"))
     return tmp_path
 
 

@@ -136,6 +136,7 @@ def build_app(daemon: Daemon, services: Services) -> FastAPI:
     routes.explain_errors(app)
     app.include_router(routes.steering(daemon, services))
     app.include_router(routes.settings(daemon))
+    app.include_router(routes.enrolling(daemon))
     app.include_router(routes.looking(daemon, services))
     app.include_router(routes.page(services))
     return app

@@ -15,6 +15,7 @@ from occlufix_vcam.state import NotRunning, StateFolder
 
 if TYPE_CHECKING:
     from occlufix_vcam.daemon import Status  # it brings OpenCV, for which `status` need not wait
+    from occlufix_vcam.enrolling import EnrolmentStatus
 
 TIMEOUT_S = 5.0
 CHANGE_TIMEOUT_S = 30.0  # a camera takes its time to open, and the old one again where it does not
@@ -63,6 +64,16 @@ class ControlClient:
     def change_settings(self, changes: dict[str, object], save: bool = False) -> dict[str, Any]:
         """Changes settings at once; with `save` also for the next start."""
         return self._ask("PATCH", "/v1/settings", changes, params={"save": save}, timeout=CHANGE_TIMEOUT_S)
+
+    def enrol(self, name: str) -> EnrolmentStatus:
+        """Begins to look at the camera for `name`; `enrolment` says how that goes."""
+        return cast("EnrolmentStatus", self._ask("POST", "/v1/enroll", {"name": name}))
+
+    def enrolment(self) -> EnrolmentStatus | None:
+        return cast("EnrolmentStatus | None", self._ask("GET", "/v1/enroll/progress")["enrolment"])
+
+    def cancel_enrolment(self) -> None:
+        self._ask("POST", "/v1/enroll/cancel")
 
     def link(self) -> str:
         """The address that opens the control page, once and within a minute."""

@@ -24,6 +24,7 @@ from occlufix_vcam.control.pictures import View
 from occlufix_vcam.control.services import Services
 from occlufix_vcam.daemon import Daemon, NeedsRestart, Status, SwitchFailed
 from occlufix_vcam.doctor import list_devices
+from occlufix_vcam.enrolling import EnrolmentBusy, EnrolmentStatus, PeopleFacts
 from occlufix_vcam.errors import OccluFixError
 from occlufix_vcam.settings import START_SETTINGS, Settings, save_settings
 
@@ -61,7 +62,7 @@ def explain_errors(app: FastAPI) -> None:
     @app.exception_handler(OccluFixError)
     @app.exception_handler(EngineError)
     def explain(request: Request, error: OccluFixError | EngineError) -> JSONResponse:
-        conflict = isinstance(error, (NeedsRestart, SwitchFailed, BuildUnderWay))
+        conflict = isinstance(error, (NeedsRestart, SwitchFailed, BuildUnderWay, EnrolmentBusy))
         return _refuse(409 if conflict else 422, error.message, error.hint)
 
     @app.exception_handler(RequestValidationError)
@@ -154,6 +155,46 @@ def settings(daemon: Daemon) -> APIRouter:
         if save:
             save_settings(changes)
         return told
+
+    return router
+
+
+# ---- enrolled people ----
+
+
+class Enrolment(BaseModel):
+    """How the last enrolment at the camera does or did; null where there was none."""
+
+    enrolment: EnrolmentStatus | None
+
+
+def enrolling(daemon: Daemon) -> APIRouter:
+    router = APIRouter(prefix="/v1/enroll", responses=_refusals())
+    people = daemon.enrolments
+
+    @router.get("")
+    def enrolled() -> PeopleFacts:
+        """Who is enrolled, how that is kept, and what can't be read. A keyring may ask the user first."""
+        return people.people()
+
+    @router.post("", status_code=202, responses=_refusals(409))
+    def enrol(name: Annotated[str, Body(embed=True)]) -> EnrolmentStatus:
+        """Begins to look for one face, up to half a minute; `progress` says how that goes."""
+        return people.start(name, daemon.settings)
+
+    @router.get("/progress")
+    def progress() -> Enrolment:
+        return Enrolment(enrolment=people.status())
+
+    @router.post("/cancel")
+    def cancel() -> Enrolment:
+        """Ends it, keeping nothing."""
+        return Enrolment(enrolment=people.cancel())
+
+    @router.delete("/{name}")
+    def delete(name: str) -> PeopleFacts:
+        """Forgets a person for good."""
+        return people.delete(name)
 
     return router
 

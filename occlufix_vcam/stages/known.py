@@ -87,7 +87,7 @@ class KnownFaces:
 
     def _look(self, track: _Track, embedding: Embedding) -> None:
         """One more look: it confirms, denies or adds up to a decision."""
-        scores = np.array([resemblance(person, embedding) for person in self._people])
+        scores = np.array([resemblance(person.embeddings, embedding) for person in self._people])
         best = int(scores.argmax())
         if track.person is not None:
             own = next(index for index, person in enumerate(self._people) if person is track.person)
@@ -126,9 +126,9 @@ def _vector(view: View, recognise: Recognise) -> Embedding:
     return recognise(crop, cv2.bitwise_not(view.mask).astype(np.uint8, copy=False))
 
 
-def resemblance(person: Person, embedding: Embedding) -> float:
-    """The mean of the two best cosines to the person's vectors: one lucky view alone does not decide."""
-    cosines = np.sort(person.embeddings @ embedding)
+def resemblance(vectors: NDArray[np.float32], embedding: Embedding) -> float:
+    """The mean of the two best cosines to a person's vectors: one lucky view alone does not decide."""
+    cosines = np.sort(vectors @ embedding)
     return float(cosines[-2:].mean())
 
 

@@ -158,6 +158,29 @@ def test_the_client_speaks_all_of_it(served: Served) -> None:
             client.change_settings({"control_port": 640})
 
 
+def test_nobody_is_enrolled_at_first(served: Served) -> None:
+    answer = served.ask(path="/v1/enroll").json()
+    assert answer["people"] == answer["problems"] == [] and "key" in answer["protection"]
+    assert served.ask(path="/v1/enroll/progress").json() == {"enrolment": None}
+    refused = served.ask("DELETE", "/v1/enroll/Ann")
+    assert refused.status_code == 422 and "nobody is enrolled as Ann" in refused.json()["detail"]["message"]
+
+
+def test_a_name_that_will_not_do_is_explained(served: Served) -> None:
+    answer = served.ask("POST", "/v1/enroll", json={"name": " "})
+    assert answer.status_code == 422 and "no name" in answer.json()["detail"]["message"]
+
+
+def test_enrolling_is_started_followed_and_cancelled(served: Served) -> None:
+    with ControlClient(served.state) as client:
+        assert client.enrol("Ann")["name"] == "Ann"
+        again = served.ask("POST", "/v1/enroll", json={"name": "Bob"})
+        assert again.status_code == 409 and "Ann is being enrolled" in again.json()["detail"]["message"]
+        client.cancel_enrolment()
+        status = client.enrolment()
+    assert status is not None and status["state"] == "failed" and status["hint"]
+
+
 def test_stop_reaches_the_daemon(tmp_path: Path) -> None:
     state, daemon = StateFolder(tmp_path), Daemon(Settings())
     with state.hold(), serve(daemon, state), ControlClient(state) as client:

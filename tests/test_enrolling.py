@@ -1,0 +1,157 @@
+"""Enrolling beside a running camera: it ends by itself, says how it goes, and keeps nothing where it fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from occlufix_vcam.assembly import Engines
+from occlufix_vcam.enrolling import CameraEnrolment, EnrolmentBusy, Enrolments, EnrolmentStatus
+from occlufix_vcam.enrolment import Enrolment
+from occlufix_vcam.frame import Frame, Origin
+from occlufix_vcam.latest import Shown
+from occlufix_vcam.people import EnrolmentError, KeyFile, PeopleStore
+from occlufix_vcam.settings import Settings
+from tests.test_enrolment import BOB, Finder, Scene
+
+WAIT_S = 20.0
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PeopleStore:
+    return PeopleStore(tmp_path / "faces", KeyFile(tmp_path / "faces" / "key"))
+
+
+class Turning(Finder):
+    """A person who turns the head as he is told to."""
+
+    def __init__(self, scene: Scene, enrolments: list[Enrolment]) -> None:
+        super().__init__(scene)
+        self._who = scene
+        self._enrolments = enrolments
+
+    def __call__(self, frame: Frame):  # type: ignore[no-untyped-def]
+        said = self._enrolments[0].progress.say
+        self._who.faces = [Scene.face(0.2 if "other side" in said else -0.2 if "one side" in said else 0.0)]
+        return super().__call__(frame)
+
+
+def build_with(scene: Scene) -> Callable[[Settings, Engines], Enrolment]:
+    def build(settings: Settings, engines: Engines) -> Enrolment:
+        made: list[Enrolment] = []
+        made.append(Enrolment(Turning(scene, made), scene.see_hidden, scene))
+        return made[0]
+
+    return build
+
+
+def film(scene: Scene, pictures: Shown[Frame], worker: CameraEnrolment) -> EnrolmentStatus:
+    """A camera until the worker is done."""
+    while worker.is_alive():
+        pictures.show(scene.frame())
+        worker.join(0.01)
+    return worker.status
+
+
+def test_a_person_is_enrolled_while_the_camera_runs(scene: Scene, store: PeopleStore) -> None:
+    pictures: Shown[Frame] = Shown()
+    worker = CameraEnrolment("Ann", pictures, Settings(), store, build=build_with(scene))
+    worker.start()
+    status = film(scene, pictures, worker)
+    assert status["state"] == "done" and status["views"] == status["wanted"] and "Ann is enrolled" in status["say"]
+    assert [person.name for person in store.load().people] == ["Ann"]
+
+
+def test_too_little_within_the_time_fails_and_keeps_nothing(scene: Scene, store: PeopleStore) -> None:
+    now = iter(range(1000))
+    pictures: Shown[Frame] = Shown()
+    scene.coverage = 0.4
+    worker = CameraEnrolment(
+        "Ann", pictures, Settings(), store, seconds=5, build=build_with(scene), clock=lambda: float(next(now))
+    )
+    worker.start()
+    status = film(scene, pictures, worker)
+    assert status["state"] == "failed" and "hidden" in status["say"] and status["hint"]
+    assert isinstance(worker.error, EnrolmentError) and not store.load().people
+
+
+def test_cancelling_keeps_nothing(scene: Scene, store: PeopleStore) -> None:
+    worker = CameraEnrolment("Ann", Shown(), Settings(), store, build=build_with(scene))
+    worker.start()
+    worker.cancel()
+    worker.join(WAIT_S)
+    assert worker.status["state"] == "failed" and "cancelled" in worker.status["say"]
+    assert not store.load().people
+
+
+def test_a_fault_of_our_own_is_a_status_too(store: PeopleStore) -> None:
+    def fail(settings: Settings, engines: Engines) -> Enrolment:
+        raise RuntimeError("oops")
+
+    worker = CameraEnrolment("Ann", Shown(), Settings(), store, build=fail)
+    worker.start()
+    worker.join(WAIT_S)
+    assert worker.status["state"] == "failed" and "oops" in worker.status["say"]
+
+
+def test_it_looks_at_what_the_camera_saw_not_at_what_was_restored(scene: Scene, store: PeopleStore) -> None:
+    seen: list[Frame] = []
+    looked = threading.Event()
+
+    class Watching(Enrolment):
+        def offer(self, frame: Frame) -> None:
+            seen.append(frame)
+            looked.set()
+
+    pictures: Shown[Frame] = Shown()
+    worker = CameraEnrolment(
+        "Ann", pictures, Settings(), store, build=lambda *_: Watching(Finder(scene), scene.see_hidden, scene)
+    )
+    worker.start()
+    real = scene.frame()
+    pictures.show(Frame(np.zeros_like(real.image), 5, 1.0, Origin(real.image, ())))
+    assert looked.wait(WAIT_S)
+    worker.cancel()
+    worker.join(WAIT_S)
+    assert seen[0].image is real.image
+
+
+def test_a_slate_is_not_looked_at(scene: Scene, store: PeopleStore) -> None:
+    pictures: Shown[Frame] = Shown()
+    pictures.show(Frame(scene.frame().image, index=-1, captured_at=0.0))
+    worker = CameraEnrolment("Ann", pictures, Settings(), store, seconds=0.3, build=build_with(scene))
+    worker.start()
+    worker.join(WAIT_S)
+    assert worker.status["views"] == 0
+
+
+def test_one_at_a_time(store: PeopleStore) -> None:
+    enrolments = Enrolments(Shown(), store)
+    assert enrolments.status() is None
+    assert enrolments.start("Ann", Settings(backend="fake"))["state"] == "looking"
+    with pytest.raises(EnrolmentBusy, match="Ann is being enrolled"):
+        enrolments.start("Bob", Settings())
+    status = enrolments.cancel()
+    assert status is not None and status["state"] == "failed"
+
+
+def test_people_are_listed_and_deleted(scene: Scene, store: PeopleStore) -> None:
+    scene.person = BOB
+    pictures: Shown[Frame] = Shown()
+    worker = CameraEnrolment("Bob", pictures, Settings(), store, build=build_with(scene))
+    worker.start()
+    film(scene, pictures, worker)
+    enrolments = Enrolments(pictures, store)
+    assert enrolments.people()["people"] == [{"name": "Bob", "views": 8}]
+    assert enrolments.delete("Bob")["people"] == []
+    with pytest.raises(EnrolmentError, match="nobody"):
+        enrolments.delete("Bob")

@@ -1,0 +1,214 @@
+"""Getting to know a person: only good views of one face are kept, and nobody gets another person's name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.contract import CROP_PX, TEMPLATE, Image
+from occlufix_vcam.enrolment import WANTED, Enrolment, keep, pose_of, sharpness
+from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop
+from occlufix_vcam.people import EnrolmentError, KeyFile, PeopleStore, Person
+from occlufix_vcam.stages.recognise import Embedding
+
+ANN, BOB = 0, 1
+
+
+class Scene:
+    """What stands before the camera; finder, segmenter and recogniser see just that."""
+
+    model = "fake"
+
+    def __init__(self) -> None:
+        self.faces = [self.face()]
+        self.person = ANN
+        self.coverage = 0.0
+        self.gain, self.blur = 1.0, 0.0
+        self.frames = 0
+        texture = np.random.default_rng(0).integers(40, 216, (130, 130, 3), dtype=np.uint8)
+        self._texture = cv2.resize(texture, (520, 520), interpolation=cv2.INTER_LINEAR)
+
+    @staticmethod
+    def face(turn: float = 0.0, scale: float = 1.0) -> FaceTrack:
+        landmarks = TEMPLATE.copy()
+        landmarks[2, 0] += turn * 76.8
+        return FaceTrack(1, landmarks * np.float32(scale) + 60, 1.0)
+
+    def frame(self) -> Frame:
+        self.frames += 1
+        image = cv2.GaussianBlur(self._texture, (0, 0), self.blur) if self.blur else self._texture
+        return Frame(cv2.convertScaleAbs(image, alpha=self.gain), self.frames, float(self.frames))
+
+    def see_hidden(self, crop: Crop) -> HiddenCrop:
+        mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+        if self.coverage:
+            mask[200:] = 255
+        return HiddenCrop(crop, mask, self.coverage)
+
+    def __call__(self, crop: Crop, mask: Image) -> Embedding:
+        return np.eye(128, dtype=np.float32)[self.person]
+
+
+class Finder:
+    """The scene's faces; `reset` is counted."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self.resets = 0
+
+    def __call__(self, frame: Frame) -> Sequence[FaceTrack]:
+        return self._scene.faces
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+@pytest.fixture
+def enrolment(scene: Scene) -> Enrolment:
+    return Enrolment(Finder(scene), scene.see_hidden, scene)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PeopleStore:
+    return PeopleStore(tmp_path / "faces", KeyFile(tmp_path / "faces" / "key"))
+
+
+def look(scene: Scene, enrolment: Enrolment, frames: int = 6, turn: float = 0.0) -> str:
+    scene.faces = [Scene.face(turn)]
+    for _ in range(frames):
+        enrolment.offer(scene.frame())
+    return enrolment.progress.say
+
+
+def look_round(scene: Scene, enrolment: Enrolment) -> None:
+    for turn in (0.0, -0.2, 0.2):
+        look(scene, enrolment, turn=turn)
+
+
+def test_several_poses_are_asked_for_and_then_it_is_done(scene: Scene, enrolment: Enrolment) -> None:
+    assert "straight" in look(scene, enrolment, frames=1)
+    assert "to one side" in look(scene, enrolment)
+    assert "to the other side" in look(scene, enrolment, turn=-0.2)
+    assert not enrolment.complete
+    assert look(scene, enrolment, turn=0.2) == "done" and enrolment.complete
+    person = enrolment.person_before_camera("Ann")
+    assert len(person.views) == len(person.embeddings) == sum(WANTED.values()) == enrolment.progress.views
+    assert {pose_of(view.landmarks) for view in person.views} == {"front", "left", "right"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda scene: scene.faces.clear(), "no face"),
+        (lambda scene: scene.faces.append(Scene.face()), "2 faces"),
+        (lambda scene: scene.faces.__setitem__(0, Scene.face(scale=0.4)), "closer"),
+        (lambda scene: setattr(scene, "coverage", 0.3), "hidden"),
+        (lambda scene: setattr(scene, "gain", 0.1), "dark"),
+        (lambda scene: setattr(scene, "blur", 8.0), "blurred"),
+    ],
+)
+def test_a_poor_picture_is_not_kept_and_says_why(scene: Scene, enrolment: Enrolment, spoil, said: str) -> None:  # type: ignore[no-untyped-def]
+    spoil(scene)
+    enrolment.offer(scene.frame())
+    assert enrolment.progress.views == 0 and said in enrolment.progress.say
+    with pytest.raises(EnrolmentError, match=said):
+        enrolment.person("Ann")
+
+
+def test_views_are_some_time_apart(scene: Scene, enrolment: Enrolment) -> None:
+    for number in range(10):
+        enrolment.offer(Frame(scene.frame().image, number, captured_at=number * 0.01))
+    assert enrolment.progress.views == 1
+
+
+def test_one_pose_alone_is_not_enough_for_a_camera(scene: Scene, enrolment: Enrolment) -> None:
+    look(scene, enrolment, frames=20)
+    with pytest.raises(EnrolmentError, match="only 4 good views") as told:
+        enrolment.person_before_camera("Ann")
+    assert "turn your head" in told.value.hint
+
+
+def test_somebody_else_who_sits_down_is_not_mixed_in(scene: Scene, enrolment: Enrolment) -> None:
+    look(scene, enrolment)
+    scene.person = BOB
+    assert "not the one" in look(scene, enrolment, turn=0.2)
+    assert enrolment.progress.views == WANTED["front"]
+
+
+def test_what_lies_outside_the_picture_is_not_valid(scene: Scene, enrolment: Enrolment) -> None:
+    landmarks = Scene.face().landmarks - np.float32([60, 140])  # the forehead is cut off
+    scene.faces = [FaceTrack(1, landmarks, 1.0)]
+    enrolment.offer(scene.frame())
+    (view,) = enrolment.person("Ann").views
+    assert not view.mask[:70].any() and view.mask[90:250, 10:250].all()
+    np.testing.assert_allclose(view.landmarks, TEMPLATE, atol=0.1)
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "shows no face"), (3, "shows 3 faces")])
+def test_a_picture_needs_just_one_face(
+    scene: Scene, enrolment: Enrolment, tmp_path: Path, count: int, said: str
+) -> None:
+    scene.faces = [Scene.face()] * count
+    picture = tmp_path / "party.png"
+    cv2.imwrite(str(picture), scene.frame().image)
+    with pytest.raises(EnrolmentError, match=said) as told:
+        enrolment.add_picture(picture)
+    assert "party.png" in told.value.message and told.value.hint
+
+
+def test_pictures_of_two_people_are_refused(scene: Scene, enrolment: Enrolment, tmp_path: Path) -> None:
+    for name, person in (("a.png", ANN), ("b.png", BOB)):
+        cv2.imwrite(str(tmp_path / name), scene.frame().image)
+        scene.person = person
+        if person is ANN:
+            enrolment.add_picture(tmp_path / name)
+    with pytest.raises(EnrolmentError, match=r"b\.png will not do: this face is not the one"):
+        enrolment.add_picture(tmp_path / "b.png")
+
+
+def somebody(scene: Scene, person: int, name: str) -> Person:
+    scene.person = person
+    enrolment = Enrolment(Finder(scene), scene.see_hidden, scene)
+    look_round(scene, enrolment)
+    return enrolment.person_before_camera(name)
+
+
+def test_views_are_added_to_what_was_there(scene: Scene, store: PeopleStore) -> None:
+    keep(somebody(scene, ANN, "Ann"), store, scene)
+    again = keep(somebody(scene, ANN, " Ann"), store, scene)
+    (ann,) = store.load().people
+    assert len(ann.views) == len(ann.embeddings) == len(again.views) == 12
+
+
+def test_another_face_under_an_enrolled_name_is_refused(scene: Scene, store: PeopleStore) -> None:
+    keep(somebody(scene, ANN, "Ann"), store, scene)
+    with pytest.raises(EnrolmentError, match="not the one that is enrolled as Ann") as told:
+        keep(somebody(scene, BOB, "Ann"), store, scene)
+    assert "--delete" in told.value.hint
+    assert len(store.load().people[0].views) == sum(WANTED.values())
+
+
+def test_one_face_under_two_names_is_refused(scene: Scene, store: PeopleStore) -> None:
+    keep(somebody(scene, ANN, "Ann"), store, scene)
+    with pytest.raises(EnrolmentError, match="enrolled already, as Ann"):
+        keep(somebody(scene, ANN, "Bob"), store, scene)
+    keep(somebody(scene, BOB, "Bob"), store, scene)
+    assert [person.name for person in store.load().people] == ["Ann", "Bob"]
+
+
+def test_a_blurred_picture_is_less_sharp() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (CROP_PX, CROP_PX, 3), dtype=np.uint8)
+    levels = [sharpness(cv2.GaussianBlur(picture, (0, 0), sigma)) for sigma in (0.5, 1, 2, 4)]
+    assert levels == sorted(levels, reverse=True)
