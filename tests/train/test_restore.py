@@ -96,12 +96,12 @@ def test_the_doors_say_what_the_network_says() -> None:
     assert network.training is False and next(network.parameters()).requires_grad
 
 
-def test_a_mask_that_is_half_there_counts_as_one_or_the_other(doors: RestoreDoors) -> None:
+def test_a_mask_that_is_half_there_counts_as_one_or_the_other(run: Runner) -> None:
     face, reference, hole = picture(1), picture(3), np.zeros((CROP_PX, CROP_PX), np.uint8)
     hole[100:180, 80:170] = 255
     soft = np.where(hole > 0, 128, 127).astype(np.uint8)
-    expected = evaluate.restore(doors, face, hole, reference, hole)
-    assert np.array_equal(evaluate.restore(doors, face, soft, reference, soft), expected)
+    expected = restore_picture(run, face, hole, reference, hole)
+    assert np.array_equal(restore_picture(run, face, soft, reference, soft), expected)
 
 
 def test_fine_half_starts_as_the_coarse_picture() -> None:
