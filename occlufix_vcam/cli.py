@@ -187,6 +187,8 @@ def _print_running(status: Status, url: str) -> None:
     typer.echo(f"  sends to {', '.join(status['sinks']) or 'nothing'}")
     for line in _engine_lines(status):
         typer.echo(f"  {line}")
+    for worker, trouble in status["trouble"].items():
+        typer.echo(f"  trouble  {worker}: {trouble}")
     typer.echo(f"  control  {url}")
 
 
@@ -237,8 +239,6 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="print it as JSO
         if figures is not None:
             p50, p95, p99 = figures["p50_ms"], figures["p95_ms"], figures["p99_ms"]
             typer.echo(f"  {stage:<16} p50 {p50:6.1f}  p95 {p95:6.1f}  p99 {p99:6.1f} ms")
-    for worker, trouble in now["trouble"].items():
-        typer.echo(f"  trouble  {worker}: {trouble}")
     if other is not None:
         typer.echo(f"  version  {other} runs, this command is {__version__}: stop it and start it again")
 

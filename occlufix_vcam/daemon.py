@@ -272,7 +272,7 @@ class Daemon:
             sinks=[sink.name for sink in sinks.open] if sinks else [],
             viewers=len(readers) if readers is not None else None,
             readers=list(readers or ()),
-            trouble={**self._trouble, **(sinks.failures if sinks else {})},
+            trouble={**self._trouble, **({**sinks.flaws, **sinks.failures} if sinks else {})},
             uptime_s=round(self._clock() - self._started_at, 1),
             pid=os.getpid(),
             version=__version__,

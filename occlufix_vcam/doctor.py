@@ -90,7 +90,9 @@ def _virtual_cameras() -> Iterator[Finding]:
     one_is_ready = any(not camera.problem for camera in cameras)
     for camera in cameras:
         found = f"{camera.name or camera.backend} {camera.path}".strip()
-        if not camera.problem:
+        if camera.flaw:
+            yield Finding("virtual camera", "warning", f"{found}: {camera.flaw}", camera.hint)
+        elif not camera.problem:
             yield Finding("virtual camera", "ok", found)
         elif not one_is_ready:
             yield Finding("virtual camera", "warning", f"{found}: {camera.problem}", camera.hint)

@@ -34,7 +34,8 @@ class VideoNode:
 
     @property
     def is_ours(self) -> bool:
-        return self.loopback and self.name.startswith(OWN_LABEL)
+        # `insmod` cuts a label at its first space.
+        return self.loopback and (self.name.startswith(OWN_LABEL) or self.name == OWN_LABEL.split()[0])
 
 
 def query_capabilities(path: str) -> tuple[str, int]:
@@ -88,7 +89,8 @@ def holders(path: str, processes: Path = Path("/proc")) -> list[str]:
         if folder.name == str(os.getpid()):
             continue
         try:
-            if any(os.path.realpath(link) == target for link in (folder / "fd").iterdir()):
+            # There are thousands of these links, hence no Path for each of them.
+            if any(os.readlink(link.path) == target for link in os.scandir(folder / "fd")):  # noqa: PTH115
                 found.append(f"{_text(folder / 'comm') or 'a program'} ({folder.name})")
         except OSError:  # not ours to look into, or just ended
             continue

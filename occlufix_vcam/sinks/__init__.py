@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 #: To add a sink: one file, and one line here. `--sink NAME` opens it by its name.
 SINKS = {
+    "v4l2": "occlufix_vcam.sinks.v4l2:V4l2Camera",
     "pyvirtualcam": "occlufix_vcam.sinks.virtual_camera:VirtualCamera",
     "pipewire": "occlufix_vcam.sinks.pipewire:PipeWireCamera",
     "recorder": "occlufix_vcam.sinks.recorder:Recorder",
@@ -28,7 +29,7 @@ SINKS = {
 #: The sinks that other programs list as a camera, by system, the best first: what "auto" tries. Their modules also
 #: have a `find_virtual_cameras`.
 VIRTUAL_CAMERAS: dict[str, tuple[str, ...]] = {
-    "linux": ("pyvirtualcam", "pipewire"),
+    "linux": ("v4l2", "pipewire"),
     "win32": ("pyvirtualcam",),
     "darwin": ("pyvirtualcam",),
 }
@@ -69,6 +70,13 @@ class Watchable(FrameSink, Protocol):
         ...
 
 
+@runtime_checkable
+class Flawed(FrameSink, Protocol):
+    """A sink that may be wrong though it works; `flaw` says how, and is "" where all is well."""
+
+    flaw: str
+
+
 @dataclass(frozen=True, slots=True)
 class Audience:
     """Whether any sink wants pictures; `viewers` are the programs that read, None where no sink can tell."""
@@ -79,13 +87,17 @@ class Audience:
 
 @dataclass(frozen=True, slots=True)
 class VirtualCameraInfo:
-    """A virtual camera, or a kind of it that is missing; `problem` is "" where it is ready, `hint` mends it."""
+    """A virtual camera, or a kind of it that is missing; `problem` is "" where it is ready.
+
+    `flaw` is what is wrong with one that works all the same; `hint` mends either.
+    """
 
     backend: str
     name: str
     path: str
     problem: str = ""
     hint: str = ""
+    flaw: str = ""
 
 
 def open_sink(name: str, *, size: tuple[int, int], rate: float, path: Path | None = None) -> FrameSink:
@@ -142,6 +154,11 @@ class Sinks:
     def open(self) -> tuple[FrameSink, ...]:
         """Those that take frames now."""
         return tuple(self._open)
+
+    @property
+    def flaws(self) -> dict[str, str]:
+        """What is wrong with sinks that work all the same."""
+        return {sink.name: sink.flaw for sink in tuple(self._open) if isinstance(sink, Flawed) and sink.flaw}
 
     @property
     def name(self) -> str:

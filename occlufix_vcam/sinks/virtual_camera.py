@@ -1,4 +1,4 @@
-"""The camera that Zoom, Teams, browsers and OBS list: through pyvirtualcam, on whatever the system offers."""
+"""The camera that Zoom, Teams, browsers and OBS list, through pyvirtualcam: the way on Windows and macOS."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ import cv2
 import numpy as np
 
 from engines.contract import Image
-from occlufix_vcam import v4l2
 from occlufix_vcam.errors import SinkUnavailable
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks.letterbox import Letterbox
+from occlufix_vcam.sinks.v4l2 import find_virtual_cameras as loopback_nodes
 
 log = logging.getLogger(__name__)
 
 _INSTALL_HINTS = {
-    "v4l2loopback": "install v4l2loopback-dkms, then `sudo modprobe v4l2loopback exclusive_caps=1 "
-    f"card_label='{v4l2.OWN_LABEL}'`",
     "unitycapture": "install Unity Capture (github.com/schellingb/UnityCapture)",
     "obs": "install OBS Studio 26.1 or later and start its virtual camera once",
 }
@@ -130,30 +128,9 @@ def find_virtual_cameras(module: ModuleType | None = None) -> list[VirtualCamera
     except SinkUnavailable as error:
         return [VirtualCameraInfo("pyvirtualcam", "", "", error.message, error.hint)]
     if sys.platform == "linux":
-        return _loopback_devices()
+        return loopback_nodes()
     ranked = sorted(module.BACKENDS, key=lambda backend: backend != "unitycapture")
     return [_probe(module, backend) for backend in ranked]
-
-
-def _loopback_devices() -> list[VirtualCameraInfo]:
-    nodes = [node for node in v4l2.video_nodes() if node.loopback]
-    if not nodes:
-        problem = "the kernel module v4l2loopback is not loaded"
-        return [VirtualCameraInfo("v4l2loopback", "", "", problem, _INSTALL_HINTS["v4l2loopback"])]
-    nodes.sort(key=lambda node: not node.is_ours)
-    return [_loopback(node) for node in nodes]
-
-
-def _loopback(node: v4l2.VideoNode) -> VirtualCameraInfo:
-    problem = hint = ""
-    if not node.accessible:
-        problem = "no permission to write to it"
-        hint = "join the video group: `sudo usermod -aG video $USER`, then log in again"
-    elif not node.accepts:
-        programs = ", ".join(v4l2.holders(node.path)) or "another program"
-        problem = f"it takes no pictures now: {programs} holds it, or the module has to be loaded again"
-        hint = "close that program, or `sudo modprobe -r v4l2loopback` and load it again"
-    return VirtualCameraInfo("v4l2loopback", node.name, node.path, problem, hint)
 
 
 def _probe(module: ModuleType, backend: str) -> VirtualCameraInfo:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from occlufix_vcam import v4l2
-from occlufix_vcam.sinks import SINKS, FrameSink
+from occlufix_vcam.sinks import SINKS, FrameSink, Watchable
 from occlufix_vcam.sinks.null import Null
 from occlufix_vcam.sinks.pipewire import PipeWireCamera
 from occlufix_vcam.sinks.recorder import Recorder
+from occlufix_vcam.sinks.v4l2 import V4l2Camera
 from occlufix_vcam.sinks.virtual_camera import VirtualCamera
-from tests.sinks.fakes import FakeNode, FakePyvirtualcam, frame_of
+from tests.sinks.fakes import FakeLoopback, FakeNode, FakePyvirtualcam, FakeReaders, frame_of
 
 SIZE, RATE = (64, 48), 30.0
 Opener = Callable[[Path], FrameSink]
@@ -25,7 +26,12 @@ def open_virtual_camera(_: Path) -> FrameSink:
     return VirtualCamera("auto", size=SIZE, rate=RATE, pyvirtualcam=module)
 
 
+def open_v4l2(_: Path) -> FrameSink:
+    return V4l2Camera("auto", size=SIZE, rate=RATE, open_node=FakeLoopback, watch=FakeReaders)
+
+
 OPENERS: dict[str, Opener] = {
+    "v4l2": open_v4l2,
     "pyvirtualcam": open_virtual_camera,
     "pipewire": lambda _: PipeWireCamera("auto", size=SIZE, rate=RATE, open_node=FakeNode),
     "recorder": lambda folder: Recorder(str(folder / "call.mp4"), size=SIZE, rate=RATE),
@@ -67,3 +73,9 @@ def test_it_can_be_closed_twice(sink: FrameSink, tmp_path: Path) -> None:
 def test_it_can_be_closed_unused_and_leaves_nothing(sink: FrameSink, tmp_path: Path) -> None:
     sink.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_who_can_tell_its_readers_does_so_until_it_is_closed(sink: FrameSink) -> None:
+    if isinstance(sink, Watchable):
+        assert all(isinstance(name, str) for name in sink.viewers())
+    sink.close()

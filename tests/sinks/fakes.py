@@ -81,6 +81,69 @@ class FakeNode:
         self.closed += 1
 
 
+class FakeLoopback:
+    """A node of v4l2loopback: `keeps` is the format that it has already, `refuses` what it answers to a format.
+
+    Who reads is set by the test: `told` is what the module tells of it.
+    """
+
+    def __init__(self, path: str = "/dev/video9") -> None:
+        self.path = path
+        self.keeps: tuple[tuple[int, int], str] | None = None
+        self.refuses: OSError | None = None
+        self.broken: OSError | None = None
+        self.told: int | None = None
+        self.steps: list[str] = []
+        self.format: tuple[tuple[int, int], str] | None = None
+        self.rate = 0.0
+        self.sent: list[NDArray[np.uint8]] = []
+        self.closed = 0
+
+    def set_format(self, size: tuple[int, int], layout: str) -> tuple[tuple[int, int], str]:
+        if self.refuses:
+            raise self.refuses
+        self.steps.append("format")
+        self.format = self.keeps or (size, layout)
+        return self.format
+
+    def set_rate(self, rate: float) -> None:
+        self.rate = rate
+
+    def start(self) -> None:
+        self.steps.append("start")
+
+    def write(self, picture: NDArray[np.uint8]) -> None:
+        if self.broken:
+            raise self.broken
+        assert self.format and picture.dtype == np.uint8 and picture.flags.c_contiguous
+        (width, height), layout = self.format
+        assert picture.size == width * height * {"YU12": 3, "YUYV": 4}[layout] // 2
+        self.steps.append("picture")
+        self.sent.append(picture.copy())
+
+    def usage(self) -> int | None:
+        told, self.told = self.told, None
+        return told
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class FakeReaders:
+    """Who reads, as the test says."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.names: list[str] = []
+        self.closed = 0
+
+    def now(self, usage: int | None) -> list[str]:
+        return self.names
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 class FakeSink:
     """Counts; `breaks` makes `send` fail with that, `close_breaks` makes `close` fail."""
 

@@ -1,0 +1,184 @@
+"""The camera that programs on Linux list, through the kernel module v4l2loopback."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+
+from engines.contract import Image
+from occlufix_vcam import v4l2
+from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.sinks import VirtualCameraInfo
+from occlufix_vcam.sinks.letterbox import Letterbox
+from occlufix_vcam.sinks.v4l2_node import BYTES_OF_4_PIXELS, LoopbackNode, Node
+from occlufix_vcam.sinks.v4l2_readers import Readers, WhoReads
+from occlufix_vcam.slate import slate
+
+log = logging.getLogger(__name__)
+
+_FROM_BGR = {"YU12": cv2.COLOR_BGR2YUV_I420, "YUYV": cv2.COLOR_BGR2YUV_YUY2}
+_SETUP_HINT = "`occlufix-vcam setup` installs and loads it, with the right options"
+
+
+class V4l2Camera:
+    """A virtual camera of a fixed size; frames of another size get black bars. The caller paces.
+
+    `target` is "auto", a device path or a virtual camera's name. The first picture is out when it is made: only then do
+    programs list it. Raises SinkUnavailable with each node's reason.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        size: tuple[int, int],
+        rate: float,
+        open_node: Callable[[str], Node] = LoopbackNode,
+        watch: Callable[[str], WhoReads] = Readers,
+    ) -> None:
+        # The layouts that go out are made of 2x2 blocks.
+        even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        place, self._node, self.size, self._layout = _open(target, even, rate, open_node)
+        self.name = f"{place.path} (v4l2loopback)"
+        self.flaw = place.flaw
+        self._letterbox = Letterbox(self.size)
+        width, height = self.size
+        self._picture = np.empty(width * height * BYTES_OF_4_PIXELS[self._layout] // 4, np.uint8)
+        self._shown: Frame | None = None
+        self._readers: WhoReads | None = None
+        try:
+            self.send(Frame(slate(self.size, "starting"), index=-1, captured_at=-1.0))
+            self._readers = watch(place.path)
+        except BaseException:
+            self.close()
+            raise
+        log.info("virtual camera opened: %s, %dx%d %s", self.name, *self.size, self._layout)
+
+    def viewers(self) -> Sequence[str]:
+        """The programs that have the node open, without those that only list it."""
+        try:
+            return self._readers.now(self._node.usage()) if self._readers else []
+        except OSError as error:
+            raise self._stopped(error) from error
+
+    def send(self, frame: Frame) -> None:
+        if frame is not self._shown:  # the last picture goes out again where none is new
+            self._convert(self._letterbox(frame.image))
+            self._shown = frame
+        try:
+            self._node.write(self._picture)
+        except OSError as error:
+            raise self._stopped(error) from error
+
+    def close(self) -> None:
+        if self._readers is not None:
+            self._readers.close()
+        self._node.close()
+
+    def _convert(self, image: Image) -> None:
+        width, height = self.size
+        shape = (height * 3 // 2, width) if self._layout == "YU12" else (height, width, 2)
+        cv2.cvtColor(image, _FROM_BGR[self._layout], dst=self._picture.reshape(shape))
+
+    def _stopped(self, error: OSError) -> SinkUnavailable:
+        return SinkUnavailable(f"the virtual camera {self.name} stopped: {error}", "`occlufix-vcam doctor` looks why")
+
+
+def _open(
+    target: str, size: tuple[int, int], rate: float, open_node: Callable[[str], Node]
+) -> tuple[VirtualCameraInfo, Node, tuple[int, int], str]:
+    """The first node that opens, with the size and layout that it has then."""
+    reasons, hint = [], ""
+    for place in _places(target):
+        if not place.problem:
+            try:
+                return place, *_open_one(place.path, size, rate, open_node)
+            except OSError as error:
+                place = _failed(place, error)
+        reasons.append(f"{place.path or place.name or place.backend}: {place.problem}")
+        hint = hint or place.hint
+    raise SinkUnavailable("no virtual camera: " + "; ".join(reasons), hint)
+
+
+def _open_one(
+    path: str, size: tuple[int, int], rate: float, open_node: Callable[[str], Node]
+) -> tuple[Node, tuple[int, int], str]:
+    node = open_node(path)
+    try:
+        for layout in BYTES_OF_4_PIXELS:
+            granted = node.set_format(size, layout)
+            if granted == (size, layout):
+                break
+        size, layout = granted
+        if layout not in BYTES_OF_4_PIXELS:  # of a size that is kept, ours get bars
+            raise OSError(errno.EBUSY, f"it keeps the format {layout} {size[0]}x{size[1]} of an earlier program")
+        node.set_rate(rate)
+        node.start()
+    except BaseException:
+        node.close()
+        raise
+    return node, size, layout
+
+
+def _failed(place: VirtualCameraInfo, error: OSError) -> VirtualCameraInfo:
+    """What is wrong with a node that looked well and did not open."""
+    programs = ", ".join(v4l2.holders(place.path)) or "another program"
+    if "keeps the format" in str(error):
+        hint = f"`v4l2-ctl -d {place.path} -c keep_format=0`, and close what has it open ({programs})"
+        return VirtualCameraInfo(place.backend, place.name, place.path, error.strerror or "", hint)
+    if error.errno == errno.EBUSY:
+        return _taken(place, programs)
+    return VirtualCameraInfo(place.backend, place.name, place.path, str(error), "see `occlufix-vcam doctor`")
+
+
+def _taken(place: VirtualCameraInfo, programs: str) -> VirtualCameraInfo:
+    hint = "close that program, or load v4l2loopback with one device more (`devices=2`)"
+    return VirtualCameraInfo(place.backend, place.name, place.path, f"{programs} has taken it", hint)
+
+
+def _places(target: str) -> list[VirtualCameraInfo]:
+    """Where to try, in order: all there is for "auto", else the one that is named."""
+    found = find_virtual_cameras()
+    if target == "auto":
+        return found
+    device = os.path.realpath(target) if target.startswith("/") else target
+    matches = [place for place in found if device == place.path or target.casefold() == place.name.casefold()]
+    if matches:
+        return matches
+    there = ", ".join(place.path for place in found if not place.problem)
+    problem = "there is no such virtual camera" + (f"; there are: {there}" if there else "")
+    hint = "`occlufix-vcam devices` lists those that there are"
+    return [VirtualCameraInfo("v4l2loopback", target, "", problem, hint)]
+
+
+def find_virtual_cameras() -> list[VirtualCameraInfo]:
+    """Every node of v4l2loopback, the best first; one entry that says so where there is none."""
+    nodes = [node for node in v4l2.video_nodes() if node.loopback]
+    if not nodes:
+        problem = "the kernel module v4l2loopback is not loaded"
+        return [VirtualCameraInfo("v4l2loopback", "", "", problem, _SETUP_HINT)]
+    return [_look_at(node) for node in sorted(nodes, key=lambda node: not node.is_ours)]
+
+
+def _look_at(node: v4l2.VideoNode) -> VirtualCameraInfo:
+    place = VirtualCameraInfo("v4l2loopback", node.name, node.path)
+    if not node.accessible:
+        problem = "no permission to write to it"
+        hint = "join the video group: `sudo usermod -aG video $USER`, then log in again"
+        return VirtualCameraInfo(place.backend, place.name, place.path, problem, hint)
+    # A node that takes no pictures is taken; or an earlier program did not say that it had ended, and nobody has it.
+    if not node.accepts and (programs := v4l2.holders(node.path)):
+        return _taken(place, ", ".join(programs))
+    flaw = ""
+    if node.captures and node.accepts:
+        flaw = "browsers do not list it: v4l2loopback was loaded without exclusive_caps=1"
+    elif node.is_ours and node.name != v4l2.OWN_LABEL:
+        flaw = f'it is listed as "{node.name}": the label was cut when v4l2loopback was loaded'
+    hint = "`occlufix-vcam setup` loads it anew" if flaw else ""
+    return VirtualCameraInfo(place.backend, place.name, place.path, "", hint, flaw)
