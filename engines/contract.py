@@ -31,19 +31,22 @@ CLOSE_UP_SIZE = (160, 160)
 MODEL_NAMES = ("restore", "hidden", "faces")
 
 
-def similarity(source: Points, target: Points = TEMPLATE) -> Affine:
+def similarity(source: Points, target: Points = TEMPLATE, weights: NDArray[np.floating] | None = None) -> Affine:
     """The 2x3 similarity (scale, rotation, shift, no reflection) that takes `source` nearest to `target`.
 
-    Least squares over n >= 2 points, both nx2. Source: S. Umeyama, "Least-squares estimation of transformation
-    parameters between two point patterns", 1991. Raises ValueError where all source points are one point.
+    Least squares over n >= 2 points, both nx2, each counted by its weight. Source: S. Umeyama, "Least-squares
+    estimation of transformation parameters between two point patterns", 1991. Raises ValueError where all source
+    points are one point.
     """
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    shares = np.full((len(source), 1), 1 / len(source)) if weights is None else (weights / weights.sum())[:, None]
+    source_mean, target_mean = (source * shares).sum(axis=0), (target * shares).sum(axis=0)
     a, b = source - source_mean, target - target_mean
-    spread = float((a * a).sum())
+    weighted = a * shares
+    spread = float((weighted * a).sum())
     if not np.isfinite(spread) or spread < 1e-6:
         raise ValueError("points coincide or are not finite: no similarity fits them")
-    cosine = float((a * b).sum()) / spread
-    sine = float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / spread
+    cosine = float((weighted * b).sum()) / spread
+    sine = float((weighted[:, 0] * b[:, 1] - weighted[:, 1] * b[:, 0]).sum()) / spread
     rotation = np.array([[cosine, -sine], [sine, cosine]], dtype=np.float64)
     shift = target_mean - rotation @ source_mean
     return np.hstack([rotation, shift[:, None]]).astype(np.float32)

@@ -6,13 +6,15 @@ when it is asked for: the first pictures go out while the engines are still bein
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
-from engines.base import EngineOptions, InferenceEngine
+from engines.base import EngineError, EngineOptions, InferenceEngine
+from occlufix_vcam.errors import OccluFixError
 from occlufix_vcam.people import Enrolled, PeopleStore
 from occlufix_vcam.settings import Settings
 from occlufix_vcam.sinks import FrameSink, Sinks, open_sink
@@ -21,13 +23,13 @@ from occlufix_vcam.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from occlufix_vcam.enrolment import Enrolment
-    from occlufix_vcam.frame import HiddenCrop
     from occlufix_vcam.pipeline import HiddenSeer, Pipeline
     from occlufix_vcam.stages.find import FaceFinder
     from occlufix_vcam.stages.known import KnownFaces
-    from occlufix_vcam.stages.memory import Reference
+    from occlufix_vcam.stages.memory import Memory
     from occlufix_vcam.stages.recognise import Recogniser
 
+log = logging.getLogger(__name__)
 
 _AS_THEY_ARE: Mapping[str, tuple[int, ...]] = {}
 
@@ -87,7 +89,7 @@ def build_pipeline(
     *,
     find: FaceFinder | None = None,
     see_hidden: HiddenSeer | None = None,
-    remember: Callable[[HiddenCrop], Reference] | None = None,
+    remember: Memory | None = None,
 ) -> Pipeline:
     """The product's pipeline, in the thread that will use it. A stage that is given takes the place of the usual one.
 
@@ -96,17 +98,30 @@ def build_pipeline(
     from occlufix_vcam.pipeline import Pipeline
     from occlufix_vcam.stages.find import open_finder
     from occlufix_vcam.stages.hidden import HiddenSegmenter
-    from occlufix_vcam.stages.memory import no_memory
     from occlufix_vcam.stages.restore import Restorer
 
     engines = engines or Engines(settings)
     return Pipeline(
         find=find or open_finder(settings.finder, engines.load, settings.max_faces),
         see_hidden=see_hidden or HiddenSegmenter(engines.load("hidden"), min_coverage=settings.min_coverage),
-        remember=remember or no_memory,
-        restore=Restorer(engines.load("restore")),
+        remember=remember or _open_memory(settings, engines),
+        restore=Restorer(engines.load("restore"), settings.restorer, settings.when_unsure),
         telemetry=telemetry,
+        mark=settings.mark,
     )
+
+
+def _open_memory(settings: Settings, engines: Engines) -> Memory:
+    """What remembers faces; where people can't be told apart, it goes on without knowing anybody by name."""
+    from occlufix_vcam.stages.memory import FaceMemory, NoMemory
+
+    if not settings.memory:
+        return NoMemory()
+    try:
+        return FaceMemory(open_recogniser(engines), open_known(engines))
+    except (EngineError, OccluFixError) as error:
+        log.warning("faces are remembered for this call only: %s; %s", error.message, error.hint)
+        return FaceMemory()
 
 
 def open_recogniser(engines: Engines) -> Recogniser:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin, Patch
 from occlufix_vcam.stages.find import FaceFinder
 from occlufix_vcam.stages.geometry import Blender, align
-from occlufix_vcam.stages.memory import Reference
+from occlufix_vcam.stages.mark import put_mark
+from occlufix_vcam.stages.memory import Memory, Reference
 from occlufix_vcam.telemetry import Telemetry
 
 
@@ -19,6 +20,14 @@ class HiddenSeer(Protocol):
     margin_px: int
 
     def __call__(self, crop: Crop) -> HiddenCrop: ...
+
+    def forget(self, track_ids: Iterable[int]) -> None: ...
+
+
+class FaceRestorer(Protocol):
+    """Restores what is hidden, or leaves the face as it is (None); `forget` names lost tracks."""
+
+    def __call__(self, hidden: HiddenCrop, reference: Reference) -> Patch | None: ...
 
     def forget(self, track_ids: Iterable[int]) -> None: ...
 
@@ -33,22 +42,26 @@ class Seen:
 
 
 class Pipeline:
-    """find -> align -> see hidden -> remember and restore -> blend. Built and used by one thread."""
+    """find -> align -> see hidden -> remember -> restore -> blend. Built and used by one thread."""
 
     def __init__(
         self,
         find: FaceFinder,
         see_hidden: HiddenSeer,
-        remember: Callable[[HiddenCrop], Reference],
-        restore: Callable[[HiddenCrop, Reference], Patch],
+        remember: Memory,
+        restore: FaceRestorer,
         telemetry: Telemetry,
+        *,
+        mark: bool = False,
     ) -> None:
+        """`mark` writes "restored" into a corner of each picture in which a face is."""
         self._find = find
         self._see_hidden = see_hidden
         self._remember = remember
         self._restore = restore
         self._blend = Blender(see_hidden.margin_px)
         self._telemetry = telemetry
+        self._mark = mark
         self._tracks: frozenset[int] = frozenset()
         self.seen = Seen()
 
@@ -62,24 +75,30 @@ class Pipeline:
                 crops = [crop for face in faces if (crop := align(frame, face)) is not None]
             with span("hidden"):
                 seen = [self._see_hidden(crop) for crop in crops]
-                hidden = [crop for crop in seen if crop.mask.any()]
+            with span("remember"):
+                known = [self._remember(crop) for crop in seen]
+            pairs = [(crop, face) for crop, face in zip(seen, known, strict=True) if crop.mask.any()]
+            hidden = tuple(crop for crop, _ in pairs)
             with span("restore"):
-                patches = [self._restore(crop, self._remember(crop)) for crop in hidden]
+                patches = [patch for crop, face in pairs if (patch := self._restore(crop, face)) is not None]
             with span("blend"):
                 image = self._blend(frame.image, patches)
-            self._note(faces, patches, hidden)
+            if self._mark and patches:
+                put_mark(image)
+            self._note(faces, hidden, len(patches))
         if image is frame.image:
             return frame
-        return Frame(image, frame.index, frame.captured_at, Origin(frame.image, tuple(hidden)))
+        return Frame(image, frame.index, frame.captured_at, Origin(frame.image, hidden))
 
     def close(self) -> None:
         self._find.close()
 
-    def _note(self, faces: Sequence[FaceTrack], patches: Sequence[Patch], hidden: Sequence[HiddenCrop]) -> None:
+    def _note(self, faces: Sequence[FaceTrack], hidden: Sequence[HiddenCrop], restored: int) -> None:
         """Keeps the books: what was seen, and which tracks are gone."""
         tracks = frozenset(face.track_id for face in faces)
-        self._see_hidden.forget(self._tracks - tracks)
+        for stage in (self._see_hidden, self._remember, self._restore):
+            stage.forget(self._tracks - tracks)
         self._tracks = tracks
-        self.seen = Seen(len(faces), len(patches), max((crop.coverage for crop in hidden), default=0.0))
+        self.seen = Seen(len(faces), restored, max((crop.coverage for crop in hidden), default=0.0))
         self._telemetry.count("faces", len(faces))
-        self._telemetry.count("restored", len(patches))
+        self._telemetry.count("restored", restored)

@@ -212,8 +212,10 @@ class _Work:
     def _pipeline(self, mask: Image | None) -> Pipeline:
         """A pipeline without memory of other inputs; engines that are made already are used again."""
         self._finder.reset()
+        # Who gives a mask wants what is under it, however much that is.
+        settings = self._settings if mask is None else self._settings.but(when_unsure="restore")
         return build_pipeline(
-            self._settings,
+            settings,
             Telemetry(),
             self._engines,
             find=self._finder,

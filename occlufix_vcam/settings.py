@@ -51,6 +51,16 @@ class Settings(BaseModel):
     backend: str = Field("auto", description="engine backend, or auto for the best one here")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     max_faces: int = Field(4, ge=1, le=16)
+    memory: bool = Field(True, description="fill a hidden part from what was seen of the same face before")
+    restorer: Literal["auto", "network", "memory"] = Field(
+        "auto", description="what fills a hidden part: the network, what is remembered, or each where it fits"
+    )
+    when_unsure: Literal["restore", "passthrough", "hold", "blank"] = Field(
+        "passthrough",
+        description="a face of which too little is seen or remembered: restored all the same, left as it is, "
+        "held as it last was, or shown in squares",
+    )
+    mark: bool = Field(False, description="write a small `restored` into the corner while a face is restored")
     min_coverage: float = Field(0.02, ge=0, le=1, description="hidden share of a face below which it is left alone")
     on_failure: Literal["passthrough", "hold", "blank"] = Field(
         "passthrough", description="what a frame that could not be restored becomes"

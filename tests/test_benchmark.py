@@ -64,7 +64,7 @@ def test_every_stage_of_every_frame_is_measured(settings):
     bench.close()
     assert report.frames == 8 and report.faces == 1 and report.restored == 1
     assert set(report.stages) == {
-        "find", "align", "hidden", "restore", "blend", "total", "networks", "rest",
+        "find", "align", "hidden", "remember", "restore", "blend", "total", "networks", "rest",
     }  # fmt: skip
     assert {figures["count"] for figures in report.stages.values()} == {8}
     p50 = {stage: figures["p50_ms"] for stage, figures in report.stages.items()}

@@ -11,10 +11,10 @@ import pytest
 from engines.contract import CROP_PX, TEMPLATE, Image
 from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop, Patch
 from occlufix_vcam.pipeline import Pipeline, Seen
-from occlufix_vcam.stages.memory import no_memory
+from occlufix_vcam.stages.memory import NoMemory
 from occlufix_vcam.telemetry import Telemetry
 
-STAGES = ["find", "align", "hidden", "restore", "blend", "total"]
+STAGES = ["find", "align", "hidden", "remember", "restore", "blend", "total"]
 
 
 class Finder:
@@ -53,8 +53,20 @@ class Seer:
         self.forgotten |= set(track_ids)
 
 
-def negative(hidden: HiddenCrop, reference: object) -> Patch:
-    return Patch(hidden.crop, hidden.mask, 255 - hidden.crop.image)
+class Negative:
+    """Restores by inverting; leaves faces that the test names as they are."""
+
+    def __init__(self, unsure: Sequence[int] = ()) -> None:
+        self.unsure = unsure
+        self.forgotten: set[int] = set()
+
+    def __call__(self, hidden: HiddenCrop, reference: object) -> Patch | None:
+        if hidden.crop.face.track_id in self.unsure:
+            return None
+        return Patch(hidden.crop, hidden.mask, 255 - hidden.crop.image)
+
+    def forget(self, track_ids) -> None:
+        self.forgotten |= set(track_ids)
 
 
 def face(track_id: int, x: float) -> FaceTrack:
@@ -69,7 +81,7 @@ def frame(index: int = 7) -> Frame:
 
 
 def pipeline(finder: Finder, seer: Seer, telemetry: Telemetry | None = None) -> Pipeline:
-    return Pipeline(finder, seer, no_memory, negative, telemetry or Telemetry())
+    return Pipeline(finder, seer, NoMemory(), Negative(), telemetry or Telemetry())
 
 
 @pytest.mark.parametrize("faces", [[], [face(1, 100)], [face(1, 100), face(2, 600)]])

@@ -23,8 +23,9 @@ PICTURE, MASK = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)
 INPUTS = {
     "restore": {"face": PICTURE, "mask": MASK, "reference": PICTURE, "reference_mask": MASK},
     "hidden": {"face": PICTURE},
+    "embed": {"face": PICTURE, "mask": MASK},
 }
-OUTPUTS = {"restore": {"restored": PICTURE}, "hidden": {"hidden": MASK}}
+OUTPUTS = {"restore": {"restored": PICTURE}, "hidden": {"hidden": MASK}, "embed": {"embedding": (1, 128)}}
 
 
 class PaintingEngine(BufferedEngine):
@@ -168,7 +169,10 @@ def test_a_reference_reaches_the_restorer(
     own = write(tmp_path / "me.png", 255 - face)
     run(source, tmp_path / "out.png", given, reference=own)
     run(source, tmp_path / "out.png", given)
-    np.testing.assert_array_equal(references[0][64:192, 64:192], (255 - face)[64:192, 64:192])
+    inside = slice(64, 192), slice(64, 192)
+    change = references[0][inside].astype(float) - (255 - face)[inside]
+    assert change.std() < 6  # the very picture, but for the light, which is that of the face around the hole
+    assert abs(references[0][inside].mean() - face[inside].mean()) < 6
     assert not references[1].any()
 
 

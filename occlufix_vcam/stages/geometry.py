@@ -64,7 +64,7 @@ def align(frame: Frame, face: FaceTrack) -> Crop | None:
         # Whole multiples of the factor, where the frame reaches that far, are averaged several times faster.
         part = image[y : y + height + -height % factor, x : x + width + -width % factor]
         image, to_reduced = _reduced(part, factor)
-        matrix = _compose(to_crop, _compose(_shift(x, y), _inverse(to_reduced)))
+        matrix = compose(to_crop, compose(_shift(x, y), _inverse(to_reduced)))
     crop = np.empty((CROP_PX, CROP_PX, 3), np.uint8)
     cv2.warpAffine(image, matrix, (CROP_PX, CROP_PX), dst=crop, borderMode=cv2.BORDER_REPLICATE)
     return Crop(face, crop, to_crop)
@@ -95,7 +95,7 @@ class Blender:
             restored = match_colours(patch.crop.image[part], patch.image[part], mask)
             if result is image:
                 result = image.copy()
-            self._put(result, box, restored, alpha, _compose(_shift(-x, -y), patch.crop.to_crop))
+            self._put(result, box, restored, alpha, compose(_shift(-x, -y), patch.crop.to_crop))
         return result
 
     def _put(
@@ -103,12 +103,12 @@ class Blender:
     ) -> None:
         """Writes into `image` inside `box` (x, y, width, height): known + (restored - known) x alpha."""
         x, y, width, height = box
-        matrix = _compose(to_restored, _shift(x, y))
+        matrix = compose(to_restored, _shift(x, y))
         scale = _scale(matrix)
         if scale >= 2:
             restored, to_reduced = _reduced(restored, round(scale))
             alpha, _ = _reduced(alpha, round(scale))
-            matrix = _compose(to_reduced, matrix)
+            matrix = compose(to_reduced, matrix)
         if self._scratch.pixels < width * height:
             self._scratch = _Scratch(image.shape[0] * image.shape[1])
         warped, weight, weight_16, weights, change = self._scratch.views(width, height)
@@ -237,7 +237,7 @@ def _shift(x: float, y: float) -> Affine:
     return np.array([[1, 0, x], [0, 1, y]], dtype=np.float32)
 
 
-def _compose(second: Affine, first: Affine) -> Affine:
+def compose(second: Affine, first: Affine) -> Affine:
     """The matrix that applies `first`, then `second`."""
     linear = second[:, :2] @ first[:, :2]
     shift = second[:, :2] @ first[:, 2] + second[:, 2]

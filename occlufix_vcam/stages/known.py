@@ -19,22 +19,18 @@ from engines.contract import Image
 from occlufix_vcam.frame import Crop, FaceTrack
 from occlufix_vcam.people import Person, View
 from occlufix_vcam.stages.geometry import face_area
-from occlufix_vcam.stages.recognise import SAME_PERSON, Embedding
+from occlufix_vcam.stages.motion import Continuity
+from occlufix_vcam.stages.recognise import DOUBT, SAME_PERSON, Embedding
 
 #: So many looks have to agree.
 LOOKS = 3
 #: The best person has to be this much more similar than the second best.
 MARGIN = 0.1
-#: A look at the person whose track it is that finds less than this speaks against him.
-DOUBT = SAME_PERSON - 0.15
 #: An undecided face is asked about in each of so many first frames; later, and once decided, only now and then.
 EAGER_FRAMES = 12
 ASK_EVERY = 6
 #: With more of the face hidden than this, nothing is asked.
 LARGEST_COVERAGE = 0.75
-#: A face whose visible part changes by so many grey levels from one frame to the next is another face.
-STROKE = 40.0
-_THUMB_PX = 16
 
 
 class Recognise(Protocol):
@@ -66,7 +62,7 @@ class KnownFaces:
         if not self._people:
             return None
         track = self._tracks.setdefault(track_id, _Track())
-        if track.changed_at_a_stroke(crop.image, mask):
+        if track.continuity.broken(crop.image, mask):
             track.start_again()
         if track.is_due() and _coverage(mask) <= LARGEST_COVERAGE:
             self._look(track, self._recognise(crop, mask))
@@ -134,13 +130,12 @@ def resemblance(vectors: NDArray[np.float32], embedding: Embedding) -> float:
 
 @dataclass(slots=True, eq=False)
 class _Track:
-    """What is known of one face: whose it is, the last looks, and a thumbnail of the last frame."""
+    """What is known of one face: whose it is, and the last looks."""
 
     person: Person | None = None
     scores: list[np.ndarray] = field(default_factory=list)
     frames: int = 0
-    _thumb: np.ndarray | None = None
-    _seen: np.ndarray | None = None
+    continuity: Continuity = field(default_factory=Continuity)
 
     def is_due(self) -> bool:
         """Whether this frame is one to look at."""
@@ -152,18 +147,6 @@ class _Track:
         """Belongs to nobody, and is asked about in the next frames."""
         self.person, self.frames = None, 0
         self.scores.clear()
-
-    def changed_at_a_stroke(self, image: Image, mask: Image) -> bool:
-        """Whether what is visible now and was visible in the last frame looks quite different."""
-        side = (_THUMB_PX, _THUMB_PX)
-        thumb = cv2.resize(image, side, interpolation=cv2.INTER_AREA).astype(np.float32)
-        seen = cv2.resize(cv2.bitwise_and(cv2.bitwise_not(mask), face_area()), side, interpolation=cv2.INTER_AREA) > 200
-        last, last_seen = self._thumb, self._seen
-        self._thumb, self._seen = thumb, seen
-        if last is None or last_seen is None:
-            return False
-        both = seen & last_seen
-        return bool(both.any()) and float(np.abs(thumb - last)[both].mean()) > STROKE
 
 
 def _coverage(mask: Image) -> float:

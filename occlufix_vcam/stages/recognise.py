@@ -16,6 +16,8 @@ Embedding: TypeAlias = NDArray[np.float32]
 #: Two vectors this similar are one person's, whatever is hidden. Chosen on people that the network was not trained
 #: on, so that one pair of strangers in ten thousand passes: see engines/models/MODEL_CARD.md.
 SAME_PERSON = 0.5
+#: A look at a face that is known which finds less than this speaks against it.
+DOUBT = SAME_PERSON - 0.15
 
 
 class Recogniser:

@@ -1,14 +1,28 @@
-"""A reference picture becomes the person's face in the template, valid only where it truly shows it."""
+"""What is remembered is the person's own face, where it truly shows it, where the face now is, and nobody else's."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
 from occlufix_vcam.errors import ConfigError
 from occlufix_vcam.frame import Crop, FaceTrack, HiddenCrop
-from occlufix_vcam.stages.memory import MARGIN_PX, NO_REFERENCE, FixedReference, no_memory
+from occlufix_vcam.people import Person
+from occlufix_vcam.people import View as EnrolledView
+from occlufix_vcam.stages.memory import (
+    GONE_S,
+    KEPT_AFTER,
+    LOOK_EVERY,
+    MARGIN_PX,
+    MOST_VIEWS,
+    NO_REFERENCE,
+    FaceMemory,
+    FixedReference,
+    NoMemory,
+    Reference,
+)
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (CROP_PX, CROP_PX, 3), dtype=np.uint8)
 
@@ -19,7 +33,7 @@ def asked() -> HiddenCrop:
 
 
 def test_no_reference_is_all_zeros():
-    reference = no_memory(asked())
+    reference = NoMemory()(asked())
     assert reference is NO_REFERENCE
     assert reference.image.shape == (CROP_PX, CROP_PX, 3) and not reference.image.any()
     assert reference.mask.shape == (CROP_PX, CROP_PX) and not reference.mask.any()
@@ -51,3 +65,205 @@ def test_what_is_hidden_in_the_picture_is_not_valid():
 def test_a_picture_without_a_face_is_refused():
     with pytest.raises(ConfigError, match="no usable face"):
         FixedReference(PICTURE, np.full((5, 2), 7.0, np.float32))
+
+
+# -- the memory of a call
+
+
+def face_picture(seed: int = 0) -> np.ndarray:
+    """Something with corners and no two parts alike, as a face has."""
+    rng = np.random.default_rng(seed)
+    rough = cv2.resize(
+        rng.integers(60, 200, (24, 24, 3), dtype=np.uint8), (CROP_PX, CROP_PX), interpolation=cv2.INTER_CUBIC
+    )
+    return cv2.GaussianBlur(rough, (0, 0), 1.5)
+
+
+NOTHING = np.zeros((CROP_PX, CROP_PX), np.uint8)
+MOUTH = NOTHING.copy()
+MOUTH[150:230, 70:186] = 255
+
+
+def seen(image: np.ndarray, mask: np.ndarray = NOTHING, track_id: int = 1) -> HiddenCrop:
+    crop = Crop(FaceTrack(track_id, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
+    return HiddenCrop(crop, mask, 0.3 if mask.any() else 0.0)
+
+
+def covered(image: np.ndarray, mask: np.ndarray = MOUTH, level: int = 240) -> np.ndarray:
+    result = image.copy()
+    result[mask != 0] = level
+    return result
+
+
+def learned(image: np.ndarray, frames: int = 24, **parts) -> FaceMemory:
+    memory = FaceMemory(**parts)
+    for _ in range(frames):
+        assert memory(seen(image)) is NO_REFERENCE
+    return memory
+
+
+def inside_error(reference: Reference, truth: np.ndarray) -> float:
+    return float(np.abs(reference.image.astype(int) - truth)[MOUTH != 0].mean())
+
+
+def test_what_was_seen_is_recalled_and_trusted():
+    image = face_picture()
+    recalled = learned(image)(seen(covered(image), MOUTH))
+    assert inside_error(recalled, image) < 2
+    assert recalled.mask[MOUTH != 0].all() and recalled.trust is not None and recalled.trust[MOUTH != 0].min() > 250
+
+
+def test_a_face_that_nobody_saw_is_not_recalled():
+    recalled = FaceMemory()(seen(covered(face_picture()), MOUTH))
+    assert not recalled.mask.any() and recalled.trust is None
+
+
+def test_too_short_a_look_is_not_enough():
+    """What comes in front of a face is noticed late: the last frames before it are not to be relied on."""
+    recalled = learned(face_picture(), frames=LOOK_EVERY + 1)(seen(covered(face_picture()), MOUTH))
+    assert not recalled.mask.any()
+
+
+def test_what_is_recalled_lies_where_the_face_has_gone():
+    image = face_picture()
+    memory = learned(image)
+    for step in range(8):
+        shift = np.array([[1, 0, step], [0, 1, -step / 2]], np.float32)
+        now = cv2.warpAffine(image, shift, (CROP_PX, CROP_PX), borderMode=cv2.BORDER_REFLECT)
+        recalled = memory(seen(covered(now), MOUTH))
+        assert inside_error(recalled, now) < 6
+        if step:
+            assert recalled.motion is not None
+            assert np.abs(recalled.motion[:, 2] - (1, -0.5)).max() < 0.3
+
+
+def test_what_is_recalled_is_brought_to_todays_light():
+    image = face_picture()
+    darker = cv2.convertScaleAbs(image, alpha=1.0, beta=-25)
+    recalled = learned(image)(seen(covered(darker), MOUTH))
+    assert inside_error(recalled, darker) < 4
+
+
+def test_another_face_is_never_recalled_as_this_one():
+    memory = learned(face_picture(0))
+    recalled = memory(seen(covered(face_picture(1)), MOUTH))
+    assert recalled.trust is None or not recalled.trust.any()
+
+
+def test_the_light_of_a_face_that_changed_at_a_stroke_forgets_it():
+    image = face_picture()
+    memory = learned(image)
+    other = cv2.convertScaleAbs(image, alpha=0.3)
+    recalled = memory(seen(covered(other), MOUTH))
+    assert not recalled.mask.any()
+
+
+def test_tracks_do_not_share_what_they_remember():
+    image = face_picture()
+    memory = learned(image)
+    assert not memory(seen(covered(image), MOUTH, track_id=2)).mask.any()
+    assert memory(seen(covered(image), MOUTH, track_id=1)).mask.any()
+
+
+def test_a_forgotten_track_is_forgotten():
+    image = face_picture()
+    memory = learned(image)
+    memory.forget([1, 5])
+    assert not memory(seen(covered(image), MOUTH)).mask.any()
+
+
+def test_memory_is_bounded():
+    memory = FaceMemory()
+    for number in range(40 * LOOK_EVERY):
+        memory(seen(cv2.convertScaleAbs(face_picture(), beta=number % 7)))
+    assert len(memory._tracks[1].views) <= MOST_VIEWS
+    assert len(memory._tracks[1]._waiting) <= KEPT_AFTER // LOOK_EVERY + 1
+
+
+def test_a_blurred_look_does_not_take_the_place_of_a_sharp_one():
+    image = face_picture()
+    memory = learned(image)
+    for _ in range(24):
+        memory(seen(cv2.GaussianBlur(image, (0, 0), 4)))
+    recalled = memory(seen(covered(image), MOUTH))
+    assert inside_error(recalled, image) < 2
+
+
+class Who:
+    """Knows each face by its mean colour of the forehead, which is not hidden here."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, crop: Crop, mask: np.ndarray) -> np.ndarray:
+        self.asked += 1
+        vector = crop.image[40:90, 80:176].reshape(-1, 3).mean(axis=0) - 128
+        vector = np.concatenate([vector, np.zeros(125)]) + 1e-3
+        return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def tinted(seed: int, colour: tuple[int, int, int]) -> np.ndarray:
+    return np.clip(face_picture(seed) * 0.6 + np.array(colour) * 0.4, 0, 255).astype(np.uint8)
+
+
+ONE, OTHER = tinted(0, (190, 90, 90)), tinted(0, (90, 90, 190))  # the same features, another colour
+
+
+def test_a_person_who_took_the_place_of_another_on_one_track_is_not_mixed_with_him():
+    assert learned(ONE, recognise=Who())(seen(covered(ONE), MOUTH)).mask.any()
+    assert not learned(ONE, recognise=Who())(seen(covered(OTHER), MOUTH)).mask.any()
+
+
+def test_a_face_that_comes_back_soon_is_remembered_and_another_is_not():
+    now = [0.0]
+    memory = learned(ONE, recognise=Who(), clock=lambda: now[0])
+    memory.forget([1])
+    now[0] = 5.0
+    assert not memory(seen(covered(OTHER), MOUTH, track_id=2)).mask.any()
+    assert memory(seen(covered(ONE), MOUTH, track_id=3)).mask.any()
+
+
+def test_a_face_that_left_long_ago_is_forgotten():
+    now = [0.0]
+    memory = learned(ONE, recognise=Who(), clock=lambda: now[0])
+    memory.forget([1])
+    now[0] = GONE_S + 1
+    assert not memory(seen(covered(ONE), MOUTH, track_id=2)).mask.any()
+
+
+def test_the_person_is_asked_after_now_and_then_only():
+    who = Who()
+    memory = learned(ONE, frames=60, recognise=who)
+    assert who.asked <= 3
+    memory(seen(covered(ONE), MOUTH))
+    assert who.asked <= 4
+
+
+class Known:
+    """One enrolled person, on every track."""
+
+    def __init__(self, image: np.ndarray) -> None:
+        whole = np.full((CROP_PX, CROP_PX), 255, np.uint8)
+        self.person = Person("Ada", np.zeros((0, 128), np.float32), [EnrolledView(image, whole, TEMPLATE)], "fake")
+        self.forgotten: list[int] = []
+
+    def identify(self, track_id: int, crop: Crop, mask: np.ndarray) -> Person:
+        return self.person
+
+    def forget(self, track_ids) -> None:
+        self.forgotten += track_ids
+
+
+def test_an_enrolled_face_fills_what_this_call_never_showed():
+    image = face_picture()
+    known = Known(image)
+    memory = FaceMemory(known=known)
+    assert inside_error(memory(seen(covered(image), MOUTH)), image) < 2
+    memory.forget([1])
+    assert known.forgotten == [1]
+
+
+def test_an_enrolled_face_that_cannot_be_followed_still_is_a_reference_by_its_landmarks():
+    enrolled, now = face_picture(0), face_picture(1)
+    recalled = FaceMemory(known=Known(enrolled))(seen(covered(now), MOUTH))
+    assert recalled.mask.any() and recalled.trust is not None and not recalled.trust.any()

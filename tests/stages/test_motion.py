@@ -1,0 +1,99 @@
+"""How a face moved is told to a fraction of a pixel, whatever hides a part of it or blinks."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.contract import CROP_PX, TEMPLATE, transform_points
+from occlufix_vcam.stages.geometry import face_area
+from occlufix_vcam.stages.motion import Continuity, look, motion
+
+SIZE = (CROP_PX, CROP_PX)
+WHOLE = np.full(SIZE, 255, np.uint8)
+
+
+def scene(seed: int = 0) -> np.ndarray:
+    """Something with corners, as a face has."""
+    rng = np.random.default_rng(seed)
+    rough = cv2.resize(rng.integers(60, 200, (24, 24, 3), dtype=np.uint8), SIZE, interpolation=cv2.INTER_CUBIC)
+    return cv2.GaussianBlur(rough, (0, 0), 1.5)
+
+
+def moved(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    return cv2.warpAffine(image, matrix, SIZE, borderMode=cv2.BORDER_REFLECT)
+
+
+def matrix_of(angle: float, scale: float, x: float, y: float) -> np.ndarray:
+    matrix = cv2.getRotationMatrix2D((128, 128), angle, scale)
+    matrix[:, 2] += (x, y)
+    return matrix.astype(np.float32)
+
+
+def error_px(found: np.ndarray, true: np.ndarray) -> float:
+    """How far off a landmark of the template ends at most."""
+    return float(np.abs(transform_points(TEMPLATE, found) - transform_points(TEMPLATE, true)).max())
+
+
+@pytest.mark.parametrize(
+    "true", [matrix_of(0, 1, 3.4, -2.6), matrix_of(4, 1, 0, 0), matrix_of(-3, 1.05, 5, 4), matrix_of(0, 1, 0, 0)]
+)
+def test_motion_is_told_to_half_a_pixel(true):
+    before, after = scene(), moved(scene(), true)
+    found = motion(look(before, face_area()), look(after, face_area()), face_area())
+    assert found is not None and found.share > 0.8
+    assert error_px(found.matrix, true) < 0.5
+
+
+def test_what_hides_the_face_has_no_say():
+    true = matrix_of(2, 1, 4, 2)
+    after = moved(scene(), true)
+    shown = face_area().copy()
+    shown[130:] = 0
+    after[130:] = moved(scene(9), matrix_of(0, 1, -6, 3))[130:]
+    found = motion(look(scene(), face_area()), look(after, shown), shown)
+    assert found is not None and error_px(found.matrix, true) < 1.5
+
+
+def test_a_part_that_moves_by_itself_is_outvoted():
+    true = matrix_of(0, 1, 3, 0)
+    after = moved(scene(), true)
+    after[100:130, 60:196] = moved(scene(), matrix_of(0, 1, -3, 4))[100:130, 60:196]
+    found = motion(look(scene(), face_area()), look(after, face_area()), face_area())
+    assert found is not None and error_px(found.matrix, true) < 0.7
+
+
+def test_a_guess_reaches_farther():
+    true = matrix_of(0, 1, 45, -30)
+    before, after = look(scene(), WHOLE), look(moved(scene(), true), WHOLE)
+    found = motion(before, after, WHOLE, matrix_of(0, 1, 42, -27))
+    assert found is not None and error_px(found.matrix, true) < 0.7
+
+
+def test_another_face_is_not_found():
+    found = motion(look(scene(0), face_area()), look(scene(1), face_area()), face_area())
+    assert found is None or found.share < 0.45
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_plain_picture_has_nothing_to_follow(value):
+    plain = np.full((*SIZE, 3), value, np.uint8)
+    assert motion(look(plain, WHOLE), look(scene(), WHOLE), WHOLE) is None
+
+
+def test_nothing_shown_is_nothing_found():
+    nothing = np.zeros(SIZE, np.uint8)
+    assert motion(look(scene(), WHOLE), look(scene(), nothing), nothing) is None
+
+
+def test_continuity_breaks_at_a_cut_and_not_at_a_hand():
+    continuity, mask = Continuity(), np.zeros(SIZE, np.uint8)
+    dark, bright = np.full((*SIZE, 3), 60, np.uint8), np.full((*SIZE, 3), 180, np.uint8)
+    assert not continuity.broken(dark, mask)
+    hand = dark.copy()
+    hand[130:] = 200
+    mask[130:] = 255
+    assert not continuity.broken(hand, mask)
+    assert continuity.broken(bright, np.zeros(SIZE, np.uint8))
+    assert not continuity.broken(bright, np.zeros(SIZE, np.uint8))
