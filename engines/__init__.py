@@ -81,11 +81,11 @@ class BackendReport:
     reason: str
 
 
-def load(model: str | Path, options: EngineOptions = _DEFAULTS) -> InferenceEngine:
+def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> InferenceEngine:
     """The model, ready to run on the best backend that takes it; `passed_over` tells of those that did not.
 
-    `model` is one of MODEL_NAMES or the path of an ONNX file. Raises ModelError where the model is at fault,
-    EngineUnavailable, EngineBuildError or EngineRunError where no backend takes it.
+    `model` is one of MODEL_NAMES, the path of an ONNX file, or what `find_model` gave. Raises ModelError where the
+    model is at fault, EngineUnavailable, EngineBuildError or EngineRunError where no backend takes it.
     """
     found = find_model(model)
     candidates, failures = _rank(options.backend)

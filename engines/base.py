@@ -129,8 +129,8 @@ class BufferedEngine(ABC):
     ) -> None:
         self.device = device
         self.precision = precision
-        self.inputs = tuple(inputs)
-        self.outputs = tuple(outputs)
+        self.inputs: Sequence[TensorSpec] = tuple(inputs)
+        self.outputs: Sequence[TensorSpec] = tuple(outputs)
         self.passed_over: Sequence[Refusal] = ()
         self._feeds: dict[str, Tensor] = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in inputs}
         self._results: dict[str, Tensor] = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in outputs}

@@ -56,8 +56,10 @@ class Model:
         return kind, file.path
 
 
-def find_model(model: str | Path) -> Model:
+def find_model(model: str | Path | Model) -> Model:
     """One of MODEL_NAMES, or an ONNX file of one's own by its path. Raises ModelMissing, ModelCorrupt."""
+    if isinstance(model, Model):
+        return model
     if model in MODEL_NAMES:
         manifest = read_manifest()
         if model not in manifest:

@@ -8,8 +8,9 @@ without one: what is tested of them is the order of the calls, on a stand-in wit
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -22,12 +23,13 @@ from engines.base import (
     EngineOptions,
     EngineRunError,
     EngineUnavailable,
+    InferenceEngine,
     Progress,
     TensorSpec,
 )
 from engines.cache import EngineCache, Key
 from engines.manifest import Model
-from engines.nvidia import Buffers, Cuda, Gpu, Graph, library_name, make_logger, open_library
+from engines.nvidia import Buffers, Cuda, Graph, library_name, make_logger, open_library
 from engines.tensorrt_plan import TYPES, Order, Plan, build_plan, order
 
 _JIT = ".jit"
@@ -46,7 +48,7 @@ class TensorRtEngine(BufferedEngine):
         """From the cache, or else built; `plan` is run as it is, whatever the cache holds."""
         library, cuda = open_library(), Cuda()
         gpu = cuda.find_gpu()
-        wanted = order(model, options, gpu.architecture)
+        wanted = order(model, options, gpu.architecture, here=True)
         cache, key = EngineCache(), wanted.key(library, gpu)
         self._session: _Session | None = None
         if plan is not None:
@@ -114,30 +116,29 @@ class Draft:
     def __init__(self, model: Model, options: EngineOptions, architecture: str, progress: Progress) -> None:
         """`architecture` "" is this machine's GPU. Raises EngineUnavailable, EngineBuildError, ModelError."""
         library = open_library()
-        self._gpu: Gpu | None = None if architecture else Cuda().find_gpu()
+        self._gpu = None if architecture else Cuda().find_gpu()
         self._model, self._options = model, options
-        self.architecture = architecture or (self._gpu.architecture if self._gpu else "")
-        wanted = order(model, options, self.architecture)
-        self.precision = wanted.precision
-        self._key = wanted.key(library, self._gpu)
-        self.plan = build_plan(library, wanted, progress)
+        self._wanted = order(model, options, self._gpu.architecture if self._gpu else architecture, not architecture)
+        self._key = self._wanted.key(library, self._gpu)
+        self.plan = build_plan(library, self._wanted, progress)
+        self.device = self._gpu.name if self._gpu else self._wanted.architecture
+        self.precision = self._wanted.precision
 
-    def open(self) -> TensorRtEngine:
+    def open(self) -> InferenceEngine:
         """Raises EngineUnavailable where the plan is for another GPU than this machine's, EngineRunError."""
         if self._gpu is None:
-            raise EngineUnavailable(f"An engine for {self.architecture} is not run here")
+            raise EngineUnavailable(f"An engine for {self.device} is not run here")
         try:
             return TensorRtEngine(self._model, self._gpu.name, self._options, self.plan)
         except _PlanRefused as refused:
-            raise EngineBuildError(
-                f"The new TensorRT plan for {self._model.name} does not load: {refused}"
-            ) from refused
+            message = f"The new TensorRT plan for {self._model.name} does not load: {refused}"
+            raise EngineBuildError(message) from refused
 
-    def install(self, notes: dict[str, Any]) -> str:
-        """Puts it where `load` finds it; gives the path. Raises CacheUnusable."""
+    def install(self, notes: Mapping[str, Any]) -> Path:
+        """Puts it where `load` finds it. Raises CacheUnusable."""
         cache = EngineCache()
         with cache.locked(self._key):
-            return str(cache.write(self._key, self.plan.content, {**self.plan.notes, **notes}))
+            return cache.write(self._key, self.plan.content, {**self.plan.notes, **notes})
 
 
 class _PlanRefused(Exception):

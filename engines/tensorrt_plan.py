@@ -38,13 +38,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to build: a model's file, for one architecture ("sm86" or PORTABLE), in fixed shapes."""
+    """What to build: a model's file, for one architecture ("sm86" or PORTABLE), in fixed shapes.
+
+    `here`: the architecture is this machine's, whatever its name is.
+    """
 
     model: Model
     file: Path
     precision: str
     architecture: str
     shapes: Mapping[str, tuple[int, ...]]
+    here: bool = False
 
     def key(self, library: ModuleType, gpu: Gpu | None) -> Key:
         """Of a plan for `gpu`; None: one for the architecture alone."""
@@ -75,13 +79,13 @@ class Plan:
         return {"build_s": round(self.seconds, 2), "tensors": dict(self.tensors)}
 
 
-def order(model: Model, options: EngineOptions, architecture: str) -> Order:
+def order(model: Model, options: EngineOptions, architecture: str, here: bool = False) -> Order:
     """Raises EngineUnavailable for a precision that is not TensorRT's, ModelMissing, ModelCorrupt."""
     wanted = "fp16" if options.precision == "auto" else options.precision
     if wanted not in ("fp16", "fp32"):
         raise EngineUnavailable(f"TensorRT engines are not made in {wanted}", "Choose precision auto, fp16 or fp32.")
     precision, file = model.pick(wanted)
-    return Order(model, file, precision, architecture, {**model.inputs, **options.input_shapes})
+    return Order(model, file, precision, architecture, {**model.inputs, **options.input_shapes}, here)
 
 
 def build_plan(library: ModuleType, wanted: Order, progress: Progress = lambda share: True) -> Plan:
@@ -102,7 +106,7 @@ def build_plan(library: ModuleType, wanted: Order, progress: Progress = lambda s
     if wanted.precision == "fp16" and not tensors["HALF"]:
         raise EngineBuildError(f"{wanted.file.name} holds no half types: it would compute in FP32", "Export it again.")
     config = builder.create_builder_config()
-    _aim(library, config, wanted.architecture)
+    _aim(library, config, wanted)
     monitor = _make_monitor(library, progress)
     config.progress_monitor = monitor
     content = builder.build_serialized_network(network, config)
@@ -150,12 +154,6 @@ def _in_words(error: Any) -> str:
 def _fix_doors(network: Any, wanted: Order) -> None:
     """Gives every input its one shape. Raises ContractMismatch where the doors are not those that were promised."""
     inputs = {item.name: item for item in (network.get_input(at) for at in range(network.num_inputs))}
-    unknown = wanted.shapes.keys() - inputs.keys()
-    if unknown:
-        raise ContractMismatch(f"{wanted.model.name} has no input {', '.join(sorted(unknown))}")
-    for name, item in inputs.items():
-        declared = [None if size < 0 else int(size) for size in item.shape]
-        item.shape = static_shape(name, declared, wanted.shapes.get(name))
     outputs = {network.get_output(at).name for at in range(network.num_outputs)}
     promised = wanted.model
     if promised.inputs and (inputs.keys() != promised.inputs.keys() or outputs != promised.outputs.keys()):
@@ -164,6 +162,12 @@ def _fix_doors(network: Any, wanted: Order) -> None:
             f"{', '.join(sorted(promised.inputs))} and {', '.join(sorted(promised.outputs))}",
             f"Export it again: python -m train export {promised.name}",
         )
+    unknown = wanted.shapes.keys() - inputs.keys()
+    if unknown:
+        raise ContractMismatch(f"{wanted.model.name} has no input {', '.join(sorted(unknown))}")
+    for name, item in inputs.items():
+        declared = [None if size < 0 else int(size) for size in item.shape]
+        item.shape = static_shape(name, declared, wanted.shapes.get(name))
 
 
 def _count_types(network: Any) -> Counter[str]:
@@ -171,19 +175,19 @@ def _count_types(network: Any) -> Counter[str]:
     return Counter(layer.get_output(at).dtype.name for layer in layers for at in range(layer.num_outputs))
 
 
-def _aim(library: ModuleType, config: Any, architecture: str) -> None:
+def _aim(library: ModuleType, config: Any, wanted: Order) -> None:
     """At one architecture, or at all from Ampere on. Raises EngineUnavailable."""
     known = getattr(library, "ComputeCapability", None)
-    if known is None:  # classic TensorRT builds for the GPU that is there
-        if architecture == PORTABLE:
+    if wanted.here and known is None:
+        return  # what the library does when nothing is said
+    if wanted.architecture == PORTABLE:
+        if known is None:
             config.hardware_compatibility_level = library.HardwareCompatibilityLevel.AMPERE_PLUS
         return
-    if architecture == PORTABLE:
-        return  # what the library does when nothing is said
-    target = getattr(known, architecture.upper(), None)
+    target = getattr(known, wanted.architecture.upper(), known.CURRENT if wanted.here and known else None)
     if target is None:
-        names = ", ".join(architectures(library))
-        raise EngineUnavailable(f"{library_name(library)} does not build for {architecture}", f"It knows {names}.")
+        can = ", ".join(architectures(library)) or f"the GPU that is there and {PORTABLE}; tensorrt-rtx knows others"
+        raise EngineUnavailable(f"{library_name(library)} does not build for {wanted.architecture}", f"It knows {can}.")
     config.num_compute_capabilities = 1
     config.set_compute_capability(target, 0)
 

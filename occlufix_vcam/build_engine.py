@@ -1,144 +1,154 @@
-"""`build-engine`: makes an engine, checks what it says against ONNX Runtime in fp32 on real faces, and times it."""
+"""`build-engine`: makes engines, holds them against the FP32 ONNX on real crops of a face, and times both.
+
+An engine whose answers differ too much is refused, and what was there before stays. TensorRT engines are built where no
+GPU is, too, for the architectures that are named; then nobody has run them, and that is said.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-
-import cv2
-import numpy as np
+from typing import TYPE_CHECKING
 
 import engines
-from engines import EngineOptions, EngineRunError, InferenceEngine
-from engines.base import Precision, Tensor
-from engines.contract import CLOSE_UP_SIZE, CROP_PX, HIDDEN, SEARCH_SIZE, Image
-from occlufix_vcam.assembly import Engines
+from engines import EngineOptions, EngineUnavailable
+from engines.contract import CLOSE_UP_SIZE, MODEL_NAMES, SEARCH_SIZE
+from engines.manifest import OWN, Model, ModelFile, find_model
+from occlufix_vcam.engine_check import EngineCheck, Pictures, Shapes, compare, real_pictures, refuse_if_off
 from occlufix_vcam.errors import ConfigError
 from occlufix_vcam.settings import Settings
-from occlufix_vcam.sources import open_source
-from occlufix_vcam.stages.find import open_finder
-from occlufix_vcam.stages.geometry import align
 
-Shapes = Mapping[str, tuple[int, ...]]
+if TYPE_CHECKING:
+    from engines.tensorrt import Draft
 
-PICTURES = 4
-WARM_UP, TIMED = 5, 40
-#: How far apart in the demo's motion the pictures are, in frames.
-STRIDE = 45
-MOST_TRIES = 12
-FP32: Precision = "fp32"
+#: (what is done just now, how much of all is done: 0..1)
+Tell = Callable[[str, float], None]
+
+#: Of an engine's share of the progress bar, what building takes.
+BUILDING = 0.4
 
 
-@dataclass(frozen=True, slots=True)
-class EngineCheck:
-    """One engine. Errors are absolute, in units of the output: grey levels where that is a picture or a mask."""
+def build_engines(
+    models: Sequence[str],
+    onnx: Path | None,
+    settings: Settings,
+    architectures: Sequence[str] = (),
+    tell: Tell = lambda what, share: None,
+) -> Iterator[EngineCheck]:
+    """Each engine in turn; `onnx` takes the place of the one model's file. Raises EngineError, ConfigError.
 
-    model: str
-    shape: str
-    backend: str
-    device: str
-    precision: str
-    build_s: float
-    p50_ms: float
-    p95_ms: float
-    largest_error: float
-    mean_error: float
+    `architectures` ("sm86", "portable") asks for TensorRT engines for other GPUs than this machine's.
+    """
+    jobs = _jobs(models, onnx, settings, architectures)
+    pictures: Pictures | None = None
+    for number, (model, shapes, architecture) in enumerate(jobs):
 
+        def tell_all(what: str, share: float, done: int = number, of: Model = model) -> None:
+            tell(f"{what} {of.name}", (done + share) / len(jobs))
 
-def build_engines(models: Sequence[str], onnx: Path | None, settings: Settings) -> Iterator[EngineCheck]:
-    """Each engine in turn; `onnx` takes the place of the one model's file. Raises EngineError, ConfigError."""
-    if onnx is not None and len(models) > 1:
-        raise ConfigError("--onnx stands for one model", "name no model, or one, with --onnx")
-    frames, crops = _real_pictures(settings)
-    for model in [str(onnx)] if onnx else models:
-        shapes: list[Shapes] = (
-            [{"frame": (1, *size, 3)} for size in (SEARCH_SIZE, CLOSE_UP_SIZE)] if model == "faces" else [{}]
-        )
-        for shape in shapes:
-            yield _check(model, shape, frames, crops, settings)
+        def tell_check(share: float, tell_all: Tell = tell_all) -> None:
+            tell_all("checking", BUILDING + (1 - BUILDING) * share)
 
-
-def _check(model: str, shape: Shapes, frames: list[Image], crops: list[Image], settings: Settings) -> EngineCheck:
-    began = time.perf_counter()
-    options = EngineOptions(settings.backend, settings.precision, input_shapes=shape)
-    with closing(engines.load(model, options)) as engine:
-        build_s = time.perf_counter() - began
-        feeds = [_feeds(engine, frame, crops, turn) for turn, frame in enumerate(frames)]
-        with closing(engines.load(model, EngineOptions("onnxruntime", FP32, input_shapes=shape))) as yardstick:
-            errors = np.concatenate([_errors(engine, yardstick, feed) for feed in feeds])
-        p50_ms, p95_ms = _time(engine, feeds[0])
-        return EngineCheck(
-            model=Path(model).name,
-            shape="x".join(map(str, engine.inputs[0].shape)),
-            backend=engine.backend,
-            device=engine.device,
-            precision=engine.precision,
-            build_s=build_s,
-            p50_ms=p50_ms,
-            p95_ms=p95_ms,
-            largest_error=float(errors.max()),
-            mean_error=float(errors.mean()),
-        )
-
-
-def _errors(engine: InferenceEngine, yardstick: InferenceEngine, feed: dict[str, Tensor]) -> Tensor:
-    ours, theirs = engine.run(feed), yardstick.run(feed)
-    return np.concatenate(
-        [np.abs(ours[name].astype(np.float64) - theirs[name].astype(np.float64)).ravel() for name in ours]
-    )
-
-
-def _time(engine: InferenceEngine, feed: dict[str, Tensor]) -> tuple[float, float]:
-    """p50 and p95 of a run, in ms."""
-    times = []
-    for _ in range(WARM_UP + TIMED):
-        began = time.perf_counter()
-        engine.run(feed)
-        times.append((time.perf_counter() - began) * 1e3)
-    p50, p95 = np.percentile(times[WARM_UP:], (50, 95))
-    return float(p50), float(p95)
-
-
-def _feeds(engine: InferenceEngine, frame: Image, crops: list[Image], turn: int) -> dict[str, Tensor]:
-    """What the product would feed, by the names of the contract's doors."""
-    hidden = np.zeros((CROP_PX, CROP_PX), np.uint8)
-    cv2.ellipse(hidden, (128, 175), (70, 60), 0, 0, 360, HIDDEN, cv2.FILLED)
-    doors = {
-        "frame": frame,
-        "face": crops[turn],
-        "mask": hidden[..., None],
-        "reference": crops[turn - 1],
-        "reference_mask": np.full((CROP_PX, CROP_PX, 1), HIDDEN, np.uint8),
-    }
-    feeds: dict[str, Tensor] = {}
-    for spec in engine.inputs:
-        if spec.name not in doors:
-            raise ConfigError(f"nobody knows what to feed the input `{spec.name}`", f"known are: {', '.join(doors)}")
-        picture = cv2.resize(doors[spec.name], spec.shape[2:0:-1], interpolation=cv2.INTER_AREA)
-        feeds[spec.name] = picture.reshape(spec.shape)
-    return feeds
-
-
-def _real_pictures(settings: Settings) -> tuple[list[Image], list[Image]]:
-    """Frames of the demo and the face in each, in the template; found by whatever engine is best here."""
-    frames: list[Image] = []
-    crops: list[Image] = []
-    usual = Engines(settings.but(backend="auto", precision="auto"))
-    with closing(open_source("demo", realtime=False)) as demo, closing(usual):
-        finder = open_finder("own", usual.load)
-        for _ in range(STRIDE * MOST_TRIES):
-            frame = demo.read(1.0)
-            if frame is None or frame.index % STRIDE:
+        if architecture is not None:
+            draft, check = _draft(model, shapes, settings, architecture, tell_all)
+            reason = _cannot_run(architecture)
+            if reason:
+                yield replace(check, file=str(draft.install({"checked": False})), note=f"not run here: {reason}")
                 continue
-            finder.reset()
-            faces = finder(frame)
-            crop = align(frame, faces[0]) if faces else None
-            if crop is not None:
-                frames.append(frame.image)
-                crops.append(crop.image)
-            if len(crops) == PICTURES:
-                return frames, crops
-    raise EngineRunError("the `faces` network finds no face in the demo", "run `occlufix-vcam doctor`")
+            pictures = pictures or real_pictures(settings)
+            with closing(draft.open()) as engine:
+                check = compare(check, engine, model, shapes, pictures, tell_check)
+            refuse_if_off(check)
+            yield replace(check, file=str(draft.install(_figures(check))))
+            continue
+        tell_all("making", 0.0)
+        pictures = pictures or real_pictures(settings)
+        began = time.perf_counter()
+        options = EngineOptions(settings.backend, settings.precision, input_shapes=shapes)
+        with closing(engines.load(model, options)) as engine:
+            made = _described(model, engine.backend, engine.device, engine.precision, time.perf_counter() - began)
+            check = compare(made, engine, model, shapes, pictures, tell_check)
+        refuse_if_off(check)
+        yield check
+
+
+def _jobs(
+    models: Sequence[str], onnx: Path | None, settings: Settings, architectures: Sequence[str]
+) -> list[tuple[Model, Shapes, str | None]]:
+    """What to make: a model, its shapes, and the architecture of a TensorRT plan; "" is this machine's own GPU."""
+    if architectures and settings.backend not in ("auto", "tensorrt"):
+        raise ConfigError("--for is about TensorRT engines", "leave out --backend, or choose tensorrt")
+    targets: list[str | None] = list(dict.fromkeys(architectures))
+    if not targets:
+        targets = [_own_target(settings.backend)]
+    named = _replaced(models, onnx) if onnx is not None else [find_model(name) for name in models]
+    return [(model, shapes, target) for model in named for shapes in _shapes_of(model) for target in targets]
+
+
+def _own_target(backend: str) -> str | None:
+    """The plan's architecture where TensorRT is what runs here or what was asked for; None: it is not."""
+    if backend not in ("auto", "tensorrt"):
+        return None
+    report = next((one for one in engines.survey() if one.name == "tensorrt"), None)
+    if report is not None and report.available:
+        return ""
+    return "portable" if backend == "tensorrt" else None
+
+
+def _replaced(models: Sequence[str], onnx: Path) -> list[Model]:
+    """`onnx` in the place of one model's files, with that model's doors: of the one named, or of which it is called."""
+    if len(models) > 1:
+        raise ConfigError("--onnx stands for one model", "name no model, or one, with --onnx")
+    find_model(onnx)  # is it there?
+    called = onnx.name.split(".")[0]
+    name = models[0] if models else called if called in MODEL_NAMES else None
+    if name is None:
+        return [find_model(onnx)]
+    return [replace(find_model(name), files={OWN: ModelFile(onnx, "")})]
+
+
+def _shapes_of(model: Model) -> list[Shapes]:
+    """The finder looks at whole frames and at faces close up; the others have one shape."""
+    if model.name == "faces":
+        return [{"frame": (1, *size, 3)} for size in (SEARCH_SIZE, CLOSE_UP_SIZE)]
+    return [{}]
+
+
+def _draft(
+    model: Model, shapes: Shapes, settings: Settings, architecture: str, tell: Tell
+) -> tuple[Draft, EngineCheck]:
+    from engines.tensorrt import Draft
+
+    def progress(share: float) -> bool:
+        tell("building", BUILDING * share)
+        return True
+
+    options = EngineOptions("tensorrt", settings.precision, input_shapes=shapes)
+    draft = Draft(model, options, architecture, progress)
+    check = _described(model, "tensorrt", draft.device, draft.precision, draft.plan.seconds)
+    shape = "x".join(map(str, {**model.inputs, **shapes}.get(next(iter(model.inputs), ""), ())))
+    return draft, replace(check, shape=shape, size_mb=len(draft.plan.content) / 1e6)
+
+
+def _cannot_run(architecture: str) -> str:
+    """Why a plan for it is not run on this machine; "" where it is."""
+    from engines.tensorrt import TensorRtEngine
+
+    if not architecture:
+        return ""
+    try:
+        return f"it is for {architecture}, this machine has {TensorRtEngine.devices()[0]}"
+    except EngineUnavailable as error:
+        return error.message
+
+
+def _described(model: Model, backend: str, device: str, precision: str, build_s: float) -> EngineCheck:
+    return EngineCheck(model.name, "", backend, device, precision, build_s)
+
+
+def _figures(check: EngineCheck) -> dict[str, float | bool | None]:
+    """What the cache notes of an engine that passed."""
+    return {"checked": True, "psnr_db": check.psnr_db, "mean_error": check.mean_error, "p50_ms": check.p50_ms}

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from occlufix_vcam.control.client import ControlClient
     from occlufix_vcam.daemon import Daemon, Status
     from occlufix_vcam.people import PeopleStore
+    from occlufix_vcam.engine_check import EngineCheck
 
 STOPPED_WITHIN_S = 10.0
 #: Threads that may hang in a driver, as the daemon and the camera name them.
@@ -306,8 +308,11 @@ def process(
 
 
 @contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on the terminal while the block lasts: nothing of it reaches what is printed, or a log."""
+def _progress(what: str) -> Iterator[Callable[..., None]]:
+    """A bar on the terminal while the block lasts: nothing of it reaches what is printed, or a log.
+
+    Gives what moves it: done, of how many (None: nobody knows), and what is done now if that changes.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -315,7 +320,11 @@ def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+        def show(done: int, of: int | None, now: str = what) -> None:
+            bar.update(task, completed=done, total=of, description=now)
+
+        yield show
 
 
 @app.command()
@@ -458,19 +467,71 @@ def build_engine(
     models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help=", ".join(MODEL_NAMES))] = None,
     backend: Annotated[str | None, typer.Option(help="engine backend; auto takes the best")] = None,
     precision: Annotated[str | None, typer.Option(help="fp16, bf16 or fp32")] = None,
-    onnx: Annotated[Path | None, typer.Option(help="an ONNX file of your own")] = None,
+    onnx: Annotated[Path | None, typer.Option(help="an ONNX file in the place of the model's own")] = None,
+    for_: Annotated[str, typer.Option("--for", help="TensorRT engines for other GPUs: sm86,portable")] = "",
+    list_: Annotated[bool, typer.Option("--list", help="only list the engines that are kept")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="only delete the engines that are kept")] = False,
 ) -> None:
-    """Makes the engines, checks them against ONNX Runtime fp32 on real faces, and times them."""
+    """Makes engines, checks them against the FP32 ONNX on 64 real crops, times both, and keeps what is good."""
+    if list_ or clean:
+        _kept_engines(clean)
+        return
     from occlufix_vcam.build_engine import build_engines
 
     given = {"backend": backend, "precision": precision}
     settings = load_settings({name: value for name, value in given.items() if value is not None})
-    for check in build_engines(models or MODEL_NAMES, onnx, settings):
+    architectures = [name.strip() for name in for_.split(",") if name.strip()]
+    named = models or ([] if onnx else MODEL_NAMES)
+    checks: list[EngineCheck] = []
+    try:
+        with _progress("looking") as show:
+            checks.extend(
+                build_engines(
+                    named, onnx, settings, architectures, lambda what, share: show(int(100 * share), 100, what)
+                )
+            )
+    finally:  # those that were good, whatever came of the next one
+        for check in checks:
+            _print_check(check)
+
+
+def _print_check(check: EngineCheck) -> None:
+    size = f", {check.size_mb:.1f} MB" if check.size_mb is not None else ""
+    where = f"{check.backend} for {check.device}" if check.note else f"{check.backend} on {check.device}"
+    typer.echo(f"{check.model} {check.shape}: {where}, {check.precision}; built in {check.build_s:.1f} s{size}")
+    if check.psnr_db is not None:
         typer.echo(
-            f"{check.model} {check.shape}: {check.backend} on {check.device}, {check.precision}; "
-            f"made in {check.build_s:.1f} s; p50 {check.p50_ms:.1f}, p95 {check.p95_ms:.1f} ms; "
-            f"error at most {check.largest_error:.3g}, mean {check.mean_error:.3g}"
+            f"  off the FP32 ONNX on {check.crops} crops: mean {check.mean_error:.2f}, "
+            f"at most {check.largest_error:.0f} of 255; {check.psnr_db:.1f} dB"
         )
+        typer.echo(
+            f"  p50 {check.p50_ms:.1f}, p99 {check.p99_ms:.1f} ms; "
+            f"FP32 ONNX p50 {check.fp32_p50_ms:.1f}, p99 {check.fp32_p99_ms:.1f} ms"
+        )
+    if check.note:
+        typer.echo(f"  {check.note}")
+    if check.file:
+        typer.echo(f"  {check.file}")
+
+
+def _kept_engines(clean: bool) -> None:
+    from engines.cache import EngineCache
+
+    cache = EngineCache()
+    if clean:
+        count, freed = cache.clean()
+        typer.echo(f"{count} engines deleted, {freed / 1e6:.1f} MB freed in {cache.folder}")
+        return
+    for entry in cache.entries():
+        facts = entry.facts
+        checked = "checked" if entry.notes.get("checked") else "not checked"
+        built = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.built_at))
+        target = facts.get("gpu") or facts.get("architecture", "")
+        typer.echo(
+            f"{entry.model}  {facts.get('library', '')}  {target}  {facts.get('precision', '')}  "
+            f"{entry.size / 1e6:.1f} MB  {built}  {checked}  {entry.path.name}"
+        )
+    typer.echo(f"kept in {cache.folder}")
 
 
 @app.command()

@@ -12,7 +12,8 @@ from typing_extensions import TypedDict
 
 from engines.base import EngineError
 from engines.contract import MODEL_NAMES
-from occlufix_vcam.build_engine import EngineCheck, build_engines
+from occlufix_vcam.build_engine import build_engines
+from occlufix_vcam.engine_check import EngineCheck
 from occlufix_vcam.errors import ConfigError, OccluFixError
 from occlufix_vcam.settings import Settings
 

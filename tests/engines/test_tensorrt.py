@@ -341,7 +341,7 @@ def test_a_draft_is_run_before_it_is_installed(machine: Machine) -> None:
     path = draft.install({"psnr": 50.0})
 
     (entry,) = EngineCache().entries()
-    assert str(entry.path) == path and entry.notes["psnr"] == 50.0
+    assert entry.path == path and entry.notes["psnr"] == 50.0
     assert works(engines.load("hidden", TENSORRT)) and machine.builds == 1
 
 
