@@ -32,8 +32,8 @@ from occlufix_vcam.state import NotRunning, StateFolder
 if TYPE_CHECKING:
     from occlufix_vcam.control.client import ControlClient
     from occlufix_vcam.daemon import Daemon, Status
-    from occlufix_vcam.people import PeopleStore
     from occlufix_vcam.engine_check import EngineCheck
+    from occlufix_vcam.people import PeopleStore
 
 STOPPED_WITHIN_S = 10.0
 #: Threads that may hang in a driver, as the daemon and the camera name them.
