@@ -33,7 +33,7 @@ PROOF_S = 60.0  # by which the clocks of a page's proof and of the daemon may di
 STALLED_S = 10.0  # after which a peer that neither sends nor takes is dropped
 #: Requests a second that are answered at once, from those who are let in and from those who are not.
 WELCOME_A_SECOND, UNWELCOME_A_SECOND = 100.0, 20.0
-LONGEST_DELAY_S = 1.0
+BURST_S, LONGEST_DELAY_S = 0.5, 1.0
 
 #: What needs neither token nor cookie: how a page comes by its cookie.
 DOORS = ("/open", "/resume")
@@ -169,12 +169,12 @@ class Throttle:
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._period, self._clock = 1.0 / rate, clock
-        self._due = clock()
+        self._due = clock() - BURST_S
 
     def delay(self) -> float:
         """Seconds by which this one is to wait."""
         now = self._clock()
-        self._due = min(max(self._due, now - 0.5) + self._period, now + LONGEST_DELAY_S)
+        self._due = min(max(self._due, now - BURST_S) + self._period, now + LONGEST_DELAY_S)
         return max(0.0, self._due - now)
 
 

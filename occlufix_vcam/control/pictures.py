@@ -77,7 +77,6 @@ class Pictures:
         self._came = asyncio.Event()
         self._encoder: threading.Thread | None = None
         self._closing = threading.Event()
-        self._snapshots = threading.Lock()
 
     async def stream(self, view: View) -> AsyncIterator[bytes]:
         """The parts of a stream for one viewer, until it goes."""
@@ -103,14 +102,13 @@ class Pictures:
 
     def snapshot(self, view: View, kind: Literal["jpeg", "png"]) -> bytes | None:
         """The newest picture at its full size, in the caller's thread; None where there is none yet."""
-        with self._snapshots:  # one at a time: whoever asks for many waits
-            shown = self._shown.after(0, 0)
-            if shown is None:
-                return None
-            images = _views(shown[1])[view]
-            image = np.vstack(images) if len(images) > 1 else images[0]
-            options = [cv2.IMWRITE_JPEG_QUALITY, SNAPSHOT_QUALITY] if kind == "jpeg" else []
-            return cv2.imencode(f".{kind}", image, options)[1].tobytes()
+        shown = self._shown.after(0, 0)
+        if shown is None:
+            return None
+        images = _views(shown[1])[view]
+        image = np.vstack(images) if len(images) > 1 else images[0]
+        options = [cv2.IMWRITE_JPEG_QUALITY, SNAPSHOT_QUALITY] if kind == "jpeg" else []
+        return cv2.imencode(f".{kind}", image, options)[1].tobytes()
 
     def close(self) -> None:
         self._closing.set()
@@ -134,16 +132,17 @@ class Pictures:
         number = 0
         while self._viewers.total() and not self._closing.is_set():
             began = time.monotonic()
-            shown = self._shown.after(number, PATIENCE_S)
+            wanted = [view for view, viewers in self._viewers.items() if viewers]
+            somebody_waits = any(view not in self._newest for view in wanted)
+            shown = self._shown.after(-1 if somebody_waits else number, PATIENCE_S)
             if shown is not None:
                 number, frame = shown
-                wanted = [view for view, viewers in self._viewers.items() if viewers]
                 self._hand_over(loop, _encode_views(frame, number, wanted))
             self._closing.wait(max(0.0, began + 1 / PICTURES_A_SECOND - time.monotonic()))
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop, pictures: dict[View, Picture]) -> None:
         def show() -> None:
-            self._newest.update(pictures)
+            self._newest.update({view: one for view, one in pictures.items() if self._viewers[view]})
             self._came.set()
             self._came = asyncio.Event()
 

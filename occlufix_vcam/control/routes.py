@@ -5,10 +5,12 @@ Imported in the API's own thread, since FastAPI takes its time.
 
 from __future__ import annotations
 
+import asyncio
 import functools
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -79,38 +81,54 @@ def _refuse(status: int, message: str, hint: str) -> JSONResponse:
     return JSONResponse({"detail": detail}, status)
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class OneAtATime:
+    """Work that takes a while, in a thread, one after another: whoever asks for much of it waits, and nobody else."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        async with self._turn:
+            return await asyncio.to_thread(work, *arguments, **named)
+
+
 # ---- on, off, builds, devices ----
 
 
 def steering(daemon: Daemon, services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1", responses=_refusals())
+    in_turn = OneAtATime()
 
     @router.get("/status")
-    def status() -> Status:
+    async def status() -> Status:
         return daemon.status()
 
     @router.post("/toggle")
-    def toggle(enabled: Annotated[bool | None, Body(embed=True)] = None) -> Enabled:
+    async def toggle(enabled: Annotated[bool | None, Body(embed=True)] = None) -> Enabled:
         """Switches restoring on or off; null, or no body, the other way."""
         return Enabled(enabled=daemon.toggle(enabled))
 
     @router.post("/stop")
-    def stop() -> dict[str, str]:
+    async def stop() -> dict[str, str]:
         daemon.stop()
         return {"state": "stopping"}
 
     @router.get("/devices")
-    def devices() -> dict[str, Any]:
+    async def devices() -> dict[str, Any]:
         """Cameras, virtual cameras and backends of this machine."""
-        return asdict(list_devices())
+        return asdict(await in_turn(list_devices))
 
     @router.get("/builds")
-    def builds() -> BuildStatus:
+    async def builds() -> BuildStatus:
         """How far the last build is."""
         return services.builds.status()
 
     @router.post("/builds", status_code=202, responses=_refusals(409))
-    def start_build(models: Annotated[list[str] | None, Body(embed=True)] = None) -> BuildStatus:
+    async def start_build(models: Annotated[list[str] | None, Body(embed=True)] = None) -> BuildStatus:
         """Builds, checks and times engines as the settings say; all models, or those named."""
         return services.builds.start(models or [], daemon.settings)
 
@@ -133,27 +151,28 @@ def _changes_schema() -> dict[str, Any]:
 
 def settings(daemon: Daemon) -> APIRouter:
     router = APIRouter(prefix="/v1/settings", responses=_refusals())
+    in_turn = OneAtATime()
 
     @router.get("")
-    def show() -> Settings:
+    async def show() -> Settings:
         return daemon.settings
 
     @router.get("/form")
-    def form() -> list[Field]:
+    async def form() -> list[Field]:
         """What there is to choose, how, and when it takes effect."""
         return settings_form()
 
     @router.patch("", responses=_refusals(409), openapi_extra=_changes_schema())
-    def change(changes: Annotated[dict[str, Any], Body()], save: bool = False) -> Settings:
+    async def change(changes: Annotated[dict[str, Any], Body()], save: bool = False) -> Settings:
         """Changes settings at once, and where `save` is true also for the next start.
 
         409 where a camera, sinks or a pipeline could not be had, or a setting needs a restart and is not saved.
         """
         daemon.settings.but(**changes)
         at_once = {key: value for key, value in changes.items() if not (save and key in START_SETTINGS)}
-        told = daemon.update(at_once)
+        told = await in_turn(daemon.update, at_once)
         if save:
-            save_settings(changes)
+            await in_turn(save_settings, changes)
         return told
 
     return router
@@ -204,13 +223,14 @@ def enrolling(daemon: Daemon) -> APIRouter:
 
 def looking(daemon: Daemon, services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1", responses=_refusals())
+    in_turn = OneAtATime()
 
     @router.get(
         "/snapshot", response_class=Response, responses={**_refusals(409), 200: _binary("image/jpeg", "image/png")}
     )
-    def snapshot(view: View = "after", format: Literal["jpeg", "png"] = "jpeg") -> Response:
+    async def snapshot(view: View = "after", format: Literal["jpeg", "png"] = "jpeg") -> Response:
         """The picture that goes out now, at its full size; `both`: the one before above the one after."""
-        picture = services.pictures.snapshot(view, format)
+        picture = await in_turn(services.pictures.snapshot, view, format)
         if picture is None:
             raise HTTPException(409, {"message": "there is no picture yet", "hint": "try again in a moment"})
         return Response(picture, media_type=f"image/{format}")
@@ -278,30 +298,30 @@ def page(services: Services) -> APIRouter:
         return response
 
     @router.post("/v1/links", responses=_refusals())
-    def make_link() -> Link:
+    async def make_link() -> Link:
         """A link to the page that works once, within a minute."""
         return Link(path=sessions.make_link())
 
     @router.get("/v1/page-key", responses=_refusals())
-    def page_key() -> PageKey:
+    async def page_key() -> PageKey:
         return PageKey(key=sessions.page_key)
 
     @router.get("/open", response_class=RedirectResponse, status_code=303, responses=_refusals())
-    def open_link(key: Annotated[str, Query(max_length=100)]) -> Response:
+    async def open_link(key: Annotated[str, Query(max_length=100)]) -> Response:
         """Gives the page's cookie for a link that was not used yet."""
         return let_in(sessions.open(key), RedirectResponse("/", 303))
 
     @router.post("/resume", status_code=204, response_class=Response, responses=_refusals())
-    def resume(told: Proof) -> Response:
+    async def resume(told: Proof) -> Response:
         """Gives the page's cookie for HMAC-SHA256(page key, "PORT NONCE") in hex; the nonce is "MILLISECONDS-TEXT"."""
         return let_in(sessions.resume(told.nonce, told.proof), Response(status_code=204))
 
     @router.get("/", include_in_schema=False)
-    def index() -> FileResponse:
+    async def index() -> FileResponse:
         return FileResponse(PAGE / "index.html", media_type="text/html")
 
     @router.get("/page/{name}", include_in_schema=False)
-    def asset(name: str) -> FileResponse:
+    async def asset(name: str) -> FileResponse:
         if name not in _assets():
             raise HTTPException(404, {"message": "there is no such file", "hint": "the page is at /"})
         return FileResponse(PAGE / name, media_type=MEDIA_TYPES[Path(name).suffix])

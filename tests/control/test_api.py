@@ -7,45 +7,17 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 
 from occlufix_vcam.control.api import serve
 from occlufix_vcam.control.client import ControlClient, ControlError
 from occlufix_vcam.control.guard import LONGEST_BODY
 from occlufix_vcam.daemon import Daemon
-from occlufix_vcam.settings import Settings
-from occlufix_vcam.state import ControlAddress, NotRunning, StateFolder
-
-
-@dataclass
-class Served:
-    daemon: Daemon
-    state: StateFolder
-    address: ControlAddress
-    http: httpx.Client
-
-    def ask(self, method: str = "GET", path: str = "/v1/status", **more: object) -> httpx.Response:
-        """A request with the token; `headers` are added, None takes one away."""
-        headers = {"Authorization": f"Bearer {self.address.token}", **more.pop("headers", {})}  # type: ignore[dict-item]
-        kept = {name: value for name, value in headers.items() if value is not None}
-        return self.http.request(method, path, headers=kept, **more)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    state = StateFolder(tmp_path_factory.mktemp("state"))
-    daemon = Daemon(Settings())
-    with (
-        state.hold(),
-        serve(daemon, state) as address,
-        httpx.Client(base_url=address.url, trust_env=False, timeout=20) as http,
-    ):
-        yield Served(daemon, state, address, http)
+from occlufix_vcam.settings import Settings, config_path, load_settings
+from occlufix_vcam.state import NotRunning, StateFolder
+from tests.control.conftest import Served
 
 
 @pytest.mark.parametrize(
@@ -125,6 +97,51 @@ def test_a_change_that_cannot_be_is_explained(served: Served, changes: dict, sta
     answer = served.ask("PATCH", "/v1/settings", json=changes)
     assert answer.status_code == status
     assert told in answer.json()["detail"]["message"] and answer.json()["detail"]["hint"]
+
+
+def test_a_change_is_kept_for_the_next_start_on_wish(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCCLUFIX_CONFIG", str(tmp_path / "settings.toml"))
+    assert served.ask("PATCH", "/v1/settings", json={"rate": 25}).json()["rate"] == 25
+    assert not config_path().exists()
+    answer = served.ask("PATCH", "/v1/settings?save=true", json={"rate": 24, "control_port": 4711})
+    assert (answer.json()["rate"], answer.json()["control_port"]) == (24, 0)
+    assert (load_settings().rate, load_settings().control_port) == (24, 4711)
+
+
+def test_what_is_out_of_range_is_told_with_its_bound(served: Served) -> None:
+    answer = served.ask("PATCH", "/v1/settings", json={"rate": 500})
+    assert answer.status_code == 422 and "rate = 500" in answer.text and "120" in answer.text
+
+
+def test_devices_and_the_description_of_all_this_can_be_had(served: Served) -> None:
+    assert set(served.ask(path="/v1/devices").json()) == {"cameras", "virtual_cameras", "backends"}
+    assert "/v1/toggle" in served.ask(path="/v1/openapi.json").json()["paths"]
+    assert len(served.ask(path="/v1/settings/form").json()) == len(Settings.model_fields)
+
+
+def test_a_daemon_of_another_version_is_named(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ControlClient(served.state) as client:
+        assert client.other_version() is None
+    monkeypatch.setattr("occlufix_vcam.state.__version__", "0.0.9")
+    state = StateFolder(tmp_path)
+    state.prepare()
+    with serve(served.daemon, state), state.hold():
+        state.publish(served.address.port)
+        with ControlClient(state) as client:
+            assert client.other_version() == "0.0.9"
+            with pytest.raises(ControlError, match="earlier run"):
+                client.status()
+
+
+def test_control_json_of_an_older_or_newer_version_can_be_read(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    state.prepare()
+    (tmp_path / "control.json").write_text('{"port": 1, "token": "t", "pid": 2}')
+    assert state.read_control().version == ""
+    (tmp_path / "control.json").write_text('{"port": 1, "token": "t", "pid": 2, "version": "9", "more": 1}')
+    assert state.read_control().version == "9"
 
 
 def test_where_the_port_is_taken_another_one_is_and_is_written_down(
