@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -52,6 +53,8 @@ def _listen(port: int, wanted: bool) -> socket.socket:
     try:
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # a peer that takes nothing any more is dropped by the system, too
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)
+        if os.name == "posix":  # here it only forgives closed connections; on Windows two could listen on one port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
         except OSError as error:

@@ -17,6 +17,10 @@ TITLES = {
     "width": "Width",
     "height": "Height",
     "rate": "Pictures a second",
+    "always_on": "Camera always open",
+    "rotate": "Turn",
+    "flip": "Upside down",
+    "fit": "Another shape",
     "loop": "Repeat clips",
     "realtime": "Clips at their own pace",
     "record": "Record to",
@@ -91,9 +95,9 @@ def _kind(what: dict[str, Any]) -> Kind:
 
 
 def _part(name: str) -> Part:
-    if name in CAMERA_SETTINGS:
+    if name in CAMERA_SETTINGS or name == "always_on":
         return "camera"
-    if name in SINK_SETTINGS:
+    if name in SINK_SETTINGS or name in ("mirror", "fit"):
         return "output"
     if name in START_SETTINGS or name == "log_level":
         return "program"

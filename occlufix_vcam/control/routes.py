@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, StreamingResponse
 from pydantic import BaseModel
 from pydantic import Field as Limits
+from starlette.exceptions import HTTPException as StarletteError
 
 from engines.base import EngineError
 from occlufix_vcam.control.builds import BuildStatus, BuildUnderWay
@@ -55,7 +56,7 @@ class Enabled(BaseModel):
 
 def _refusals(*more: int) -> dict[int | str, dict[str, Any]]:
     """What each endpoint may refuse with; 401, 403, 408 and 413 come from the guard."""
-    return {status: {"model": Refusal} for status in (401, 403, 408, 413, 422, *more)}
+    return {status: {"model": Refusal} for status in (400, 401, 403, 408, 413, 422, *more)}
 
 
 def explain_errors(app: FastAPI) -> None:
@@ -74,11 +75,18 @@ def explain_errors(app: FastAPI) -> None:
         return _refuse(422, f"{where}: {first['msg'].lower()}", "docs/openapi.json says what can be sent")
 
 
-def _refuse(status: int, message: str, hint: str) -> JSONResponse:
+    @app.exception_handler(StarletteError)
+    def explain_others(request: Request, error: StarletteError) -> Response:
+        if isinstance(error.detail, dict):
+            return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+        return _refuse(error.status_code, error.detail, "docs/openapi.json says what can be asked", error.headers)
+
+
+def _refuse(status: int, message: str, hint: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     # What was sent may hold half of a character, which no answer can.
     clean = {"message": message, "hint": hint}
     detail = {key: text.encode(errors="replace").decode() for key, text in clean.items()}
-    return JSONResponse({"detail": detail}, status)
+    return JSONResponse({"detail": detail}, status, headers=headers)
 
 
 P = ParamSpec("P")
@@ -108,7 +116,7 @@ def steering(daemon: Daemon, services: Services) -> APIRouter:
         return daemon.status()
 
     @router.post("/toggle")
-    async def toggle(enabled: Annotated[bool | None, Body(embed=True)] = None) -> Enabled:
+    async def toggle(enabled: Annotated[bool | None, Body(embed=True, strict=True)] = None) -> Enabled:
         """Switches restoring on or off; null, or no body, the other way."""
         return Enabled(enabled=daemon.toggle(enabled))
 
