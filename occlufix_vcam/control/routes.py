@@ -74,7 +74,6 @@ def explain_errors(app: FastAPI) -> None:
         where = ".".join(str(step) for step in first["loc"])
         return _refuse(422, f"{where}: {first['msg'].lower()}", "docs/openapi.json says what can be sent")
 
-
     @app.exception_handler(StarletteError)
     def explain_others(request: Request, error: StarletteError) -> Response:
         if isinstance(error.detail, dict):

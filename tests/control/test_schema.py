@@ -27,9 +27,7 @@ hypothesis = pytest.importorskip("hypothesis")
 REQUESTS = int(os.environ.get("OCCLUFIX_SCHEMA_REQUESTS", "120"))
 ENDLESS = ("/v1/preview", "/v1/events")
 SCHEMA = schemathesis.openapi.from_dict(json.loads(description()))
-ANSWERED = [
-    result.ok() for result in SCHEMA.get_all_operations() if result.ok().path not in (*ENDLESS, "/v1/stop")
-]
+ANSWERED = [result.ok() for result in SCHEMA.get_all_operations() if result.ok().path not in (*ENDLESS, "/v1/stop")]
 MODES = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
 CASES = hypothesis.strategies.one_of(
     [operation.as_strategy(generation_mode=mode) for operation in ANSWERED for mode in MODES]
