@@ -12,20 +12,25 @@ from typing_extensions import TypedDict
 
 from engines.base import EngineError
 from engines.contract import MODEL_NAMES
-from occlufix_vcam.build_engine import build_engines
+from occlufix_vcam.build_engine import Tell, build_engines
 from occlufix_vcam.engine_check import EngineCheck
 from occlufix_vcam.errors import ConfigError, OccluFixError
 from occlufix_vcam.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Build = Callable[[Sequence[str], Settings], Iterator[EngineCheck]]
+Build = Callable[[Sequence[str], Settings, Tell], Iterator[EngineCheck]]
 
 
 class BuildStatus(TypedDict):
-    """`made` are the engines that are done, in order; `error` and `hint` say why the last build ended early."""
+    """`made` are the engines that are done, in order; `error` and `hint` say why the last build ended early.
+
+    `doing` says what is under way, `share` how much of all of it is done: 0..1.
+    """
 
     running: bool
+    doing: str
+    share: float
     models: list[str]
     made: list[dict[str, Any]]
     error: str
@@ -42,10 +47,12 @@ class BuildUnderWay(ConfigError):
 class Builds:
     """Starts builds and knows how far the last one is. Safe for many threads."""
 
-    def __init__(self, build: Build = lambda models, settings: build_engines(models, None, settings)) -> None:
+    def __init__(
+        self, build: Build = lambda models, settings, tell: build_engines(models, None, settings, tell=tell)
+    ) -> None:
         self._build = build
         self._lock = threading.Lock()
-        self._status = BuildStatus(running=False, models=[], made=[], error="", hint="")
+        self._status = _status([])
 
     def status(self) -> BuildStatus:
         with self._lock:
@@ -59,15 +66,19 @@ class Builds:
         with self._lock:
             if self._status["running"]:
                 raise BuildUnderWay
-            self._status = BuildStatus(running=True, models=models, made=[], error="", hint="")
+            self._status = _status(models, running=True)
         # A daemon thread: a compiler can't be interrupted, and nobody waits for it when the product ends.
         threading.Thread(target=self._run, args=(models, settings), name="build", daemon=True).start()
         return self.status()
 
+    def _tell(self, what: str, share: float) -> None:
+        with self._lock:
+            self._status["doing"], self._status["share"] = what, round(share, 3)
+
     def _run(self, models: Sequence[str], settings: Settings) -> None:
         error = hint = ""
         try:
-            for check in self._build(models, settings):
+            for check in self._build(models, settings, self._tell):
                 with self._lock:
                     self._status["made"].append(asdict(check))
         except (OccluFixError, EngineError) as failure:
@@ -77,3 +88,7 @@ class Builds:
             error, hint = repr(failure), "the log says more"
         with self._lock:
             self._status = BuildStatus(**{**self._status, "running": False, "error": error, "hint": hint})
+
+
+def _status(models: list[str], running: bool = False) -> BuildStatus:
+    return BuildStatus(running=running, doing="", share=0.0, models=models, made=[], error="", hint="")

@@ -259,7 +259,7 @@ def looking(daemon: Daemon, services: Services) -> APIRouter:
         "/events", response_class=StreamingResponse, responses={**_refusals(429), 200: _binary("text/event-stream")}
     )
     async def events(every: Annotated[float | None, Query(ge=0.2, le=60)] = None) -> StreamingResponse:
-        """Server-sent events `status`, `settings` and `builds`: each once, then when it changes.
+        """Server-sent events `status`, `settings`, `builds` and `enrolment`: each once, then when it changes.
 
         With `every`, the status also comes each so many seconds, with its newest figures.
         """

@@ -33,6 +33,7 @@ class Services:
             "status": Topic(lambda: dict(daemon.status()), STATUS_SIGNS),
             "settings": Topic(lambda: daemon.settings.model_dump(mode="json")),
             "builds": Topic(lambda: dict(builds.status())),
+            "enrolment": Topic(lambda: {"enrolment": daemon.enrolments.status()}),
         }
         return cls(sessions, Pictures(daemon.shown, daemon.watched), Events(topics), builds)
 

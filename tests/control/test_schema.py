@@ -55,7 +55,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("OCCLUFIX_CONFIG", str(folder / "settings.toml"))
         patched.setenv("XDG_DATA_HOME", str(folder / "data"))
-        patched.setattr("occlufix_vcam.control.builds.build_engines", lambda models, onnx, settings: iter(()))
+        patched.setattr("occlufix_vcam.control.builds.build_engines", lambda *_, **__: iter(()))
         patched.setattr("occlufix_vcam.control.guard.WELCOME_A_SECOND", 10_000.0)
         patched.setattr("occlufix_vcam.control.guard.UNWELCOME_A_SECOND", 10_000.0)
         with running(daemon) as raised, serving(daemon, folder / "state") as served:

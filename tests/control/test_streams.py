@@ -132,8 +132,8 @@ def test_there_is_no_snapshot_before_the_first_picture(tmp_path: Path) -> None:
 def test_what_changes_is_told_at_once_and_everything_at_first(served: Served) -> None:
     with ControlClient(served.state) as client:
         events = client.events()
-        first = dict(next(events) for _ in range(3))
-        assert set(first) == {"status", "settings", "builds"}
+        first = dict(next(events) for _ in range(4))
+        assert set(first) == {"status", "settings", "builds", "enrolment"}
         wanted = not first["status"]["enabled"]
         client.toggle(wanted)
         told = [next(events), next(events)]
@@ -143,8 +143,8 @@ def test_what_changes_is_told_at_once_and_everything_at_first(served: Served) ->
 
 def test_figures_come_as_often_as_asked(served: Served) -> None:
     with ControlClient(served.state) as client:
-        names = [name for name, _ in (event for event, _ in zip(client.events(every=0.2), range(6), strict=False))]
-    assert names[3:] == ["status"] * 3
+        names = [name for name, _ in (event for event, _ in zip(client.events(every=0.2), range(7), strict=False))]
+    assert names[4:] == ["status"] * 3
     assert served.ask(path="/v1/events?every=0.01").status_code == 422
 
 
@@ -154,11 +154,11 @@ def test_the_last_event_says_that_it_stops(tmp_path: Path) -> None:
         told = []
         for name, value in client.events():
             told.append((name, value))
-            if len(told) == 3:
+            if len(told) == 4:
                 daemon.stop()
             if name == "status" and value["state"] == "stopping":
                 break
-    assert len(told) == 4
+    assert len(told) == 5
 
 
 def test_a_topic_changes_with_its_signs_alone() -> None:
@@ -178,10 +178,11 @@ class Build:
     """Makes engines when it is told to."""
 
     def __init__(self) -> None:
-        self.goes_on, self.begun, self.ended = threading.Event(), threading.Event(), threading.Event()
+        self.goes_on, self.begun = threading.Event(), threading.Event()
         self.error: Exception | None = None
 
-    def __call__(self, models: Any, settings: Settings) -> Iterator[Any]:
+    def __call__(self, models: Any, settings: Settings, tell: Any) -> Iterator[Any]:
+        tell("making faces", 0.25)
         self.begun.set()
         assert self.goes_on.wait(WAIT_S)
         if self.error is not None:
@@ -199,6 +200,8 @@ def test_one_build_at_a_time() -> None:
     build = Build()
     builds = Builds(build)
     assert builds.start([], Settings())["running"]
+    assert build.begun.wait(WAIT_S)
+    assert (builds.status()["doing"], builds.status()["share"]) == ("making faces", 0.25)
     with pytest.raises(BuildUnderWay):
         builds.start(["faces"], Settings())
     build.goes_on.set()

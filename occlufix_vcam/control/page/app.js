@@ -1,6 +1,7 @@
 // The control page: puts the parts together and says in the head what is going on.
 import { ask, listen } from "./daemon.js";
 import { buildForm, showSettings } from "./form.js";
+import { showEnrolment } from "./faces.js";
 import { mood, showFigures } from "./figures.js";
 import { watch } from "./preview.js";
 
@@ -26,6 +27,8 @@ function tell(name, value) {
     showSettings(settings);
   } else if (name === "builds") {
     showBuild(value);
+  } else if (name === "enrolment") {
+    showEnrolment(value);
   }
 }
 
@@ -88,13 +91,14 @@ document.addEventListener("keydown", (event) => {
 
 // ---- engines ----
 
-function showBuild({ running, models, made, error, hint }) {
+function showBuild({ running, doing, share, made, error, hint }) {
   by("build").disabled = running;
-  const last = made.at(-1);
-  const checked = made.map((one) => `${one.model} ${one.p50_ms.toFixed(1)} ms`).join(", ");
-  if (running) by("build-told").textContent = last ? `Building; done: ${checked}` : `Building ${models.join(", ")} …`;
+  by("build-progress").hidden = !running;
+  by("build-progress").value = share;
+  const checked = made.map((one) => `${one.model} ${one.p50_ms?.toFixed(1) ?? "–"} ms`).join(", ");
+  if (running) by("build-told").textContent = `${doing || "Getting ready"} …`;
   else if (error) by("build-told").textContent = `${error}. ${hint}`;
-  else by("build-told").textContent = last ? `Built and checked: ${checked}` : "";
+  else by("build-told").textContent = made.length ? `Built and checked: ${checked}` : "";
 }
 
 by("build").addEventListener("click", async () => {

@@ -77,7 +77,7 @@ export function listen(tell, found, lost) {
     source = new EventSource("/v1/events?every=0.5");
     source.onerror = broken;
     source.onopen = () => { alive(); found(); };
-    for (const name of ["status", "settings", "builds"]) {
+    for (const name of ["status", "settings", "builds", "enrolment"]) {
       source.addEventListener(name, (event) => { alive(); tell(name, JSON.parse(event.data)); });
     }
   }
