@@ -16,7 +16,9 @@ LIBRARY = "libpipewire-0.3.so.0"
 STATE_ERROR, STATE_UNCONNECTED, STATE_PAUSED, STATE_STREAMING = -1, 0, 2, 3
 DIRECTION_OUTPUT, ANY_ID = 1, 0xFFFFFFFF
 FLAG_MAP_BUFFERS, FLAG_DRIVER = 1 << 2, 1 << 3
-META_HEADER = 1  # of the kinds of metadata: the picture's time and number
+MOST_BUFFERS = 8
+#: Kinds of metadata: the picture's time and number; how many hold the buffer.
+META_HEADER, META_BUSY = 1, 7
 
 
 class PipeWireError(Exception):
@@ -84,7 +86,7 @@ def buffer_needs(size: tuple[int, int]) -> tuple[bytes, bytes]:
     """What a picture's buffer must hold, and that each carries a time and a number."""
     stride = 2 * size[0]
     buffers = {
-        _BUFFERS_COUNT: _choice(_RANGE, 4, 2, 8),
+        _BUFFERS_COUNT: _choice(_RANGE, 4, 2, MOST_BUFFERS),
         _BUFFERS_BLOCKS: _int(1),
         _BUFFERS_SIZE: _int(stride * size[1]),
         _BUFFERS_STRIDE: _int(stride),
@@ -127,6 +129,10 @@ class MetaHeader(c.Structure):
     )
 
 
+class MetaBusy(c.Structure):
+    _fields_ = (("flags", c.c_uint32), ("count", c.c_uint32))
+
+
 class SpaBuffer(c.Structure):
     _fields_ = (
         ("n_metas", c.c_uint32),
@@ -136,7 +142,7 @@ class SpaBuffer(c.Structure):
     )
 
 
-class _Buffer(c.Structure):
+class Buffer(c.Structure):
     """It grows with later versions, and is only ever read through a pointer."""
 
     _fields_ = (("buffer", c.POINTER(SpaBuffer)),)
@@ -152,6 +158,7 @@ class Dict(c.Structure):
 
 StateChanged = c.CFUNCTYPE(None, c.c_void_p, c.c_int, c.c_int, c.c_char_p)
 ParamChanged = c.CFUNCTYPE(None, c.c_void_p, c.c_uint32, c.c_void_p)
+BufferChanged = c.CFUNCTYPE(None, c.c_void_p, c.POINTER(Buffer))
 Global = c.CFUNCTYPE(None, c.c_void_p, c.c_uint32, c.c_uint32, c.c_char_p, c.c_uint32, c.POINTER(Dict))
 GlobalRemove = c.CFUNCTYPE(None, c.c_void_p, c.c_uint32)
 
@@ -164,8 +171,8 @@ class StreamEvents(c.Structure):
         ("control_info", c.c_void_p),
         ("io_changed", c.c_void_p),
         ("param_changed", ParamChanged),
-        ("add_buffer", c.c_void_p),
-        ("remove_buffer", c.c_void_p),
+        ("add_buffer", BufferChanged),
+        ("remove_buffer", BufferChanged),
         ("process", c.c_void_p),
         ("drained", c.c_void_p),
     )
@@ -213,8 +220,8 @@ _FUNCTIONS: dict[str, tuple[type[c._SimpleCData] | None, list[type]]] = {  # typ
     "pw_stream_connect": (c.c_int, [c.c_void_p, c.c_int, c.c_uint32, c.c_int, c.c_void_p, c.c_uint32]),
     "pw_stream_update_params": (c.c_int, [c.c_void_p, c.c_void_p, c.c_uint32]),
     "pw_stream_get_node_id": (c.c_uint32, [c.c_void_p]),
-    "pw_stream_dequeue_buffer": (c.POINTER(_Buffer), [c.c_void_p]),  # type: ignore[dict-item]
-    "pw_stream_queue_buffer": (c.c_int, [c.c_void_p, c.POINTER(_Buffer)]),
+    "pw_stream_dequeue_buffer": (c.POINTER(Buffer), [c.c_void_p]),  # type: ignore[dict-item]
+    "pw_stream_queue_buffer": (c.c_int, [c.c_void_p, c.POINTER(Buffer)]),
     "pw_stream_trigger_process": (c.c_int, [c.c_void_p]),
     "pw_stream_destroy": (None, [c.c_void_p]),
 }

@@ -40,12 +40,21 @@ class Registry:
     def readers_of(self, node: int) -> list[str]:
         """Who has a link from `node`: "program (pid)" where known, each once."""
         things = dict(self._things)
-        links = [facts for kind, facts in things.values() if kind.endswith(":Link")]
-        ours = [facts for facts in links if facts.get("link.output.node") == str(node)]
-        return sorted({_program(things, facts.get("link.input.node", "-1")) for facts in ours})
+        return sorted({_program(things, link.get("link.input.node", "-1")) for link in _links(things, node)})
+
+    def links_from(self, node: int) -> int:
+        return len(_links(dict(self._things), node))
 
 
-def _program(things: Mapping[int, tuple[str, dict[str, str]]], node: str) -> str:
+Things = Mapping[int, tuple[str, dict[str, str]]]
+
+
+def _links(things: Things, node: int) -> list[dict[str, str]]:
+    links = [facts for kind, facts in things.values() if kind.endswith(":Link")]
+    return [facts for facts in links if facts.get("link.output.node") == str(node)]
+
+
+def _program(things: Things, node: str) -> str:
     _, facts = things.get(int(node), ("", {}))
     _, client = things.get(int(facts.get("client.id", "-1")), ("", {}))
     name = client.get("application.name") or facts.get("node.description") or facts.get("node.name") or "a program"
@@ -134,8 +143,10 @@ class CameraNode:
         self._size, self._sent = size, 0
         self._state, self._reason = lib.STATE_UNCONNECTED, ""
         self._settled = threading.Event()
+        self._buffers: dict[int, lib.SpaBuffer] = {}
         self._session = Session()
         self._stream: int | None = None
+        self._node: int | None = None
         with ExitStack() as undo:
             undo.callback(self.close)
             with self._session.locked():
@@ -158,13 +169,13 @@ class CameraNode:
 
     def readers(self) -> list[str]:
         """Who has a link from this camera: "program (pid)" where known."""
-        return self._session.registry.readers_of(self._node)
+        return self._session.registry.readers_of(self._node) if self._node is not None else []
 
     def send(self, picture: Image) -> bool:
         """Hands a YUY2 picture (HxWx2) to the readers; False where there are none, or they still hold every buffer."""
         library = self._session.library
         with self._session.locked():
-            held = library.pw_stream_dequeue_buffer(self._stream) if self.watched else None
+            held = self._free_buffer() if self.watched else None
             if not held:
                 return False
             self._fill(held.contents.buffer.contents, picture)
@@ -172,17 +183,24 @@ class CameraNode:
             library.pw_stream_trigger_process(self._stream)
             return True
 
+    def _free_buffer(self) -> c._Pointer[lib.Buffer] | None:
+        """The next one that no reader holds. One that was killed gives back nothing: its buffers are passed over."""
+        for _ in range(lib.MOST_BUFFERS):
+            held: c._Pointer[lib.Buffer] = self._session.library.pw_stream_dequeue_buffer(self._stream)
+            if held:
+                return held
+        return None
+
     def _fill(self, buffer: lib.SpaBuffer, picture: Image) -> None:
         data = buffer.datas[0]
         if data.data and data.maxsize >= picture.nbytes:
             c.memmove(data.data, picture.ctypes.data, picture.nbytes)
             chunk = data.chunk.contents
             chunk.offset, chunk.size, chunk.stride, chunk.flags = 0, picture.nbytes, 2 * self._size[0], 0
-        for meta in buffer.metas[: buffer.n_metas]:
-            if meta.type == lib.META_HEADER and meta.data:
-                header = lib.MetaHeader.from_address(meta.data)
-                header.flags, header.dts_offset, header.seq = 0, 0, self._sent
-                header.pts = time.monotonic_ns()
+        if address := _meta(buffer, lib.META_HEADER):
+            header = lib.MetaHeader.from_address(address)
+            header.flags, header.dts_offset, header.seq = 0, 0, self._sent
+            header.pts = time.monotonic_ns()
         self._sent += 1
 
     def close(self) -> None:
@@ -208,7 +226,8 @@ class CameraNode:
             session.core, name.encode(), library.pw_properties_new_string(text.encode())
         )
         changed, asked = lib.StateChanged(self._state_changed), lib.ParamChanged(self._param_changed)
-        events = lib.StreamEvents(version=0, state_changed=changed, param_changed=asked)
+        came, went = lib.BufferChanged(self._buffer_came), lib.BufferChanged(self._buffer_went)
+        events = lib.StreamEvents(0, None, changed, None, None, asked, came, went)
         library.pw_stream_add_listener(self._stream, session.hook(), session.keep(events), None)
         result = library.pw_stream_connect(
             self._stream,
@@ -224,13 +243,35 @@ class CameraNode:
     # ---- called by the library, in its thread ----
 
     def _state_changed(self, _: object, old: int, new: int, error: bytes | None) -> None:
+        if new == lib.STATE_STREAMING and self._node is not None:
+            self._take_back_buffers(self._node)
         self._state = new
         if new in (lib.STATE_ERROR, lib.STATE_UNCONNECTED):
             self._reason = error.decode(errors="replace") if error else "the session ended"
         if new in (lib.STATE_ERROR, lib.STATE_PAUSED, lib.STATE_STREAMING):
             self._settled.set()
 
+    def _take_back_buffers(self, node: int) -> None:
+        """From readers that were killed, where the one that begins now is the only one."""
+        if self._session.registry.links_from(node) > 1:
+            return
+        for buffer in self._buffers.values():
+            if address := _meta(buffer, lib.META_BUSY):
+                lib.MetaBusy.from_address(address).count = 0
+
+    def _buffer_came(self, _: object, buffer: c._Pointer[lib.Buffer]) -> None:
+        inner = buffer.contents.buffer.contents
+        self._buffers[c.addressof(inner)] = inner
+
+    def _buffer_went(self, _: object, buffer: c._Pointer[lib.Buffer]) -> None:
+        self._buffers.pop(c.addressof(buffer.contents.buffer.contents), None)
+
     def _param_changed(self, _: object, which: int, value: int | None) -> None:
         if which == lib.PARAM_FORMAT and value:
             needs = lib.buffer_needs(self._size)
             self._session.library.pw_stream_update_params(self._stream, lib.pointers_to(*needs), len(needs))
+
+
+def _meta(buffer: lib.SpaBuffer, kind: int) -> int | None:
+    """Where the buffer has its metadata of that kind; None where it has none."""
+    return next((meta.data for meta in buffer.metas[: buffer.n_metas] if meta.type == kind and meta.data), None)

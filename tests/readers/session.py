@@ -61,11 +61,19 @@ def pipewire_session(folder: Path, *, portal: tuple[str, ...] = (), manager: boo
 
 
 @contextmanager
-def background(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program as long as the block lasts, with all that it starts."""
+def background(
+    command: list[str], environment: Mapping[str, str], log: Path, keep: tuple[int, ...] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program as long as the block lasts, with all that it starts; it has the descriptors in `keep` too."""
     with log.open("wb") as told:
         process = subprocess.Popen(
-            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=told,
+            stderr=told,
+            start_new_session=True,
+            pass_fds=keep,
         )
     try:
         yield process

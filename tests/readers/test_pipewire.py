@@ -13,7 +13,7 @@ import pytest
 from occlufix_vcam.v4l2 import OWN_LABEL
 from tests.readers import browsers, numbered, product, session
 
-PICTURES = 300
+PICTURES = 120
 
 pytestmark = pytest.mark.skipif(
     session.missing() != "", reason=f"NOT PROVED HERE: no PipeWire session without {session.missing()}"

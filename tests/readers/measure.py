@@ -1,0 +1,164 @@
+"""The figures of the camera in PipeWire, on this machine: python -m tests.readers.measure [SECONDS]
+
+A camera of numbered pictures at 1280x720 and 30 a second goes through the daemon with the real networks to GStreamer.
+Prints one JSON object: how soon the camera is in the list, how soon a reader has its first picture, what was lost, and
+how old a picture is when the reader has it. Times are those of this machine, with what else it does: `load`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from occlufix_vcam.daemon import Daemon, Parts
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.settings import Settings
+from occlufix_vcam.sources import SourceOptions
+from occlufix_vcam.sources.demo import Demo
+from occlufix_vcam.sources.pace import Pace
+from occlufix_vcam.v4l2 import OWN_LABEL
+from tests.readers import film, numbered, product, session
+
+ROUNDS = 3
+
+
+class NumberedCamera:
+    """A camera that is opened on demand; it writes down when it took which picture."""
+
+    description, size, rate = "numbered pictures", (1280, 720), 30.0
+
+    def __init__(self, diary: Path) -> None:
+        demo = Demo("demo", SourceOptions(*self.size, self.rate, realtime=False))
+        first = round(product.MASKED_S * self.rate)
+        self._faces = [demo.render(first + step) for step in range(30)]
+        self._diary = diary
+        self._pace = Pace(self.rate, True, time.monotonic, time.sleep)
+        self._index = 0
+        self._written: Any = None
+
+    def open(self) -> NumberedCamera:
+        """A camera's clock starts when it is opened."""
+        self._pace = Pace(self.rate, True, time.monotonic, time.sleep)
+        self._index = 0
+        self._written = self._diary.open("a")
+        return self
+
+    def read(self, timeout: float) -> Frame | None:
+        due = self._pace.wait(self._index, timeout)
+        if due is None:
+            return None
+        captured_at = time.monotonic()
+        image = numbered.stamp(self._faces[due % len(self._faces)], due % numbered.MANY)
+        self._index = due + 1
+        self._written.write(f"{due % numbered.MANY} {captured_at}\n")
+        self._written.flush()
+        return Frame(image, due, captured_at)
+
+    def close(self) -> None:
+        self._written.close()
+
+
+def run_daemon(diary: Path) -> None:
+    camera = NumberedCamera(diary)
+    parts = Parts(open_camera=lambda _: camera.open(), find_camera=lambda _: camera.description)
+    daemon = Daemon(Settings().but(sinks=("pipewire",), source="0"), parts)
+    sys.stdout.write(f"built {time.monotonic()}\n")
+    sys.stdout.flush()
+    daemon.run()
+
+
+def measure(folder: Path, seconds: float) -> dict[str, Any]:
+    told: dict[str, Any] = {"load before": os.getloadavg()[0]}
+    with session.pipewire_session(folder) as environment:
+        told["start to menu, s"] = [round(start_to_menu(environment), 2) for _ in range(ROUNDS)]
+        diary, log = folder / "diary.txt", folder / "daemon.log"
+        diary.touch()
+        command = [sys.executable, "-m", "tests.readers.measure", "--daemon", str(diary)]
+        with session.background(command, {**environment, "PYTHONPATH": str(product.ROOT)}, log):
+            session.wait_for(lambda: OWN_LABEL in session.things(environment, "Node"), "the camera in the list")
+            opened = [first_pictures(environment, folder) for _ in range(ROUNDS)]
+            told["open to first picture, s"] = [round(any_picture, 2) for any_picture, _ in opened]
+            told["open to first camera picture, on demand, s"] = [round(camera, 2) for _, camera in opened]
+            told |= watch(environment, folder, diary, seconds)
+    told["load after"] = os.getloadavg()[0]
+    return told
+
+
+def start_to_menu(environment: dict[str, str]) -> float:
+    """From the command line `start` to the camera in PipeWire's list."""
+    command = [sys.executable, "-m", "occlufix_vcam", "start", "--foreground", "--source=demo", "--sink=pipewire"]
+    log = Path(environment["XDG_RUNTIME_DIR"]) / "start.log"
+    began = time.monotonic()
+    with session.background(command, {**environment, "PYTHONPATH": str(product.ROOT)}, log):
+        session.wait_for(lambda: OWN_LABEL in session.things(environment, "Node"), "the camera in the list")
+        taken = time.monotonic() - began
+    session.wait_for(lambda: OWN_LABEL not in session.things(environment, "Node"), "the camera's leaving")
+    return taken
+
+
+def first_pictures(environment: dict[str, str], folder: Path) -> tuple[float, float]:
+    """After a reader starts: seconds until it has any picture, and until it has one of the camera."""
+    with film.film(environment, folder / "reader.log") as reader:
+        arrived, picture = reader.next()
+        first = arrived
+        while numbered.read(numbered.grey_of(picture)) is None:
+            arrived, picture = reader.next()
+        opened_at = reader.opened_at
+    time.sleep(4)  # until the camera is closed again: this is a figure, not a test
+    return first - opened_at, arrived - opened_at
+
+
+def watch(environment: dict[str, str], folder: Path, diary: Path, seconds: float) -> dict[str, Any]:
+    diary.write_text("")
+    with film.film(environment, folder / "reader.log") as reader:
+        seen = list(_numbers(reader, seconds))
+    taken_at = {int(number): float(at) for number, at in (line.split() for line in diary.read_text().splitlines())}
+    numbers = [number for number, _ in seen]
+    steps = numbered.steps(numbers)
+    fresh = [(number, at) for step, (number, at) in zip([1, *steps], seen, strict=True) if step > 0]
+    ages_ms = [1000 * (at - taken_at[number]) for number, at in fresh]
+    span = sum(steps) + 1
+    return {
+        "seconds": seconds,
+        "pictures that the camera took": span,
+        "pictures that arrived": len(fresh),
+        "lost, %": round(100 * (span - len(fresh)) / span, 2),
+        "repeated": sum(step == 0 for step in steps),
+        "out of order": sum(step < 0 for step in steps),
+        "age at the reader, ms": {f"p{p}": round(float(np.percentile(ages_ms, p)), 1) for p in (50, 95, 99)},
+    }
+
+
+def _numbers(reader: film.Film, seconds: float) -> Iterator[tuple[int, float]]:
+    """Numbers with their arrival, from the second second on: until then the networks are still warming up."""
+    begin = end = None
+    while end is None or time.monotonic() < end:
+        arrived, picture = reader.next()
+        number = numbered.read(numbered.grey_of(picture))
+        if number is None:
+            continue
+        if begin is None:
+            begin, end = arrived + 2, arrived + 2 + seconds
+        if arrived >= begin:
+            yield number, arrived
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--daemon"]:
+        run_daemon(Path(sys.argv[2]))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        told = measure(Path(folder), float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
+    sys.stdout.write(json.dumps(told, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
