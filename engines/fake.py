@@ -25,7 +25,7 @@ class FakeEngine(BufferedEngine):
             TensorSpec(name, static_shape(name, [None] * len(promised), shapes[name]), "uint8")
             for name, promised in model.inputs.items()
         ]
-        dtype = "float32" if model.name == "faces" else "uint8"
+        dtype = "float32" if model.name in ("faces", "embed") else "uint8"
         picture = next(iter(model.inputs))
         outputs = [
             TensorSpec(name, _grown(shape, model.inputs[picture], shapes[picture]), dtype)
@@ -52,6 +52,8 @@ class FakeEngine(BufferedEngine):
 
 
 def _grown(shape: tuple[int, ...], promised: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
-    """An output's shape when the picture (NHWC) is `wanted` instead of `promised`: maps grow with their picture."""
+    """An output's shape when the picture (NHWC) is `wanted` instead of `promised`: maps grow with it."""
+    if len(shape) < len(promised):
+        return (wanted[0], *shape[1:])
     sizes = zip(shape[:3], promised[:3], wanted[:3], strict=True)
     return tuple(size * new // old for size, old, new in sizes) + shape[3:]

@@ -52,4 +52,10 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("faces", "base"): Recipe(
         "faces", "base", steps=9_000, batch=32, size_px=192, learning_rate=2e-3, workers=0, threads=1
     ),
+    ("embed", "debug"): Recipe(
+        "embed", "debug", steps=12, batch=4, size_px=128, learning_rate=2e-3, workers=0, save_every_s=1e9
+    ),
+    ("embed", "base"): Recipe(
+        "embed", "base", steps=5_000, batch=64, size_px=128, learning_rate=2e-3, workers=0, threads=1
+    ),
 }

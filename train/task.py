@@ -52,6 +52,7 @@ TASKS = {
     "restore": "train.restore:RestoreTask",
     "hidden": "train.hidden:HiddenTask",
     "faces": "train.faces:FacesTask",
+    "embed": "train.embed:EmbedTask",
 }
 
 

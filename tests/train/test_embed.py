@@ -1,0 +1,138 @@
+"""The training of `embed`: it learns from its teacher, what is hidden has no effect, its figures mean what they say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from engines.contract import CROP_PX, TEMPLATE, Image
+from train.config import RECIPES
+from train.data import FaceSet
+from train.embed import EmbedDoors, EmbedNet, EmbedTask, metric
+from train.embed_data import Lessons, held_out_people, unit
+from train.embed_figures import Pairs, pairs_by_cover
+
+
+def teacher(crops: Iterable[Image]) -> np.ndarray:
+    """A vector from a face's colours in sixteen places."""
+    small = [cv2.resize(crop, (4, 4), interpolation=cv2.INTER_AREA).reshape(-1) for crop in crops]
+    return unit(np.pad(np.stack(small).astype(np.float32) - 128, ((0, 0), (0, 80))))
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven people with two pictures each, one without a name."""
+    data = tmp_path_factory.mktemp("people")
+    (data / "train").mkdir()
+    rng, lines = np.random.default_rng(0), []
+    for number in range(23):
+        if number % 2 == 0:
+            face = rng.integers(30, 226, (6, 6, 3), dtype=np.uint8)
+        picture = cv2.resize(face, (CROP_PX, CROP_PX), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(data / "train" / f"{number}.png"), picture)
+        row = {"file": f"{number}.png", "origin": "drawn", "landmarks": TEMPLATE.tolist()}
+        row |= {"identity": f"p{number // 2}" if number < 22 else None}
+        lines.append(row | {"valid_quad": [[0, 0], [256, 0], [256, 256], [0, 256]]})
+    (data / "train" / "index.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    return data
+
+
+@pytest.fixture
+def task(people: Path, tmp_path: Path) -> EmbedTask:
+    torch.manual_seed(0)
+    return EmbedTask(RECIPES["embed", "debug"], people, teacher, tmp_path / "teacher.npz")
+
+
+def test_a_debug_run_lowers_the_losses(task: EmbedTask) -> None:
+    rng = np.random.default_rng(0)
+    samples = [task.sample(rng) for _ in range(12)]
+    batch = {name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in samples[0]}
+    assert batch["face"].shape == (12, 128, 128, 3) and batch["mask"].shape == (12, 128, 128)
+    records = [task.train_step(batch, step / 12) for step in range(12)]
+    assert records[-1]["distance"] < 0.7 * records[0]["distance"]
+    assert records[-1]["metric"] < 0.8 * records[0]["metric"]
+
+
+def test_held_out_people_teach_nothing(people: Path, tmp_path: Path) -> None:
+    faces = FaceSet(people, "train")
+    assert len(held_out_people(faces)) == 2
+    lessons = Lessons(people, teacher, tmp_path / "teacher.npz")
+    assert len(lessons.people) == 11 - 2 + 1
+
+
+def test_the_teacher_is_asked_once(people: Path, tmp_path: Path) -> None:
+    asked = []
+
+    def counted(crops: Iterable[Image]) -> np.ndarray:
+        shown = list(crops)
+        asked.append(len(shown))
+        return teacher(shown)
+
+    for _ in range(2):
+        Lessons(people, counted, tmp_path / "teacher.npz")
+    assert asked == [19]
+
+
+def test_a_lesson_shows_what_the_teacher_saw(people: Path, tmp_path: Path) -> None:
+    lessons = Lessons(people, teacher, tmp_path / "teacher.npz")
+    rng = np.random.default_rng(3)
+    cosines, hidden = [], 0
+    for _ in range(40):
+        lesson = lessons.random(rng, 128)
+        (seen,) = teacher([cv2.resize(lesson.face, (CROP_PX, CROP_PX))])
+        if not lesson.mask.any():
+            cosines.append(float(seen @ lesson.vector))
+        hidden += bool(lesson.mask.any())
+        assert abs(float(np.linalg.norm(lesson.vector)) - 1) < 1e-5
+    assert np.mean(cosines) > 0.3  # mirrored every other time, in another light
+    assert 12 < hidden < 32
+
+
+def test_the_doors_are_those_of_the_contract(task: EmbedTask) -> None:
+    doors = task.doors(task.modules["network"])
+    assert doors.inputs == {"face": (1, 256, 256, 3), "mask": (1, 256, 256, 1)}
+    assert doors.outputs == {"embedding": (1, 128)}
+
+
+def test_what_is_hidden_has_no_effect_and_what_is_seen_has() -> None:
+    torch.manual_seed(0)
+    doors = EmbedDoors(EmbedNet()).eval()
+    face = torch.randint(0, 256, (1, 256, 256, 3), dtype=torch.uint8)
+    mask = torch.zeros((1, 256, 256, 1), dtype=torch.uint8)
+    mask[:, 141:] = 255  # an odd row: half of a pair of pixels is hidden
+    other = face.clone()
+    other[:, 141:] = 7
+    with torch.no_grad():
+        first, second = doors(face, mask), doors(other, mask)
+        assert torch.allclose(first, second, atol=1e-6)
+        assert abs(float(first.norm()) - 1) < 1e-5 and first.dtype == torch.float32
+        assert not torch.allclose(first, doors(face, torch.zeros_like(mask)), atol=1e-3)
+
+
+def test_the_metric_wants_the_own_person_nearest_by_a_margin() -> None:
+    people = torch.eye(3)
+    person = torch.tensor([0, 1])
+    right = metric(people[:2], people, person)
+    wrong = metric(people[1:], people, person)
+    assert right < 1e-4 < wrong
+
+
+def test_figures_of_pairs() -> None:
+    clear = Pairs(same=np.array([0.8, 0.9]), other=np.linspace(-0.5, 0.5, 1000))
+    assert clear.accepted_at(0.001) == 1 and clear.equal_error() == 0
+    chance = Pairs(same=np.linspace(0, 1, 1000), other=np.linspace(0, 1, 1000))
+    assert chance.accepted_at(0.001) < 0.01 and abs(chance.equal_error() - 0.5) < 0.01
+
+
+def test_pairs_are_of_two_different_pictures(people: Path) -> None:
+    faces = FaceSet(people, "train")
+    pairs = pairs_by_cover(lambda face, mask: teacher([face])[0], faces, [0, 1, 2, 3, 4])
+    assert {name: len(found.same) for name, found in pairs.items()} == {"whole": 4, "mask": 4, "hand": 4}
+    assert len(pairs["whole"].other) == 16
+    np.testing.assert_allclose(pairs["whole"].same, 1, atol=1e-5)

@@ -1,0 +1,140 @@
+"""Training of `embed`: a small network that tells whose face it is, also when a part of the face is hidden.
+
+A third-party network teaches it: that one sees the whole face, ours what is left of it. Beside meeting the teacher's
+vector, a picture has to be nearer to its own person than to every other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engines.contract import CROP_PX, Image
+from train.config import Recipe
+from train.embed_data import CACHE, Lessons, Teacher
+from train.embed_figures import figures
+from train.loop import autocast, check_finite, descend
+from train.networks import Residual, conv
+from train.task import Doors, Sample
+
+VECTOR = 128
+#: Width at 1/4, 1/8, 1/16 of INPUT_PX.
+WIDTHS = (32, 64, 128)
+INPUT_PX = CROP_PX // 2
+#: A person's own vector has to be nearer than the others' by this cosine, which counts so many times.
+MARGIN, SHARPNESS = 0.15, 24.0
+METRIC_WEIGHT = 0.06
+
+
+class EmbedNet(nn.Module):
+    """BGR in 0..1 at INPUT_PX, hidden pixels emptied, and where they are (NCHW), to vectors of any length."""
+
+    def __init__(self, widths: tuple[int, int, int] = WIDTHS) -> None:
+        super().__init__()
+        a, b, c = widths
+        self.body = nn.Sequential(
+            *(conv(4, a, kernel=8, stride=4), Residual(a)),
+            *(conv(a, b, stride=2), Residual(b), Residual(b)),
+            *(conv(b, c, stride=2), Residual(c), Residual(c), conv(c, 2 * c, kernel=1)),
+        )
+        cells = INPUT_PX // 16
+        #: Faces are aligned: each place of the face has its own say in each feature.
+        self.place = nn.Parameter(torch.ones(1, 2 * c, cells, cells))
+        self.head = nn.Linear(2 * c, VECTOR)
+
+    def forward(self, face: Tensor, hole: Tensor) -> Tensor:
+        known = 1 - hole
+        features = self.body(torch.cat(((face * 2 - 1) * known, hole), dim=1))
+        return self.head((features * self.place).mean((2, 3)))
+
+
+class EmbedDoors(nn.Module):
+    """The network with the contract's doors: `face` uint8 BGR and `mask` (255 = hidden), NHWC, to a unit vector."""
+
+    def __init__(self, network: EmbedNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, face: Tensor, mask: Tensor) -> Tensor:
+        dtype = self.network.head.weight.dtype
+        # uint8 is cast first and transposed after: TensorRT's parser refuses a UInt8 transpose.
+        face_nchw = face.to(dtype).permute(0, 3, 1, 2) * (1 / 255)
+        hole = (mask.to(dtype) * (1 / 255)).permute(0, 3, 1, 2)
+        # What is hidden must not shine into its neighbours: it is emptied before the picture is halved.
+        known = F.avg_pool2d(1 - hole, 2)
+        halved = F.avg_pool2d(face_nchw * (1 - hole), 2) / known.clamp(min=0.25)
+        vector = self.network(halved, (known < 0.5).to(dtype)).float()
+        return vector / vector.square().sum(1, keepdim=True).sqrt().clamp(min=1e-6)
+
+
+class EmbedTask:
+    """Distance to the teacher's vector, and a softmax over all people of the training set."""
+
+    name = "embed"
+
+    def __init__(self, recipe: Recipe, data: Path, teacher: Teacher | None = None, cache: Path = CACHE) -> None:
+        self._recipe = recipe
+        self._data = data
+        self._teacher, self._cache = teacher, cache
+        self._lessons: Lessons | None = None
+        self.modules = {"network": EmbedNet()}
+        self.optimizers = {
+            "network": torch.optim.AdamW(self.modules["network"].parameters(), recipe.learning_rate, weight_decay=5e-3)
+        }
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """HWC uint8 BGR `face`, HW uint8 `mask`, `vector`, and `person`."""
+        lesson = self._taught().random(rng, self._recipe.size_px)
+        return {"face": lesson.face, "mask": lesson.mask, "vector": lesson.vector, "person": np.array(lesson.person)}
+
+    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+        network = self.modules["network"]
+        face = (batch["face"].permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
+        hole = (batch["mask"][:, None] > 127).float()
+        with autocast(self._recipe):
+            vectors = network(face, hole)
+        vectors = F.normalize(vectors.float(), dim=1)
+        people = torch.from_numpy(self._taught().people).to(vectors.device)
+        terms = {
+            "distance": (1 - (vectors * batch["vector"]).sum(1)).mean(),
+            "metric": metric(vectors, people, batch["person"]),
+        }
+        check_finite(terms)
+        descend(terms["distance"] + METRIC_WEIGHT * terms["metric"], self.optimizers["network"], network)
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    def evaluate(self, network: nn.Module, out: Path | None) -> dict[str, float]:
+        """The figures of train/embed_figures.py."""
+        doors = EmbedDoors(network).eval()
+
+        def embed(face: Image, mask: Image) -> np.ndarray:
+            with torch.no_grad():
+                feeds = (torch.from_numpy(np.ascontiguousarray(array)) for array in (face[None], mask[None, ..., None]))
+                return doors(*feeds)[0].numpy()
+
+        return figures(embed, self._data, out)
+
+    def doors(self, network: nn.Module) -> Doors:
+        shape = (1, CROP_PX, CROP_PX)
+        inputs = {"face": (*shape, 3), "mask": (*shape, 1)}
+        return Doors(EmbedDoors(network), inputs, {"embedding": (1, VECTOR)}, {name: {0: "n"} for name in inputs})
+
+    def _taught(self) -> Lessons:
+        if self._lessons is None:
+            self._lessons = Lessons(self._data, self._teacher, self._cache)
+        return self._lessons
+
+
+def metric(vectors: Tensor, people: Tensor, person: Tensor) -> Tensor:
+    """Cross-entropy of "whose is it" over unit vectors of `people`.
+
+    Source: H. Wang et al., "CosFace: Large Margin Cosine Loss", CVPR 2018; here the classes' vectors are the teacher's.
+    """
+    cosines = vectors @ people.T
+    own = F.one_hot(person, len(people)).to(cosines.dtype)
+    return F.cross_entropy(SHARPNESS * (cosines - MARGIN * own), person)
