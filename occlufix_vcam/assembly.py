@@ -7,6 +7,7 @@ when it is asked for: the first pictures go out while the engines are still bein
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING
 from typing_extensions import TypedDict
 
 from engines.base import EngineError, EngineOptions, InferenceEngine
-from occlufix_vcam.errors import OccluFixError
+from occlufix_vcam.errors import OccluFixError, SinkUnavailable
 from occlufix_vcam.people import Enrolled, PeopleStore
 from occlufix_vcam.settings import Settings
-from occlufix_vcam.sinks import FrameSink, Sinks, open_sink
+from occlufix_vcam.sinks import VIRTUAL_CAMERAS, FrameSink, Sinks, none_opened, open_sink
 from occlufix_vcam.sources import CameraSource, open_source
 from occlufix_vcam.telemetry import Telemetry
 
@@ -171,16 +172,30 @@ def open_camera(settings: Settings) -> CameraSource:
 
 def open_sinks(settings: Settings, size: tuple[int, int], rate: float) -> Sinks:
     """All sinks that the settings name, and the recording. Raises SinkUnavailable, and then none stays open."""
-    openers: list[Callable[[], FrameSink]] = [partial(open_sink, name, size=size, rate=rate) for name in settings.sinks]
-    again: list[Callable[[], FrameSink] | None] = [*openers]
-    if settings.record is not None:
-        openers.append(partial(open_sink, "recorder", size=size, rate=rate, path=settings.record))
-        again.append(None)
-    opened: list[FrameSink] = []
+    opened: list[tuple[FrameSink, Callable[[], FrameSink] | None]] = []
     try:
-        for opener in openers:
-            opened.append(opener())
+        for name in settings.sinks:
+            opened += _open_named(name, size, rate)
+        if settings.record is not None:
+            opened.append((open_sink("recorder", size=size, rate=rate, path=settings.record), None))
     except BaseException:
-        Sinks(opened).close()
+        Sinks([sink for sink, _ in opened]).close()
         raise
-    return Sinks(opened, again)
+    return Sinks([sink for sink, _ in opened], [opener for _, opener in opened])
+
+
+def _open_named(name: str, size: tuple[int, int], rate: float) -> list[tuple[FrameSink, Callable[[], FrameSink]]]:
+    """The sink of that name, or for "auto" every virtual camera that opens; each with what opens it again."""
+    opened: list[tuple[FrameSink, Callable[[], FrameSink]]] = []
+    errors: list[SinkUnavailable] = []
+    for kind in VIRTUAL_CAMERAS.get(sys.platform, (name,)) if name == "auto" else (name,):
+        opener = partial(open_sink, kind, size=size, rate=rate)
+        try:
+            opened.append((opener(), opener))
+        except SinkUnavailable as error:
+            errors.append(error)
+    if not opened:
+        raise none_opened(errors)
+    for one in errors:
+        log.info("left out: %s", one.message)
+    return opened

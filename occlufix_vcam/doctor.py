@@ -11,7 +11,9 @@ import engines
 from engines import BackendReport, EngineError
 from engines.contract import MODEL_NAMES
 from engines.manifest import read_manifest
+from occlufix_vcam import setup
 from occlufix_vcam.errors import OccluFixError
+from occlufix_vcam.machine import Machine, this_machine
 from occlufix_vcam.settings import config_path, load_settings
 from occlufix_vcam.sinks import VirtualCameraInfo, list_virtual_cameras
 from occlufix_vcam.sources import CameraInfo, list_cameras
@@ -46,7 +48,7 @@ def list_devices() -> Devices:
 def examine() -> list[Finding]:
     """Everything that `start` relies on, in the order in which it does."""
     findings: list[Finding] = []
-    for look in (_python, _settings, _state, _cameras, _virtual_cameras, _backends, _models):
+    for look in (_python, _settings, _state, _cameras, _virtual_cameras, _set_up, _backends, _models):
         findings += _told(look)
     return findings
 
@@ -98,6 +100,22 @@ def _virtual_cameras() -> Iterator[Finding]:
             yield Finding("virtual camera", "warning", f"{found}: {camera.problem}", camera.hint)
     if not cameras:
         yield Finding("virtual camera", "warning", "this system has none", "record with `--sink null --record FILE`")
+
+
+def _set_up(machine: Callable[[], Machine] = this_machine) -> Iterator[Finding]:
+    """Whether every program gets to see the camera: some look at the kernel's only."""
+    if sys.platform in setup.STEPS_BY_HAND:
+        if all(camera.problem for camera in list_virtual_cameras()):
+            yield Finding("set-up", "warning", "there is no virtual camera", "`occlufix-vcam setup` tells each step")
+        return
+    here = machine()
+    if not here.is_loaded:
+        found = "programs that know the kernel's cameras only, as Zoom and Teams do, will not list OccluFix Camera"
+        yield Finding("set-up", "warning", found, "`occlufix-vcam setup` shows what is missing, and does it")
+    for hindrance in setup.hindrances(here):
+        yield Finding("set-up", "warning", hindrance)
+    for sandbox in setup.sandboxes(here):
+        yield Finding("set-up", "ok", sandbox)
 
 
 def _backends() -> Iterator[Finding]:

@@ -168,15 +168,23 @@ def _load(machine: Machine, made: Plan) -> None:
 
 def notes(machine: Machine) -> list[str]:
     """What no step of ours mends: Secure Boot, settings of others, sandboxes."""
+    return [*hindrances(machine), *sandboxes(machine)]
+
+
+def hindrances(machine: Machine) -> list[str]:
+    """What may keep the module from being loaded as it should be."""
     said = [
         f"{file} sets options for {MODULE} too: modprobe joins them with ours, which may give it other devices"
         for file in machine.other_options
     ]
     if machine.secure_boot and not machine.is_loaded:
         said.append(f"Secure Boot is on: the kernel takes the module only once its key is enrolled. {_enrol(machine)}")
-    for program in machine.sandboxed:
-        said.append(_sandbox_note(program.kind, program.identity, program.name))
     return said
+
+
+def sandboxes(machine: Machine) -> list[str]:
+    """What lets programs in sandboxes see a camera, for each that is installed."""
+    return [_sandbox_note(program.kind, program.identity, program.name) for program in machine.sandboxed]
 
 
 def _enrol(machine: Machine) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from occlufix_vcam import cli, machine, setup
+from occlufix_vcam import cli, doctor, machine, setup
 from occlufix_vcam.errors import DeviceError
 from occlufix_vcam.machine import Machine
 from occlufix_vcam.setup import OPTIONS, Step, failure, plan, undo_plan
+from occlufix_vcam.sinks import VirtualCameraInfo
 
 KERNEL = "6.1.0-18-amd64"
 SYSTEMS = {
@@ -287,3 +288,30 @@ def test_elsewhere_the_steps_are_told(command, laid: Laid, monkeypatch, platform
     monkeypatch.setattr("occlufix_vcam.sinks.list_virtual_cameras", list)
     assert says in command().output
     assert laid.ran == []
+
+
+def findings(laid: Laid) -> list[tuple[str, str]]:
+    return [(finding.verdict, finding.found) for finding in doctor._set_up(lambda: laid.machine)]
+
+
+def test_doctor_says_what_set_up_would_mend_and_what_it_can_not(laid: Laid, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    secure_boot(laid, on=True)
+    laid.write("snap/firefox/current", "")
+    told = findings(laid)
+    assert [verdict for verdict, _ in told] == ["warning", "warning", "ok"]
+    assert "will not list" in told[0][1] and "Secure Boot" in told[1][1] and "snap connect" in told[2][1]
+    laid.do()
+    assert [verdict for verdict, _ in findings(laid)] == ["ok"]
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_doctor_sends_to_the_steps_where_there_is_no_camera(
+    laid: Laid, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    missing = [VirtualCameraInfo("obs", "OBS Virtual Camera", "", "not installed")]
+    monkeypatch.setattr(doctor, "list_virtual_cameras", lambda: missing)
+    assert findings(laid) == [("warning", "there is no virtual camera")]
+    monkeypatch.setattr(doctor, "list_virtual_cameras", lambda: [VirtualCameraInfo("obs", "OBS Virtual Camera", "")])
+    assert findings(laid) == []

@@ -26,8 +26,8 @@ SINKS = {
     "null": "occlufix_vcam.sinks.null:Null",
 }
 
-#: The sinks that other programs list as a camera, by system, the best first: what "auto" tries. Their modules also
-#: have a `find_virtual_cameras`.
+#: The sinks that other programs list as a camera, by system, the best first: "auto" opens each that is there, as some
+#: programs look here and some there. Their modules also have a `find_virtual_cameras`.
 VIRTUAL_CAMERAS: dict[str, tuple[str, ...]] = {
     "linux": ("v4l2", "pipewire"),
     "win32": ("pyvirtualcam",),
@@ -117,9 +117,14 @@ def open_sink(name: str, *, size: tuple[int, int], rate: float, path: Path | Non
             return sink
         except SinkUnavailable as error:
             errors.append(error)
+    raise none_opened(errors)
+
+
+def none_opened(errors: Sequence[SinkUnavailable]) -> SinkUnavailable:
+    """Every reason in one error."""
     if len(errors) == 1:
-        raise errors[0]
-    raise SinkUnavailable("; ".join(error.message for error in errors), errors[0].hint)
+        return errors[0]
+    return SinkUnavailable("; ".join(error.message for error in errors), errors[0].hint)
 
 
 def list_virtual_cameras() -> list[VirtualCameraInfo]:

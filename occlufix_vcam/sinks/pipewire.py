@@ -13,6 +13,7 @@ import numpy as np
 from engines.contract import Image
 from occlufix_vcam.errors import SinkUnavailable
 from occlufix_vcam.frame import Frame
+from occlufix_vcam.portal import refusal, refused_programs
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks.letterbox import Letterbox
 from occlufix_vcam.sinks.libpipewire import PipeWireError
@@ -41,7 +42,7 @@ class Node(Protocol):
 class PipeWireCamera:
     """A camera of a fixed size in PipeWire; frames of another size get black bars. The caller paces.
 
-    Nothing is converted or copied while nobody watches. Raises SinkUnavailable.
+    Nothing is converted or copied while nobody watches. `target` is "auto" or our own name. Raises SinkUnavailable.
     """
 
     def __init__(
@@ -51,7 +52,12 @@ class PipeWireCamera:
         size: tuple[int, int],
         rate: float,
         open_node: Callable[[str, tuple[int, int], float], Node] = CameraNode,
+        refused: Callable[[], list[str]] = refused_programs,
     ) -> None:
+        if target not in ("auto", OWN_LABEL):
+            raise SinkUnavailable(
+                f"PipeWire has no camera {target} of ours", "`--sink pipewire` opens the one that it has"
+            )
         # Colours are shared by two pixels of a row.
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         self._letterbox = Letterbox(self.size)
@@ -62,6 +68,7 @@ class PipeWireCamera:
             self._node = open_node(OWN_LABEL, self.size, rate)
         except PipeWireError as error:
             raise SinkUnavailable(str(error), error.hint) from error
+        self.flaw = ". ".join(part for part in refusal(refused()) if part)
         log.info("camera in PipeWire opened: %dx%d", *self.size)
 
     def viewers(self) -> list[str]:
@@ -86,12 +93,16 @@ class PipeWireCamera:
             raise SinkUnavailable(f"the camera in PipeWire is gone: {self._node.lost}", RESTART_HINT)
 
 
-def find_virtual_cameras(open_session: Callable[[], Session] = Session) -> list[VirtualCameraInfo]:
+def find_virtual_cameras(
+    open_session: Callable[[], Session] = Session, refused: Callable[[], list[str]] = refused_programs
+) -> list[VirtualCameraInfo]:
     """What PipeWire offers here: one entry on Linux, none elsewhere."""
     if sys.platform != "linux":
         return []
+    name = f"{OWN_LABEL} in PipeWire"
     try:
         open_session().close()
     except PipeWireError as error:
-        return [VirtualCameraInfo("pipewire", f"{OWN_LABEL} in PipeWire", "", str(error), error.hint)]
-    return [VirtualCameraInfo("pipewire", f"{OWN_LABEL} in PipeWire", "")]
+        return [VirtualCameraInfo("pipewire", name, "", str(error), error.hint)]
+    flaw, hint = refusal(refused())
+    return [VirtualCameraInfo("pipewire", name, "", "", hint, flaw)]

@@ -33,7 +33,7 @@ def open_v4l2(_: Path) -> FrameSink:
 OPENERS: dict[str, Opener] = {
     "v4l2": open_v4l2,
     "pyvirtualcam": open_virtual_camera,
-    "pipewire": lambda _: PipeWireCamera("auto", size=SIZE, rate=RATE, open_node=FakeNode),
+    "pipewire": lambda _: PipeWireCamera("auto", size=SIZE, rate=RATE, open_node=FakeNode, refused=list),
     "recorder": lambda folder: Recorder(str(folder / "call.mp4"), size=SIZE, rate=RATE),
     "null": lambda _: Null("null", size=SIZE, rate=RATE),
 }

@@ -10,6 +10,7 @@ import pytest
 
 from occlufix_vcam.errors import SinkUnavailable
 from occlufix_vcam.frame import Frame
+from occlufix_vcam.portal import refused_programs
 from occlufix_vcam.sinks import libpipewire, open_sink
 from occlufix_vcam.sinks.libpipewire import PipeWireError, buffer_needs, load_library, video_format
 from occlufix_vcam.sinks.pipewire import PipeWireCamera, find_virtual_cameras
@@ -24,7 +25,7 @@ def opened(size: tuple[int, int] = (64, 48)) -> tuple[PipeWireCamera, FakeNode]:
         nodes.append(FakeNode(name, size, rate))
         return nodes[0]
 
-    return PipeWireCamera("auto", size=size, rate=30, open_node=open_node), nodes[0]
+    return PipeWireCamera("auto", size=size, rate=30, open_node=open_node, refused=list), nodes[0]
 
 
 def nothing_there(*_: object) -> FakeNode:
@@ -95,7 +96,7 @@ def test_no_session_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
         PipeWireCamera("auto", size=(64, 48), rate=30, open_node=nothing_there)
     assert caught.value.hint == "log in to a desktop"
     monkeypatch.setattr(sys, "platform", "linux")
-    (found,) = find_virtual_cameras(nothing_there)  # type: ignore[arg-type]
+    (found,) = find_virtual_cameras(nothing_there, list)  # type: ignore[arg-type]
     assert (found.problem, found.hint) == ("no session answers", "log in to a desktop")
 
 
@@ -110,6 +111,34 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 def test_other_systems_have_no_pipewire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     assert find_virtual_cameras(nothing_there) == []  # type: ignore[arg-type]
+
+
+def test_another_camera_than_ours_is_not_opened_in_its_place() -> None:
+    with pytest.raises(SinkUnavailable, match="no camera /dev/video9 of ours"):
+        PipeWireCamera("/dev/video9", size=(64, 48), rate=30, open_node=FakeNode)
+
+
+ANSWER = """{"type":"a{sas}v","data":[{"":["yes"],"org.mozilla.firefox":["no"],"us.zoom.Zoom":["yes"]},{}]}"""
+
+
+def test_programs_that_the_desktop_refuses_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = refused_programs(lambda _: ANSWER)
+    assert refused == ["org.mozilla.firefox"]
+    camera = PipeWireCamera("auto", size=(64, 48), rate=30, open_node=FakeNode, refused=lambda: refused)
+    assert "refuses cameras to org.mozilla.firefox" in camera.flaw
+    assert "flatpak permission-set devices camera org.mozilla.firefox yes" in camera.flaw
+    monkeypatch.setattr(sys, "platform", "linux")
+    (found,) = find_virtual_cameras(lambda: FakeNode("", (2, 2), 1), lambda: refused)  # type: ignore[arg-type,return-value]
+    assert found.problem == "" and "refuses" in found.flaw and "permission-set" in found.hint
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "no such table", "{}", '{"data":[]}', '{"data":[{}]}', '{"data":[{"a":["ask"]}]}']
+)
+def test_where_nobody_was_refused_nothing_is_said(answer: str) -> None:
+    assert refused_programs(lambda _: answer) == []
+    camera = PipeWireCamera("auto", size=(64, 48), rate=30, open_node=FakeNode, refused=list)
+    assert camera.flaw == ""
 
 
 def test_readers_are_found_through_their_links() -> None:

@@ -1,0 +1,40 @@
+"""The desktop's portal, through which programs in sandboxes ask for cameras: whom the user once refused them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+
+_STORE = "org.freedesktop.impl.portal.PermissionStore"
+_LOOKUP = (_STORE, f"/{_STORE.replace('.', '/')}", _STORE, "Lookup", "ss", "devices", "camera")
+_WITHIN_S = 2.0
+
+
+def ask(command: Sequence[str]) -> str:
+    """What the command prints; "" where it can't be run or fails."""
+    if shutil.which(command[0]) is None:
+        return ""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_WITHIN_S, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def refused_programs(ask: Callable[[Sequence[str]], str] = ask) -> list[str]:
+    """The identities of programs that the portal keeps from every camera, because the user said no to them."""
+    try:
+        answer = json.loads(ask(("busctl", "--user", "--json=short", "call", *_LOOKUP)))
+        permissions: dict[str, list[str]] = answer["data"][0]
+    except (ValueError, LookupError, TypeError):  # nobody has asked yet, or there is no portal
+        return []
+    return sorted(program for program, answers in permissions.items() if program and "no" in answers)
+
+
+def refusal(programs: Sequence[str]) -> tuple[str, str]:
+    """What to say of them and what to do; two empty texts where there are none."""
+    if not programs:
+        return "", ""
+    commands = " and ".join(f"`flatpak permission-set devices camera {program} yes`" for program in programs)
+    return f"the desktop refuses cameras to {', '.join(programs)}, as was once answered", f"allow it again: {commands}"

@@ -1,0 +1,71 @@
+"""Which sinks the settings open, and what is said where one can't be opened."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from occlufix_vcam import assembly
+from occlufix_vcam.assembly import open_sinks
+from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.settings import Settings
+from tests.sinks.fakes import FakeSink, frame_of
+
+SIZE, RATE = (64, 48), 30.0
+
+
+class Shelf:
+    """Sinks by name as `open_sink` gives them: a fake, or an error to raise."""
+
+    def __init__(self, **sinks: FakeSink | Exception) -> None:
+        self._sinks = sinks
+
+    def open_sink(self, name: str, *, size: tuple[int, int], rate: float, path: Path | None = None) -> FakeSink:
+        found = self._sinks[name]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.fixture
+def on_linux(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    return lambda **sinks: monkeypatch.setattr(assembly, "open_sink", Shelf(**sinks).open_sink)
+
+
+KERNEL, PIPEWIRE = SinkUnavailable("no module", "setup"), SinkUnavailable("no session", "log in")
+
+
+def test_auto_opens_every_virtual_camera_that_is_there(on_linux) -> None:
+    kernel, pipewire = FakeSink("kernel"), FakeSink("pipewire")
+    on_linux(v4l2=kernel, pipewire=pipewire)
+    open_sinks(Settings(), SIZE, RATE).send(frame_of(SIZE))
+    assert (kernel.sent, pipewire.sent) == (1, 1)
+
+
+@pytest.mark.parametrize("there", ["v4l2", "pipewire"])
+def test_auto_is_content_with_one(on_linux, there: str) -> None:
+    on_linux(**{"v4l2": KERNEL, "pipewire": PIPEWIRE, there: FakeSink(there)})
+    assert open_sinks(Settings(), SIZE, RATE).name == there
+
+
+def test_where_none_is_there_every_reason_is_said(on_linux) -> None:
+    on_linux(v4l2=KERNEL, pipewire=PIPEWIRE)
+    with pytest.raises(SinkUnavailable, match="no module; no session") as caught:
+        open_sinks(Settings(), SIZE, RATE)
+    assert caught.value.hint == "setup"
+
+
+def test_both_are_opened_by_name_and_then_both_must_open(on_linux) -> None:
+    kernel = FakeSink("kernel")
+    on_linux(v4l2=kernel, pipewire=PIPEWIRE)
+    with pytest.raises(SinkUnavailable, match="no session"):
+        open_sinks(Settings().but(sinks=("v4l2", "pipewire")), SIZE, RATE)
+    assert kernel.closed == 1
+
+
+def test_a_recording_goes_beside_them(on_linux) -> None:
+    on_linux(v4l2=KERNEL, pipewire=FakeSink("pipewire"), recorder=FakeSink("call.mp4"))
+    assert open_sinks(Settings().but(record="call.mp4"), SIZE, RATE).name == "pipewire, call.mp4"
