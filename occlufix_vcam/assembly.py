@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import TypedDict
 
 from engines.base import EngineError, EngineOptions, InferenceEngine
+from occlufix_vcam.engine_builder import Build
 from occlufix_vcam.errors import OccluFixError, SinkUnavailable
 from occlufix_vcam.people import Enrolled, PeopleStore
 from occlufix_vcam.settings import Settings
@@ -47,11 +48,14 @@ class EngineFacts(TypedDict):
 class Engines:
     """The engines of one pipeline: loaded as the settings say, named for `status`, closed together.
 
-    Used by one thread, but for `facts`, which any thread may ask for.
+    `live`: what takes long to build is passed over, and is in `unbuilt`, unless the settings allow nothing else.
+    `avoid` names backends that are not to be trusted. Used by one thread; `facts` may be asked for by any.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, live: bool = False, avoid: frozenset[str] = frozenset()) -> None:
         self._settings = settings
+        self._wait_for_build = not live or settings.backend != "auto"
+        self._avoid = avoid
         self._loaded: dict[str, InferenceEngine] = {}
 
     def load(self, model: str, input_shapes: Mapping[str, tuple[int, ...]] = _AS_THEY_ARE) -> InferenceEngine:
@@ -61,18 +65,35 @@ class Engines:
         name = " ".join([model, *("x".join(map(str, shape)) for shape in input_shapes.values())])
         if name not in self._loaded:
             options = EngineOptions(
-                backend=self._settings.backend, precision=self._settings.precision, input_shapes=input_shapes
+                backend=self._settings.backend,
+                precision=self._settings.precision,
+                input_shapes=input_shapes,
+                wait_for_build=self._wait_for_build,
+                avoid=self._avoid,
             )
             self._loaded[name] = engines.load(model, options)
         return self._loaded[name]
 
-    def facts(self) -> dict[str, EngineFacts]:
+    def unbuilt(self) -> dict[str, Build]:
+        """What would be better and is only not built yet, by the engine's name."""
+        return {
+            model: refusal.build
+            for model, engine in self._loaded.items()
+            for refusal in engine.passed_over
+            if refusal.build is not None
+        }
+
+    def facts(self, tell: Callable[[str], str] = lambda model: "") -> dict[str, EngineFacts]:
+        """`tell` knows how far what was not built is by now."""
         return {
             model: EngineFacts(
                 backend=engine.backend,
                 device=engine.device,
                 precision=engine.precision,
-                passed_over=[{"backend": one.backend, "reason": one.reason} for one in engine.passed_over],
+                passed_over=[
+                    {"backend": one.backend, "reason": (tell(model) if one.build else "") or one.reason}
+                    for one in engine.passed_over
+                ],
             )
             for model, engine in dict(self._loaded).items()
         }

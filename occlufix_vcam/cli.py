@@ -199,6 +199,8 @@ def _engine_lines(status: Status) -> Iterator[str]:
         yield "engine   still being made; until then the picture passes untouched"
     for model, facts in status["engine"].items():
         yield f"engine   {model}: {facts['backend']} on {facts['device']}, {facts['precision']}"
+    for model, share in status["building"].items():
+        yield f"         building the engine for {model}: {100 * share:.0f} %"
     reasons = {one["backend"]: one["reason"] for facts in status["engine"].values() for one in facts["passed_over"]}
     for backend, reason in reasons.items():
         yield f"         not {backend}: {reason}"

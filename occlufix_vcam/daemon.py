@@ -16,6 +16,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, closing
@@ -29,6 +30,7 @@ from occlufix_vcam import __version__
 from occlufix_vcam.assembly import EngineFacts, Engines, build_pipeline, open_camera, open_sinks
 from occlufix_vcam.beat import Beat
 from occlufix_vcam.demand import Demand
+from occlufix_vcam.engine_builder import EngineBuilder
 from occlufix_vcam.enrolling import Enrolments
 from occlufix_vcam.errors import ConfigError, OccluFixError
 from occlufix_vcam.frame import Frame
@@ -74,6 +76,7 @@ class Status(TypedDict):
     restored: int
     failed: int
     engine: dict[str, EngineFacts]
+    building: dict[str, float]
     camera: str | None
     camera_open: bool
     size: tuple[int, int] | None
@@ -139,6 +142,9 @@ class Daemon:
         self._captured_at = self._busy_since = float("inf")
         self._sinks: Sinks | None = None
         self._engines: Engines | None = None
+        self._builder = EngineBuilder(self._open_pipeline_anew)
+        self._collapses: Counter[str] = Counter()
+        self._last_failure: Exception | None = None
         self._restoring = False
         self._faces = 0
         self._last_restored = 0
@@ -265,7 +271,8 @@ class Daemon:
             restoring=self._last_restored if self.settings.enabled else 0,
             restored=counts.get("restored", 0),
             failed=counts.get("failed", 0),
-            engine=engines.facts() if engines else {},
+            engine=engines.facts(self._builder.tell) if engines else {},
+            building=self._builder.shares(),
             camera=self._camera_name,
             camera_open=camera is not None,
             size=camera.size if camera else form.size if form else None,
@@ -340,11 +347,12 @@ class Daemon:
 
     def _process(self) -> None:
         with (
-            closing(Engines(self.settings)) as engines,
+            closing(Engines(self.settings, live=True, avoid=self._distrusted())) as engines,
             closing(self._parts.build_pipeline(self.settings, self.telemetry, engines)) as pipeline,
         ):
             self._engines, self._restoring = engines, True
             self._well("process")
+            self._builder.build(engines.unbuilt())
             in_a_row = 0
             try:
                 while self._goes_on("process"):
@@ -352,6 +360,7 @@ class Daemon:
                     if frame is not None:
                         in_a_row = 0 if self._process_frame(pipeline, frame) else in_a_row + 1
                     if in_a_row >= FAILURES_IN_A_ROW:
+                        self._note_collapse(engines)
                         raise EngineRunError("restoring failed again and again", "the log has the reason")
             finally:
                 self._engines, self._restoring = None, False
@@ -362,6 +371,7 @@ class Daemon:
         try:
             self._finished.put(pipeline(frame))
         except Exception as error:  # noqa: BLE001  the worker's boundary: one bad frame must not end the call
+            self._last_failure = error
             self.telemetry.count("failed")
             self._repeated_trouble.warning("a frame could not be restored: %r", error)
             if self.settings.on_failure == "passthrough":
@@ -371,6 +381,18 @@ class Daemon:
             self._busy_since = float("inf")
         self._faces, self._last_restored = pipeline.seen.faces, pipeline.seen.restored
         return True
+
+    def _note_collapse(self, engines: Engines) -> None:
+        """An engine that fails on a GPU is made anew once; then its backend is left alone until the next start."""
+        if isinstance(self._last_failure, EngineRunError):
+            self._collapses.update({one["backend"] for one in engines.facts().values() if one["device"] != "CPU"})
+
+    def _distrusted(self) -> frozenset[str]:
+        return frozenset(backend for backend, times in self._collapses.items() if times > 1)
+
+    def _open_pipeline_anew(self) -> None:
+        """With the engines that are built by now; a change of settings that is under way does the same."""
+        self._switches.setdefault("process", _Switch(frozenset(), {}))
 
     def _output(self) -> None:
         while not self._form_known.wait(PATIENCE_S):
