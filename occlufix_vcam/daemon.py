@@ -32,7 +32,7 @@ from occlufix_vcam.beat import Beat
 from occlufix_vcam.demand import Demand
 from occlufix_vcam.engine_builder import EngineBuilder
 from occlufix_vcam.enrolling import Enrolments
-from occlufix_vcam.errors import ConfigError, OccluFixError
+from occlufix_vcam.errors import CameraNotFound, ConfigError, OccluFixError
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.latest import Latest, Shown
 from occlufix_vcam.outgoing import LAST_PICTURE_S, Outgoing
@@ -50,6 +50,7 @@ PATIENCE_S = 0.2  # no call blocks longer without looking at the stop event
 JOIN_S = 2.0
 FAILURES_IN_A_ROW = 30  # of an engine, before it is built anew
 FIRST_PAUSE_S, LONGEST_PAUSE_S, HEALTHY_AFTER_S = 0.5, 5.0, 10.0
+LONGEST_CAMERA_PAUSE_S = 1.0  # to look whether it is plugged in again costs little
 SWITCH_S = 10.0  # for which a change of camera, sinks or pipeline is waited for
 #: While nobody reads: how often a slate goes out, and how soon a new reader is seen.
 IDLE_S, LOOK_S = 1.0, 0.1
@@ -135,9 +136,11 @@ class Daemon:
         self._finished: Latest[Frame] = Latest()
         self._camera: _Camera | None = None
         self._camera_name: str | None = None
+        self._same_camera: tuple[str, str] | None = None
         self._form: _Form | None = None
         self._form_known = threading.Event()
         self._demand = Demand(clock)
+        self._new_call = True
         self._readers: tuple[str, ...] | None = None
         self._captured_at = self._busy_since = float("inf")
         self._sinks: Sinks | None = None
@@ -296,14 +299,26 @@ class Daemon:
             self._know_form(_Form((settings.width, settings.height), settings.rate))
         while self._goes_on("capture"):
             if on_demand and not self._demand.wait(PATIENCE_S):
+                self._new_call = True
                 if self._sinks is not None:
                     self._well("capture")  # nobody waits for a picture: a camera that is busy may be so
                 continue
-            source = self._open_unless_stopped(lambda: self._parts.open_camera(settings))
+            source = self._open_unless_stopped(lambda: self._open_camera(settings))
             if source is not None:
                 with closing(source):
                     self._read(source, on_demand)
             on_demand = True
+
+    def _open_camera(self, settings: Settings) -> CameraSource:
+        """The camera that there was before, though it may have another number now; another one only for a new call."""
+        if self._same_camera is None or self._same_camera[0] != settings.source:
+            return self._parts.open_camera(settings)
+        try:
+            return self._parts.open_camera(settings.but(source=self._same_camera[1]))
+        except CameraNotFound:
+            if not self._new_call:
+                raise
+        return self._parts.open_camera(settings)
 
     def _read(self, source: CameraSource, form_is_known: bool) -> None:
         """Until the stop, until the clip is over or until nobody looks any more."""
@@ -311,6 +326,9 @@ class Daemon:
         if not form_is_known:
             self._know_form(_Form(source.size, source.rate))
             self._demand.note()
+        else:
+            self._same_camera = self.settings.source, source.identity
+        self._new_call = False
         self._camera = _Camera(source.size, source.rate)
         self._well("capture")
         try:
@@ -488,7 +506,7 @@ class Daemon:
 
     def _keep(self, name: str, body: Callable[[], None]) -> None:
         """Runs a worker until the stop, again after what can mend itself; anything else stops the daemon."""
-        for pause in self._pauses():
+        for pause in self._pauses(LONGEST_CAMERA_PAUSE_S if name == "capture" else LONGEST_PAUSE_S):
             switch = self._opening[name] = self._switches.pop(name, None)
             try:
                 body()
@@ -542,14 +560,14 @@ class Daemon:
         self._fatal = self._fatal or error
         self.stop()
 
-    def _pauses(self) -> Iterator[float]:
+    def _pauses(self, longest: float) -> Iterator[float]:
         """Growing pauses between attempts; the first one again after a healthy time."""
         pause = FIRST_PAUSE_S
         while True:
             began = self._clock()
             yield pause
             healthy = self._clock() - began > HEALTHY_AFTER_S
-            pause = FIRST_PAUSE_S if healthy else min(2 * pause, LONGEST_PAUSE_S)
+            pause = FIRST_PAUSE_S if healthy else min(2 * pause, longest)
 
     def _well(self, name: str) -> None:
         self._proven.add(name)

@@ -75,6 +75,15 @@ def _node(folder: Path, query: Callable[[str], tuple[str, int]]) -> VideoNode:
     return VideoNode(index, path, name, driver == "v4l2 loopback", bool(bits & _CAPTURE), bool(bits & _OUTPUT))
 
 
+def stable_paths(folder: Path = Path("/dev/v4l/by-id")) -> dict[str, str]:
+    """For each node that has one, the link that names the device itself and not the order of plugging in."""
+    try:
+        links = sorted(folder.iterdir())
+    except OSError:
+        return {}
+    return {os.path.realpath(link): str(link) for link in links}
+
+
 def _text(file: Path) -> str:
     try:
         return file.read_text().strip()

@@ -24,7 +24,7 @@ class ScriptedCamera:
     """Gives what the test puts: frames, or errors to raise."""
 
     def __init__(self, size: tuple[int, int] = (64, 48), rate: float = 100.0) -> None:
-        self.size, self.rate, self.description = size, rate, "scripted camera"
+        self.size, self.rate, self.description, self.identity = size, rate, "scripted camera", "auto"
         self.closed = threading.Event()
         self._script: queue.Queue[Frame | Exception] = queue.Queue()
         self._index = 0

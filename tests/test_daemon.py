@@ -525,6 +525,49 @@ def test_the_stop_does_not_wait_for_a_camera_that_takes_long_to_open() -> None:
     assert stage.camera.closed.wait(WAIT_S)
 
 
+def test_the_same_camera_is_waited_for_within_a_call_and_another_taken_for_the_next(read_stage: Stage) -> None:
+    asked: list[str] = []
+    second, cameras = ScriptedCamera(), {"by-id": read_stage.camera}
+    read_stage.camera.identity = "by-id"
+
+    def open_camera(settings: Settings) -> ScriptedCamera:
+        asked.append(settings.source)
+        if settings.source not in cameras:
+            raise CameraNotFound("unplugged")
+        return cameras[settings.source]
+
+    read_stage.open_camera = open_camera
+    cameras["auto"] = read_stage.camera
+    read_stage.camera.show(9)
+    read_stage.sink.readers = ("chrome (7)",)
+    read_stage.sink.wait_for(lambda sink: len(sink.levels()) > 0)
+    del cameras["by-id"]
+    cameras["auto"] = second
+    read_stage.camera.fail(CameraLost("unplugged"))
+    read_stage.sink.wait_for(lambda sink: asked[-2:] == ["by-id", "by-id"])
+    read_stage.sink.readers = ()
+    read_stage.sink.wait_for(lambda sink: read_stage.daemon.state == "idle")
+    read_stage.sink.readers = ("chrome (7)",)
+    second.show(11)
+    read_stage.sink.wait_for(lambda sink: sink.levels()[-1] in (11, 244))
+    assert asked[-2:] == ["by-id", "auto"]
+
+
+def test_a_hundred_times_unplugged_and_back_again_leave_nothing(stage: Stage) -> None:
+    stage.wait_until_running()
+    threads = threading.active_count()
+    last = stage.camera
+    for round_ in range(100):
+        stage.cameras.append(following := ScriptedCamera())
+        last.fail(CameraLost("unplugged"))
+        level = 20 + round_
+        following.show(level)
+        stage.sink.wait_for(lambda sink, level=level: 255 - level in sink.levels()[-20:])
+        assert last.closed.is_set()
+        last = following
+    assert threading.active_count() <= threads + 1 and not stage.sink.closed.is_set()
+
+
 # ---- when something fails ----
 
 
@@ -580,5 +623,8 @@ def test_what_goes_out_can_be_mirrored_while_it_runs(stage: Stage) -> None:
     stage.daemon.update({"mirror": True})
     image = np.zeros((48, 64, 3), np.uint8)
     image[:, :32] = 200
-    stage.camera.give(image)
-    stage.sink.wait_for(lambda sink: sink.sent[-1].image[0, 63, 0] == 200 and sink.sent[-1].image[0, 0, 0] == 0)
+    while 0 not in stage.sink.levels():
+        stage.camera.give(image)
+        stage.sink.wait_for_more()
+    mirrored = next(frame.image for frame in stage.sink.sent if frame.index >= 0 and frame.image[0, 0, 0] == 0)
+    assert mirrored[0, 63, 0] == 200

@@ -79,3 +79,18 @@ def test_holders_are_named_and_we_are_none_of_them(tmp_path: Path) -> None:
         (found,) = v4l2.holders(str(device))
         assert found.startswith("python") and str(holder.pid) in found
         holder.communicate()
+
+
+def test_links_name_a_device_wherever_it_is_plugged_in(tmp_path: Path) -> None:
+    (tmp_path / "video2").touch()
+    (tmp_path / "by-id").mkdir()
+    link = tmp_path / "by-id" / "usb-Webcam_7-video-index0"
+    link.symlink_to(tmp_path / "video2")
+    assert v4l2.stable_paths(tmp_path / "by-id") == {str(tmp_path / "video2"): str(link)}
+    assert v4l2.stable_paths(tmp_path / "absent") == {}
+
+
+@pytest.mark.parametrize(("name", "ours"), [("OccluFix Camera", True), ("OccluFix", True), ("OBS", False)])
+def test_a_label_that_was_cut_is_still_ours(name: str, ours: bool) -> None:
+    assert v4l2.VideoNode(9, "/dev/video9", name, loopback=True, captures=False, accepts=True).is_ours is ours
+    assert not v4l2.VideoNode(9, "/dev/video9", name, loopback=False, captures=True, accepts=False).is_ours

@@ -38,6 +38,11 @@ class CameraSource(Protocol):
     @property
     def description(self) -> str: ...
 
+    @property
+    def identity(self) -> str:
+        """The name under which `open_source` finds this very source again, wherever it was plugged in meanwhile."""
+        ...
+
     def read(self, timeout: float) -> Frame | None:
         """The next frame; None where none came within `timeout` seconds.
 
@@ -61,11 +66,15 @@ class SourceOptions:
 
 @dataclass(frozen=True, slots=True)
 class CameraInfo:
-    """A camera that is there: its index and, on Linux, its path."""
+    """A camera that is there: its index and, on Linux, its path.
+
+    `identity` finds this very camera again, as `open_source` takes it, wherever it was plugged in meanwhile.
+    """
 
     index: int
     name: str
     path: str
+    identity: str = ""
 
     @property
     def description(self) -> str:

@@ -8,10 +8,9 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import cv2
 
@@ -22,17 +21,21 @@ from occlufix_vcam.frame import Frame
 from occlufix_vcam.latest import Latest
 from occlufix_vcam.sources import CameraInfo, SourceOptions
 from occlufix_vcam.sources.pictures import to_bgr
+from occlufix_vcam.sources.watchdog import Frozen, Pace
 
 log = logging.getLogger(__name__)
 
 _API = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_MSMF, "darwin": cv2.CAP_AVFOUNDATION}.get(sys.platform, cv2.CAP_ANY)
-_MJPG = int(cv2.VideoWriter.fourcc(*"MJPG"))
+_MJPG, _RAW = (int(cv2.VideoWriter.fourcc(*code)) for code in ("MJPG", "YUYV"))
 
 #: What other systems call the doors that our own pictures leave by.
 _VIRTUAL_NAMES = (v4l2.OWN_LABEL, "OBS Virtual Camera", "Unity Video Capture")
 
 #: A camera may take seconds to wake up; one that was awake and sends nothing for this long is lost.
 _FIRST_PICTURE_TIMEOUT, _SILENCE_TIMEOUT = 5.0, 3.0
+#: A pixel format that gives less than this share of the rate wanted makes us try the other one, and to keep that it
+#: must give so much more.
+_SLOW, _BETTER = 0.8, 1.2
 #: Pictures that arrive broken (a bad USB cable) before it counts as lost.
 _MOST_BROKEN_IN_A_ROW = 30
 
@@ -55,6 +58,8 @@ class VideoCapture(Protocol):
 
 def open_capture(camera: CameraInfo) -> VideoCapture:
     """The camera through OpenCV; an OpenCV error is a capture that is not open."""
+    # For as long the driver is waited for, and the camera not free for another attempt.
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(round(_SILENCE_TIMEOUT)))
     where: Any = camera.path if sys.platform == "linux" else camera.index
     return cast(VideoCapture, cv2.VideoCapture(where, _API))
 
@@ -62,13 +67,15 @@ def open_capture(camera: CameraInfo) -> VideoCapture:
 def find_cameras() -> list[CameraInfo]:
     """Cameras that take pictures, by index; nothing that programs write to."""
     if sys.platform == "linux":
-        nodes = v4l2.video_nodes()
-        return [CameraInfo(n.index, n.name, n.path) for n in nodes if n.captures and not n.accepts and not n.is_ours]
+        links = v4l2.stable_paths()
+        nodes = [node for node in v4l2.video_nodes() if node.captures and not node.accepts and not node.is_ours]
+        return [CameraInfo(node.index, node.name, node.path, links.get(node.path, node.path)) for node in nodes]
     try:
         library = importlib.import_module("cv2_enumerate_cameras")
     except ImportError as error:
         raise DeviceError(f"cameras can't be listed: {error}", "`pip install cv2-enumerate-cameras`") from error
-    found = [CameraInfo(each.index, each.name, each.path or "") for each in library.enumerate_cameras(_API)]
+    listed = library.enumerate_cameras(_API)
+    found = [CameraInfo(each.index, each.name, each.path or "", each.name) for each in listed]
     return [camera for camera in found if not camera.name.startswith(_VIRTUAL_NAMES)]
 
 
@@ -76,8 +83,12 @@ class Camera:
     """Reads in a thread of its own: a driver may block for 10 s, and `read` must not.
 
     The newest picture wins, so that no queue in a driver makes the picture old. `rate` is measured over the last
-    60 pictures; until there are some, it is what the driver announced.
+    60 pictures; until there are some, it is what the driver announced. Drivers announce what they do not keep: a pixel
+    format that turns out too slow is compared with the other one, and the better of both is remembered.
     """
+
+    #: The pixel format that was found to be the better one, by camera: what is compared once need not be again.
+    _better_format: ClassVar[dict[str, int]] = {}
 
     def __init__(
         self,
@@ -90,16 +101,19 @@ class Camera:
         silence_timeout: float = _SILENCE_TIMEOUT,
     ) -> None:
         self._info = choose_camera(target, cameras())
+        self.identity = self._info.identity
+        self._options = options
         self.description = self._info.description
         self._silence_timeout = silence_timeout
         self._capture = open_capture(self._info)
         if not self._capture.isOpened():
             self._capture.release()
             raise _why_not(self._info)
-        self.rate = _negotiate(self._capture, options)
+        self.rate = _negotiate(self._capture, options, self._better_format.get(self.identity))
         self._newest: Latest[Frame] = Latest()
         self._stop = threading.Event()
         self._lost_because = ""
+        self._slow_format: tuple[int, float] | None = None
         # A daemon thread, for the driver may hold it for long after `close`; it alone releases the camera.
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
         self._thread.start()
@@ -138,7 +152,7 @@ class Camera:
         self._thread.join(0.5)
 
     def _run(self) -> None:
-        times: deque[float] = deque(maxlen=60)
+        pace, frozen = Pace(), Frozen()
         index = broken = 0
         try:
             while not self._stop.is_set() and broken < _MOST_BROKEN_IN_A_ROW:
@@ -151,15 +165,36 @@ class Camera:
                 if decoded:
                     self._newest.put(Frame(to_bgr(image), index, captured_at))
                     index += 1
-                times.append(captured_at)
-                if len(times) >= 10 and times[-1] > times[0]:
-                    self.rate = (len(times) - 1) / (times[-1] - times[0])
+                    if frozen.note(image, captured_at):
+                        self._lost_because = "it sends the same picture again and again"
+                        return
+                pace.note(captured_at)
+                self.rate = pace.rate or self.rate
+                if pace.is_sure and self.identity not in self._better_format:
+                    self._compare_formats(pace)
             self._lost_because = "its pictures can't be decoded" if broken else "it is closed"
         except (cv2.error, DeviceError) as error:
             self._lost_because = str(error).splitlines()[0]
         finally:
             self._capture.release()
             self._newest.close()
+
+    def _compare_formats(self, pace: Pace) -> None:
+        """Called when a format is measured: takes the other one to measure it, or settles for the better of both."""
+        used, first = int(self._capture.get(cv2.CAP_PROP_FOURCC)), self._slow_format
+        if first is None and pace.rate < _SLOW * self._options.rate:
+            self._slow_format = used, pace.rate
+            if self._capture.set(cv2.CAP_PROP_FOURCC, _MJPG if used != _MJPG else _RAW):
+                _ask(self._capture, self._options)
+                pace.forget()
+                return
+        elif first is not None and pace.rate < _BETTER * first[1]:
+            used = first[0]
+            self._capture.set(cv2.CAP_PROP_FOURCC, used)
+            _ask(self._capture, self._options)
+            pace.forget()
+        self._better_format[self.identity] = used
+        log.info("the camera sends %.1f pictures a second", pace.rate)
 
 
 def choose_camera(target: str, cameras: list[CameraInfo]) -> CameraInfo:
@@ -224,8 +259,18 @@ def _why_not(camera: CameraInfo) -> DeviceError:
     )
 
 
-def _negotiate(capture: VideoCapture, options: SourceOptions) -> float:
+def _negotiate(capture: VideoCapture, options: SourceOptions, known_format: int | None) -> float:
     """Asks for the size and rate wanted; takes MJPG where the raw format is smaller or slower. Returns the rate."""
+    if known_format is not None and capture.set(cv2.CAP_PROP_FOURCC, known_format):
+        _ask(capture, options)
+    else:
+        _take_better_format(capture, options)
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return rate if 1 <= rate <= 240 else options.rate
+
+
+def _take_better_format(capture: VideoCapture, options: SourceOptions) -> None:
+    """By what the driver announces."""
     raw_format = capture.get(cv2.CAP_PROP_FOURCC)
     raw = _ask(capture, options)
     if raw < _wish(options) and capture.set(cv2.CAP_PROP_FOURCC, _MJPG):
@@ -233,8 +278,6 @@ def _negotiate(capture: VideoCapture, options: SourceOptions) -> float:
         if packed <= raw:
             capture.set(cv2.CAP_PROP_FOURCC, raw_format)
             _ask(capture, options)
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    return rate if 1 <= rate <= 240 else options.rate
 
 
 def _wish(options: SourceOptions) -> tuple[float, float]:

@@ -58,6 +58,7 @@ class Clip:
     ) -> None:
         path = Path(target).expanduser()
         self.description = f"clip {path.name}"
+        self.identity = str(path)
         self._reel = _open_reel(path, options.rate)
         self._loop, self._clock = options.loop, clock
         self._next = self._reel.next()  # decoded before it is due, as a camera's picture is

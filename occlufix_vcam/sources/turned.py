@@ -35,6 +35,10 @@ class Turned:
     def description(self) -> str:
         return self._source.description
 
+    @property
+    def identity(self) -> str:
+        return self._source.identity
+
     def read(self, timeout: float) -> Frame | None:
         frame = self._source.read(timeout)
         return None if frame is None else Frame(self._turn(frame.image), frame.index, frame.captured_at)

@@ -44,14 +44,14 @@ class Machine:
     version: str
     first_files: Path
 
-    def run(self, command: list[str], results: Path, limit_s: float, memory: str = "3G") -> int:
-        """Boots, runs `command` from the current folder, powers off. The exit status; 124 where the limit was over.
+    def run(self, command: list[str], results: Path, limit_s: float, folder: Path, memory: str = "3G") -> int:
+        """Boots, runs `command` in `folder`, powers off. The exit status; 124 where the limit was over.
 
         The command sees `results` as /shared, where it may write; its words go to `results`/console.
         """
         script = results / "command"
         script.write_text(
-            f"cd {shlex.quote(str(Path.cwd()))}\nexport KERNEL={shlex.quote(str(self.kernel))}\n"
+            f"cd {shlex.quote(str(folder))}\nexport KERNEL={shlex.quote(str(self.kernel))}\n"
             f"export SHARED={SHARED}\n{shlex.join(command)}\n"
         )
         ended = results / "status"
@@ -236,7 +236,7 @@ def main() -> int:
         print(f"no virtual machine: {reason}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        status = machine.run(sys.argv[1:], Path(folder), limit_s=900)
+        status = machine.run(sys.argv[1:], Path(folder), 900, Path.cwd())
         print((Path(folder) / "console").read_text(errors="replace"))
     return status
 

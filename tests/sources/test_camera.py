@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +23,11 @@ CAMERAS = [
     CameraInfo(0, "Integrated Webcam", "/dev/video0"),
     CameraInfo(2, "Logitech StreamCam", "/dev/video2"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Camera, "_better_format", {})
 
 
 def open_camera(capture: FakeCapture, **timeouts: float) -> Camera:
@@ -203,7 +209,8 @@ def test_on_other_systems_a_library_lists_them(on_macos: None, monkeypatch: pyte
     listed = [CameraInfo(0, "OBS Virtual Camera", ""), CameraInfo(1, "FaceTime HD Camera", "")]
     monkeypatch.setattr(library, "enumerate_cameras", lambda _: listed, raising=False)
     monkeypatch.setitem(sys.modules, "cv2_enumerate_cameras", library)
-    assert camera_module.find_cameras() == [listed[1]]
+    found = [(camera.index, camera.name, camera.identity) for camera in camera_module.find_cameras()]
+    assert found == [(1, "FaceTime HD Camera", "FaceTime HD Camera")]
 
 
 def test_without_that_library_it_says_what_to_install(on_macos: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,3 +290,84 @@ def test_an_error_of_opencv_in_the_reader_is_camera_lost() -> None:
     capture.show(grey(2))
     with pytest.raises(CameraLost, match="went mad"):
         camera.read(5)
+
+
+class TimedCapture(FakeCapture):
+    """Its driver announces one rate and keeps another: `kept`, by pixel format. Its pictures are its own clock."""
+
+    def __init__(self, kept: dict[int, float]) -> None:
+        super().__init__({code: (1280, 720, 30.0) for code in kept})
+        self.kept, self.now, self.pictures = kept, 100.0, 0
+        self.enough = threading.Event()
+        self.formats: list[int] = []
+
+    def grab(self) -> bool:
+        self.now += 1 / self.kept[self.format]
+        self._grabbed = grey(self.pictures % 250)
+        self.pictures += 1
+        self.formats.append(self.format)
+        if self.pictures == 400:
+            self.enough.set()
+        return not self.released.wait(0) and self.pictures <= 400
+
+
+@pytest.mark.parametrize(
+    ("kept", "format_kept", "tried"),
+    [
+        pytest.param({YUYV: 30.0, MJPG: 30.0}, YUYV, {YUYV}, id="fast enough"),
+        pytest.param({YUYV: 10.0, MJPG: 30.0}, MJPG, {YUYV, MJPG}, id="the other one is faster"),
+        pytest.param({YUYV: 10.0, MJPG: 11.0}, YUYV, {YUYV, MJPG}, id="the other one is hardly faster: it is dark"),
+        pytest.param({YUYV: 10.0}, YUYV, {YUYV}, id="there is no other one"),
+    ],
+)
+def test_a_rate_that_the_driver_does_not_keep_is_noticed(
+    kept: dict[int, float], format_kept: int, tried: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture = TimedCapture(kept)
+    monkeypatch.setattr(camera_module.time, "monotonic", lambda: capture.now)
+    camera = open_camera(capture)
+    assert capture.enough.wait(10)
+    camera.close()
+    assert set(capture.formats) == tried and capture.formats[-1] == format_kept
+    assert camera.rate == pytest.approx(kept[format_kept], rel=0.05)
+    again = TimedCapture(kept)
+    monkeypatch.setattr(camera_module.time, "monotonic", lambda: again.now)
+    camera = open_camera(again)
+    assert again.enough.wait(10)
+    camera.close()
+    assert set(again.formats) == {format_kept}, "what was compared once need not be again"
+
+
+def test_a_camera_that_sends_one_picture_for_ever_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter(range(10_000))
+    monkeypatch.setattr(camera_module.time, "monotonic", lambda: float(next(seconds)))
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24] = 200
+    capture = FakeCapture().show(grey(1), *[picture] * 10)
+    camera = open_camera(capture)
+    capture.released.wait(5)
+    with pytest.raises(CameraLost, match="the same picture again and again"):
+        for _ in range(3):
+            camera.read(0)
+
+
+def test_a_camera_is_found_again_by_its_own_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    nodes = [v4l2.VideoNode(index, f"/dev/video{index}", "Webcam", False, True, False) for index in (0, 2)]
+    monkeypatch.setattr(v4l2, "video_nodes", lambda: nodes)
+    monkeypatch.setattr(v4l2, "stable_paths", lambda: {"/dev/video2": "/dev/v4l/by-id/usb-Webcam_7-video-index0"})
+    found = camera_module.find_cameras()
+    assert [each.identity for each in found] == ["/dev/video0", "/dev/v4l/by-id/usb-Webcam_7-video-index0"]
+
+
+def test_a_hundred_openings_leave_nothing() -> None:
+    threads = set(threading.enumerate())
+    for _ in range(100):
+        capture = FakeCapture().show(grey(1), UNPLUGGED)
+        camera = open_camera(capture)
+        with pytest.raises(CameraLost):
+            while True:
+                camera.read(5)
+        camera.close()
+        assert capture.released.is_set()
+    assert set(threading.enumerate()) <= threads

@@ -1,0 +1,67 @@
+"""The camera on v4l2loopback, in a virtual machine: listed, read by real programs, unplugged, killed, started again.
+
+One boot for all checks (`in_machine.py`); what is missing to have the machine is named in the reason of the skip.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.sinks.recorder import Recorder
+from occlufix_vcam.sources import SourceOptions
+from occlufix_vcam.sources.demo import Demo
+from scripts.vm.machine import NoMachine, prepare
+from tests.readers import in_machine, numbered
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 600.0
+
+pytestmark = pytest.mark.timeout(LIMIT_S + 400)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What each check found in the machine."""
+    try:
+        machine = prepare()
+    except NoMachine as reason:
+        pytest.skip(f"NOT PROVED HERE: no virtual machine: {reason}")
+    folder = tmp_path_factory.mktemp("machine")
+    clip = folder / "numbered.mp4"
+    make_clip(clip)
+    command = [sys.executable, "-m", "tests.readers.in_machine", str(clip)]
+    machine.run(command, folder, LIMIT_S, ROOT)
+    told: dict[str, dict[str, Any]] = {}
+    if (folder / "found.json").exists():
+        told = json.loads((folder / "found.json").read_text())
+    sys.stdout.write((folder / "console").read_text(errors="replace")[-6000:])
+    return told
+
+
+def make_clip(path: Path) -> None:
+    """The demo's face with numbers and colours, slow enough for an emulated processor."""
+    width, height = in_machine.SIZE
+    options = SourceOptions(width, height, in_machine.RATE, realtime=False)
+    with (
+        closing(Demo("demo", options)) as demo,
+        closing(Recorder(str(path), size=in_machine.SIZE, rate=in_machine.RATE)) as recorder,
+    ):
+        for number in range(in_machine.CLIP_PICTURES):
+            recorder.send(Frame(numbered.stamp(demo.render(number), number), number, 0.0))
+
+
+@pytest.mark.parametrize("name", in_machine.CHECKS)
+def test_in_the_machine(name: str, found: dict[str, dict[str, Any]], record_property: Callable[..., None]) -> None:
+    assert name in found, f"the machine ended before it came to it; it found {found}"
+    record_property("found", found[name])
+    if "skipped" in found[name]:
+        pytest.skip(found[name]["skipped"])
+    assert "failed" not in found[name], found[name]["failed"]
