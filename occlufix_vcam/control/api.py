@@ -93,6 +93,7 @@ class _Server(threading.Thread):
         config = uvicorn.Config(
             Guard(build_app(self._product, self._services), self._address, sessions),
             log_config=None,
+            log_level="critical",  # rubbish would fill whatever it writes to; our own faults we log ourselves
             access_log=False,
             lifespan="off",
             loop="asyncio",

@@ -31,8 +31,8 @@ LINK_S = 60.0  # for which a link waits to be opened
 MOST_SESSIONS = 32
 PROOF_S = 60.0  # by which the clocks of a page's proof and of the daemon may differ
 STALLED_S = 10.0  # after which a peer that neither sends nor takes is dropped
-#: Requests a second that are answered at once, from those who are let in and from those who are not.
-WELCOME_A_SECOND, UNWELCOME_A_SECOND = 100.0, 20.0
+#: A second, answered at once: requests of those who are let in, of those who are not, and new connections.
+WELCOME_A_SECOND, UNWELCOME_A_SECOND, CONNECTIONS_A_SECOND = 50.0, 10.0, 40.0
 BURST_S, LONGEST_DELAY_S = 0.5, 1.0
 
 #: What needs neither token nor cookie: how a page comes by its cookie.
@@ -181,7 +181,7 @@ class Throttle:
 class Connection(H11Protocol):
     """Drops a peer that connects and does not ask, which uvicorn would keep, and takes few new ones a second."""
 
-    throttle = Throttle(4 * WELCOME_A_SECOND)
+    throttle = Throttle(CONNECTIONS_A_SECOND)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

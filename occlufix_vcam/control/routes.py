@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,9 @@ from occlufix_vcam.doctor import list_devices
 from occlufix_vcam.enrolling import EnrolmentBusy, EnrolmentStatus, PeopleFacts
 from occlufix_vcam.errors import OccluFixError
 from occlufix_vcam.settings import START_SETTINGS, Settings, save_settings
+from occlufix_vcam.telemetry import SaidOnce
+
+log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -61,6 +65,7 @@ def _refusals(*more: int) -> dict[int | str, dict[str, Any]]:
 
 def explain_errors(app: FastAPI) -> None:
     """What goes wrong in an endpoint becomes a message, a hint and a status."""
+    faults = SaidOnce(log)
 
     @app.exception_handler(OccluFixError)
     @app.exception_handler(EngineError)
@@ -73,6 +78,11 @@ def explain_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
         return _refuse(422, f"{where}: {first['msg'].lower()}", "docs/openapi.json says what can be sent")
+
+    @app.exception_handler(Exception)
+    def explain_fault(request: Request, error: Exception) -> JSONResponse:
+        faults.warning("the control API failed: %r", error)
+        return _refuse(500, f"unexpected: {error!r}", "the log says more")
 
     @app.exception_handler(StarletteError)
     def explain_others(request: Request, error: StarletteError) -> Response:

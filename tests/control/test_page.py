@@ -68,6 +68,11 @@ class Visit:
         self.picture = self.page.locator("#picture")
         self.page.locator("#picture[data-number]").wait_for()
 
+    def wait_for_another(self) -> None:
+        """Until the next picture shows."""
+        shown = self.picture.get_attribute("data-number")
+        expect(self.picture).not_to_have_attribute("data-number", shown, timeout=WAIT_MS)
+
     def wait_for_restored(self) -> None:
         """Until a picture shows in which a face was restored: the demo has one every few seconds."""
         self.page.locator("#picture[data-halves='2']").wait_for()
@@ -87,11 +92,13 @@ def visit(browser: Any, product: Product) -> Iterator[Visit]:
     visit.context.close()
 
 
-def test_it_shows_before_and_after_without_a_complaint_or_a_stranger(visit: Visit) -> None:
-    visit.wait_for_restored()
-    assert visit.page.evaluate(DIFFERENCE) > 0.002
+def test_it_shows_before_and_after_without_a_complaint_or_a_stranger(visit: Visit, product: Product) -> None:
+    while visit.page.evaluate(DIFFERENCE) < 0.002:  # the demo hides the face for some seconds, then shows it again
+        visit.wait_for_another()
     expect(visit.page.locator("#mood")).to_contain_text("On")
-    expect(visit.page.locator("#stages tr")).to_have_count(6)
+    with product.client() as client:
+        stages = len(client.status()["stages"])
+    expect(visit.page.locator("#stages tr")).to_have_count(stages)
     assert visit.complaints == []
     assert {url for url in visit.asked if not url.startswith((visit.address, "blob:"))} == set()
 
@@ -134,10 +141,10 @@ def test_the_divider_follows_mouse_and_keys(visit: Visit) -> None:
 
 
 def test_the_outline_is_drawn_on_wish(visit: Visit) -> None:
-    visit.wait_for_restored()
     assert not visit.page.evaluate(OUTLINED)
     visit.page.check("#outlined")
-    assert visit.page.evaluate(OUTLINED)
+    while not visit.page.evaluate(OUTLINED):
+        visit.wait_for_another()
     visit.page.uncheck("#outlined")
     assert not visit.page.evaluate(OUTLINED)
 

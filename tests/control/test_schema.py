@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from occlufix_vcam.control.guard import Throttle
 from occlufix_vcam.daemon import Daemon, Parts
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.settings import Settings
@@ -58,6 +59,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         patched.setattr("occlufix_vcam.control.builds.build_engines", lambda *_, **__: iter(()))
         patched.setattr("occlufix_vcam.control.guard.WELCOME_A_SECOND", 10_000.0)
         patched.setattr("occlufix_vcam.control.guard.UNWELCOME_A_SECOND", 10_000.0)
+        patched.setattr("occlufix_vcam.control.guard.Connection.throttle", Throttle(10_000.0))
         with running(daemon) as raised, serving(daemon, folder / "state") as served:
             daemon.shown.show(Frame(np.zeros((48, 64, 3), np.uint8), 0, 0.0))
             yield served
@@ -65,7 +67,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def test_the_description_in_docs_is_that_of_the_code() -> None:
-    assert TARGET.read_text(encoding="utf-8") == description(), "run: python scripts/openapi.py"
+    assert TARGET.read_text(encoding="utf-8") == description(), "run: python -m scripts.openapi"
 
 
 @any_number_of

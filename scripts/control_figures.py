@@ -1,0 +1,262 @@
+"""Measures what the control API and its page cost, and how fast the switch is: python -m scripts.control_figures.
+
+The product's own daemon runs in this process, on a picture of the demo in which a face is hidden. Rates are compared
+between turns with and without the load, one after the other, so that a machine that is busy otherwise spoils little;
+the processor time that a picture takes is told, too, which hardly depends on what else runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+
+from occlufix_vcam.control.api import serve
+from occlufix_vcam.daemon import Daemon, Parts
+from occlufix_vcam.frame import Frame
+from occlufix_vcam.settings import Settings
+from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sources import SourceOptions
+from occlufix_vcam.sources.demo import Demo
+from occlufix_vcam.state import ControlAddress, StateFolder
+
+MASKED_FRAME = 90
+TURN_S = 4.0
+
+
+class Watch:
+    """A sink that knows when a restored or an untouched picture went out first after a moment."""
+
+    name = "watch"
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._last: tuple[float, bool] = (0.0, False)
+
+    def send(self, frame: Frame) -> None:
+        with self._changed:
+            self._last = (time.time(), frame.restored_from is not None)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """There is nothing to release."""
+
+    def first(self, restored: bool) -> float:
+        """When the first such picture goes out from now on, by time.time()."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._last[1] is restored, 30), "no picture changed within 30 s"
+            return self._last[0]
+
+
+class Bench:
+    def __init__(self, daemon: Daemon, watch: Watch, address: ControlAddress) -> None:
+        self.daemon, self.watch, self.address = daemon, watch, address
+        self.headers = {"Authorization": f"Bearer {address.token}"}
+
+    def turn(self, seconds: float = TURN_S) -> tuple[float, float]:
+        """Pictures a second, and milliseconds of processor time for each."""
+        frames, cpu, began = self.daemon.status()["frames"], time.process_time(), time.monotonic()
+        time.sleep(seconds)
+        made = self.daemon.status()["frames"] - frames
+        return made / (time.monotonic() - began), 1e3 * (time.process_time() - cpu) / max(1, made)
+
+    def compare(self, load: Callable[[], contextlib.AbstractContextManager[None]], turns: int) -> dict[str, float]:
+        """Medians over pairs of turns without and with the load."""
+        rates, costs, plain = [], [], []
+        for _ in range(turns):
+            rate, cost = self.turn()
+            with load():
+                time.sleep(0.5)
+                loaded_rate, loaded_cost = self.turn()
+            again, _ = self.turn()
+            base = (rate + again) / 2
+            plain.append(base)
+            rates.append(loaded_rate / base)
+            costs.append(loaded_cost / cost)
+        return {
+            "pictures_a_second_without": round(statistics.median(plain), 1),
+            "rate_with_against_without": round(statistics.median(rates), 3),
+            "lowest": round(min(rates), 3),
+            "highest": round(max(rates), 3),
+            "processor_time_with_against_without": round(statistics.median(costs), 3),
+        }
+
+    @contextlib.contextmanager
+    def viewers(self, how_many: int) -> Iterator[None]:
+        """Programs of their own that look at the preview, as browsers do."""
+        stop = threading.Event()
+
+        def look() -> None:
+            url = f"{self.address.url}/v1/preview"
+            with httpx.stream("GET", url, headers=self.headers, trust_env=False, timeout=30) as response:
+                for _ in response.iter_raw():
+                    pass
+
+        yield from _in_processes(look, how_many, stop)
+
+    @contextlib.contextmanager
+    def nuisances(self, how_many: int) -> Iterator[None]:
+        """A fifth of each: silent, stalled while reading, flooding with and without the token, rubbish."""
+        stop = threading.Event()
+        kinds = [self._silent, self._stalled, self._flood_known, self._flood_unknown, self._rubbish]
+
+        def annoy(number: int) -> None:
+            while not stop.is_set():
+                with contextlib.suppress(OSError, httpx.HTTPError):
+                    kinds[number % len(kinds)](stop)
+
+        yield from _in_processes(annoy, how_many, stop, numbered=True)
+
+    def _connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.address.port), timeout=5)
+
+    def _silent(self, stop: threading.Event) -> None:
+        with self._connect() as connection:
+            connection.sendall(b"GET /v1/status HTTP/1.1\r\nHost:")
+            stop.wait(30)
+
+    def _stalled(self, stop: threading.Event) -> None:
+        with self._connect() as connection:
+            head = f"GET /v1/preview HTTP/1.1\r\nHost: 127.0.0.1:{self.address.port}\r\n"
+            connection.sendall(f"{head}Authorization: {self.headers['Authorization']}\r\n\r\n".encode())
+            stop.wait(30)
+
+    def _flood_known(self, stop: threading.Event) -> None:
+        with httpx.Client(base_url=self.address.url, headers=self.headers, trust_env=False, timeout=30) as http:
+            while not stop.is_set():
+                http.get("/v1/status")
+
+    def _flood_unknown(self, stop: threading.Event) -> None:
+        with httpx.Client(base_url=self.address.url, trust_env=False, timeout=30) as http:
+            while not stop.is_set():
+                http.get("/v1/status")
+
+    def _rubbish(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            with self._connect() as connection:
+                connection.sendall(b"\x16\x03\x01rubbish\r\n\r\n" * 20)
+                connection.recv(1024)
+
+
+def _in_processes(
+    work: Callable[..., None], how_many: int, stop: threading.Event, numbered: bool = False
+) -> Iterator[None]:
+    """Runs `work` in one child process with so many threads, so that its own cost is not the daemon's."""
+    child = os.fork()
+    if child == 0:
+        workers = [
+            threading.Thread(target=work, args=(number,) if numbered else (), daemon=True) for number in range(how_many)
+        ]
+        for worker in workers:
+            worker.start()
+        while os.getppid() != 1:
+            time.sleep(0.2)
+        os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def toggles(bench: Bench, how_many: int, switch: Callable[[bool], float]) -> dict[str, float]:
+    """From the switch, in ms, to the first picture that is the other kind."""
+    took: dict[bool, list[float]] = {True: [], False: []}
+    for number in range(how_many):
+        restored = number % 2 == 1
+        asked = switch(restored)
+        took[restored].append(1e3 * (bench.watch.first(restored) - asked))
+        time.sleep(0.3 + 0.05 * (number % 7))
+    both = took[True] + took[False]
+    return {
+        "p50_ms": round(float(np.percentile(both, 50)), 1),
+        "p95_ms": round(float(np.percentile(both, 95)), 1),
+        "off_p95_ms": round(float(np.percentile(took[False], 95)), 1),
+        "on_p95_ms": round(float(np.percentile(took[True], 95)), 1),
+        "pipeline_p50_ms": round(bench.daemon.status()["stages"]["total"]["p50_ms"], 1),
+    }
+
+
+@contextlib.contextmanager
+def page_of(bench: Bench, chromium: str) -> Iterator[tuple[Callable[[bool], float], dict[str, float]]]:
+    """A switch that clicks on the page, and how long the page took to show its first picture."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium)
+        page = browser.new_page()
+        link = httpx.post(f"{bench.address.url}/v1/links", headers=bench.headers, trust_env=False).json()["path"]
+        began = time.monotonic()
+        page.goto(bench.address.url + link)
+        page.locator("#picture[data-number]").wait_for()
+        first = {"first_picture_s": round(time.monotonic() - began, 2)}
+        listen = "addEventListener('click', () => { window.at = performance.timeOrigin + performance.now(); }, true)"
+        page.evaluate(listen)
+
+        def click(wanted: bool) -> float:
+            page.locator(f"#toggle[aria-checked='{str(not wanted).lower()}']").click()
+            return float(page.evaluate("window.at")) / 1e3
+
+        yield click, first
+        browser.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=6, help="pairs of turns for each load")
+    parser.add_argument("--toggles", type=int, default=40)
+    parser.add_argument("--chromium", default="", help="also measure the page, with this browser")
+    parser.add_argument("--rate", type=float, default=30.0, help="of the source")
+    asked = parser.parse_args()
+    watch = Watch()
+    with tempfile.TemporaryDirectory() as folder:
+        options = SourceOptions(rate=asked.rate)
+        cv2.imwrite(f"{folder}/hidden.png", Demo("demo", options).render(MASKED_FRAME))
+        settings = Settings(source=f"{folder}/hidden.png", sinks=("null",), rate=asked.rate)
+        daemon = Daemon(settings, Parts(open_sinks=lambda settings, size, rate: Sinks([watch])))
+        runs = threading.Thread(target=daemon.run)
+        runs.start()
+        state = StateFolder(Path(folder))
+        with state.hold(), serve(daemon, state) as address:
+            bench = Bench(daemon, watch, address)
+            watch.first(restored=True)
+            bench.turn(5.0)
+
+            def ask(wanted: bool) -> float:
+                began = time.time()
+                answer = httpx.post(
+                    f"{address.url}/v1/toggle", json={"enabled": wanted}, headers=bench.headers, trust_env=False
+                )
+                answer.raise_for_status()
+                return began
+
+            say("toggle, API", toggles(bench, asked.toggles, ask))
+            if asked.chromium:
+                with page_of(bench, asked.chromium) as (click, first):
+                    say("page", first)
+                    say("toggle, click on the page", toggles(bench, asked.toggles, click))
+            say("one preview", bench.compare(lambda: bench.viewers(1), asked.turns))
+            say("five previews", bench.compare(lambda: bench.viewers(5), asked.turns))
+            say("50 clients that stall, flood or send rubbish", bench.compare(lambda: bench.nuisances(50), asked.turns))
+            daemon.stop()
+            runs.join()
+
+
+def say(what: str, figures: dict[str, float]) -> None:
+    print(json.dumps({what: figures}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
