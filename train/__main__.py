@@ -1,4 +1,4 @@
-"""python -m train fit | eval | export: makes the networks that the product runs."""
+"""python -m train data | fit | eval | export: makes the networks that the product runs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from train import checkpoint, loop
 from train.config import RECIPES, Recipe
 from train.data import DataError
 from train.export import ExportError, export_network
-from train.report import Report
+from train.prepare import prepare, summary
+from train.preview import write_masks, write_preview
 from train.runners import names_of, open_runner
 from train.schedule import ScheduleError
+from train.sources import CelebA, PictureFolder, Source, TemplateSet
 from train.task import TASKS, load_evaluation, load_task
-from train.video import evaluate_video
 
 #: What is wrong with what was given; the message is all that a person needs.
 USER_ERRORS = (DataError, ExportError, ScheduleError, checkpoint.CheckpointError, loop.TrainingError)
@@ -66,23 +67,49 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="folder for tables, JSON and contact sheets")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="judge only so many pictures of each kind")] = None,
     threads: Annotated[int, typer.Option(min=1, help="processor threads")] = 2,
-    video: Annotated[bool, typer.Option("--video", help="judge what the installed product makes of films")] = False,
 ) -> None:
     """Figures on pictures that were not trained on, beside the baselines."""
-    if video:
-        _show(evaluate_video(data, out, limit, threads, console), out)
-        return
     recipe = _recipe(network, "base")
     paths = [run or Path("runs") / network, *(against or [])]
     runners = {name: open_runner(load_task(recipe, data), path, threads) for name, path in names_of(paths).items()}
-    _show(load_evaluation(network)(runners, data, out, limit, threads, console), out)
-
-
-def _show(report: Report, out: Path | None) -> None:
+    report = load_evaluation(network)(runners, data, out, limit, threads, console)
     if out is not None:
         report.write(out)
         console.print(f"tables, JSON and contact sheets in {out}")
     console.print(report.tables, markup=False, soft_wrap=True)
+
+
+@app.command("data")
+def prepare_data(
+    celeba: Annotated[Path | None, typer.Option(help="folder of CelebA as downloaded")] = None,
+    pictures: Annotated[list[Path] | None, typer.Option(help="folder of any pictures; may be repeated")] = None,
+    template: Annotated[Path | None, typer.Option(help="folder with train/index.jsonl, already aligned")] = None,
+    out: Annotated[Path, typer.Option(help="folder of the shards; or of the masks")] = Path("runs/data"),
+    people: Annotated[bool, typer.Option("--people", help="each sub-folder holds pictures of one person")] = False,
+    held_out: Annotated[float, typer.Option(min=0, max=0.9, help="share of --pictures kept for evaluation")] = 0.03,
+    partial: Annotated[bool, typer.Option("--partial", help="take what is there of a half-unpacked CelebA")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="threads; as many as there are cores")] = None,
+    preview: Annotated[Path | None, typer.Option(help="only write a contact sheet of what hides faces, PNG")] = None,
+    masks_only: Annotated[Path | None, typer.Option(help="only write masks for the pictures of this folder")] = None,
+    shape: Annotated[str | None, typer.Option(help="with --masks-only: one shape; a random one if not given")] = None,
+    seed: Annotated[int, typer.Option(help="of --preview and --masks-only")] = 0,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Aligns pictures and packs them into shards for `fit --data OUT`; run again, it goes on where it stopped."""
+    if preview is not None:
+        write_preview(data, preview, seed)
+        console.print(f"contact sheet in {preview}")
+    if masks_only is not None:
+        for line in write_masks(masks_only, out, shape, seed):
+            console.print(line, markup=False)
+    sources: list[Source] = [CelebA(celeba, partial)] if celeba else []
+    sources += [PictureFolder(folder, people, held_out) for folder in pictures or ()]
+    sources += [TemplateSet(template)] if template else []
+    if not sources and preview is None and masks_only is None:
+        raise typer.BadParameter("give --celeba, --pictures or --template; or --preview, or --masks-only")
+    for source in sources:
+        for line in summary(prepare(source, out, console, workers), out):
+            console.print(line, markup=False)
 
 
 @app.command()

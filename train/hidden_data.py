@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, EYE_DISTANCE_PX, HIDDEN, Affine, Image, transform_points
-from train.data import FaceSet, mirror_landmarks, valid_mask
+from train.data import FaceRow, Faces, FaceSet, mirror_landmarks, open_faces, valid_mask
 from train.occluders import WORN, Occluders, random_names
 
 CLEAN_SHARE = 0.25
@@ -34,33 +34,37 @@ class Examples:
     """Faces of a split with its occluders in front."""
 
     def __init__(self, data: Path, split: Literal["train", "eval"]) -> None:
-        self._faces = FaceSet(data, split, keep=split == "train")
+        self._data, self._split = data, split
+        self._faces: Faces | None = None
         self._occluders = Occluders(data, split)
-        self._cumulated = np.cumsum(self._faces.origin_weights())
 
     def random(self, rng: np.random.Generator, size: int) -> Example:
         """As the live crop may look: badly aligned, in any light, from any camera; one in four hidden by nothing."""
-        index = int(np.searchsorted(self._cumulated, rng.random() * self._cumulated[-1]))
+        if self._faces is None:
+            self._faces = open_faces(self._data) if self._split == "train" else FaceSet(self._data, self._split)
+        drawn = self._faces.draw(rng)
         if rng.random() >= CLEAN_SHARE:
             names = random_names(rng)
         else:
             names = [str(rng.choice(list(WORN)))] if rng.random() < 0.5 else []
-        return self._make(index, rng, size, names)
+        return self._make(drawn.row, drawn.image, rng, size, names)
 
     def fixed(self, names: list[str], count: int) -> Iterator[Example]:
         """The same composites at every call, at 256 px."""
+        faces = FaceSet(self._data, self._split)
         for number in range(count):
             rng = np.random.default_rng([EVAL_SEED, number])
-            yield self._make(int(rng.integers(len(self._faces))), rng, CROP_PX, names)
+            index = int(rng.integers(len(faces)))
+            yield self._make(faces.rows[index], faces.image(index), rng, CROP_PX, names)
 
     def clean(self) -> Iterator[Example]:
         """The photographs as they are. A few of these people have a hand at their face: the truth says nothing."""
-        for index, row in enumerate(self._faces.rows):
-            yield Example(self._faces.image(index), np.zeros((CROP_PX, CROP_PX), np.uint8), valid_mask(row))
+        faces = FaceSet(self._data, self._split)
+        for index, row in enumerate(faces.rows):
+            yield Example(faces.image(index), np.zeros((CROP_PX, CROP_PX), np.uint8), valid_mask(row))
 
-    def _make(self, index: int, rng: np.random.Generator, size: int, names: list[str]) -> Example:
-        row = self._faces.rows[index]
-        image, valid, landmarks = self._faces.image(index), valid_mask(row), row.landmarks
+    def _make(self, row: FaceRow, image: Image, rng: np.random.Generator, size: int, names: list[str]) -> Example:
+        valid, landmarks = valid_mask(row), row.landmarks
         if rng.random() < 0.5:
             image, valid = image[:, ::-1], valid[:, ::-1]
             landmarks = mirror_landmarks(landmarks)

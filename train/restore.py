@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from engines.contract import CROP_PX, Image, Points, similarity, transform_points
 from train import losses
 from train.config import Recipe
-from train.data import FaceSet, mirror_landmarks, valid_mask
+from train.data import Drawn, Faces, mirror_landmarks, open_faces, valid_mask
 from train.discriminators import GlobalDiscriminator, PatchDiscriminator
 from train.loop import autocast, check_finite, descend, device
 from train.masks import random_mask
@@ -50,8 +50,7 @@ class RestoreTask:
     def __init__(self, recipe: Recipe, data: Path) -> None:
         self._recipe = recipe
         self._data = data
-        self._faces: FaceSet | None = None
-        self._weights = np.zeros(0)
+        self._faces: Faces | None = None
         self._schedule = LossSchedule(with_weights(RAMPS, recipe.weights), losses.LOSSES)
         self.modules = {"network": RestoreUNet(), "patch": PatchDiscriminator(), "global": GlobalDiscriminator()}
         self.optimizers = {
@@ -69,14 +68,12 @@ class RestoreTask:
     def sample(self, rng: np.random.Generator) -> Sample:
         """CHW uint8 BGR `face` and `reference`, and their 1HW masks `hole`, `valid`, `reference_mask`; `frontal`."""
         if self._faces is None:
-            self._faces = FaceSet(self._data, "train", keep=True)
-            self._weights = np.cumsum(self._faces.origin_weights())
-        index = int(np.searchsorted(self._weights, rng.random() * self._weights[-1]))
-        row = self._faces.rows[index]
+            self._faces = open_faces(self._data)
+        drawn = self._faces.draw(rng)
         mirror = bool(rng.random() < 0.5)
-        face, valid, landmarks = jitter(self._faces.image(index), valid_mask(row), row.landmarks, rng, mirror)
+        face, valid, landmarks = jitter(drawn.image, valid_mask(drawn.row), drawn.row.landmarks, rng, mirror)
         hole = random_mask(landmarks, rng)
-        reference, there = self._reference(index, face, valid, rng, mirror)
+        reference, there = self._reference(drawn, face, valid, rng, mirror)
         face = relight(face, rng, 0.5)
         maps = {"hole": hole, "valid": valid, "reference_mask": there}
         pictures = {"face": face, "reference": reference}
@@ -88,20 +85,19 @@ class RestoreTask:
         }
 
     def _reference(
-        self, index: int, face: Image, valid: Image, rng: np.random.Generator, mirror: bool
+        self, drawn: Drawn, face: Image, valid: Image, rng: np.random.Generator, mirror: bool
     ) -> tuple[Image, Image]:
         """Another photograph of the same person, or the same one warped and relit, or none."""
-        assert self._faces is not None
         if rng.random() < NO_REFERENCE_CHANCE:
             return np.zeros_like(face), np.zeros_like(valid)
-        other = self._faces.sibling(index, rng)
-        if other is not None and rng.random() < 0.7:
-            row = self._faces.rows[other]
-            reference, there, _ = jitter(self._faces.image(other), valid_mask(row), row.landmarks, rng, mirror, 0.6)
+        another = drawn.sibling(rng)
+        if another is not None and rng.random() < 0.7:
+            row, image = another
+            reference, there, _ = jitter(image, valid_mask(row), row.landmarks, rng, mirror, 0.6)
         else:
             reference, there = bend(face, valid, rng)
         if rng.random() < 0.3:  # a memory rarely knows the whole face
-            missing = random_mask(self._faces.rows[index].landmarks, rng)
+            missing = random_mask(drawn.row.landmarks, rng)
             there = there & ~missing
         return relight(reference, rng, 1.0), there
 
