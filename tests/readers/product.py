@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
+from occlufix_vcam.control.client import ControlClient
+from occlufix_vcam.daemon import Status
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.sinks.recorder import Recorder
 from occlufix_vcam.sources import SourceOptions
 from occlufix_vcam.sources.demo import Demo
+from occlufix_vcam.state import StateFolder
 from tests.readers import numbered
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,9 +40,10 @@ def run(environment: Mapping[str, str], *arguments: str) -> subprocess.Completed
     return subprocess.run(command, cwd=ROOT, env=dict(environment), capture_output=True, text=True, timeout=120)
 
 
-def status(environment: Mapping[str, str]) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(run(environment, "status", "--json").stdout)
-    return told
+def status(environment: Mapping[str, str]) -> Status:
+    """Of the daemon that runs there."""
+    with ControlClient(StateFolder(Path(environment["OCCLUFIX_STATE_DIR"]))) as client:
+        return client.status()
 
 
 @contextmanager

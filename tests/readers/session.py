@@ -29,7 +29,7 @@ def missing() -> str:
 def pipewire_session(folder: Path, *, portal: tuple[str, ...] = (), manager: bool = True) -> Iterator[dict[str, str]]:
     """The environment for programs in the session; `portal` are arguments for the portal. Logs lie in `folder`."""
     runtime = folder / "run"
-    runtime.mkdir(mode=0o700, parents=True)
+    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("DBUS_", "PIPEWIRE_"))},
         "XDG_RUNTIME_DIR": str(runtime),

@@ -5,13 +5,15 @@ Needs Debian's packages (see `.ci/run`); what is missing is named in the reason 
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from occlufix_vcam.v4l2 import OWN_LABEL
-from tests.readers import browsers, numbered, product, session
+from tests.readers import browsers, film, numbered, product, session
 
 PICTURES = 120
 
@@ -40,6 +42,7 @@ def test_a_browser_lists_it_and_shows_what_the_networks_made(
     if browsers.program(browser) is None:
         pytest.skip(f"NOT PROVED HERE: no {browsers.DEBIAN_PACKAGES[browser]}")
     with product.started(environment, f"--source={clip}", "--sink=pipewire"):
+        session.wait_for(lambda: "restore" in product.status(environment)["engine"], "the networks", within=60)
         told = browsers.watch(browser, environment, tmp_path, label=OWN_LABEL)
         status = product.status(environment)
     assert "error" not in told, told
@@ -50,3 +53,95 @@ def test_a_browser_lists_it_and_shows_what_the_networks_made(
         wanted = numbered.COLOURS_RGB[name]
         assert max(abs(a - b) for a, b in zip(seen, wanted, strict=True)) <= 12, (name, seen, wanted)
     assert status["restored"] > 0 and status["failed"] == 0
+
+
+@pytest.fixture
+def reader_is_there() -> None:
+    if film.missing():
+        pytest.skip(f"NOT PROVED HERE: no reader without {film.missing()}")
+
+
+def numbers_of(reader: film.Film, pictures: int) -> list[int]:
+    """Of the next pictures that carry one."""
+    numbers: list[int] = []
+    while len(numbers) < pictures:
+        number = numbered.read(numbered.grey_of(reader.next()[1]))
+        if number is not None:
+            numbers.append(number)
+    return numbers
+
+
+def is_listed(environment: dict[str, str]) -> bool:
+    return OWN_LABEL in session.things(environment, "Node")
+
+
+@pytest.mark.usefixtures("reader_is_there")
+def test_readers_come_and_go_and_are_named(environment: dict[str, str], clip: Path, tmp_path: Path) -> None:
+    with product.started(environment, f"--source={clip}", "--sink=pipewire"):
+        for _ in range(3):  # a reader that is killed leaves nothing behind that the next one would miss
+            with (
+                film.film(environment, tmp_path / "one.log") as one,
+                film.film(environment, tmp_path / "two.log") as two,
+            ):
+                for reader in (one, two):
+                    assert min(numbered.steps(numbers_of(reader, 20), PICTURES)) >= 0
+                status = product.status(environment)
+                assert status["viewers"] >= 1 and status["camera_open"]
+                assert all(name.startswith("gst-launch-1.0 (") for name in status["readers"])
+        session.wait_for(lambda: not product.status(environment)["camera_open"], "the camera's closing")
+        status = product.status(environment)
+        assert (status["state"], status["viewers"], status["readers"]) == ("idle", 0, [])
+    assert not is_listed(environment)
+
+
+@pytest.mark.usefixtures("reader_is_there")
+def test_it_goes_beside_a_recording(environment: dict[str, str], clip: Path, tmp_path: Path) -> None:
+    recording = tmp_path / "call.mp4"
+    with (
+        product.started(environment, f"--source={clip}", "--sink=pipewire", f"--record={recording}"),
+        film.film(environment, tmp_path / "reader.log") as reader,
+    ):
+        assert len(numbers_of(reader, 10)) == 10
+        assert product.status(environment)["sinks"] == [f"{OWN_LABEL} (PipeWire)", "call.mp4"]
+    assert recording.stat().st_size > 0
+
+
+@pytest.mark.usefixtures("reader_is_there")
+def test_after_a_kill_it_is_gone_and_starts_again(environment: dict[str, str], clip: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        with product.started(environment, f"--source={clip}", "--sink=pipewire"):
+            with film.film(environment, tmp_path / "reader.log") as reader:
+                assert len(numbers_of(reader, 3)) == 3
+            os.kill(product.status(environment)["pid"], signal.SIGKILL)
+            session.wait_for(lambda: not is_listed(environment), "the camera's leaving")
+
+
+@pytest.mark.usefixtures("reader_is_there")
+def test_pipewire_that_starts_anew_gets_the_camera_again(clip: Path, tmp_path: Path) -> None:
+    with session.pipewire_session(tmp_path / "session") as environment:
+        begun = product.run(environment, "start", f"--source={clip}", "--sink=pipewire")
+        assert begun.returncode == 0, begun.stderr
+    # The daemon goes on in an environment whose PipeWire is gone; now another one comes in the same place.
+    try:
+        session.wait_for(lambda: "output" in product.status(environment)["trouble"], "the daemon's noticing")
+        told = product.status(environment)["trouble"]["output"]
+        assert "PipeWire" in told
+        with session.pipewire_session(tmp_path / "session") as again:
+            session.wait_for(lambda: is_listed(again), "the camera in the list")
+            with film.film(again, tmp_path / "reader.log") as reader:
+                assert len(numbers_of(reader, 3)) == 3
+            assert product.status(again)["trouble"] == {}
+    finally:
+        product.run(environment, "stop")
+
+
+def test_no_session_and_no_session_manager_are_said_with_what_to_do(tmp_path: Path) -> None:
+    with session.pipewire_session(tmp_path, manager=False) as environment:
+        said = product.run(environment, "start", "--source=demo", "--sink=pipewire")
+    assert said.returncode == 3 and "without a session manager" in said.stderr
+    said = product.run(environment, "start", "--source=demo", "--sink=pipewire")
+    assert said.returncode == 3
+    assert said.stderr.splitlines() == [
+        "error: no PipeWire session answers: Host is down",
+        "  log in to a desktop with PipeWire, or `systemctl --user start pipewire wireplumber`",
+    ]
