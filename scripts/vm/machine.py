@@ -3,10 +3,10 @@
 No kernel module is loaded here, and no /dev/video* is needed: QEMU emulates the processor, the root folder is shared
 read-only, and what programs write in the machine stays in its memory. It has no network card.
 
+    python3 scripts/vm/machine.py                  makes it, as root on Debian: packages, one module to compile
     python3 scripts/vm/machine.py COMMAND ...      runs a command in it, from the folder that this is started in
 
-The first time takes minutes (Debian packages, one module to compile); what came of it is kept and used again as long as
-the kernel, the module and this folder's files are the same.
+What was made is kept, and used again as long as these files are the same; OCCLUFIX_VM names the folder for it.
 """
 
 from __future__ import annotations
@@ -122,9 +122,17 @@ def default_store() -> Path:
     return Path(os.environ.get("OCCLUFIX_VM") or Path(cache) / "occlufix-vm")
 
 
-def prepare(store: Path | None = None) -> Machine:
+def find() -> Machine:
+    """The machine that was made before. Raises NoMachine."""
+    kept = _kept(default_store())
+    if kept is None:
+        raise NoMachine("`python3 scripts/vm/machine.py` makes it, as root on Debian")
+    return kept
+
+
+def make() -> Machine:
     """The machine, from the store or made anew. Raises NoMachine."""
-    store = store or default_store()
+    store = default_store()
     if not sys.platform.startswith("linux") or os.uname().machine != "x86_64":
         raise NoMachine("it is for Linux on x86_64")
     if (kept := _kept(store)) is not None:
@@ -227,14 +235,15 @@ def _step(*command: str, folder: str | None = None) -> str:
 
 
 def main() -> int:
-    if len(sys.argv) < 2:
-        print(__doc__)
-        return 2
     try:
-        machine = prepare()
+        machine = make()
     except NoMachine as reason:
-        print(f"no virtual machine: {reason}", file=sys.stderr)
+        print(
+            f"NOT PROVED HERE: the camera on v4l2loopback, for there is no virtual machine: {reason}", file=sys.stderr
+        )
         return 2
+    if len(sys.argv) < 2:
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         status = machine.run(sys.argv[1:], Path(folder), 900, Path.cwd())
         print((Path(folder) / "console").read_text(errors="replace"))

@@ -55,13 +55,20 @@ def program(browser: str) -> str | None:
 
 
 def watch(
-    browser: str, environment: Mapping[str, str], folder: Path, *, label: str, pictures: int = 12, pause_s: float = 0
+    browser: str,
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    label: str,
+    pictures: int = 12,
+    pause_s: float = 0,
+    flags: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """What the page told. The camera is opened twice, as calls do: `pause_s` later for the pictures."""
     with _served() as (port, answers), tempfile.TemporaryDirectory() as profile:
         asked = {"label": label, "pictures": pictures, "bits": numbered.BITS, "pause": round(1000 * pause_s)}
         url = f"http://127.0.0.1:{port}/?{urlencode(asked)}"
-        command = _COMMANDS[browser](program(browser) or browser, profile, url)
+        command = [*_COMMANDS[browser](program(browser) or browser, profile, url), *flags]
         with background(command, {**environment, "HOME": profile}, folder / f"{browser}.log"):
             try:
                 return answers.get(timeout=WITHIN_S)

@@ -18,11 +18,11 @@ from occlufix_vcam.frame import Frame
 from occlufix_vcam.sinks.recorder import Recorder
 from occlufix_vcam.sources import SourceOptions
 from occlufix_vcam.sources.demo import Demo
-from scripts.vm.machine import NoMachine, prepare
+from scripts.vm.machine import NoMachine, find
 from tests.readers import in_machine, numbered
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 600.0
+LIMIT_S = 660.0
 
 pytestmark = pytest.mark.timeout(LIMIT_S + 400)
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(LIMIT_S + 400)
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What each check found in the machine."""
     try:
-        machine = prepare()
+        machine = find()
     except NoMachine as reason:
         pytest.skip(f"NOT PROVED HERE: no virtual machine: {reason}")
     folder = tmp_path_factory.mktemp("machine")
