@@ -8,10 +8,11 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
+from engines import choice
 from engines.base import (
     ContractMismatch,
     EngineBuildError,
@@ -24,9 +25,11 @@ from engines.base import (
     ModelCorrupt,
     ModelError,
     ModelMissing,
+    Precision,
     Refusal,
     TensorSpec,
 )
+from engines.choice import Timed, Way
 from engines.manifest import Model, find_model
 
 __all__ = [
@@ -44,11 +47,16 @@ __all__ = [
     "ModelMissing",
     "Refusal",
     "TensorSpec",
+    "Timed",
+    "Way",
     "load",
+    "measure",
     "survey",
+    "timed",
 ]
 
-#: Best first among equals. "auto" tries the accelerators of all of them, then the processor; never the fake.
+#: Best first among equals. "auto" tries the accelerators of all of them, then the processor, until it is known which
+#: is the fastest here (engines/choice.py); never the fake.
 BACKENDS = {
     "tensorrt": "engines.tensorrt:TensorRtEngine",
     "openvino": "engines.openvino:OpenVinoEngine",
@@ -67,18 +75,29 @@ class Backend(Protocol):
     def devices() -> Sequence[str]:
         """The devices that it can use here, best first; "CPU" is the processor. Raises EngineUnavailable."""
 
+    @staticmethod
+    def warning() -> str:
+        """What is wrong with it though it runs; "" where nothing is."""
+
+    def precisions(self, model: Model, device: str) -> Sequence[Precision]:
+        """In which it runs `model` on a device, best first; "auto" is its own choice."""
+
     def __call__(self, model: Model, device: str, options: EngineOptions) -> InferenceEngine:
         """Reads, compiles and warms. Raises EngineError."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendReport:
-    """Whether a backend is there; `device` is the best that it has, `reason` says why it has none."""
+    """Whether a backend is there; `device` is the best that it has, `reason` says why it has none.
+
+    `warning` is what is wrong with one that runs all the same.
+    """
 
     name: str
     available: bool
     device: str
     reason: str
+    warning: str = ""
 
 
 def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> InferenceEngine:
@@ -88,16 +107,19 @@ def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> Infer
     model is at fault, EngineUnavailable, EngineBuildError or EngineRunError where no backend takes it.
     """
     found = find_model(model)
-    candidates, failures = _rank(options.backend)
-    for name, device in candidates:
+    ways, failures = _ways(found, options)
+    times = _remembered(found, ways, options)
+    for place, way in enumerate(ways):
         try:
-            engine = _backend(name)(found, device, options)
+            engine = _open(found, way, options)
         except (EngineUnavailable, EngineBuildError, EngineRunError) as error:
-            _log.info("%s on %s passed over: %s", name, device, error.message)
-            failures.append((name, error))
+            _log.info("%s passed over: %s", way, error.message)
+            failures.append((way.backend, error))
             continue
-        _check_doors(engine, found, options)
-        engine.passed_over = tuple(_refusal(name, error) for name, error in failures)
+        failed = [_refusal(name, error) for name, error in failures]
+        named = {one.backend for one in failed}
+        slower = [one for one in _slower(way, ways[place + 1 :], times) if one.backend not in named]
+        engine.passed_over = (*failed, *slower)
         return engine
     if len(failures) == 1:
         raise failures[0][1]
@@ -105,28 +127,80 @@ def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> Infer
     raise EngineUnavailable(f"No backend runs {found.name}: {reasons}", "occlufix-vcam doctor says more.")
 
 
+def measure(model: str | Path, again: bool = False) -> list[Timed]:
+    """All ways of running `model` here, timed, the fastest first: what `load` goes by from now on.
+
+    Takes seconds, and all cores, where they were not timed before or `again` is asked for. Raises ModelError.
+    """
+    found = find_model(model)
+    ways, _ = _ways(found, _DEFAULTS)
+    known = [] if again else choice.remembered(found, ways)
+    return known or choice.measure(found, ways, lambda way: _open(found, way, _DEFAULTS))
+
+
+def timed(model: str | Path) -> list[Timed]:
+    """What `measure` found, if it was run already. Raises ModelError."""
+    found = find_model(model)
+    return choice.remembered(found, _ways(found, _DEFAULTS)[0])
+
+
 def survey() -> list[BackendReport]:
     """Which backends this machine has, in the order of the table. Loads no model."""
     reports = []
     for name in BACKENDS:
         try:
-            reports.append(BackendReport(name, True, _backend(name).devices()[0], ""))
+            backend = _backend(name)
+            reports.append(BackendReport(name, True, backend.devices()[0], "", backend.warning()))
         except EngineUnavailable as error:
             reports.append(BackendReport(name, False, "", f"{error.message} ({error.hint})"))
     return reports
 
 
-def _rank(wanted: str) -> tuple[list[tuple[str, str]], list[tuple[str, EngineError]]]:
-    """Backends with their devices, best first, and those that are not there. Raises EngineUnavailable."""
-    candidates: list[tuple[str, str]] = []
+def _ways(model: Model, options: EngineOptions) -> tuple[list[Way], list[tuple[str, EngineError]]]:
+    """All ways of running a model, best first, and the backends that are not there. Raises EngineUnavailable."""
+    ways: list[Way] = []
     missing: list[tuple[str, EngineError]] = []
-    for name in [name for name in BACKENDS if name != "fake"] if wanted == "auto" else [wanted]:
+    for name in [name for name in BACKENDS if name != "fake"] if options.backend == "auto" else [options.backend]:
         try:
-            candidates += [(name, device) for device in _backend(name).devices()]
+            backend = _backend(name)
+            for device in backend.devices():
+                precisions = backend.precisions(model, device) if options.precision == "auto" else [options.precision]
+                ways += [Way(name, device, precision) for precision in precisions]
         except EngineUnavailable as error:
             missing.append((name, error))
-    candidates.sort(key=lambda candidate: candidate[1] == "CPU")  # stable: else the order of the table
-    return candidates, missing
+    last = {"CPU": 1, "NPU": 2}
+    ways.sort(key=lambda way: last.get(way.device, 0))  # stable: else the order of the table
+    known = {one.way: one.p50_ms for one in _remembered(model, ways, options)}
+    ways.sort(key=lambda way: known.get(way) or float("inf"))
+    return ways, missing
+
+
+def _remembered(model: Model, ways: Sequence[Way], options: EngineOptions) -> list[Timed]:
+    """What was timed; of that only a free choice makes use, and only for a model that is known by its hash."""
+    is_free = options.backend == options.precision == "auto"
+    is_ours = all(file.sha256 for file in model.files.values())
+    return choice.remembered(model, ways) if is_free and is_ours else []
+
+
+def _open(model: Model, way: Way, options: EngineOptions) -> InferenceEngine:
+    engine = _backend(way.backend)(model, way.device, replace(options, precision=way.precision))
+    _check_doors(engine, model, options)
+    return engine
+
+
+def _slower(chosen: Way, others: Sequence[Way], times: Sequence[Timed]) -> list[Refusal]:
+    """Why each way after the chosen one is not taken; of another backend its best way only."""
+    known = {one.way: one for one in times}
+    best = known[chosen].p50_ms if chosen in known else None
+    refusals: dict[str, Refusal] = {}
+    for way in others:
+        name = way.backend if way.backend != chosen.backend else f"{way.backend} {way.device} {way.precision}"
+        reason = f"ranks after {chosen.backend}; not timed on this machine yet"
+        if way in known and best is not None:
+            p50_ms = known[way].p50_ms
+            reason = f"takes {p50_ms:.1f} ms here, {chosen} {best:.1f}" if p50_ms else known[way].reason
+        refusals.setdefault(name, Refusal(name, reason))
+    return list(refusals.values())
 
 
 def _backend(name: str) -> Backend:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from engines.manifest import Model
+
 Tensor = NDArray[np.generic]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 #: Is told the share of a build that is done; False ends it.
 Progress = Callable[[float], bool]
@@ -125,6 +128,16 @@ class BufferedEngine(ABC):
     """
 
     backend: str
+
+    @staticmethod
+    def precisions(model: Model, device: str) -> Sequence[Precision]:
+        """In which precisions it runs a model on a device, the best first; "auto" is the backend's own choice."""
+        return ("auto",)
+
+    @staticmethod
+    def warning() -> str:
+        """What is wrong with the backend though it runs, and how to mend it; "" where nothing is."""
+        return ""
 
     def __init__(
         self, device: str, precision: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]

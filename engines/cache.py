@@ -27,7 +27,7 @@ from engines.base import CacheUnusable, EngineBuildError
 
 APP_NAME = "occlufix-vcam"
 LOCK_POLL_S = 0.2
-_SUFFIXES = (".plan", ".json", ".jit", ".lock", ".part")
+_SUFFIXES = (".plan", ".json", ".jit", ".times", ".lock", ".part")
 
 #: Asked now and then by whatever takes long: False ends it.
 GoOn = Callable[[], bool]

@@ -45,8 +45,10 @@ class Model:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def pick(self, precision: str) -> tuple[str, Path]:
-        """The checked file for "fp32" or "fp16", and what it is: that, or OWN. Raises ModelMissing, ModelCorrupt."""
+        """The checked file for a precision, and what it is: that, or OWN. Raises ModelMissing, ModelCorrupt."""
         kind = OWN if OWN in self.files else precision
+        if kind not in self.files:
+            raise ModelMissing(f"{self.name} has no {precision} file", "Choose precision auto or fp32.")
         file = self.files[kind]
         if not file.path.is_file():
             hint = _restore_command(file.path) if kind != OWN else "Check the path."
@@ -96,7 +98,7 @@ def _read_model(name: str, table: Mapping[str, Any]) -> Model:
         name=name,
         files={
             precision: ModelFile(MODELS / table[precision]["file"], table[precision]["sha256"])
-            for precision in ("fp32", "fp16")
+            for precision in ("fp32", "fp16", *(["int8"] if "int8" in table else []))
         },
         inputs={door: tuple(shape) for door, shape in table["inputs"].items()},
         outputs={door: tuple(shape) for door, shape in table["outputs"].items()},

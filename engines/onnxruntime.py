@@ -1,8 +1,15 @@
-"""ONNX Runtime: runs everywhere; on a GPU through CUDA, DirectML or CoreML, else on the processor."""
+"""ONNX Runtime: runs everywhere; on a GPU through TensorRT-RTX, CUDA, DirectML or CoreML, else on the processor.
+
+Only the processor was at hand where this was written: the other devices' calls are tested on a stand-in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +23,57 @@ from engines.base import (
     EngineRunError,
     EngineUnavailable,
     ModelCorrupt,
+    Precision,
     TensorSpec,
     static_shape,
 )
 from engines.manifest import Model
 
+#: Packages that all bring a folder `onnxruntime`: the last one installed overwrites the others' files.
+_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
+
+
+def side_by_side() -> str:
+    """The command that mends an installation with more than one of _PACKAGES; "" where there is nothing to mend."""
+    found = [name for name in _PACKAGES if _is_installed(name)]
+    if len(found) < 2:
+        return ""
+    return f"pip uninstall -y {' '.join(found)} && pip install {found[-1]}"
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 try:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
-except ImportError as error:
+except ModuleNotFoundError as error:
     raise EngineUnavailable("The package onnxruntime is not installed", "pip install onnxruntime") from error
+except Exception as error:  # a native library that does not load may raise anything
+    reason = f"onnxruntime is broken: {' '.join(str(error).split())}"
+    if mend := side_by_side():
+        raise EngineUnavailable(f"{reason}; two of its packages are installed over each other", mend) from error
+    raise EngineUnavailable(reason, "pip install --force-reinstall onnxruntime") from error
 
 #: Best first: device name to provider and the file that it is fastest with. CoreML halves by itself what it can.
-_PROVIDERS = {
+_PROVIDERS: dict[str, tuple[str, Precision]] = {
+    "TensorRT-RTX": ("NvTensorRTRTXExecutionProvider", "fp16"),
     "CUDA": ("CUDAExecutionProvider", "fp16"),
     "DirectML": ("DmlExecutionProvider", "fp16"),
     "CoreML": ("CoreMLExecutionProvider", "fp32"),
     "CPU": ("CPUExecutionProvider", "fp32"),
 }
+#: Providers that come in a package of their own, which ONNX Runtime is told to load.
+_PLUG_INS = {"TensorRT-RTX": "onnxruntime_ep_nv_tensorrt_rtx"}
+#: Devices whose memory the engine fills and empties itself, by ONNX Runtime's name of it; the others' provider does.
+_OWN_MEMORY = {"CUDA": "cuda"}
+#: A recorded graph is one launch instead of a hundred; it wants every tensor at one place for good.
+_GRAPH = {"CUDA": {"enable_cuda_graph": "1"}, "TensorRT-RTX": {"enable_cuda_graph": "1"}}
 _NO_MODEL = (failures.InvalidProtobuf, failures.InvalidArgument, failures.NoModel)
 _FAILURES = (
     failures.EPFail,
@@ -44,6 +84,8 @@ _FAILURES = (
     failures.RuntimeException,
     RuntimeError,
 )
+_log = logging.getLogger(__name__)
+
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
@@ -55,52 +97,113 @@ class OnnxRuntimeEngine(BufferedEngine):
     def __init__(self, model: Model, device: str, options: EngineOptions) -> None:
         if options.precision == "bf16":
             raise EngineUnavailable("ONNX Runtime does not compute in bf16", "Choose precision auto, fp32 or fp16.")
-        provider, fastest = _PROVIDERS[device]
-        precision, path = model.pick(fastest if options.precision == "auto" else options.precision)
-        self._session: Any = _open_session(path, provider, options.threads)
-        if self._session.get_providers()[0] != provider:
-            raise EngineUnavailable(f"ONNX Runtime has {provider}, but it does not start here")
+        wanted = self.precisions(model, device)[0] if options.precision == "auto" else options.precision
+        precision, path = model.pick(wanted)
+        self._session: Any = _open_session(path, device, options.threads)
         inputs = [_input_spec(node, model, options) for node in self._session.get_inputs()]
         super().__init__(device, precision, inputs, _run_once(self._session, inputs))
         self._binding: Any = self._session.io_binding()
-        for name, array in self._results.items():
-            self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        self._there: dict[str, Any] = {}
+        memory = _OWN_MEMORY.get(device, "")
+        for name, array in (self._feeds | self._results).items():
+            bind = self._binding.bind_input if name in self._feeds else self._binding.bind_output
+            place = array.ctypes.data
+            if memory:
+                self._there[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array, memory, 0)
+                place = self._there[name].data_ptr()
+            bind(name, memory or "cpu", 0, array.dtype, array.shape, place)
+        self._execute()  # where a graph is recorded, this run is the one
 
     @staticmethod
     def devices() -> Sequence[str]:
         present = onnxruntime.get_available_providers()
-        return tuple(device for device, (provider, _) in _PROVIDERS.items() if provider in present)
+        return tuple(
+            device
+            for device, (provider, _) in _PROVIDERS.items()
+            if (_plug_in(device) if device in _PLUG_INS else provider in present)
+        )
+
+    @staticmethod
+    def precisions(model: Model, device: str) -> Sequence[Precision]:
+        """On the processor int8 too, where `model` has it: whether that is faster there is for timing to say."""
+        fastest: Precision = _PROVIDERS[device][1]
+        return (fastest, "int8") if device == "CPU" and "int8" in model.files else (fastest,)
+
+    @staticmethod
+    def warning() -> str:
+        mend = side_by_side()
+        return (
+            f"two onnxruntime packages lie over each other, so one's devices are gone; mend it: {mend}" if mend else ""
+        )
 
     def _execute(self) -> None:
         try:
-            # Bound anew for each run: on a GPU it is the binding that takes the array there.
-            for name, array in self._feeds.items():
-                self._binding.bind_cpu_input(name, array)
+            for name, value in self._there.items():
+                if name in self._feeds:
+                    value.update_inplace(self._feeds[name])
             self._session.run_with_iobinding(self._binding)
             self._binding.synchronize_outputs()
+            for name, value in self._there.items():
+                if name in self._results:
+                    np.copyto(self._results[name], value.numpy())
         except _FAILURES as error:
             raise EngineRunError(f"ONNX Runtime failed: {_reason(error)}") from error
 
     def _release(self) -> None:
         self._binding = self._session = None
+        self._there = {}
 
 
-def _open_session(path: Path, provider: str, threads: int) -> Any:
+@cache
+def _plug_in(device: str) -> tuple[Any, ...]:
+    """ONNX Runtime's devices that a plug-in of _PLUG_INS serves; none where it is not installed or finds none."""
+    try:
+        package = importlib.import_module(_PLUG_INS[device])
+        provider = _PROVIDERS[device][0]
+        onnxruntime.register_execution_provider_library(provider, package.get_library_path())
+        return tuple(one for one in onnxruntime.get_ep_devices() if one.ep_name == provider)
+    except ModuleNotFoundError:
+        return ()
+    except Exception as error:  # noqa: BLE001  a plug-in that is broken must not take the other devices along
+        _log.warning("the plug-in %s cannot be used: %s", _PLUG_INS[device], _reason(error))
+        return ()
+
+
+def _open_session(path: Path, device: str, threads: int) -> Any:
+    """With a recorded graph where the device has one and the model allows it. Raises EngineError."""
+    try:
+        if device in _GRAPH:
+            try:
+                return _session(path, device, threads, _GRAPH[device])
+            except _FAILURES as error:
+                _log.info("%s runs without a graph: %s", path.name, _reason(error))
+        return _session(path, device, threads, {})
+    except _NO_MODEL as error:
+        raise ModelCorrupt(f"{path} is no ONNX model: {_reason(error)}", "Export it again.") from error
+    except _FAILURES as error:
+        raise EngineBuildError(f"ONNX Runtime cannot load {path.name}: {_reason(error)}") from error
+
+
+def _session(path: Path, device: str, threads: int, provider_options: Mapping[str, str]) -> Any:
+    provider, _ = _PROVIDERS[device]
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.log_severity_level = 4  # what goes wrong is raised; it need not be printed too
     # Threads that spin while they wait for the next frame would keep the cores busy for nothing.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if provider == "DmlExecutionProvider":
-        settings.enable_mem_pattern = False  # DirectML demands it
-    providers = [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
-    try:
-        return onnxruntime.InferenceSession(str(path), settings, providers=providers)
-    except _NO_MODEL as error:
-        raise ModelCorrupt(f"{path} is no ONNX model: {_reason(error)}", "Export it again.") from error
-    except _FAILURES as error:
-        raise EngineBuildError(f"ONNX Runtime cannot load {path.name}: {_reason(error)}") from error
+    if device == "DirectML":
+        settings.enable_mem_pattern = False  # it demands that
+    if device in _PLUG_INS:
+        settings.add_provider_for_devices(_plug_in(device)[:1], dict(provider_options))
+        session = onnxruntime.InferenceSession(str(path), settings)
+    else:
+        providers: list[Any] = [(provider, dict(provider_options))]
+        providers += [] if device == "CPU" else ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
+    if session.get_providers()[0] != provider:
+        raise EngineUnavailable(f"ONNX Runtime has {provider}, but it does not start here")
+    return session
 
 
 def _input_spec(node: Any, model: Model, options: EngineOptions) -> TensorSpec:

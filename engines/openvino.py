@@ -1,26 +1,33 @@
 """OpenVINO on the processor: the fastest way on a machine without a GPU, more so where it has bf16 (AMX).
 
-It reads the FP32 file and computes in bf16 on wish by itself; our networks compile in well under a second, so
-nothing is cached.
+It reads the FP32 file and computes in bf16 on wish by itself, or reads the int8 file where the processor has no bf16.
+Its GPU and NPU plug-ins come with it; Intel's devices were not at hand, so those two have only been tried as far as
+that goes without one.
 """
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from engines.base import (
     BufferedEngine,
+    CacheUnusable,
     EngineBuildError,
     EngineOptions,
     EngineRunError,
     EngineUnavailable,
     ModelCorrupt,
+    Precision,
     TensorSpec,
     static_shape,
 )
-from engines.manifest import Model
+from engines.cache import EngineCache, Key
+from engines.manifest import Model, sha256_of
 
 try:
     import openvino
@@ -29,7 +36,9 @@ except ImportError as error:
     raise EngineUnavailable("The package openvino is not installed", "pip install openvino") from error
 
 _TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16, "fp16": openvino.Type.f16}
-_PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+_PRECISIONS: dict[str, Precision] = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+
+_log = logging.getLogger(__name__)
 
 
 class OpenVinoEngine(BufferedEngine):
@@ -38,21 +47,10 @@ class OpenVinoEngine(BufferedEngine):
     backend = "openvino"
 
     def __init__(self, model: Model, device: str, options: EngineOptions) -> None:
-        core = openvino.Core()
-        precision = _choose_precision(core, options.precision)
-        network = _read_network(model.pick("fp32")[1])
-        properties = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": _TYPES[precision],
-            # A thread that is bound to a core waits there while another program uses it.
-            "ENABLE_CPU_PINNING": False,
-        }
-        if options.threads:
-            properties["INFERENCE_NUM_THREADS"] = options.threads
+        precision = _choose_precision(device, model, options.precision)
+        path = model.pick("int8" if precision == "int8" else "fp32")[1]
         try:
-            shapes = {port.any_name: _input_shape(port, model, options) for port in network.inputs}
-            network.reshape(shapes)
-            compiled = core.compile_model(network, device, properties)
+            compiled = _compile(model, path, device, precision, options)
             self._request: Any = compiled.create_infer_request()
         except RuntimeError as error:
             raise EngineBuildError(f"OpenVINO cannot compile {model.name}: {_reason(error)}") from error
@@ -63,7 +61,16 @@ class OpenVinoEngine(BufferedEngine):
 
     @staticmethod
     def devices() -> Sequence[str]:
-        return ("CPU",)
+        """A graphics card, the processor, a neural processor, as far as they are there."""
+        return _devices()
+
+    @staticmethod
+    def precisions(model: Model, device: str) -> Sequence[Precision]:
+        """On a processor without bf16 int8 comes first, where `model` has it; on one with bf16 it is tried second."""
+        own = _default_precision(device)
+        if device != "CPU" or "int8" not in model.files:
+            return (own,)
+        return (own, "int8") if own == "bf16" else ("int8", own)
 
     def _execute(self) -> None:
         try:
@@ -75,13 +82,95 @@ class OpenVinoEngine(BufferedEngine):
         self._request = None
 
 
-def _choose_precision(core: Any, wanted: str) -> str:
-    """On "auto" what OpenVINO itself takes for this processor: bf16 where that is fast, else fp32 (fp16 on ARM)."""
+@cache
+def _core() -> Any:
+    """One for the whole process: a second one would load all its plug-ins again."""
+    return openvino.Core()
+
+
+@cache
+def _devices() -> tuple[str, ...]:
+    """Best first: GPU or GPU.0 and so on, CPU, NPU. A neural processor takes long to compile: it is last."""
+    order = ("GPU", "CPU", "NPU")
+    found = [device for device in _core().available_devices if device.partition(".")[0] in order]
+    return tuple(sorted(found, key=lambda device: order.index(device.partition(".")[0])))
+
+
+def _default_precision(device: str) -> Precision:
+    """What OpenVINO itself takes: bf16 where the processor is fast in it, else fp32; fp16 on ARM and elsewhere."""
+    if device != "CPU":
+        return "fp16"
+    return _PRECISIONS[_core().get_property(device, "INFERENCE_PRECISION_HINT").to_string()]
+
+
+def _choose_precision(device: str, model: Model, wanted: Precision) -> Precision:
     if wanted == "auto":
-        return _PRECISIONS[core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()]
-    if wanted.upper() not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise EngineUnavailable(f"This processor cannot compute in {wanted}", "Choose precision auto or fp32.")
+        return OpenVinoEngine.precisions(model, device)[0]
+    if wanted.upper() not in _core().get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        raise EngineUnavailable(f"{device} cannot compute in {wanted}", "Choose precision auto or fp32.")
     return wanted
+
+
+def _properties(device: str, precision: Precision, options: EngineOptions) -> dict[str, Any]:
+    floats = _default_precision(device) if precision == "int8" else precision  # of the layers that stay exact
+    properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _TYPES[floats]}
+    if device == "CPU":
+        # A thread that is bound to a core waits there while another program uses it.
+        properties["ENABLE_CPU_PINNING"] = False
+        if options.threads:
+            properties["INFERENCE_NUM_THREADS"] = options.threads
+    return properties
+
+
+def _compile(model: Model, path: Path, device: str, precision: Precision, options: EngineOptions) -> Any:
+    """The compiled network; from the cache if it was compiled before, which halves the time of a start.
+
+    A cache that cannot be used only costs that time. Raises RuntimeError, EngineBuildError, ModelError.
+    """
+
+    def build() -> tuple[bytes, dict[str, Any]]:
+        network = _read_network(path)
+        network.reshape({port.any_name: _input_shape(port, model, options) for port in network.inputs})
+        made.append(_core().compile_model(network, device, properties))
+        content = io.BytesIO()
+        made[0].export_model(content)
+        return content.getvalue(), {}
+
+    made: list[Any] = []
+    properties = _properties(device, precision, options)
+    if "EXPORT_IMPORT" not in _core().get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        build()
+        return made[0]
+    engines, key = EngineCache(), Key(model.name, _facts(model, path, device, precision, options))
+    try:
+        content = engines.obtain(key, build)
+        if not made:
+            try:
+                return _core().import_model(io.BytesIO(content), device, properties)
+            except RuntimeError as error:
+                _log.warning("the cached %s does not load: %s", model.name, _reason(error))
+                engines.delete(key)
+    except CacheUnusable as error:
+        _log.warning("%s", error.message)
+    if not made:
+        build()
+    return made[0]
+
+
+def _facts(model: Model, path: Path, device: str, precision: Precision, options: EngineOptions) -> dict[str, Any]:
+    """All that the compiled network hangs on."""
+    properties = _properties(device, precision, options)
+    return {
+        "model_sha256": sha256_of(path),
+        "backend": OpenVinoEngine.backend,
+        "library": f"openvino {openvino.get_version()}",
+        "device": device,
+        "architecture": _core().get_property(device, "FULL_DEVICE_NAME"),
+        "capabilities": sorted(_core().get_property(device, "OPTIMIZATION_CAPABILITIES")),
+        "precision": precision,
+        "properties": {name: str(value) for name, value in properties.items()},
+        "shapes": {name: list(shape) for name, shape in {**model.inputs, **options.input_shapes}.items()},
+    }
 
 
 def _read_network(path: Path) -> Any:

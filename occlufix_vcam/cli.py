@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -146,12 +146,13 @@ def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, d
     from occlufix_vcam.control.api import serve
     from occlufix_vcam.daemon import Daemon
     from occlufix_vcam.telemetry import configure_logging
+    from occlufix_vcam.timing import timing_when_idle
 
     with state.hold():
         configure_logging(state.log, settings.log_level.upper())
         daemon = Daemon(settings)
         _stop_on_signals(daemon)
-        with serve(daemon, state, settings.control_port) as address:
+        with serve(daemon, state, settings.control_port) as address, timing_when_idle(daemon):
 
             def told() -> None:
                 if detached:
@@ -402,6 +403,11 @@ def devices(as_json: Annotated[bool, typer.Option("--json", help="print it as JS
     typer.echo("engine backends")
     for backend in found.backends:
         typer.echo(f"  {backend.name}  {backend.device if backend.available else backend.reason}")
+        if backend.warning:
+            typer.echo(f"  {backend.name}  {backend.warning}")
+    typer.echo("engines, the fastest first")
+    for model, ways in found.engines.items():
+        typer.echo(f"  {model}  {'; '.join(ways) or 'not timed yet: `occlufix-vcam doctor` does'}")
 
 
 @app.command()
@@ -468,7 +474,7 @@ def _print_steps_by_hand(lines: tuple[str, ...]) -> None:
 def build_engine(
     models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help=", ".join(MODEL_NAMES))] = None,
     backend: Annotated[str | None, typer.Option(help="engine backend; auto takes the best")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp16, bf16 or fp32")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp16, bf16, int8 or fp32")] = None,
     onnx: Annotated[Path | None, typer.Option(help="an ONNX file in the place of the model's own")] = None,
     for_: Annotated[str, typer.Option("--for", help="TensorRT engines for other GPUs: sm86,portable")] = "",
     list_: Annotated[bool, typer.Option("--list", help="only list the engines that are kept")] = False,
@@ -495,6 +501,17 @@ def build_engine(
     finally:  # those that were good, whatever came of the next one
         for check in checks:
             _print_check(check)
+    if settings.backend == settings.precision == "auto" and not onnx and not architectures:
+        _print_times(named)
+
+
+def _print_times(models: Sequence[str]) -> None:
+    import engines
+
+    for model in models:
+        with _progress(f"timing {model}"):
+            found = engines.measure(model, again=True)
+        typer.echo(f"{model}, the fastest first: {'; '.join(map(str, found))}")
 
 
 def _print_check(check: EngineCheck) -> None:

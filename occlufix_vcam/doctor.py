@@ -1,4 +1,6 @@
-"""`devices` and `doctor`: what this machine has, what is wrong with it, and how to mend it. Changes nothing."""
+"""`devices` and `doctor`: what this machine has, what is wrong with it, and how to mend it. Changes nothing.
+
+The engines are timed once, which takes some seconds."""
 
 from __future__ import annotations
 
@@ -29,6 +31,8 @@ class Devices:
     cameras: list[CameraInfo]
     virtual_cameras: list[VirtualCameraInfo]
     backends: list[BackendReport]
+    #: By model, how fast each way of running it is here, the fastest first; empty where that was not timed yet.
+    engines: dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,23 @@ class Finding:
 
 
 def list_devices() -> Devices:
-    return Devices(list_cameras(), list_virtual_cameras(), engines.survey())
+    return Devices(
+        list_cameras(), list_virtual_cameras(), engines.survey(), {name: _timed(name) for name in MODEL_NAMES}
+    )
+
+
+def _timed(model: str) -> list[str]:
+    try:
+        return [str(one) for one in engines.timed(model)]
+    except EngineError:  # there is no such model here: `doctor` says that
+        return []
 
 
 def examine() -> list[Finding]:
     """Everything that `start` relies on, in the order in which it does."""
     findings: list[Finding] = []
-    for look in (_python, _settings, _state, _cameras, _virtual_cameras, _set_up, _backends, _models):
+    looks = (_python, _settings, _state, _cameras, _virtual_cameras, _set_up, _backends, _models, _engines)
+    for look in looks:
         findings += _told(look)
     return findings
 
@@ -122,9 +136,12 @@ def _backends() -> Iterator[Finding]:
     reports = engines.survey()
     for report in reports:
         if report.available:
-            yield Finding("engine", "ok", f"{report.name} on {report.device}")
+            yield Finding("backend", "ok", f"{report.name} on {report.device}")
         else:
-            yield Finding("engine", "warning", f"{report.name}: {report.reason}")
+            yield Finding("backend", "warning", f"{report.name}: {report.reason}")
+        if report.warning:
+            what, _, mend = report.warning.partition("; mend it: ")
+            yield Finding("backend", "warning", f"{report.name}: {what}", mend)
 
 
 def _models() -> Iterator[Finding]:
@@ -139,3 +156,14 @@ def _models() -> Iterator[Finding]:
                 yield Finding("model", "ok", f"{name} {precision}: {path.name}")
             except EngineError as error:
                 yield Finding("model", "error", error.message, error.hint)
+
+
+def _engines() -> Iterator[Finding]:
+    """What each model runs on here; timed now, unless it was already."""
+    for name in read_manifest():
+        if name not in MODEL_NAMES:
+            continue
+        fastest, *others = engines.measure(name)
+        verdict: Verdict = "ok" if fastest.p50_ms else "error"
+        passed_over = "; ".join(map(str, others)) or "there is no other"
+        yield Finding("engine", verdict, f"{name}: {fastest}. Passed over: {passed_over}")

@@ -49,7 +49,7 @@ class Settings(BaseModel):
     enabled: bool = Field(True, description="restore; off passes the untouched picture")
     finder: Literal["own", "insightface"] = "own"
     backend: str = Field("auto", description="engine backend, or auto for the best one here")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     max_faces: int = Field(4, ge=1, le=16)
     memory: bool = Field(True, description="fill a hidden part from what was seen of the same face before")
     restorer: Literal["auto", "network", "memory"] = Field(

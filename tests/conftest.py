@@ -28,9 +28,10 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_real_faces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test sees who is enrolled on this machine, or its keyring."""
+def nothing_of_this_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees who is enrolled on this machine, its keyring, or its cache of engines."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OCCLUFIX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("OCCLUFIX_FACES_DIR", str(tmp_path_factory.mktemp("faces")))
         patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
         yield

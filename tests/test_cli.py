@@ -146,7 +146,12 @@ def test_our_own_fault_is_said_and_traced_only_with_debug(command: Command, monk
 
 
 def test_devices_and_doctor_answer_in_json(command: Command) -> None:
-    assert set(json.loads(command("devices", "--json").out)) == {"cameras", "virtual_cameras", "backends"}
+    assert set(json.loads(command("devices", "--json").out)) == {
+        "cameras",
+        "virtual_cameras",
+        "backends",
+        "engines",
+    }
     answer = command("doctor", "--json")
     findings = json.loads(answer.out)
     assert {"python", "settings", "state", "engine", "model"} <= {finding["what"] for finding in findings}

@@ -1,4 +1,4 @@
-"""python -m train data | fit | eval | export: makes the networks that the product runs."""
+"""python -m train data | fit | eval | export | quantise: makes the networks that the product runs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from engines.contract import CROP_PX
 from train import checkpoint, loop
 from train.config import RECIPES, Recipe
 from train.data import DataError
 from train.export import ExportError, export_network
 from train.prepare import prepare, summary
 from train.preview import write_masks, write_preview
+from train.quantise import quantise_network
 from train.runners import names_of, open_runner
 from train.schedule import ScheduleError
 from train.sources import CelebA, PictureFolder, Source, TemplateSet
@@ -133,6 +135,21 @@ def _weights(given: list[str]) -> dict[str, float]:
         return {name: float(value) for name, _, value in (item.partition("=") for item in given)}
     except ValueError:
         raise typer.BadParameter(f"a weight is NAME=VALUE, such as adv_patch=0.1, not `{' '.join(given)}`") from None
+
+
+@app.command()
+def quantise(
+    network: Network,
+    data: Data = DEFAULT_DATA,
+    models: Annotated[Path, typer.Option(help="folder of the ONNX files and models.toml")] = Path("engines/models"),
+    samples: Annotated[int, typer.Option(min=1, help="training samples to calibrate on")] = 64,
+    limit: Annotated[int | None, typer.Option(min=1, help="judge only so many pictures of each kind")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="processor threads")] = 2,
+) -> None:
+    """Writes an int8 file from the exported FP32 one, where it loses little, and enters it in models.toml."""
+    task = load_task(_recipe(network, "base").but(size_px=CROP_PX, batch=1), data)
+    for line in quantise_network(task, data, models, samples, limit, threads):
+        console.print(line)
 
 
 def _recipe(network: str, name: str) -> Recipe:

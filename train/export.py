@@ -65,7 +65,7 @@ def export_network(task: Task, content: Mapping[str, Any], models: Path, metrics
         with FileLock(models.parent / ".models.lock"):
             for file in Path(folder).iterdir():
                 file.replace(models / file.name)
-            _enter(models / MANIFEST, task.name, entry)
+            enter(models / MANIFEST, task.name, entry)
     yield f"{MANIFEST}: {task.name} updated"
 
 
@@ -131,7 +131,7 @@ def _difference(actual: list[np.ndarray], expected: list[np.ndarray]) -> tuple[f
     return max(float(d.max()) for d in differences), float(np.mean([d.mean() for d in differences]))
 
 
-def _enter(manifest: Path, name: str, entry: Mapping[str, Any]) -> None:
+def enter(manifest: Path, name: str, entry: Mapping[str, Any]) -> None:
     content = tomllib.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
     content[name] = entry
     temporary = manifest.with_suffix(".tmp")

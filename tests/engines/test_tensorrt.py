@@ -267,13 +267,14 @@ def test_a_gpu_that_stays_lost_leaves_it_to_the_next_backend(machine: Machine) -
 
     assert engine.backend == "openvino" and works(engine)
     assert "unspecified launch failure" in engine.passed_over[0].reason
-    assert len(EngineCache().entries()) == 1  # the plan was not to blame
+    kept = [entry.facts["backend"] for entry in EngineCache().entries()]
+    assert kept.count("tensorrt") == 1  # the plan was not to blame
 
 
 def test_meanwhile_the_next_backend_runs_and_the_build_is_handed_over(machine: Machine) -> None:
     engine = engines.load("hidden", IN_BACKGROUND)
     assert engine.backend == "openvino" and works(engine)
-    (refusal,) = engine.passed_over
+    refusal, *_ = engine.passed_over
     assert refusal.backend == "tensorrt" and "not built yet" in refusal.reason
     assert machine.builds == 0 and refusal.build is not None
 
@@ -285,11 +286,13 @@ def test_meanwhile_the_next_backend_runs_and_the_build_is_handed_over(machine: M
 
 
 def test_a_build_can_be_stopped_and_leaves_nothing(machine: Machine) -> None:
-    (refusal,) = engines.load("hidden", IN_BACKGROUND).passed_over
+    refusal, *_ = engines.load("hidden", IN_BACKGROUND).passed_over
     assert refusal.build is not None
     with pytest.raises(EngineBuildError, match="stopped"):
         refusal.build(lambda share: share < 0.5)
-    assert machine.builds == 0 and EngineCache().entries() == []
+    assert machine.builds == 0 and not [
+        entry for entry in EngineCache().entries() if entry.facts["backend"] == "tensorrt"
+    ]
 
 
 def test_a_cache_that_cannot_be_used_leaves_it_to_the_next_backend(

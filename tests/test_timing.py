@@ -1,0 +1,77 @@
+"""When the engines are timed: once the daemon was idle for a moment or busy for long; not on a choice of one's own."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from occlufix_vcam.daemon import Daemon
+from occlufix_vcam.settings import Settings
+from occlufix_vcam.timing import BUSY_LOOKS, IDLE_LOOKS, timing_when_idle
+
+LOOK_S = 0.001
+
+
+@dataclass
+class Posing:
+    """A daemon that is in one state after the other; `seen` is set when it was asked so often."""
+
+    states: list[str]
+    settings: Settings = field(default_factory=Settings)
+    seen: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def state(self) -> str:
+        if len(self.states) == 1:
+            self.seen.set()
+            return self.states[0]
+        return self.states.pop(0)
+
+
+def run(daemon: Posing, marker: Path, until: threading.Event | None = None) -> bool:
+    """Whether the command ran to its end while the daemon was there."""
+    code = f"import pathlib; pathlib.Path({str(marker)!r}).write_text('')"
+    with timing_when_idle(cast(Daemon, cast(Any, daemon)), (sys.executable, "-c", code), LOOK_S):
+        (until or daemon.seen).wait(20)
+        (timing,) = [thread for thread in threading.enumerate() if thread.name == "timing"]
+        if until is None:
+            timing.join(20)
+    return marker.exists()
+
+
+@pytest.mark.parametrize("states", [["starting", *["idle"] * IDLE_LOOKS, ""], [*["running"] * BUSY_LOOKS, ""]])
+def test_it_times_when_it_disturbs_least(states: list[str], tmp_path: Path) -> None:
+    daemon = Posing(states)
+    daemon.states = states[:-1]
+    assert run(daemon, tmp_path / "ran")
+
+
+def test_a_daemon_that_is_looked_at_now_and_then_is_left_in_peace(tmp_path: Path) -> None:
+    daemon = Posing([*["idle"] * (IDLE_LOOKS - 1), "running"] * 3 + ["loading"])
+    assert not run(daemon, tmp_path / "ran", daemon.seen)
+
+
+@pytest.mark.parametrize("own", [{"backend": "fake"}, {"precision": "fp32"}])
+def test_a_choice_of_ones_own_is_not_timed(own: dict[str, str], tmp_path: Path) -> None:
+    assert not run(Posing(["idle"], Settings(**own)), tmp_path / "ran")
+
+
+def test_a_command_that_hangs_ends_with_the_daemon() -> None:
+    daemon = Posing(["idle"])
+    with timing_when_idle(cast(Daemon, cast(Any, daemon)), (sys.executable, "-c", "input()"), LOOK_S):
+        daemon.seen.wait(20)
+    assert not [thread for thread in threading.enumerate() if thread.name == "timing"]
+
+
+def test_a_command_that_is_not_there_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    daemon = Posing(["idle"])
+    with timing_when_idle(cast(Daemon, cast(Any, daemon)), ("/nowhere/python",), LOOK_S):
+        daemon.seen.wait(20)
+        (timing,) = [thread for thread in threading.enumerate() if thread.name == "timing"]
+        timing.join(20)
+    assert "could not be timed" in caplog.text

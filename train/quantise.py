@@ -1,0 +1,140 @@
+"""From the exported FP32 network to one that counts in int8, for processors that have nothing faster.
+
+Post-training: what flows between the layers is measured on real samples, then weights (by channel) and activations (by
+tensor, symmetric: that is what engines fuse) are rounded to 8 bits. The doors' fixed convolutions and the last layers
+keep their precision: known pixels have to pass bit for bit. A network that loses more than LARGEST_LOSS is not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from filelock import FileLock
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from engines.contract import HIDDEN
+from train.export import MANIFEST, ExportError, enter
+from train.runners import onnx_runner
+from train.task import Task, load_evaluation
+
+PRECISION = "int8"
+#: The figures that must not fall, by the end of their name, and by how much they may at most.
+LARGEST_LOSS: dict[str, tuple[tuple[str, ...], float]] = {
+    "restore": (("_psnr", "_psnr_with_reference"), 0.3),
+    "hidden": (("iou",), 0.01),
+    "faces": (("recall",), 0.01),
+}
+#: Layers that keep their precision, by the beginning of their weights' names.
+EXACT = {
+    "restore": ("gather", "keep", "halve", "known", "hole", "spread", "head", "coarse.head"),
+    "hidden": ("between", "network.head"),
+    "faces": ("network.head",),
+}
+_SEED = 5
+#: What a door's picture is called in a training sample, where that differs.
+_SAMPLE_NAMES = {"mask": "hole"}
+
+
+def quantise_network(
+    task: Task, data: Path, models: Path, samples: int = 64, limit: int | None = 60, threads: int = 2
+) -> Iterator[str]:
+    """Writes `NAME.int8.onnx` beside the FP32 file and enters it; yields a line for each thing done.
+
+    `limit`: on how many pictures of each kind both are judged. Raises ExportError where int8 loses too much or there
+    is no FP32 network; then `models` stays as it was.
+    """
+    if task.name not in LARGEST_LOSS:
+        raise ExportError(f"nobody said what {task.name} may lose in int8: see LARGEST_LOSS in train/quantise.py")
+    entry = _entry(models, task.name)
+    source = models / entry["fp32"]["file"]
+    with tempfile.TemporaryDirectory(prefix=".quantise-", dir=models) as folder:
+        file = Path(folder) / f"{task.name}.{PRECISION}.onnx"
+        _write(source, file, _feeds(task, entry["inputs"], samples), EXACT.get(task.name, ()))
+        yield f"{file.name}: {file.stat().st_size / 1e6:.1f} MB, calibrated on {samples} samples"
+        judge = load_evaluation(task.name)
+        found = {name: judge({name: onnx_runner(path, threads)}, data, None, limit, threads, None).figures
+                 for name, path in (("fp32", source), (PRECISION, file))}  # fmt: skip
+        kept = _check(task.name, found["fp32"], found[PRECISION])
+        yield from (f"{name}: {found['fp32'][name]:.4f} in FP32, {value:.4f} in int8" for name, value in kept.items())
+        entry[PRECISION] = {
+            "file": file.name,
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+            "metrics": {name: round(value, 5) for name, value in kept.items()},
+            "metrics_fp32": {name: round(found["fp32"][name], 5) for name in kept},
+        }
+        with FileLock(models.parent / ".models.lock"):
+            if _entry(models, task.name)["fp32"] != entry["fp32"]:
+                raise ExportError(f"{task.name} was exported anew meanwhile; quantise it again")
+            file.replace(models / file.name)
+            enter(models / MANIFEST, task.name, entry)
+    yield f"{MANIFEST}: {task.name} updated"
+
+
+def _entry(models: Path, name: str) -> dict[str, Any]:
+    try:
+        return dict(tomllib.loads((models / MANIFEST).read_text(encoding="utf-8"))[name])
+    except (OSError, KeyError) as error:
+        raise ExportError(f"{models / MANIFEST} has no {name}: export it first") from error
+
+
+def _feeds(task: Task, inputs: Mapping[str, list[int]], samples: int) -> Iterator[dict[str, np.ndarray]]:
+    """Training samples as the doors take them: NHWC uint8, masks 0 or 255."""
+    rng = np.random.default_rng(_SEED)
+    for _ in range(samples):
+        sample = task.sample(rng)
+        feeds = {}
+        for name, (*_, channels) in inputs.items():
+            array = sample[_SAMPLE_NAMES.get(name, name)]
+            array = array if array.shape[-1] == channels else array.transpose(1, 2, 0)
+            feeds[name] = np.ascontiguousarray(array[None]) * (HIDDEN if channels == 1 else 1)
+        yield feeds
+
+
+def _write(source: Path, target: Path, feeds: Iterator[dict[str, np.ndarray]], exact: tuple[str, ...]) -> None:
+    convolutions = [node for node in onnx.load(str(source)).graph.node if node.op_type == "Conv"]
+    kept = [node.name for node in convolutions if node.input[1].startswith(exact)] if exact else []
+    logging.disable(logging.WARNING)  # it asks for a preparation that the export has done already
+    try:
+        quantize_static(
+            str(source),
+            str(target),
+            _Reader(feeds),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=kept,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"ActivationSymmetric": True},
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
+    """The samples, as ONNX Runtime's calibration asks for them."""
+
+    def __init__(self, feeds: Iterator[dict[str, np.ndarray]]) -> None:
+        self._feeds = feeds
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._feeds, None)
+
+
+def _check(name: str, before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """The int8 figures that count. Raises ExportError where one fell too far."""
+    ends, bound = LARGEST_LOSS[name]
+    counted = {figure: after[figure] for figure in before if figure.endswith(ends) and np.isfinite(before[figure])}
+    fallen = {figure: before[figure] - value for figure, value in counted.items() if before[figure] - value > bound}
+    if fallen:
+        figure, loss = max(fallen.items(), key=lambda item: item[1])
+        raise ExportError(f"{name} loses {loss:.3f} of {figure} in int8, more than {bound}: it is not kept")
+    return counted
