@@ -133,15 +133,17 @@ def proved(pictures: list[Any]) -> dict[str, Any]:
     """What BGR pictures with numbers prove; raises where they do not."""
     from tests.readers import numbered
 
-    numbers = [number for picture in pictures if (number := numbered.read(picture[..., 1])) is not None]
+    read = [(number, picture) for picture in pictures if (number := numbered.read(picture[..., 1])) is not None]
+    numbers = [number for number, _ in read]
     assert len(numbers) >= PICTURES, f"{len(numbers)} of {len(pictures)} pictures have a number"
     steps = numbered.steps(numbers, CLIP_PICTURES)
     assert min(steps) >= 0 and max(steps) > 0, f"out of order: {numbers}"
-    height = pictures[-1].shape[0]
+    last = read[-1][1]
+    height = last.shape[0]
     side = height // 6
     error = 0
     for place, rgb in enumerate(numbered.COLOURS_RGB.values()):
-        seen = pictures[-1][height - side // 2, int((place + 0.5) * side)][::-1]
+        seen = last[height - side // 2, int((place + 0.5) * side)][::-1]
         error = max(error, *(abs(int(a) - b) for a, b in zip(seen, rgb, strict=True)))
     assert error <= 12, f"a colour is off by {error}"
     return {"numbers": len(numbers), "colour error": error}
@@ -399,7 +401,11 @@ def fork_writer(number: int) -> tuple[int, bytes]:
 def load_modules() -> None:
     kernel = os.environ["KERNEL"]
     label = f"card_label={OWN_LABEL}"
-    run("modprobe", "-d", kernel, "v4l2loopback", "video_nr=10", label, "exclusive_caps=1")
+    if other := os.environ.get("LOOPBACK"):  # another version of the module: the path of its file
+        run("modprobe", "-d", kernel, "videodev")
+        run("insmod", other, "video_nr=10", f'card_label="{OWN_LABEL}"', "exclusive_caps=1")
+    else:
+        run("modprobe", "-d", kernel, "v4l2loopback", "video_nr=10", label, "exclusive_caps=1")
     run("modprobe", "-d", kernel, "vivid", "node_types=0x1", "num_inputs=1", "input_types=0", "vid_cap_nr=0")
 
 
