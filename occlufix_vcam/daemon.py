@@ -50,6 +50,7 @@ PATIENCE_S = 0.2  # no call blocks longer without looking at the stop event
 JOIN_S = 2.0
 FAILURES_IN_A_ROW = 30  # of an engine, before it is built anew
 FIRST_PAUSE_S, LONGEST_PAUSE_S, HEALTHY_AFTER_S = 0.5, 5.0, 10.0
+SLOW_OPENING_S = 6.0  # it may take 5 s until the first picture
 LONGEST_CAMERA_PAUSE_S = 1.0  # to look whether it is plugged in again costs little
 SWITCH_S = 10.0  # for which a change of camera, sinks or pipeline is waited for
 #: While nobody reads: how often a slate goes out, and how soon a new reader is seen.
@@ -357,9 +358,12 @@ class Daemon:
                 opening.set_exception(error)
 
         threading.Thread(target=run, name="opening", daemon=True).start()
+        slow_at = self._clock() + SLOW_OPENING_S
         while self._goes_on("capture"):
             if wait([opening], PATIENCE_S).done:
                 return opening.result()
+            if self._clock() > slow_at and "capture" in self._proven:
+                self._trouble["capture"] = "the camera does not open: its driver gives no answer"
         opening.add_done_callback(_close_what_came)
         return None
 

@@ -553,6 +553,32 @@ def test_the_same_camera_is_waited_for_within_a_call_and_another_taken_for_the_n
     assert asked[-2:] == ["by-id", "auto"]
 
 
+def test_a_camera_that_does_not_open_is_said(read_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon_module, "SLOW_OPENING_S", 0.0)
+    may_open = threading.Event()
+
+    def open_slowly(settings: Settings) -> ScriptedCamera:
+        assert may_open.wait(WAIT_S)
+        return read_stage.camera
+
+    read_stage.open_camera = open_slowly
+    read_stage.sink.readers = ("chrome (7)",)
+    read_stage.sink.wait_for(lambda sink: "does not open" in read_stage.daemon.status()["trouble"].get("capture", ""))
+    may_open.set()
+    read_stage.camera.show(9)
+    read_stage.sink.wait_for(lambda sink: len(sink.levels()) > 0)
+    assert read_stage.daemon.status()["trouble"] == {}
+
+
+def test_a_camera_that_comes_back_with_another_size_needs_no_other_sink(stage: Stage) -> None:
+    stage.cameras.append(second := ScriptedCamera(size=(32, 24)))
+    stage.wait_until_running()
+    stage.camera.fail(CameraLost("unplugged"))
+    second.show(40)
+    stage.sink.wait_for_level(215)
+    assert len(stage.sink_settings) == 1 and not stage.sink.closed.is_set()
+
+
 def test_a_hundred_times_unplugged_and_back_again_leave_nothing(stage: Stage) -> None:
     stage.wait_until_running()
     threads = threading.active_count()
