@@ -105,7 +105,7 @@ def _leave(code: int) -> NoReturn:
 def start(
     source: Annotated[str | None, typer.Option(help="camera number, name or path, a clip, or demo")] = None,
     sink: Annotated[list[str] | None, typer.Option(help="auto, null or a virtual camera; may be repeated")] = None,
-    record: Annotated[Path | None, typer.Option(help="also record to this .mp4 file")] = None,
+    record: Annotated[Path | None, typer.Option(help="also record to this file: .mp4, or .mkv without loss")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="stop by itself after this time")] = None,
     finder: Annotated[str | None, typer.Option(help="own or insightface")] = None,
     backend: Annotated[str | None, typer.Option(help="engine backend; auto takes the best")] = None,

@@ -25,6 +25,7 @@ from occlufix_vcam.pipeline import Pipeline
 from occlufix_vcam.settings import Settings
 from occlufix_vcam.sinks import open_sink
 from occlufix_vcam.sinks.pictures import encode, put_into, write_file
+from occlufix_vcam.sinks.recorder import FILM_SUFFIXES
 from occlufix_vcam.sources import CameraSource, EndOfClip, open_source
 from occlufix_vcam.sources.pictures import PICTURE_SUFFIXES, load_picture, picture_files, read_pixels, to_bgr
 from occlufix_vcam.stages.find import FaceFinder, open_finder
@@ -168,10 +169,10 @@ class _Work:
         return report
 
     def video(self, source: Path, target: Path, progress: Progress) -> FileReport:
-        if target.suffix.lower() != ".mp4":
-            raise ConfigError(f"{target} is no name of a video", "end OUT in .mp4")
+        if target.suffix.lower() not in FILM_SUFFIXES:
+            raise ConfigError(f"{target} is no name of a video", "end OUT in .mp4, or in .mkv to lose nothing")
         # The recorder keeps what it has when it is closed; half a video must not take the place of a whole one.
-        unfinished = target.with_name(f".{target.stem}.unfinished.mp4")
+        unfinished = target.with_name(f".{target.stem}.unfinished{target.suffix}")
         try:
             report = self._film(source, unfinished, progress)
             unfinished.replace(target)

@@ -45,7 +45,7 @@ class Settings(BaseModel):
     )
     loop: bool = Field(True, description="a clip starts again at its end")
     realtime: bool = Field(True, description="a clip plays at its own pace, not as fast as possible")
-    record: Path | None = Field(None, description="also write the pictures to this .mp4 file")
+    record: Path | None = Field(None, description="also write the pictures to this file: .mp4, or .mkv without loss")
     enabled: bool = Field(True, description="restore; off passes the untouched picture")
     finder: Literal["own", "insightface"] = "own"
     backend: str = Field("auto", description="engine backend, or auto for the best one here")

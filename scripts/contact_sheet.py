@@ -2,6 +2,7 @@
 
     python scripts/contact_sheet.py clips ../shared/data output/contact_sheet.png   12 frames of real clips, covered
     python scripts/contact_sheet.py demo docs/before-after.png                      the demo face, covered and restored
+    python scripts/contact_sheet.py strip docs/memory-strip.png                 a hand passes; with and without memory
 
 The clips show people whom nothing hides; held-out occluders are put in front of them, so each row has the truth too.
 """
@@ -32,6 +33,10 @@ SEED = 5
 TILE_PX = 300
 #: Seconds of the demo's round in which mask, hand and mug are in place.
 DEMO_MOMENTS_S = (3.5, 8.5, 12.8)
+#: Seconds of the demo's round in which the hand comes and goes, and frames before that for the memory to learn.
+STRIP_S = (6.9, 7.3, 7.5, 7.8, 8.4, 9.0, 9.4, 9.7, 10.1)
+STRIP_LEAD_IN = 40
+STRIP_PART = (slice(130, 590), slice(410, 870))
 
 SETTINGS = Settings()
 ENGINES = Engines(SETTINGS)
@@ -54,9 +59,12 @@ def main() -> None:
     clips.add_argument("out", type=Path)
     demo = commands.add_parser("demo", help="frames of the demo source")
     demo.add_argument("out", type=Path)
+    strip = commands.add_parser("strip", help="a hand passes in front of the demo's face")
+    strip.add_argument("out", type=Path)
     chosen = parser.parse_args()
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    picture = clip_sheet(chosen.data) if chosen.command == "clips" else demo_sheet()
+    sheets = {"clips": lambda: clip_sheet(chosen.data), "demo": demo_sheet, "strip": memory_strip}
+    picture = sheets[chosen.command]()
     if not cv2.imwrite(str(chosen.out), picture):
         raise SystemExit(f"{chosen.out} can't be written")
     print(f"{chosen.out}: {picture.shape[1]}x{picture.shape[0]}")
@@ -156,6 +164,25 @@ def demo_sheet() -> Image:
         for row in (before, after)
     ]
     return np.vstack(rows)
+
+
+def memory_strip() -> Image:
+    """Rows of the same moments: covered, restored without memory, with memory, and what was behind the hand."""
+    source = open_source("demo", realtime=False)
+    moments = [round(second * source.rate) for second in STRIP_S]
+    rows: dict[str, list[Image]] = {"covered": [], "without memory": [], "with memory": [], "truth": []}
+    pipelines = {
+        "without memory": build_pipeline(SETTINGS.but(memory=False), Telemetry(), ENGINES),
+        "with memory": build_pipeline(SETTINGS, Telemetry(), ENGINES),
+    }
+    for index in range(moments[0] - STRIP_LEAD_IN, moments[-1] + 1):
+        image = source.render(index)  # type: ignore[attr-defined]
+        made = {name: pipeline(Frame(image, index, index / source.rate)).image for name, pipeline in pipelines.items()}
+        if index in moments:
+            pictures = {"covered": image, **made, "truth": source.truth(index)[0]}  # type: ignore[attr-defined]
+            for name, picture in pictures.items():
+                rows[name].append(cv2.resize(picture[STRIP_PART], (200, 200), interpolation=cv2.INTER_AREA))
+    return np.vstack([np.hstack(row) for row in rows.values()])
 
 
 if __name__ == "__main__":

@@ -18,10 +18,12 @@ from train.export import ExportError, export_network
 from train.prepare import prepare, summary
 from train.preview import write_masks, write_preview
 from train.quantise import quantise_network
+from train.report import Report
 from train.runners import names_of, open_runner
 from train.schedule import ScheduleError
 from train.sources import CelebA, PictureFolder, Source, TemplateSet
 from train.task import TASKS, load_evaluation, load_task
+from train.video import evaluate_video
 
 #: What is wrong with what was given; the message is all that a person needs.
 USER_ERRORS = (DataError, ExportError, ScheduleError, checkpoint.CheckpointError, loop.TrainingError)
@@ -69,12 +71,19 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="folder for tables, JSON and contact sheets")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="judge only so many pictures of each kind")] = None,
     threads: Annotated[int, typer.Option(min=1, help="processor threads")] = 2,
+    video: Annotated[bool, typer.Option("--video", help="judge what the installed product makes of films")] = False,
 ) -> None:
     """Figures on pictures that were not trained on, beside the baselines."""
+    if video:
+        _show(evaluate_video(data, out, limit, threads, console), out)
+        return
     recipe = _recipe(network, "base")
     paths = [run or Path("runs") / network, *(against or [])]
     runners = {name: open_runner(load_task(recipe, data), path, threads) for name, path in names_of(paths).items()}
-    report = load_evaluation(network)(runners, data, out, limit, threads, console)
+    _show(load_evaluation(network)(runners, data, out, limit, threads, console), out)
+
+
+def _show(report: Report, out: Path | None) -> None:
     if out is not None:
         report.write(out)
         console.print(f"tables, JSON and contact sheets in {out}")

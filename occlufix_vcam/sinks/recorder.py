@@ -1,4 +1,4 @@
-"""Writes what goes out to an .mp4 file that any player plays."""
+"""Writes what goes out to a file: .mp4, which any player plays, or .mkv, which loses nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ _FRAMES_BETWEEN_CHECKS = 30
 
 #: (OpenCV's writer, codec) in order of preference: H.264 comes from the system, where it has an encoder.
 _H264 = {"win32": (cv2.CAP_MSMF, "H264"), "darwin": (cv2.CAP_AVFOUNDATION, "avc1")}
-_CODECS = (_H264.get(sys.platform, (cv2.CAP_FFMPEG, "avc1")), (cv2.CAP_FFMPEG, "mp4v"))
+_CODECS = {
+    ".mp4": (_H264.get(sys.platform, (cv2.CAP_FFMPEG, "avc1")), (cv2.CAP_FFMPEG, "mp4v")),
+    ".mkv": ((cv2.CAP_FFMPEG, "FFV1"),),
+}
+FILM_SUFFIXES = tuple(_CODECS)
 
 
 class Writer(Protocol):
@@ -37,7 +41,7 @@ class Writer(Protocol):
 
 def open_writer(path: Path, rate: float, size: tuple[int, int]) -> tuple[Writer, str]:
     """A writer and its codec. Raises SinkUnavailable."""
-    for api, codec in _CODECS:
+    for api, codec in _CODECS[path.suffix.lower()]:
         writer = cast(Writer, cv2.VideoWriter(str(path), api, cv2.VideoWriter.fourcc(*codec), rate, size))
         if writer.isOpened():
             return writer, codec
@@ -52,7 +56,8 @@ def free_bytes(folder: Path) -> int:
 class Recorder:
     """One frame sent is one frame of film, at a constant rate; odd sizes grow by one pixel, as the codecs need it.
 
-    Writes FILE.part.mp4 and renames it when closed: FILE.mp4 is whole or is the one from before, also after a kill.
+    Writes FILE.part.mp4 and renames it when closed: FILE.mp4 is whole or is the one from before, also after a kill;
+    .mkv likewise.
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class Recorder:
     ) -> None:
         self._path = Path(target).expanduser()
         self.name = self._path.name
-        self._partial = self._path.with_suffix(".part.mp4")
+        self._partial = self._path.with_suffix(f".part{self._path.suffix}")
         self._free_bytes = free_bytes
         self._check_place()
         even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
@@ -77,8 +82,8 @@ class Recorder:
 
     def _check_place(self) -> None:
         folder = self._path.parent
-        if self._path.suffix.lower() != ".mp4":
-            raise ConfigError(f"{self._path} is no .mp4 file", "let the recording's name end in .mp4")
+        if self._path.suffix.lower() not in FILM_SUFFIXES:
+            raise ConfigError(f"{self._path} is no name of a film", "let the recording's name end in .mp4 or .mkv")
         if not folder.is_dir():
             raise SinkUnavailable(f"there is no folder {folder} to record to", "make it, or choose another")
         if self._path.is_dir() or not os.access(folder, os.W_OK):

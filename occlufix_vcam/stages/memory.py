@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, Affine, Image, Points
@@ -31,6 +32,10 @@ MARGIN_PX = 3
 LOOK_EVERY, KEPT_AFTER = 4, 8
 MOST_VIEWS = 8
 FEWEST_FEATURES = 20
+#: With more of the face hidden than this, nothing is learnt of the rest; a smaller share of it is not worth a view.
+PARTLY_HIDDEN, LEAST_SHARE = 0.35, 0.01
+#: Where no view is found, or a part of the hole is in none, they are all tried again after so many frames.
+SEARCH_EVERY = 5
 #: Faces that left are kept so long, in seconds, and so many of them; a face that stays is looked at every so many
 #: frames, to make sure that it still is the same person's.
 GONE_S, MOST_GONE, CHECK_EVERY = 30.0, 4, 30
@@ -135,14 +140,14 @@ class FaceMemory:
         self._enrolled: dict[str, tuple[Person, list[View]]] = {}
 
     def __call__(self, hidden: HiddenCrop) -> Reference:
-        """Learns from a crop that nothing hides; recalls for one that something does. Raises EngineRunError."""
+        """Learns from what a crop shows of the face, and recalls what it does not show. Raises EngineRunError."""
         crop, mask = hidden.crop, hidden.mask
         face = self._face(crop, mask)
         person = self._known.identify(crop.face.track_id, crop, mask) if self._known is not None else None
-        if mask.any():
-            return face.recall(hidden, self._views_of(person) if person is not None else [])
-        face.learn(crop)
-        return NO_REFERENCE
+        face.learn(hidden)
+        if not mask.any():
+            return NO_REFERENCE
+        return face.recall(hidden, self._views_of(person) if person is not None else [])
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Keeps the faces of lost tracks for a while, in case they come back."""
@@ -180,7 +185,7 @@ class FaceMemory:
         for entry in reversed(self._gone):
             if entry[1].is_same(who):
                 self._gone.remove(entry)
-                entry[1].shown = entry[1].last = None
+                entry[1].nothing_hidden()
                 return entry[1]
         return None
 
@@ -193,16 +198,18 @@ class FaceMemory:
 
 
 class _Face:
-    """One face: its views, newest last, those that wait to be kept, and the one that is being shown."""
+    """One face: its views, newest last, those that wait to be kept, and those that are being shown."""
 
     def __init__(self) -> None:
         self.views: list[View] = []
-        self.shown: _Shown | None = None
-        self.last: Look | None = None
         self.who: Embedding | None = None
         self.continuity = Continuity()
         self._waiting: list[tuple[int, View]] = []
+        self._shown: list[_Shown] = []
+        self._last: Look | None = None
         self._frames = 0
+        self._search_at = 0
+        self._wanted = 0.0
         self._was_hidden = False
 
     def is_check_due(self, is_hidden: bool) -> bool:
@@ -223,15 +230,22 @@ class _Face:
         mean = who if self.who is None else 0.8 * self.who + 0.2 * who
         self.who = np.asarray(mean / np.linalg.norm(mean), np.float32)
 
-    def learn(self, crop: Crop) -> None:
-        """One more crop that nothing hides."""
-        self.shown = self.last = None
-        if self._frames % LOOK_EVERY == 0:
-            view = _view(crop.image, WHOLE)
-            if view.is_good():
-                self._waiting.append((self._frames, view))
+    def nothing_hidden(self) -> None:
+        """What was shown is over."""
+        self._shown, self._last, self._wanted = [], None, 0.0
+
+    def learn(self, hidden: HiddenCrop) -> None:
+        """One more crop: what it shows of the face may become a view, unless it is hidden a moment later."""
+        mask = hidden.mask
+        if not mask.any():
+            self.nothing_hidden()
+        self._waiting = [(at, view) for at, view in self._waiting if not _is_hidden(view, mask)]
         while self._waiting and self._waiting[0][0] <= self._frames - KEPT_AFTER:
             self._keep(self._waiting.pop(0)[1])
+        if self._frames % LOOK_EVERY == 0 and hidden.coverage <= PARTLY_HIDDEN:
+            view = _view(hidden.crop.image, _without_rim(cv2.bitwise_not(mask)) if mask.any() else WHOLE)
+            if view.is_good():
+                self._waiting.append((self._frames, view))
 
     def _keep(self, view: View) -> None:
         if self.views and view.sharpness < SHARP_ENOUGH * max(kept.sharpness for kept in self.views):
@@ -241,20 +255,42 @@ class _Face:
             del self.views[_most_alike(self.views)]
 
     def recall(self, hidden: HiddenCrop, enrolled: list[View]) -> Reference:
-        """The best view, laid where the face now is; `enrolled` ones where none of this call is found."""
-        self._waiting.clear()
+        """The best view, laid where the face now is; what it does not show is filled from others.
+
+        `enrolled` views serve where none of this call is found.
+        """
         known = _known_face(hidden.mask)
         now = look(hidden.crop.image, known)
-        moved = motion(self.last, now, known) if self.last is not None else None
-        self.last = now
+        moved = motion(self._last, now, known) if self._last is not None else None
+        self._last = now
         step = moved.matrix if moved is not None else None
-        if self.shown is None or not self.shown.follow(now, known, step):
-            self.shown = _best_shown(self.views, now, known) or _best_shown(enrolled, now, known) or self.shown
-        if self.shown is None and enrolled:
-            self.shown = _Shown(enrolled[0], IDENTITY, 0.0)
-        if self.shown is None:
-            return Reference(NO_REFERENCE.image, NO_REFERENCE.mask, None, step)
-        return self.shown.reference(hidden, known, step)
+        for shown in self._shown:
+            shown.follow(now, known, step)
+        wanting = self._wanting(hidden.mask)
+        grown = _share(wanting) > self._wanted + LEAST_SHARE
+        self._wanted = _share(wanting)
+        if self._wanted > LEAST_SHARE and (grown or self._frames >= self._search_at):
+            self._search_at = self._frames + SEARCH_EVERY
+            self._search(now, known, wanting, enrolled)
+        return _composed([shown.reference(hidden, known) for shown in self._shown], step)
+
+    def _wanting(self, mask: Image) -> Image:
+        """The part of the face's hole that no view shows which is still found."""
+        rest = np.asarray(cv2.bitwise_and(mask, face_area()), np.uint8)
+        for shown in self._shown:
+            if shown.is_found():
+                rest[shown.view.mask != 0] = 0
+        return rest
+
+    def _search(self, now: Look, known: Image, wanting: Image, enrolled: list[View]) -> None:
+        """Looks for one more view; where none is found at all, the enrolled one nearest lies by its landmarks."""
+        still = [shown for shown in self._shown if shown.is_found()][-1:]
+        found = _best_shown(self.views, now, known, wanting) or _best_shown(enrolled, now, known, wanting)
+        if found is not None:
+            self._shown = [*still, found]
+        elif not self._shown and enrolled:
+            nearest = min(enrolled, key=lambda view: float(cv2.absdiff(view.look.grey, now.grey).mean()))
+            self._shown = [_Shown(nearest, IDENTITY, 0.0)]
 
 
 class _Shown:
@@ -267,27 +303,31 @@ class _Shown:
         self._light: NDArray[np.float32] | None = None
         self._trust: NDArray[np.float32] | None = None
 
-    def follow(self, now: Look, known: Image, step: Affine | None) -> bool:
-        """Goes along with the face; False where the view is no longer found in it."""
+    def is_found(self) -> bool:
+        """Whether the view was found in the last crop."""
+        return self.share >= FOUND
+
+    def follow(self, now: Look, known: Image, step: Affine | None) -> None:
+        """Goes along with the face."""
         expected = compose(step, self._matrix) if step is not None else self._matrix
         seen = motion(self.view.look, now, known, expected)
         self._matrix = expected if seen is None else (expected + PULL * (seen.matrix - expected)).astype(np.float32)
         self.share = seen.share if seen is not None else 0.0
-        return self.share >= FOUND
 
-    def reference(self, hidden: HiddenCrop, known: Image, step: Affine | None) -> Reference:
+    def reference(self, hidden: HiddenCrop, known: Image) -> Reference:
+        """The view as it looks in this crop."""
         size = (CROP_PX, CROP_PX)
         image = np.empty((CROP_PX, CROP_PX, 3), np.uint8)
         mask = np.empty((CROP_PX, CROP_PX), np.uint8)
         cv2.warpAffine(self.view.image, self._matrix, size, dst=image, borderMode=cv2.BORDER_REPLICATE)
         cv2.warpAffine(self.view.mask, self._matrix, size, dst=mask, borderMode=cv2.BORDER_CONSTANT)
         cv2.threshold(mask, 254, HIDDEN, cv2.THRESH_BINARY, dst=mask)
-        light, trust = _compared(image, mask, hidden.crop.image, known)
+        light, fit = _compared(image, mask, hidden.crop.image, known)
         self._light = light if self._light is None else self._light + EASE * (light - self._light)
-        self._trust = trust if self._trust is None else self._trust + EASE * (trust - self._trust)
+        self._trust = fit if self._trust is None else self._trust + EASE * (fit - self._trust)
         cv2.add(image, cv2.resize(self._light, size, interpolation=cv2.INTER_LINEAR), dst=image, dtype=cv2.CV_8U)
-        shown = cv2.resize(self._trust * (HIDDEN if self.share >= FOUND else 0), size, interpolation=cv2.INTER_LINEAR)
-        return Reference(image, mask, shown.astype(np.uint8) & mask, step)
+        trust = cv2.resize(self._trust * (HIDDEN if self.is_found() else 0), size, interpolation=cv2.INTER_LINEAR)
+        return Reference(image, mask, trust.astype(np.uint8) & mask)
 
 
 def _view(image: Image, mask: Image) -> View:
@@ -301,23 +341,55 @@ def _most_alike(views: list[View]) -> int:
     """The older one of the two views that differ least; the newest two always stay."""
     small = [cv2.resize(view.look.grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32) for view in views]
     distances = {
-        float(np.abs(small[older] - small[newer]).mean()): older
+        float(np.abs(small[older] - small[newer]).mean() + np.mean(views[older].mask != views[newer].mask) * 50): older
         for older in range(len(views) - 2)
         for newer in range(older + 1, len(views))
     }
     return distances[min(distances)]
 
 
-def _best_shown(views: list[View], now: Look, known: Image) -> _Shown | None:
-    """The newest view that is found well, else the one that is found best; None where none is."""
+def _best_shown(views: list[View], now: Look, known: Image, hole: Image) -> _Shown | None:
+    """Of the views that show some of the `hole` the newest that is found well, else the one that is found best."""
     best: _Shown | None = None
     for view in reversed(views):
+        if _share(cv2.bitwise_and(view.mask, hole)) <= LEAST_SHARE:
+            continue
         found = motion(view.look, now, known, levels=3)
         if found is not None and found.share >= (best.share if best else FOUND):
             best = _Shown(view, found.matrix, found.share)
             if best.share >= WELL_FOUND:
                 break
     return best
+
+
+def _composed(references: list[Reference], step: Affine | None) -> Reference:
+    """The first of `references`, with the next ones where it is not valid."""
+    if not references:
+        return replace(NO_REFERENCE, motion=step)
+    first = references[0]
+    for other in references[1:]:
+        fill = cv2.bitwise_and(other.mask, cv2.bitwise_not(first.mask))
+        cv2.copyTo(other.image, fill, first.image)
+        cv2.copyTo(other.mask, fill, first.mask)
+        if first.trust is not None and other.trust is not None:
+            cv2.copyTo(other.trust, fill, first.trust)
+    return replace(first, motion=step)
+
+
+def _is_hidden(view: View, mask: Image) -> bool:
+    """Whether something hides a part of the face that `view` shows."""
+    return _share(cv2.bitwise_and(cv2.bitwise_and(view.mask, mask), face_area())) > LEAST_SHARE
+
+
+def _share(part: MatLike) -> float:
+    """How much of the face's area `part` is."""
+    return cv2.countNonZero(part) / cv2.countNonZero(face_area())
+
+
+def _without_rim(valid: MatLike) -> Image:
+    """`valid` without MARGIN_PX at its edges, where pixels are mixed."""
+    side = 2 * MARGIN_PX + 1
+    return np.asarray(cv2.erode(valid, np.ones((side, side), np.uint8)), np.uint8)
 
 
 def _known_face(mask: Image) -> Image:
@@ -379,8 +451,7 @@ class FixedReference:
         cv2.threshold(mask, 254, HIDDEN, cv2.THRESH_BINARY, dst=mask)
         if see_hidden is not None:
             mask[see_hidden(crop).mask != 0] = 0
-        side = 2 * MARGIN_PX + 1
-        cv2.erode(mask, np.ones((side, side), np.uint8), dst=mask)
+        mask = _without_rim(mask)
         image = crop.image.copy()
         image[mask == 0] = 0
         self._view = _view(image, mask)

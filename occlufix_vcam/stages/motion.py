@@ -102,7 +102,7 @@ def motion(before: Look, after: Look, shown: Image, guess: Affine = IDENTITY, le
     expected = _to_look(transform_points(_to_crop(before.corners), guess))
     reached, there, _ = cv2.calcOpticalFlowPyrLK(
         before.grey,
-        after.grey,
+        _filled(after.grey, before.grey, shown, guess),
         before.corners[:, None],
         expected[:, None].copy(),
         winSize=_WINDOW,
@@ -117,6 +117,16 @@ def motion(before: Look, after: Look, shown: Image, guess: Affine = IDENTITY, le
     if np.count_nonzero(followed) < FEWEST_CORNERS:
         return None
     return _agreed(_to_crop(before.corners[followed]), _to_crop(reached[followed]), guess)
+
+
+def _filled(grey: Image, before: Image, shown: Image, guess: Affine) -> Image:
+    """`grey` with what it is guessed to show where it is not `shown`: at the coarse levels what hides it would pull."""
+    matrix = guess.copy()
+    matrix[:, 2] = _to_look(transform_points(_to_crop(np.zeros((1, 2), np.float32)), guess))[0]
+    filled = np.empty_like(grey)
+    cv2.warpAffine(before, matrix, (LOOK_PX, LOOK_PX), dst=filled, borderMode=cv2.BORDER_REPLICATE)
+    cv2.copyTo(grey, cv2.resize(shown, (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_NEAREST), filled)
+    return filled
 
 
 def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:

@@ -42,6 +42,13 @@ def test_what_is_sent_is_played(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["call.mp4"]
 
 
+def test_an_mkv_loses_nothing(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    record(tmp_path / "call.mkv", [Frame(noise, 0, 0.0)])
+    assert np.array_equal(play(tmp_path / "call.mkv")[1][0], noise)
+    assert [file.name for file in tmp_path.iterdir()] == ["call.mkv"]
+
+
 @pytest.mark.parametrize("size", [(64, 64), (65, 49), (48, 65), (1281, 721), (3840, 2160)])
 def test_every_size_is_played_odd_ones_one_pixel_larger(tmp_path: Path, size: tuple[int, int]) -> None:
     record(tmp_path / "call.mp4", [frame_of(size)] * 3, size=size)
@@ -72,8 +79,8 @@ def test_without_a_frame_there_is_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_no_mp4(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no \.mp4 file"):
+def test_a_file_that_is_no_film(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no name of a film"):
         Recorder(str(tmp_path / "call.gif"), size=(64, 48), rate=30)
 
 

@@ -18,6 +18,7 @@ from occlufix_vcam.stages.memory import (
     MARGIN_PX,
     MOST_VIEWS,
     NO_REFERENCE,
+    SEARCH_EVERY,
     FaceMemory,
     FixedReference,
     NoMemory,
@@ -86,7 +87,7 @@ MOUTH[150:230, 70:186] = 255
 
 def seen(image: np.ndarray, mask: np.ndarray = NOTHING, track_id: int = 1) -> HiddenCrop:
     crop = Crop(FaceTrack(track_id, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
-    return HiddenCrop(crop, mask, 0.3 if mask.any() else 0.0)
+    return HiddenCrop(crop, mask, float((mask != 0).mean()))
 
 
 def covered(image: np.ndarray, mask: np.ndarray = MOUTH, level: int = 240) -> np.ndarray:
@@ -187,6 +188,38 @@ def test_a_blurred_look_does_not_take_the_place_of_a_sharp_one():
         memory(seen(cv2.GaussianBlur(image, (0, 0), 4)))
     recalled = memory(seen(covered(image), MOUTH))
     assert inside_error(recalled, image) < 2
+
+
+def test_a_face_that_is_always_partly_hidden_is_remembered_where_it_shows():
+    """A microphone stays in the picture; then a hand comes as well."""
+    image, microphone = face_picture(), NOTHING.copy()
+    microphone[190:230, 110:140] = 255
+    memory = FaceMemory()
+    for _ in range(24):
+        memory(seen(covered(image, microphone), microphone))
+    hand = MOUTH | microphone
+    recalled = memory(seen(covered(image, hand), hand))
+    valid = (recalled.mask != 0) & (MOUTH != 0)
+    assert np.abs(recalled.image.astype(int) - image)[valid].mean() < 2
+    assert not recalled.mask[195:225, 115:135].any()  # nobody has seen that
+
+
+def test_what_one_view_does_not_show_comes_from_another():
+    image, left, right = face_picture(), NOTHING.copy(), NOTHING.copy()
+    left[140:230, 60:128] = 255
+    right[140:230, 128:196] = 255
+    memory = FaceMemory()
+    for mask in (left, right):
+        for _ in range(24):
+            memory(seen(covered(image, mask), mask))
+    both = left | right
+    for _ in range(SEARCH_EVERY + 1):
+        recalled = memory(seen(covered(image, both), both))
+    inner = NOTHING.copy()
+    inner[150:220, 70:186] = 255
+    inner[:, 120:136] = 0
+    assert recalled.mask[inner != 0].all() and recalled.trust[inner != 0].all()
+    assert np.abs(recalled.image.astype(int) - image)[inner != 0].mean() < 2
 
 
 class Who:
