@@ -19,6 +19,8 @@ from occlufix_vcam.machine import LOAD_FILE, MODULE, OPTIONS_FILE, Machine
 from occlufix_vcam.v4l2 import OWN_LABEL
 
 OPTIONS = f'options {MODULE} devices=1 exclusive_caps=1 card_label="{OWN_LABEL}"'
+#: What of it must stay, whatever else a user adds: devices for other programs, say.
+_OURS = re.compile(rf'^options {MODULE} .*\bexclusive_caps=1\b.*\bcard_label="{OWN_LABEL}"', re.MULTILINE)
 DKMS_PACKAGE = "v4l2loopback-dkms"
 FEDORA_PACKAGE = "akmod-v4l2loopback"
 _DONE, _GROUP = "# setup did: ", "group"
@@ -137,7 +139,7 @@ def _rpm_fusion(machine: Machine) -> str:
 
 def _configure(machine: Machine, made: Plan, did: list[str]) -> None:
     """Label and exclusive_caps for every later loading, and loading at each start of the machine."""
-    if OPTIONS in machine.options.splitlines():
+    if _OURS.search(machine.options):
         made.ready.append(f"its settings are in /{OPTIONS_FILE}")
     else:
         did = list(dict.fromkeys([*_recorded(machine), *did]))

@@ -147,7 +147,7 @@ def test_what_is_there_is_not_done_again(laid: Laid) -> None:
 
 def test_the_first_setup_is_remembered_by_a_later_one(laid: Laid) -> None:
     laid.do()
-    laid.write(machine.OPTIONS_FILE, laid.machine.options.replace("devices=1 ", ""))
+    laid.write(machine.OPTIONS_FILE, laid.machine.options.replace("exclusive_caps=1 ", ""))
     laid.do()
     laid.undo()
     assert not laid.machine.has_module and not laid.machine.is_in_group("video")
@@ -170,6 +170,13 @@ def test_a_module_that_is_loaded_otherwise_is_loaded_again(laid: Laid, label: st
         ("modprobe", "v4l2loopback"),
     ]
     assert any(why in step.why for step in steps)
+
+
+def test_devices_that_a_user_added_are_left(laid: Laid) -> None:
+    laid.do()
+    more = 'devices=2 exclusive_caps=1,1 card_label="OccluFix Camera","OBS"'
+    laid.write(machine.OPTIONS_FILE, laid.machine.options.replace(OPTIONS.partition("loopback ")[2], more))
+    assert more in laid.machine.options and plan(laid.machine).steps == []
 
 
 def test_a_member_by_primary_group_needs_not_join(laid: Laid) -> None:

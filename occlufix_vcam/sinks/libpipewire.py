@@ -10,6 +10,7 @@ import ctypes as c
 import functools
 import struct
 from collections.abc import Mapping
+from fractions import Fraction
 
 LIBRARY = "libpipewire-0.3.so.0"
 
@@ -67,6 +68,7 @@ def _object(kind: int, purpose: int, values: Mapping[int, bytes]) -> bytes:
 
 def video_format(size: tuple[int, int], rate: float) -> bytes:
     """YUY2 of one size and rate, BT.601 in the limited range: what a webcam gives, so what every reader takes."""
+    exact = Fraction(rate).limit_denominator(1001)
     return _object(
         _FORMAT_OBJECT,
         _ENUM_FORMAT,
@@ -75,7 +77,7 @@ def video_format(size: tuple[int, int], rate: float) -> bytes:
             _MEDIA_SUBTYPE: _id(_RAW),
             _PIXELS: _id(_YUY2),
             _SIZE: _pod(_RECTANGLE, struct.pack("=II", *size)),
-            _RATE: _pod(_FRACTION, struct.pack("=II", round(rate * 1000), 1000)),
+            _RATE: _pod(_FRACTION, struct.pack("=II", exact.numerator, exact.denominator)),
             _COLOUR_RANGE: _id(_LIMITED_RANGE),
             _COLOUR_MATRIX: _id(_BT601),
         },

@@ -10,8 +10,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from occlufix_vcam.sinks.pipewire import PipeWireCamera
 from occlufix_vcam.v4l2 import OWN_LABEL
 from tests.readers import browsers, film, numbered, product, session
 
@@ -133,6 +135,21 @@ def test_pipewire_that_starts_anew_gets_the_camera_again(clip: Path, tmp_path: P
             assert product.status(again)["trouble"] == {}
     finally:
         product.run(environment, "stop")
+
+
+def test_a_hundred_openings_leave_nothing(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", environment["XDG_RUNTIME_DIR"])
+
+    def open_and_close() -> tuple[int, int]:
+        camera = PipeWireCamera("auto", size=(1280, 720), rate=30, refused=list)
+        assert is_listed(environment)
+        camera.close()
+        here = psutil.Process()
+        return here.num_fds(), here.num_threads()
+
+    before = open_and_close()
+    assert {open_and_close() for _ in range(100)} == {before}
+    assert not is_listed(environment)
 
 
 def test_no_session_and_no_session_manager_are_said_with_what_to_do(tmp_path: Path) -> None:

@@ -176,4 +176,5 @@ def test_formats_are_written_as_pipewire_reads_them() -> None:
             place += 16 + -(-length // 8) * 8
         assert place == len(pod)
     assert struct.pack("=II", 1280, 720) in video_format((1280, 720), 30)
-    assert struct.pack("=II", 29970, 1000) in video_format((1280, 720), 29.97)
+    for rate, fraction in ((30.0, (30, 1)), (29.97, (2997, 100)), (30000 / 1001, (30000, 1001)), (7.5, (15, 2))):
+        assert struct.pack("=II", *fraction) in video_format((1280, 720), rate)
