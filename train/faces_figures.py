@@ -10,19 +10,23 @@ several runs ("steady"), which is nearer to the truth; and YuNet's own errors on
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
+from rich.console import Console
+from rich.progress import track
 
 from engines.contract import Affine, Image, Points, transform_points
 from engines.faces_maps import FacesReader, Find, Maps, overlap
 from train.covers import EYE_REGION, LOWER_FACE, Cover, CutOuts
 from train.labels import YuNet, match
+from train.report import Report, column_table
+from train.runners import Runner
 from train.scenes import Scene, load_scenes
 
 FRAME_SIZE = (720, 1280)
@@ -77,85 +81,153 @@ class Tally:
         return figures
 
 
-def measure(doors: nn.Module, data: Path, out: Path | None) -> dict[str, float]:
-    """All figures of the finder, YuNet's beside them; pictures with what was found into `out`."""
-    finders: dict[str, Finder] = {"": own_finder(doors), "yunet_": YuNet(data)}
-    figures: dict[str, float] = {}
-    for prefix, finder in finders.items():
-        sheet: list[Image] = []
-        figures |= {prefix + name: value for name, value in scene_figures(finder, data, sheet).items()}
-        figures |= {prefix + name: value for name, value in clip_figures(finder, data, sheet).items()}
-        if out is not None:
-            write_sheet(sheet, out / f"{prefix or 'own_'}finds.png")
-    return figures
+def evaluate(
+    runners: Mapping[str, Runner],
+    data: Path,
+    out: Path | None = None,
+    limit: int | None = None,
+    threads: int = 2,
+    console: Console | None = None,
+) -> Report:
+    """All figures of each finder in `runners`, and YuNet's beside them; pictures with what was found into `out`."""
+    torch.set_num_threads(threads)
+    finders: dict[str, Finder] = {name: own_finder(run) for name, run in runners.items()} | {"yunet": YuNet(data)}
+    sheets: dict[str, list[Image]] = {name: [] for name in finders}
+    scenes = scene_figures(finders, data, sheets, limit, console)
+    clips = clip_figures(finders, data, sheets, limit, console)
+    found = {name: scenes[name] | clips[name] for name in finders}
+    if out is not None:
+        for name, sheet in sheets.items():
+            write_sheet(sheet, out / f"{name.replace('/', '_')}_finds.png")
+    own = found[next(iter(runners))]
+    flat = own | {f"yunet_{name}": value for name, value in found["yunet"].items()}
+    return Report(flat, column_table(found, "faces"), {"faces": found})
 
 
-def own_finder(doors: nn.Module) -> Finder:
-    """The two passes with the network run by torch."""
+def own_finder(run: Runner) -> Finder:
+    """The two passes, with the network run by whatever `run` is."""
 
-    def run(pictures: Image) -> Maps:
-        with torch.no_grad():
-            heat, boxes, landmarks = doors(torch.from_numpy(pictures))
-        return {"heat": heat.numpy(), "boxes": boxes.numpy(), "landmarks": landmarks.numpy()}
+    def look(pictures: Image) -> Maps:
+        return run({"frame": pictures})
 
-    reader = FacesReader(run, run)
+    reader = FacesReader(look, look)
     return lambda image: reader.find(image, limit=8)
 
 
-def scene_figures(finder: Finder, data: Path, sheet: list[Image]) -> dict[str, float]:
-    """Photographs with faces as they are, with each bare face covered, and without faces."""
+@dataclass
+class _SceneTallies:
+    """What one finder found in the photographs."""
+
+    every: Tally = field(default_factory=Tally)
+    bare: Tally = field(default_factory=Tally)
+    worn: Tally = field(default_factory=Tally)
+    masked: Tally = field(default_factory=Tally)
+    lower: Tally = field(default_factory=Tally)
+    eyes: Tally = field(default_factory=Tally)
+    false_finds: int = 0
+    negatives: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def figures(self) -> dict[str, float]:
+        return {
+            **self.every.figures(""),
+            "false_finds": self.false_finds,
+            "negatives": self.negatives,
+            "source_masked_recall": self.masked.recall,
+            "source_masked_faces": self.masked.asked,
+            **self.bare.figures("bare_"),
+            **self.worn.figures("masked_"),
+            **self.lower.figures("lower_covered_"),
+            **self.eyes.figures("eyes_covered_"),
+            "ms_per_picture": 1e3 * float(np.median(self.seconds)),
+        }
+
+
+def scene_figures(
+    finders: Mapping[str, Finder],
+    data: Path,
+    sheets: Mapping[str, list[Image]],
+    limit: int | None = None,
+    console: Console | None = None,
+) -> dict[str, dict[str, float]]:
+    """Photographs with faces as they are, with each bare face covered, and without faces, for each finder.
+
+    A photograph is read, framed, labelled and covered once, and then shown to all finders: that costs as much as
+    looking does.
+    """
     cut_outs, yunet = CutOuts(data, "eval"), YuNet(data)
-    every, bare, worn, masked, lower, eyes = (Tally() for _ in range(6))
-    false_finds = negatives = 0
-    seconds: list[float] = []
-    for number, scene in enumerate(load_scenes(data, "eval")):
-        image, matrix = framed(scene.image)
-        started = time.perf_counter()
-        finds = finder(image)
-        seconds.append(time.perf_counter() - started)
-        if not len(scene.labels.boxes) and not len(scene.labels.ignored):
-            negatives, false_finds = negatives + 1, false_finds + len(finds)
-            sheet += [drawn(image, finds)] * bool(finds)
+    tallies = {name: _SceneTallies() for name in finders}
+    scenes = load_scenes(data, "eval")
+    step = 1 if limit is None else max(1, len(scenes) // limit)
+    for number, scene in enumerate(track(scenes, "scenes", console=console, disable=console is None)):
+        if number % step:
             continue
-        sheet += [drawn(image, finds)] * (number % 4 == 0)
-        for box in _tall(_moved(scene.masked_boxes, matrix)):
-            masked.add(match(finds, box), None)
+        image, matrix = framed(scene.image)
+        view = _View(image, matrix, scene, yunet, cut_outs, number)
+        for name, finder in finders.items():
+            _look_at(view, finder, tallies[name], sheets[name])
+    return {name: tally.figures() for name, tally in tallies.items()}
+
+
+class _View:
+    """A photograph as a frame, and what is to be found in it; worked out once for all finders."""
+
+    def __init__(
+        self, image: Image, matrix: Affine, scene: Scene, yunet: YuNet, cut_outs: CutOuts, number: int
+    ) -> None:
+        self.image, self.number = image, number
+        self.is_empty = not len(scene.labels.boxes) and not len(scene.labels.ignored)
+        self.masked_boxes: Sequence[Points] = () if self.is_empty else _tall(_moved(scene.masked_boxes, matrix))
         masks = _moved(np.vstack([scene.masked_boxes, scene.half_masked_boxes]), matrix)
-        for face in _asked_faces(scene, matrix, yunet):
+        #: Each face, whether it wears a mask, and else the frame with its lower part or its eyes covered.
+        self.faces: list[tuple[Asked, bool, tuple[Image, ...]]] = []
+        for face in () if self.is_empty else _asked_faces(scene, matrix, yunet):
             is_masked = any(overlap(mask, face.box) > 0.2 for mask in masks)
-            for tally in (every, worn if is_masked else bare):
-                tally.add(match(finds, face.box), face)
-            for tally, covers in () if is_masked else ((lower, LOWER_FACE), (eyes, EYE_REGION)):
-                hidden = _covered(image, face.landmarks, cut_outs, covers, number)
-                hidden_finds = finder(hidden)
-                tally.add(match(hidden_finds, face.box), face)
-                sheet += [drawn(hidden, hidden_finds)] * (number % 4 == 0)
-    return {
-        **every.figures(""),
-        "false_finds": false_finds,
-        "negatives": negatives,
-        "source_masked_recall": masked.recall,
-        "source_masked_faces": masked.asked,
-        **bare.figures("bare_"),
-        **worn.figures("masked_"),
-        **lower.figures("lower_covered_"),
-        **eyes.figures("eyes_covered_"),
-        "ms_per_picture": 1e3 * float(np.median(seconds)),
-    }
+            hidden = () if is_masked else (LOWER_FACE, EYE_REGION)
+            pictures = tuple(_covered(image, face.landmarks, cut_outs, covers, number) for covers in hidden)
+            self.faces.append((face, is_masked, pictures))
 
 
-def clip_figures(finder: Finder, data: Path, sheet: list[Image]) -> dict[str, float]:
-    """The share of the clips' frames in which a face is found; each holds one."""
-    frames = found = 0
-    for path in sorted((data / "clips").glob("*.mp4")):
-        for number, image in enumerate(_frames(path)):
-            if number % EVERY_FRAME:
-                continue
-            finds = finder(image)
-            frames, found = frames + 1, found + bool(finds)
-            if number % (30 * EVERY_FRAME) == 0 or not finds:
-                sheet.append(drawn(image, finds))
-    return {"clip_recall": found / max(frames, 1), "clip_frames": frames}
+def _look_at(view: _View, finder: Finder, tallies: _SceneTallies, sheet: list[Image]) -> None:
+    started = time.perf_counter()
+    finds = finder(view.image)
+    tallies.seconds.append(time.perf_counter() - started)
+    if view.is_empty:
+        tallies.negatives, tallies.false_finds = tallies.negatives + 1, tallies.false_finds + len(finds)
+        sheet += [drawn(view.image, finds)] * bool(finds)
+        return
+    is_shown = view.number % 4 == 0
+    sheet += [drawn(view.image, finds)] * is_shown
+    for box in view.masked_boxes:
+        tallies.masked.add(match(finds, box), None)
+    for face, is_masked, pictures in view.faces:
+        for tally in (tallies.every, tallies.worn if is_masked else tallies.bare):
+            tally.add(match(finds, face.box), face)
+        for tally, hidden in zip((tallies.lower, tallies.eyes), pictures, strict=False):
+            hidden_finds = finder(hidden)
+            tally.add(match(hidden_finds, face.box), face)
+            sheet += [drawn(hidden, hidden_finds)] * is_shown
+
+
+def clip_figures(
+    finders: Mapping[str, Finder],
+    data: Path,
+    sheets: Mapping[str, list[Image]],
+    limit: int | None = None,
+    console: Console | None = None,
+) -> dict[str, dict[str, float]]:
+    """The share of the clips' frames in which a face is found; each holds one. At most `limit` frames of each clip."""
+    frames, found = 0, dict.fromkeys(finders, 0)
+    clips = sorted((data / "clips").glob("*.mp4"))
+    for path in track(clips, "clips", console=console, disable=console is None):
+        for number, image in islice(_frames(path, EVERY_FRAME), limit):
+            frames += 1
+            for name, finder in finders.items():
+                finds = finder(image)
+                found[name] += bool(finds)
+                if number % (30 * EVERY_FRAME) == 0 or not finds:
+                    sheets[name].append(drawn(image, finds))
+    return {name: {"clip_recall": count / max(frames, 1), "clip_frames": frames} for name, count in found.items()}
 
 
 def framed(image: Image) -> tuple[Image, Affine]:
@@ -216,13 +288,17 @@ def _tall(boxes: Points) -> Points:
     return boxes[boxes[:, 3] - boxes[:, 1] >= LEAST_HEIGHT_PX]
 
 
-def _frames(path: Path) -> Iterator[Image]:
+def _frames(path: Path, every: int) -> Iterator[tuple[int, Image]]:
+    """One frame in `every`, with its number; the others are not even turned into pictures."""
     capture = cv2.VideoCapture(str(path))
     try:
-        while True:
-            good, image = capture.read()
-            if not good:
+        for number in count():
+            if not capture.grab():
                 return
-            yield image
+            if number % every == 0:
+                good, image = capture.retrieve()
+                if not good:
+                    return
+                yield number, image
     finally:
         capture.release()

@@ -214,7 +214,8 @@ def test_the_model_that_ships_keeps_its_figures(data: Path) -> None:
     except engines.ModelError as error:
         pytest.skip(f"no `faces` model to test: {error}")
     reader = FacesReader(lambda frame: search.run({"frame": frame}), lambda frame: close_up.run({"frame": frame}))
-    figures = scene_figures(lambda image: reader.find(image, limit=8), data, sheet=[])
+    finder = {"own": lambda image: reader.find(image, limit=8)}
+    figures = scene_figures(finder, data, {"own": []})["own"]
     search.close()
     close_up.close()
     assert figures["recall"] >= 0.95
