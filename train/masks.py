@@ -131,6 +131,32 @@ def features(landmarks: Points, rng: np.random.Generator) -> Image:
     return _threshold(mask)
 
 
+def eyes(landmarks: Points, rng: np.random.Generator) -> Image:
+    """A band over both eyes, as sunglasses or a visor hide them: two rounded boxes that touch or not."""
+    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    across = landmarks[1] - landmarks[0]
+    distance, angle = float(np.hypot(*across)), float(np.degrees(np.arctan2(across[1], across[0])))
+    width, height, drop = rng.uniform(0.7, 1.05), rng.uniform(0.4, 0.75), rng.uniform(-0.02, 0.12)
+    for eye in landmarks[:2]:
+        box = _box(eye + (0, drop * distance), width * distance, height * distance, angle)
+        if rng.random() < 0.5:
+            cv2.fillPoly(mask, [_rounded(cv2.boxPoints(box).astype(np.float64), keep=0.8)], HIDDEN)
+        else:
+            cv2.ellipse(mask, box, HIDDEN, -1, cv2.LINE_AA)
+    _stroke(mask, landmarks[0], landmarks[1], max(4.0, 0.06 * distance))
+    return _threshold(mask)
+
+
+def lower_face(landmarks: Points, rng: np.random.Generator) -> Image:
+    """Everything below a line across the nose, a scarf or a collar drawn up; its edge is wavy or straight."""
+    nose, middle = landmarks[2], (landmarks[3] + landmarks[4]) / 2
+    start = nose + (middle - nose) * rng.uniform(-0.5, 0.7)
+    x = np.linspace(0, CROP_PX, 9)
+    y = start[1] + (x - start[0]) * rng.normal(0, 0.12) + rng.normal(0, rng.choice([0.0, 4.0]), 9)
+    edge = list(zip(x, y, strict=True))
+    return _fill(np.round(np.array([*edge, (CROP_PX, CROP_PX + 9), (0, CROP_PX + 9)])).astype(np.int32))
+
+
 #: How often each shape is drawn in training.
 SHAPES: dict[str, tuple[MaskShape, float]] = {
     "medical_mask": (medical_mask, 0.32),
@@ -141,6 +167,8 @@ SHAPES: dict[str, tuple[MaskShape, float]] = {
     "rectangles": (rectangles, 0.05),
     "strokes": (strokes, 0.05),
     "half_face": (half_face, 0.05),
+    "eyes": (eyes, 0.04),
+    "lower_face": (lower_face, 0.04),
 }
 
 

@@ -1,8 +1,9 @@
 """Things that hide faces, composited on aligned crops: what the segmenter learns from and the others are tried on.
 
 Cut-outs of real things and drawn ones, fitted to the five landmarks, in the light of the picture, with a soft shadow.
-What somebody wears as part of the own look (glasses, sunglasses, hats, headphones) is drawn too and never marked:
-only what hides the face is. Where the mask is 255 the face is hidden.
+What somebody wears as part of the own look (glasses, sunglasses, hats, headphones, strands of hair) is drawn too and
+not marked: only what hides the face is. Where the mask is 255 the face is hidden. Who wants sunglasses or hair removed
+asks for `worn_hides`; the restorer fills such holes too (train/masks.py).
 
 A new occluder is a function from (Cutouts, Scene, Generator) to layers, and a line in OCCLUDERS.
 """
@@ -10,6 +11,8 @@ A new occluder is a function from (Cutouts, Scene, Generator) to layers, and a l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -187,6 +190,23 @@ def hat(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]
     return [Layer(shaded(image, rng, folds=0.15), layer.alpha, own=True)]
 
 
+def hair_strands(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+    """Strands of hair that fall over the forehead, an eye or a cheek: the face's own."""
+    layer = blank(scene, tuple(np.array(_HAIR_COLOURS[rng.integers(len(_HAIR_COLOURS))]) * rng.uniform(0.7, 1.3)))
+    root, side = rng.uniform(-0.6, 0.6), float(rng.choice([-1, 1]))
+    for _ in range(int(rng.integers(3, 16))):
+        u, length = root + rng.normal(0, 0.12), rng.uniform(0.5, 1.9)
+        sway, curl = side * rng.uniform(0.1, 0.7), rng.normal(0, 0.12)
+        steps = np.linspace(0, 1, 12)
+        path = [scene.point(u + sway * t * t + curl * np.sin(4 * t), -1.1 + length * t) for t in steps]
+        width = rng.uniform(1.5, 5.0) * scene.unit
+        for number, (start, end) in enumerate(pairwise(path)):
+            ends = [tuple(np.round(at * 16).astype(int).tolist()) for at in (start, end)]
+            thickness = line_width(width * (1 - 0.6 * number / len(path)))  # they end in a point
+            cv2.line(layer.alpha, *ends, int(rng.integers(190, 256)), thickness, cv2.LINE_AA, 4)
+    return [Layer(shaded(layer.image, rng, folds=0.3), layer.alpha, own=True)]
+
+
 Occluder = Callable[[Cutouts, Scene, np.random.Generator], list[Layer]]
 
 #: Everything that hides a face, and how often it is drawn.
@@ -202,10 +222,21 @@ OCCLUDERS: dict[str, tuple[Occluder, float]] = {
 }
 #: The face's own: drawn so that the segmenter learns to leave them alone.
 WORN: dict[str, tuple[Occluder, float]] = {
-    "eyeglasses": (eyeglasses, 0.5),
-    "sunglasses": (sunglasses, 0.3),
-    "hat": (hat, 0.2),
+    "eyeglasses": (eyeglasses, 0.45),
+    "sunglasses": (sunglasses, 0.25),
+    "hat": (hat, 0.15),
+    "hair_strands": (hair_strands, 0.15),
 }
+
+#: Hair from black to white, BGR.
+_HAIR_COLOURS: tuple[Colour, ...] = (
+    (22, 24, 28),
+    (30, 44, 66),
+    (48, 76, 110),
+    (110, 160, 200),
+    (40, 70, 150),
+    (190, 192, 196),
+)
 
 #: What masks are mostly made of, BGR: whites, blue, green, black, grey, pink, and beige, the hardest to tell from skin.
 _MASK_COLOURS: tuple[Colour, ...] = (
@@ -230,18 +261,24 @@ class Occluders:
         self._cutouts = Cutouts(data, split)
 
     def occlude(
-        self, image: Image, landmarks: Points, rng: np.random.Generator, names: Sequence[str] | None = None
+        self,
+        image: Image,
+        landmarks: Points,
+        rng: np.random.Generator,
+        names: Sequence[str] | None = None,
+        worn_hides: bool = False,
     ) -> tuple[Image, Image]:
         """`image` (square, BGR) with something in front of the face, and the mask of what that hides (0 or 255).
 
         `names` of OCCLUDERS and WORN, drawn in this order; None takes a random one, sometimes two, or glasses first.
+        With `worn_hides` the mask also has what is worn.
         """
         scene = Scene(image.shape[0], landmarks, image)
         mask = np.zeros(image.shape[:2], np.uint8)
         for name in random_names(rng) if names is None else names:
             occluder, _ = OCCLUDERS[name] if name in OCCLUDERS else WORN[name]
             for layer in occluder(self._cutouts, scene, rng):
-                image = composite(image, layer, scene, rng, mask)
+                image = composite(image, replace(layer, own=layer.own and not worn_hides), scene, rng, mask)
         return image, mask
 
     def silhouette(self, rng: np.random.Generator, size: int, landmarks: Points) -> Image:

@@ -42,3 +42,11 @@ def test_random_mask_is_never_empty_and_varies() -> None:
     shares = [float((masks.random_mask(TEMPLATE, rng) > 0).mean()) for _ in range(60)]
     assert min(shares) > 0
     assert max(shares) > 2 * np.median(shares)
+
+
+def test_eyes_and_lower_face_hide_what_they_are_named_after() -> None:
+    for seed in range(30):
+        points = np.round(TEMPLATE).astype(int)
+        band, below = (shape(TEMPLATE, np.random.default_rng(seed)) for shape in (masks.eyes, masks.lower_face))
+        assert all(band[y, x] == 255 for x, y in points[:2]) and all(band[y, x] == 0 for x, y in points[3:])
+        assert all(below[y, x] == 255 for x, y in points[3:]) and all(below[y, x] == 0 for x, y in points[:2])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engines.contract import TEMPLATE, Image
+from train import compositing
 from train.data import DataError
 from train.occluders import OCCLUDERS, WORN, Occluders, random_names
 
@@ -37,8 +38,46 @@ def test_the_mask_covers_what_changed(occluders: Occluders, name: str, size: int
         assert mask.any()
         assert not inside.any() or changed[inside].mean() > 0.85
         if name != "headset":  # its ear cups are the wearer's own
-            outside = cv2.dilate(mask, np.ones((9, 9), np.uint8)) == 0
+            outside = cv2.dilate(mask, np.ones((13, 13), np.uint8)) == 0  # a moving edge is wide
             assert (shown[outside] <= image[outside].astype(int) + 1).all(), "only a shadow may fall beside it"
+
+
+@pytest.mark.parametrize("name", WORN)
+def test_what_is_worn_is_marked_where_it_is_asked_for(occluders: Occluders, name: str) -> None:
+    image = noise()
+    for seed in range(6):
+        shown, mask = occluders.occlude(image, TEMPLATE, np.random.default_rng(seed), [name], worn_hides=True)
+        unmarked, nothing = occluders.occlude(image, TEMPLATE, np.random.default_rng(seed), [name])
+        assert np.array_equal(shown, unmarked) and not nothing.any()
+        assert mask.any()
+        inside = cv2.erode(mask, np.ones((3, 3), np.uint8)) > 0
+        outside = cv2.dilate(mask, np.ones((13, 13), np.uint8)) == 0
+        changed = cv2.absdiff(shown, image).max(axis=2) > 8
+        assert not inside.any() or changed[inside].mean() > 0.85
+        # The thin end of a strand that moves is seen, but too faint to hide anything.
+        assert (shown[outside] <= image[outside].astype(int) + 1).mean() > 0.995
+
+
+def test_a_moving_thing_has_a_soft_edge_and_stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.full((256, 256, 3), 200, np.uint8)
+    layer = compositing.Layer(np.zeros_like(image), cv2.rectangle(image[..., 0] * 0, (80, 90), (180, 190), 255, -1))
+    ramps = {}
+    for chance in (0.0, 1.0):
+        monkeypatch.setattr(compositing, "_MOVES_CHANCE", chance)
+        masks, found = np.zeros((40, 256, 256), np.uint8), []
+        for seed in range(40):
+            scene = compositing.Scene(256, TEMPLATE, image)
+            shown = compositing.composite(image, layer, scene, np.random.default_rng(seed), masks[seed])
+            found.append(((shown[140, :, 0] > 20) & (shown[140, :, 0] < 120)).sum())
+            assert abs(int((masks[seed] > 0).sum()) - 101 * 101) < 101 * 12
+        ramps[chance] = np.mean(found)
+    assert ramps[1.0] > 1.5 * ramps[0.0]
+
+
+def test_a_cut_out_is_made_as_soft_as_the_picture() -> None:
+    soft, sharp = (cv2.GaussianBlur(noise(), (0, 0), sigma) for sigma in (8, 0.5))
+    assert compositing.Scene(256, TEMPLATE, soft).softness > 0.8
+    assert compositing.Scene(256, TEMPLATE, sharp).softness == 0
 
 
 @pytest.mark.parametrize("name", WORN)
