@@ -10,7 +10,8 @@ from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin, Patc
 from occlufix_vcam.stages.find import FaceFinder
 from occlufix_vcam.stages.geometry import Blender, align
 from occlufix_vcam.stages.mark import put_mark
-from occlufix_vcam.stages.memory import Memory, Reference
+from occlufix_vcam.stages.memory import Memory
+from occlufix_vcam.stages.views import Reference
 from occlufix_vcam.telemetry import Telemetry
 
 

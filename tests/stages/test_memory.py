@@ -15,15 +15,13 @@ from occlufix_vcam.stages.memory import (
     GONE_S,
     KEPT_AFTER,
     LOOK_EVERY,
-    MARGIN_PX,
     MOST_VIEWS,
-    NO_REFERENCE,
     SEARCH_EVERY,
     FaceMemory,
     FixedReference,
     NoMemory,
-    Reference,
 )
+from occlufix_vcam.stages.views import MARGIN_PX, NO_REFERENCE, Reference
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (CROP_PX, CROP_PX, 3), dtype=np.uint8)
 

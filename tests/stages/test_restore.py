@@ -7,9 +7,9 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
 from occlufix_vcam.frame import Crop, FaceTrack, HiddenCrop
-from occlufix_vcam.stages.memory import NO_REFERENCE, Reference
 from occlufix_vcam.stages.motion import IDENTITY
 from occlufix_vcam.stages.restore import NEWEST, Restorer
+from occlufix_vcam.stages.views import NO_REFERENCE, Reference
 
 
 class Negative:
