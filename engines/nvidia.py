@@ -106,7 +106,12 @@ class Buffers:
         space = np.zeros(_round_up(self._end, _PAGE) + _PAGE, np.uint8)
         start = -space.ctypes.data % _PAGE
         self._host = space[start : start + _round_up(self._end, _PAGE)]
-        self._device: int | None = int(cuda.call("cudaMalloc", self._end))
+        self._address = int(self._host.ctypes.data)
+        self._there, self._back = (
+            cuda.constant("cudaMemcpyKind", f"cudaMemcpy{way}") for way in ("HostToDevice", "DeviceToHost")
+        )
+        self._device = int(cuda.call("cudaMalloc", self._end))
+        self._is_open = True
         self._locked = self._lock()
         self.arrays: Mapping[str, Tensor] = {
             spec.name: self._view(spec, place)
@@ -118,28 +123,24 @@ class Buffers:
         }
 
     def upload(self, stream: Any) -> None:
-        self._copy(self._device, self._host.ctypes.data, 0, self._inputs_end, "cudaMemcpyHostToDevice", stream)
+        self._cuda.call("cudaMemcpyAsync", self._device, self._address, self._inputs_end, self._there, stream)
 
     def download(self, stream: Any) -> None:
-        start = self._inputs_end
-        self._copy(self._host.ctypes.data, self._device, start, self._end - start, "cudaMemcpyDeviceToHost", stream)
+        start, size = self._inputs_end, self._end - self._inputs_end
+        self._cuda.call("cudaMemcpyAsync", self._address + start, self._device + start, size, self._back, stream)
 
     def close(self) -> None:
         """May be called twice."""
-        if self._device is not None:
+        if self._is_open:
             self._cuda.release("cudaFree", self._device)
         if self._locked:
-            self._cuda.release("cudaHostUnregister", self._host.ctypes.data)
-        self._device, self._locked = None, False
-
-    def _copy(self, target: Any, source: Any, start: int, size: int, way: str, stream: Any) -> None:
-        kind = self._cuda.constant("cudaMemcpyKind", way)
-        self._cuda.call("cudaMemcpyAsync", target + start, source + start, size, kind, stream)
+            self._cuda.release("cudaHostUnregister", self._address)
+        self._is_open = self._locked = False
 
     def _lock(self) -> bool:
         """Page-locked memory is copied faster; without it all works too."""
         try:
-            self._cuda.call("cudaHostRegister", self._host.ctypes.data, self._host.nbytes, 0)
+            self._cuda.call("cudaHostRegister", self._address, self._host.nbytes, 0)
         except EngineRunError as error:
             _log.info("memory stays unlocked: %s", error.message)
             return False

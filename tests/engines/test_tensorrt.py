@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,26 @@ def test_a_run_is_one_copy_there_the_network_and_one_copy_back(machine: Machine)
         "cudaMemcpyDeviceToHost",
         "cudaStreamSynchronize",
     ]
+
+
+def test_a_run_keeps_no_memory(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even until the next garbage collection: whatever it makes, it makes once."""
+    engine: Any = engines.load("hidden", TENSORRT)
+    monkeypatch.setattr(type(engine._session._context), "_compute", lambda context: None)
+    feeds = {"face": np.zeros((1, 256, 256, 3), np.uint8)}
+    engine.run(feeds)
+    gc.disable()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(100):
+            machine.calls.clear()
+            engine.run(feeds)
+        kept = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert kept < 10_000
 
 
 def test_the_library_records_graphs_itself_where_it_can(machine: Machine) -> None:
