@@ -183,6 +183,8 @@ def _remembered(model: Model, ways: Sequence[Way], options: EngineOptions) -> li
 
 
 def _open(model: Model, way: Way, options: EngineOptions) -> InferenceEngine:
+    if (way.backend, way.device) in options.avoid:
+        raise EngineUnavailable("It failed again and again while it ran", "The log has the reason.")
     engine = _backend(way.backend)(model, way.device, replace(options, precision=way.precision))
     _check_doors(engine, model, options)
     return engine

@@ -39,8 +39,8 @@ class EngineOptions:
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     #: False: what is not built yet is passed over, and its Refusal holds the build, to be run elsewhere meanwhile.
     wait_for_build: bool = True
-    #: Backends that failed again and again while they ran.
-    avoid: frozenset[str] = frozenset()
+    #: Backends, each on a device, that failed again and again while they ran.
+    avoid: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

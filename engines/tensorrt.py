@@ -46,8 +46,6 @@ class TensorRtEngine(BufferedEngine):
 
     def __init__(self, model: Model, device: str, options: EngineOptions, plan: Plan | None = None) -> None:
         """From the cache, or else built; `plan` is run as it is, whatever the cache holds."""
-        if self.backend in options.avoid:
-            raise EngineUnavailable("it failed again and again while it ran", "The log has the reason.")
         library, cuda = open_library(), Cuda()
         gpu = cuda.find_gpu()
         wanted = order(model, options, gpu.architecture, here=True)

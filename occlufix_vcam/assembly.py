@@ -49,10 +49,10 @@ class Engines:
     """The engines of one pipeline: loaded as the settings say, named for `status`, closed together.
 
     `live`: what takes long to build is passed over, and is in `unbuilt`, unless the settings allow nothing else.
-    `avoid` names backends that are not to be trusted. Used by one thread; `facts` may be asked for by any.
+    `avoid` names backends on devices that are not to be trusted. Used by one thread; `facts` may be asked for by any.
     """
 
-    def __init__(self, settings: Settings, live: bool = False, avoid: frozenset[str] = frozenset()) -> None:
+    def __init__(self, settings: Settings, live: bool = False, avoid: frozenset[tuple[str, str]] = frozenset()) -> None:
         self._settings = settings
         self._wait_for_build = not live or settings.backend != "auto"
         self._avoid = avoid

@@ -543,13 +543,11 @@ def _kept_engines(clean: bool) -> None:
         return
     for entry in cache.entries():
         facts = entry.facts
-        checked = "checked" if entry.notes.get("checked") else "not checked"
-        built = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.built_at))
-        target = facts.get("gpu") or facts.get("architecture", "")
-        typer.echo(
-            f"{entry.model}  {facts.get('library', '')}  {target}  {facts.get('precision', '')}  "
-            f"{entry.size / 1e6:.1f} MB  {built}  {checked}  {entry.path.name}"
-        )
+        target = facts.get("gpu") or facts.get("architecture") or facts.get("device", "")
+        told = [entry.model, facts.get("library") or facts.get("backend", ""), target, facts.get("precision", "")]
+        told += [f"{entry.size / 1e6:.1f} MB", time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.built_at))]
+        told += ["checked"] if entry.notes.get("checked") else []
+        typer.echo("  ".join([*filter(None, told), entry.path.name]))
     typer.echo(f"kept in {cache.folder}")
 
 

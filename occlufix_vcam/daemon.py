@@ -147,7 +147,7 @@ class Daemon:
         self._sinks: Sinks | None = None
         self._engines: Engines | None = None
         self._builder = EngineBuilder(self._open_pipeline_anew)
-        self._collapses: Counter[str] = Counter()
+        self._collapses: Counter[tuple[str, str]] = Counter()
         self._last_failure: Exception | None = None
         self._restoring = False
         self._faces = 0
@@ -407,10 +407,13 @@ class Daemon:
     def _note_collapse(self, engines: Engines) -> None:
         """An engine that fails on a GPU is made anew once; then its backend is left alone until the next start."""
         if isinstance(self._last_failure, EngineRunError):
-            self._collapses.update({one["backend"] for one in engines.facts().values() if one["device"] != "CPU"})
+            ran = {(one["backend"], one["device"]) for one in engines.facts().values()}
+            self._collapses.update(place for place in ran if place[1] != "CPU")
 
-    def _distrusted(self) -> frozenset[str]:
-        return frozenset(backend for backend, times in self._collapses.items() if times > 1)
+    def _distrusted(self) -> frozenset[tuple[str, str]]:
+        """Nothing where the settings allow no other backend: then it is tried again and again."""
+        collapsed = [place for place, times in self._collapses.items() if times > 1]
+        return frozenset(collapsed if self.settings.backend == "auto" else ())
 
     def _open_pipeline_anew(self) -> None:
         """With the engines that are built by now; a change of settings that is under way does the same."""
