@@ -15,6 +15,8 @@ from train import checkpoint, loop
 from train.config import RECIPES, Recipe
 from train.data import DataError
 from train.export import ExportError, export_network
+from train.machine import TrainingError
+from train.plots import draw_schedule
 from train.prepare import prepare, summary
 from train.preview import write_masks, write_preview
 from train.quantise import quantise_network
@@ -22,11 +24,11 @@ from train.report import Report
 from train.runners import names_of, open_runner
 from train.schedule import ScheduleError
 from train.sources import CelebA, PictureFolder, Source, TemplateSet
-from train.task import TASKS, load_evaluation, load_task
+from train.task import TASKS, Illustrated, load_evaluation, load_task
 from train.video import evaluate_video
 
 #: What is wrong with what was given; the message is all that a person needs.
-USER_ERRORS = (DataError, ExportError, ScheduleError, checkpoint.CheckpointError, loop.TrainingError)
+USER_ERRORS = (DataError, ExportError, ScheduleError, checkpoint.CheckpointError, TrainingError)
 
 app = typer.Typer(help="Train, evaluate and export the networks.", no_args_is_help=True, add_completion=False)
 console = Console()
@@ -49,14 +51,26 @@ def fit(
     steps: Annotated[int | None, typer.Option(help="length of the whole run")] = None,
     weight: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: a loss's final weight, or 0")] = None,
     backbone: Annotated[str | None, typer.Option(help="of the perceptual loss: auto, vgg16 or squeezenet")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bf16, fp16 or off")] = None,
+    compile_: Annotated[bool | None, typer.Option("--compile", help="compile the networks with torch")] = None,
+    plot_schedule: Annotated[Path | None, typer.Option(help="draw the losses' weights into this PNG, and end")] = None,
     grow: Annotated[bool, typer.Option("--grow", help="modules that the checkpoint does not hold start anew")] = False,
 ) -> None:
     """Trains a network; a run in the same folder goes on where it stopped."""
     changes = {"threads": threads, "size_px": size, "batch": batch, "steps": steps, "backbone": backbone}
-    changes["weights"] = _weights(weight) if weight else None
+    changes |= {"weights": _weights(weight) if weight else None, "device": device, "compile": compile_}
+    changes["autocast"] = precision
     chosen = _recipe(network, recipe).but(**{name: value for name, value in changes.items() if value is not None})
     folder = out or Path("runs") / network
-    step = loop.fit(load_task(chosen, data), chosen, folder, minutes, console, grow)
+    task = load_task(chosen, data)
+    if weight and not isinstance(task, Illustrated):
+        raise ScheduleError(f"the losses of `{network}` have no weights to choose; leave out --weight")
+    if plot_schedule is not None:
+        draw_schedule(task, chosen.steps, plot_schedule)
+        console.print(f"weights of the losses over {chosen.steps} steps: {plot_schedule}")
+        return
+    step = loop.fit(task, chosen, folder, minutes, console, grow)
     console.print(f"step {step} of {chosen.steps}; checkpoint in {folder / loop.CHECKPOINT}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -13,6 +15,7 @@ import torch
 from torch import nn
 
 from train.config import Recipe
+from train.machine import bare
 from train.task import Task
 
 
@@ -31,7 +34,7 @@ class AveragedWeights:
     def update(self, network: nn.Module, step: int) -> None:
         """Follows the network; the first steps follow faster, since the start is noise."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        for name, value in network.state_dict().items():
+        for name, value in bare(network).state_dict().items():
             if value.dtype.is_floating_point:
                 self.state[name].lerp_(value, 1 - decay)
             else:
@@ -43,23 +46,40 @@ class AveragedWeights:
             value.copy_(state[name])
 
 
-def save(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe, step: int, images: int) -> None:
-    """Writes everything a run needs to go on, to a temporary file first. Raises OSError (a full disk, say)."""
+def save(
+    path: Path,
+    task: Task,
+    averaged: AveragedWeights,
+    recipe: Recipe,
+    step: int,
+    images: int,
+    pending: Mapping[str, list[float]],
+) -> None:
+    """Writes everything a run needs to go on, to a temporary file first. Raises OSError (a full disk, say).
+
+    `pending` are the losses of the steps since the last line of the log.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     content = {
-        "modules": {name: module.state_dict() for name, module in task.modules.items()},
+        "modules": {name: bare(module).state_dict() for name, module in task.modules.items()},
         "optimizers": {name: optimizer.state_dict() for name, optimizer in task.optimizers.items()},
         "averaged": averaged.state,
         "recipe": asdict(recipe),
         "step": step,
         "images": images,
+        "pending": dict(pending),
         "random": torch.get_rng_state(),
         "versions": {"torch": str(torch.__version__), "python": platform.python_version(), "git": _git_head()},
     }
     try:
-        torch.save(content, temporary)
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
+    except RuntimeError as error:  # what torch raises when a write fails
+        raise OSError(errno.EIO, f"the checkpoint can't be written: {str(error).splitlines()[0]}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -85,6 +105,7 @@ class Resumed:
     step: int
     images: int
     fresh: list[str]
+    pending: dict[str, list[float]]
 
 
 def restore(
@@ -112,7 +133,7 @@ def restore(
             task.optimizers[name].load_state_dict(content["optimizers"][name])
     averaged.load(content["averaged"])
     torch.set_rng_state(content["random"])
-    return Resumed(int(content["step"]), int(content["images"]), fresh)
+    return Resumed(int(content["step"]), int(content["images"]), fresh, content.get("pending", {}))
 
 
 def _fits(module: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:

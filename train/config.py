@@ -12,8 +12,9 @@ from typing import Literal
 class Recipe:
     """`size_px` is the side of a training picture; `steps` the length of the whole run, over all its resumes.
 
-    `weights` sets the final weight of losses by name, 0 leaves one out; the others keep the task's own. `backbone` is
-    what the perceptual loss sees with (train/perception.py).
+    `batch` is shared by all processes of a run. `weights` sets the final weight of losses by name, 0 leaves one out;
+    the others keep the task's own. `backbone` is what the perceptual loss sees with (train/perception.py).
+    `attention` and `blocks` are parts of the restorer (train/networks.py).
     """
 
     network: str
@@ -27,9 +28,13 @@ class Recipe:
     threads: int = 2
     save_every_s: float = 120.0
     seed: int = 1
-    autocast: Literal["bf16", "off"] = "bf16"
+    autocast: Literal["auto", "bf16", "fp16", "off"] = "auto"
+    device: str = "auto"
+    compile: bool = False
     backbone: str = "auto"
     weights: Mapping[str, float] = field(default_factory=dict)
+    attention: bool = False
+    blocks: int = 0
 
     def but(self, **changes: object) -> Recipe:
         """The same recipe with some fields changed."""
@@ -42,6 +47,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ),
     ("restore", "base"): Recipe("restore", "base", steps=7_000, batch=16, size_px=128),
     ("restore", "full"): Recipe("restore", "full", steps=200_000, batch=16, size_px=256, learning_rate=1e-4),
+    ("restore", "vit"): Recipe("restore", "vit", steps=7_000, batch=16, size_px=128, blocks=5),
     ("hidden", "debug"): Recipe(
         "hidden", "debug", steps=12, batch=2, size_px=64, workers=0, threads=1, save_every_s=1e9, learning_rate=2e-3
     ),

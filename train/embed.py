@@ -18,7 +18,7 @@ from engines.contract import CROP_PX, Image
 from train.config import Recipe
 from train.embed_data import CACHE, Lessons, Teacher
 from train.embed_figures import figures
-from train.loop import autocast, check_finite, descend
+from train.machine import autocast, check_finite, descend
 from train.networks import Residual, conv
 from train.task import Doors, Sample
 

@@ -19,7 +19,7 @@ from engines.contract import SEARCH_SIZE, TEMPLATE, Points, similarity
 from engines.faces_maps import STRIDE, TEMPLATE_BOX
 from train.config import Recipe
 from train.labels import Labels
-from train.loop import autocast, check_finite, descend
+from train.machine import autocast, check_finite, descend
 from train.scenes import TrainingPictures
 from train.task import Doors, Sample
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from engines.contract import CROP_PX
 from train.config import Recipe
 from train.hidden_data import Examples
-from train.loop import autocast, check_finite, descend
+from train.machine import autocast, check_finite, descend
 from train.networks import Residual, conv, doubled, fixed_conv
 from train.task import Doors, Sample
 

@@ -3,72 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from train import checkpoint
 from train.config import Recipe
-from train.task import Sample, Task
+from train.machine import ScaledOptimizer, TrainingError, World, device, precision
+from train.records import Records
+from train.task import Illustrated, Sample, Task
 
 CHECKPOINT = "last.pt"
-LOG = "log.jsonl"
+LOG_EVERY = 50
 
 
-class TrainingError(Exception):
-    """A loss was not finite; the message names it."""
-
-
-class _Samples(IterableDataset[Sample]):
-    """Endless samples of a task, different in every worker and after every resume."""
+class _Samples(Dataset[Sample]):
+    """The endless samples of a run by their number: the same ones however often it is resumed, by how many workers."""
 
     def __init__(self, task: Task, seed: int) -> None:
         self._task = task
         self._seed = seed
 
-    def __iter__(self) -> Iterator[Sample]:
-        info = get_worker_info()
-        if info is not None:
-            cv2.setNumThreads(1)
-        rng = np.random.default_rng([self._seed, info.id if info else 0])
-        while True:
-            yield self._task.sample(rng)
+    def __getitem__(self, number: int) -> Sample:
+        return self._task.sample(np.random.default_rng([self._seed, number]))
 
 
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def autocast(recipe: Recipe) -> contextlib.AbstractContextManager[Any]:
-    """Mixed precision as the recipe asks for it; what squares or logs belongs outside of it."""
-    if recipe.autocast == "off":
-        return contextlib.nullcontext()
-    return torch.autocast(device().type, dtype=torch.bfloat16)
-
-
-def check_finite(losses: Mapping[str, Tensor]) -> None:
-    """Raises TrainingError with the name of the first loss that is not finite."""
-    for name, value in losses.items():
-        if not math.isfinite(float(value.detach())):
-            raise TrainingError(f"the loss `{name}` is not finite")
-
-
-def descend(loss: Tensor, optimizer: torch.optim.Optimizer, module: nn.Module, clip: float = 5.0) -> None:
-    """One step down `loss`, with the gradient's norm clipped."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(module.parameters(), clip)
-    optimizer.step()
+def _numbers(recipe: Recipe, world: World, step: int) -> Iterator[list[int]]:
+    """The numbers of the samples of each step from `step` on: this process's share of the batch."""
+    while True:
+        first = step * recipe.batch
+        yield list(range(first + world.rank, first + recipe.batch, world.size))
+        step += 1
 
 
 def set_learning_rate(task: Task, recipe: Recipe, step: int) -> None:
@@ -91,57 +63,106 @@ def fit(
 ) -> int:
     """Trains until the last step, for `minutes` or until Ctrl-C; resumes what is in `out`. Gives the step reached.
 
-    `grow` allows a resumed run to have modules that its checkpoint does not hold.
+    `grow` allows a resumed run to have modules that its checkpoint does not hold. Raises TrainingError and
+    CheckpointError; the checkpoint that was written last stays as it was.
     """
-    console = console or Console()
+    world = World.join(recipe)
+    try:
+        return _fit(task, recipe, out, minutes, console or Console(), grow, world)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise _out_of_memory(recipe) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # how torch says it of a processor's memory
+            raise _out_of_memory(recipe) from error
+        raise
+    except OSError as error:
+        raise TrainingError(
+            f"can't write to {out}: {error.strerror or error}; the checkpoint that was written last is untouched, "
+            "make room and run the same command again"
+        ) from error
+    finally:
+        world.leave()
+
+
+def _fit(task: Task, recipe: Recipe, out: Path, minutes: float, console: Console, grow: bool, world: World) -> int:
     torch.set_num_threads(recipe.threads)
+    cv2.setNumThreads(1)  # before workers are forked: in a worker, after OpenCV has been used, this never returns
     torch.manual_seed(recipe.seed)
     out.mkdir(parents=True, exist_ok=True)
-    for module in task.modules.values():
-        module.to(device(), memory_format=torch.channels_last)
-    network = task.modules["network"]
-    averaged = checkpoint.AveragedWeights(network, recipe.ema_decay)
-    step = images = 0
+    where = device(recipe)
+    averaged = _prepare(task, recipe, where)
+    step, images, pending = 0, 0, dict[str, list[float]]()
     if (out / CHECKPOINT).exists():
         resumed = checkpoint.restore(checkpoint.read(out / CHECKPOINT), task, averaged, recipe, grow)
-        step, images = resumed.step, resumed.images
+        step, images, pending = resumed.step, resumed.images, resumed.pending
         anew = f"; started anew: {', '.join(resumed.fresh)}" if resumed.fresh else ""
         console.print(f"resumed at step {step}, {images} images{anew}")
+    for name, module in task.modules.items():
+        task.modules[name] = world.wrap(module)
     loader = DataLoader(
-        _Samples(task, recipe.seed + step),
-        batch_size=recipe.batch,
+        _Samples(task, recipe.seed),
+        batch_sampler=_numbers(recipe, world, step),  # type: ignore[arg-type]  # endless, and never asked its length
         num_workers=recipe.workers,
         prefetch_factor=4 if recipe.workers else None,
+        pin_memory=where.type == "cuda",
     )
+    batches = iter(loader)  # its workers are forked before anything starts threads
+    records = Records(out, step, recipe.steps, console) if world.rank == 0 else None
     started = saved = time.monotonic()
-    first_image, values = images, dict[str, list[float]]()
-    with contextlib.suppress(KeyboardInterrupt):
-        for batch in loader:
-            if step >= recipe.steps or time.monotonic() - started > minutes * 60:
+    first_image = images
+
+    def save() -> None:
+        if world.rank == 0:
+            checkpoint.save(out / CHECKPOINT, task, averaged, recipe, step, images, pending)
+
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(records or contextlib.ExitStack()):
+        for batch in batches:
+            late = time.monotonic() - started > minutes * 60
+            if step >= recipe.steps or world.any(late, where):
                 break
             set_learning_rate(task, recipe, step)
             for module in task.modules.values():
                 module.train()
-            batch = {name: value.to(device(), non_blocking=True) for name, value in batch.items()}
+            batch = {name: value.to(where, non_blocking=True) for name, value in batch.items()}
             for name, value in task.train_step(batch, step / recipe.steps).items():
-                values.setdefault(name, []).append(value)
-            averaged.update(network, step)
+                pending.setdefault(name, []).append(value)
+            averaged.update(task.modules["network"], step)
             step, images = step + 1, images + recipe.batch
-            if step % 50 == 0 or step == recipe.steps:
+            if records is not None:
+                records.advance(step)
+            if step % LOG_EVERY == 0 or step == recipe.steps:
+                losses = world.mean({name: sum(each) / len(each) for name, each in pending.items()}, where)
                 rate = (images - first_image) / (time.monotonic() - started)
-                means = {name: round(sum(each) / len(each), 5) for name, each in values.items()}
-                _log(out, {"step": step, "images": images, "images_per_s": round(rate, 2), **means})
-                left_min = (recipe.steps - step) * recipe.batch / rate / 60
-                line = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
-                console.print(f"step {step}/{recipe.steps}  {rate:.1f} images/s  {left_min:.0f} min left  {line}")
-                values = {}
+                pending = {}
+                if records is not None:
+                    weights = task.schedule.at(step / recipe.steps) if isinstance(task, Illustrated) else {}
+                    left_min = (recipe.steps - step) * recipe.batch / rate / 60
+                    counts = {"step": step, "images": images, "images_per_s": round(rate, 2)}
+                    records.add(counts, losses, weights, left_min)
             if time.monotonic() - saved > recipe.save_every_s:
-                checkpoint.save(out / CHECKPOINT, task, averaged, recipe, step, images)
+                save()
                 saved = time.monotonic()
-    checkpoint.save(out / CHECKPOINT, task, averaged, recipe, step, images)
+                if records is not None and records.wants_pictures and isinstance(task, Illustrated):
+                    records.show(task.pictures(batch), step)
+    save()
     return step
 
 
-def _log(out: Path, record: dict[str, Any]) -> None:
-    with (out / LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+def _prepare(task: Task, recipe: Recipe, where: torch.device) -> checkpoint.AveragedWeights:
+    """Takes the task to its device, in the precision of the recipe."""
+    for module in task.modules.values():
+        module.to(where, memory_format=torch.channels_last)
+        if recipe.compile:
+            module.compile()
+    if precision(recipe) == "fp16":
+        for name, optimizer in task.optimizers.items():
+            task.optimizers[name] = ScaledOptimizer(optimizer, torch.amp.GradScaler(where.type))
+    return checkpoint.AveragedWeights(task.modules["network"], recipe.ema_decay)
+
+
+def _out_of_memory(recipe: Recipe) -> TrainingError:
+    smaller = max(recipe.batch // 2, 1)
+    return TrainingError(
+        f"out of memory with {recipe.batch} pictures of {recipe.size_px} px a step: try --batch {smaller}; "
+        "the checkpoint that was written last is untouched"
+    )

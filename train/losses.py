@@ -132,9 +132,13 @@ def symmetry(made: Tensor, truth: Tensor, hole: Tensor, valid: Tensor, frontal: 
     return (apart * weight).sum() / weight.sum().clamp_min(1.0)
 
 
-def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """Hinge loss of the discriminator. Source: J. H. Lim and J. C. Ye, "Geometric GAN", 2017."""
-    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+def hinge_discriminator(real: Tensor, fake: Tensor, hole: Tensor) -> Tensor:
+    """Hinge loss of a discriminator; restored patches count where they touch the hole (N1HW), real ones everywhere.
+
+    Source: J. H. Lim and J. C. Ye, "Geometric GAN", 2017.
+    """
+    weight = F.adaptive_max_pool2d(hole, fake.shape[-2:])
+    return F.relu(1 - real).mean() + (F.relu(1 + fake) * weight).sum() / weight.sum().clamp_min(1.0)
 
 
 def hinge_generator(fake: Tensor, hole: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 It works coarse to fine: a deep U-Net at half size decides what is there, a shallow net at full size paints it sharp.
 It thinks in BGR, the order of its doors: turning the channels round costs more than a layer on some engines.
 Plain convolutions, batch norm (folded at export), leaky ReLU and nearest upsampling only: operators that TensorRT,
-OpenVINO and ONNX Runtime all run natively.
+OpenVINO and ONNX Runtime all run natively. On wish, attention at 16x16 or a transformer at 8x8, in matrix products.
 """
 
 from __future__ import annotations
@@ -69,18 +69,64 @@ class Up(nn.Module):
         return self.join(torch.cat((x, skip), dim=1))
 
 
-class CoarseUNet(nn.Module):
-    """At half size: the generator's 8 channels to BGR in 0..1, and the 16 features that it was made of."""
+class Attention(nn.Module):
+    """Each place looks at all others and adds what it finds; starts as adding nothing. NCHW to NCHW.
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+    Written out in matrix products, which every engine has. Source: A. Vaswani et al., 2017.
+    """
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.ask = nn.Linear(width, 3 * width)
+        self.answer = nn.Linear(width, width)
+        nn.init.zeros_(self.answer.weight)
+        nn.init.zeros_(self.answer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        query, key, value = self.ask(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        found = (scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
+        return x + self.answer(found).transpose(1, 2).reshape(x.shape)
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then two layers for each place by itself. NCHW to NCHW. Source: A. Dosovitskiy et al., 2021."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.attention = Attention(width)
+        self.norm = nn.LayerNorm(width)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.attention(x)
+        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        return x + self.narrow(F.gelu(self.wide(tokens))).transpose(1, 2).reshape(x.shape)
+
+
+class CoarseUNet(nn.Module):
+    """At half size: the generator's 8 channels to BGR in 0..1, and the 16 features that it was made of.
+
+    `attention` adds it where the picture is 16x16. `blocks` transformer blocks at 8x8 take the place of the lowest
+    floor of convolutions.
+    """
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS, attention: bool = False, blocks: int = 0) -> None:
         super().__init__()
         a, b, c, d, e = widths
         self.stem = conv(8, a, kernel=4, stride=2)
         self.down1 = nn.Sequential(conv(a, b, stride=2), conv(b, b))
         self.down2 = nn.Sequential(conv(b, c, stride=2), Place(c, 16), Residual(c))
         self.down3 = nn.Sequential(conv(c, d, stride=2), Place(d, 8), Residual(d), Residual(d, dilation=2))
-        self.down4 = nn.Sequential(conv(d, e, stride=2), Place(e, 4), Residual(e))
-        self.up3 = Up(e, d, d)
+        if blocks:
+            self.transformer = nn.Sequential(*(TransformerBlock(d) for _ in range(blocks)))
+        else:
+            self.down4 = nn.Sequential(conv(d, e, stride=2), Place(e, 4), Residual(e))
+            self.up3 = Up(e, d, d)
+        self.attend = Attention(c) if attention else nn.Identity()
         self.middle = Residual(d)
         self.up2 = Up(d, c, c)
         self.refine = Residual(c)
@@ -94,8 +140,9 @@ class CoarseUNet(nn.Module):
         s1 = self.down1(s0)
         s2 = self.down2(s1)
         s3 = self.down3(s2)
-        y = self.middle(self.up3(self.down4(s3), s3))
-        y = self.refine(self.up2(y, s2))
+        lowest = self.transformer(s3) if hasattr(self, "transformer") else self.up3(self.down4(s3), s3)
+        y = self.up2(self.middle(lowest), s2)
+        y = self.refine(self.attend(y))
         y = self.up0(self.up1(y, s1), s0)
         y = F.interpolate(y, scale_factor=2.0, mode="nearest")
         y = self.full(torch.cat((y, x), dim=1))
@@ -123,16 +170,19 @@ class FineNet(nn.Module):
 class RestoreUNet(nn.Module):
     """Face, hole, reference and where that is valid (NCHW BGR in 0..1, masks 0 or 1) to the face, about 0..1.
 
-    What the face shows inside the hole, and the reference where it is not valid, has no effect.
+    What the face shows inside the hole, and the reference where it is not valid, has no effect. Without `fine` the
+    picture is taken for one of half size, and the coarse half works alone.
     """
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+    def __init__(self, widths: tuple[int, ...] = WIDTHS, attention: bool = False, blocks: int = 0) -> None:
         super().__init__()
-        self.coarse = CoarseUNet(widths)
+        self.coarse = CoarseUNet(widths, attention, blocks)
         self.fine = FineNet()
 
-    def forward(self, face: Tensor, hole: Tensor, reference: Tensor, there: Tensor) -> Tensor:
+    def forward(self, face: Tensor, hole: Tensor, reference: Tensor, there: Tensor, fine: bool = True) -> Tensor:
         x = generator_input(face, hole, reference, there)
+        if not fine:
+            return self.coarse(x)[0]
         coarse, features = self.coarse(generator_input(*halved(face, hole), *halved(reference, there, keep=True)))
         return self.fine(x, coarse, features)
 

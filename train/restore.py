@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.contract import CROP_PX, Image, Points, similarity, transform_points
@@ -17,9 +16,9 @@ from train import losses
 from train.config import Recipe
 from train.data import Drawn, Faces, mirror_landmarks, open_faces, valid_mask
 from train.discriminators import GlobalDiscriminator, PatchDiscriminator
-from train.loop import autocast, check_finite, descend, device
+from train.machine import autocast, bare, check_finite, descend, device
 from train.masks import random_mask
-from train.networks import RestoreDoors, RestoreUNet, generator_input
+from train.networks import RestoreDoors, RestoreUNet
 from train.perception import load_backbone
 from train.schedule import LossSchedule, Ramp, with_weights
 from train.task import Doors, Sample
@@ -39,6 +38,8 @@ RAMPS = {
 #: The adversary of each loss; it learns alone for this share of the run before its loss begins to count.
 JUDGES = {"adv_patch": "patch", "adv_global": "global"}
 HEAD_START = 0.005
+#: So many of a batch are shown in TensorBoard.
+PICTURES = 6
 NO_REFERENCE_CHANCE = 0.5
 
 
@@ -51,8 +52,14 @@ class RestoreTask:
         self._recipe = recipe
         self._data = data
         self._faces: Faces | None = None
-        self._schedule = LossSchedule(with_weights(RAMPS, recipe.weights), losses.LOSSES)
-        self.modules = {"network": RestoreUNet(), "patch": PatchDiscriminator(), "global": GlobalDiscriminator()}
+        self.schedule = LossSchedule(with_weights(RAMPS, recipe.weights), losses.LOSSES)
+        self.modules = {
+            "network": RestoreUNet(attention=recipe.attention, blocks=recipe.blocks),
+            "patch": PatchDiscriminator(),
+            "global": GlobalDiscriminator(),
+        }
+        if recipe.size_px != CROP_PX:
+            self.modules["network"].fine.requires_grad_(False)
         self.optimizers = {
             "network": _adam(self.modules["network"], recipe.learning_rate * 2, 0.8),
             **{judge: _adam(self.modules[judge], recipe.learning_rate * 2, 0.5) for judge in JUDGES.values()},
@@ -61,7 +68,7 @@ class RestoreTask:
     @cached_property
     def _backbone(self) -> nn.Module:
         """What `perceptual` and `style` see with; only training needs its file."""
-        return load_backbone(self._recipe.backbone, self._data).to(device())
+        return load_backbone(self._recipe.backbone, self._data).to(device(self._recipe))
 
     # -- samples
 
@@ -109,8 +116,8 @@ class RestoreTask:
             (batch[name].float() / 255).contiguous(memory_format=torch.channels_last) for name in ("face", "reference")
         )
         hole, valid, there = (batch[name].float() for name in ("hole", "valid", "reference_mask"))
-        weights = self._schedule.at(progress)
-        soon = self._schedule.at(progress + HEAD_START)
+        weights = self.schedule.at(progress)
+        soon = self.schedule.at(progress + HEAD_START)
         with autocast(self._recipe):
             made = self._generate(face, hole, reference, there).float()
         terms = {"l1": losses.l1(made, face, hole, valid)}
@@ -143,29 +150,39 @@ class RestoreTask:
 
     def _generate(self, face: Tensor, hole: Tensor, reference: Tensor, there: Tensor) -> Tensor:
         """Pictures smaller than the template train the coarse half alone, which sees them as it will at half size."""
-        network = self.modules["network"]
-        if self._recipe.size_px == CROP_PX:
-            return network(face, hole, reference, there)
-        return network.coarse(generator_input(face, hole, reference, there))[0]
+        return self.modules["network"](face, hole, reference, there, fine=self._recipe.size_px == CROP_PX)
 
     def _discriminate(self, name: str, real: Tensor, shown: Tensor, hole: Tensor) -> float:
         """One step of a discriminator; what it doubts counts only where the hole is."""
-        judge = self.modules[name].requires_grad_(True)
+        judge = self.modules[name]
+        bare(judge).requires_grad_(True)
         with autocast(self._recipe):
             both = torch.cat((torch.cat((real, shown)), torch.cat((hole, hole))), dim=1)
             believed, doubted = judge(both).float().chunk(2)
-        near = F.adaptive_max_pool2d(hole, doubted.shape[-2:]) > 0
-        if not near.any():
-            return 0.0
-        loss = losses.hinge_discriminator(believed, doubted[near])
+        loss = losses.hinge_discriminator(believed, doubted, hole)
         check_finite({f"d_{name}": loss})
         descend(loss, self.optimizers[name], judge)
         return float(loss.detach())
 
     def _judged(self, name: str, shown: Tensor, hole: Tensor) -> Tensor:
         """What a discriminator says of the generator's picture; only the generator learns from it."""
+        judge = bare(self.modules[name]).requires_grad_(False)
         with autocast(self._recipe):
-            return self.modules[name].requires_grad_(False)(torch.cat((shown, hole), dim=1)).float()
+            return judge(torch.cat((shown, hole), dim=1)).float()
+
+    def pictures(self, batch: Mapping[str, Tensor]) -> Image:
+        """Rows of hole, restored, reference and truth."""
+        planes = {name: value[:PICTURES].float() for name, value in batch.items()}
+        face, reference = planes["face"] / 255, planes["reference"] / 255
+        hole = planes["hole"]
+        network = bare(self.modules["network"]).eval()
+        with torch.no_grad(), autocast(self._recipe):
+            made = network(
+                face, hole, reference, planes["reference_mask"], fine=self._recipe.size_px == CROP_PX
+            ).float()
+        columns = (face * (1 - hole), face + hole * (made - face), reference, face)
+        rows = torch.cat([torch.cat(tuple(row), dim=-1) for row in zip(*columns, strict=True)], dim=-2)
+        return (rows.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
     # -- export
 

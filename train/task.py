@@ -6,13 +6,16 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from engines.contract import Image
 from train.config import Recipe
+from train.machine import ScaledOptimizer
+from train.schedule import LossSchedule
 
 Sample = dict[str, np.ndarray]
 
@@ -34,8 +37,8 @@ class Task(Protocol):
     """One network's training, made from a recipe and the folder that holds the data."""
 
     name: str
-    modules: Mapping[str, nn.Module]  # all that has weights; "network" is the one that ships, EMA follows it
-    optimizers: Mapping[str, Optimizer]
+    modules: dict[str, nn.Module]  # all that has weights; "network" is the one that ships, EMA follows it
+    optimizers: dict[str, Optimizer | ScaledOptimizer]  # the loop may put wrapped ones into either
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """One training sample, arrays of equal shape from call to call. Runs in worker processes."""
@@ -46,6 +49,17 @@ class Task(Protocol):
         ...
 
     def doors(self, network: nn.Module) -> Doors: ...
+
+
+@runtime_checkable
+class Illustrated(Protocol):
+    """A task that can also say what its losses weigh, and show what it does."""
+
+    schedule: LossSchedule
+
+    def pictures(self, batch: Mapping[str, Tensor]) -> Image:
+        """A grid of some of a batch: HxWx3 uint8 BGR."""
+        ...
 
 
 TASKS = {

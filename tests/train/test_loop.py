@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from train import checkpoint, loop
-from train.config import Recipe
+from tests.train.lines import RECIPE, Line
+from train import checkpoint, loop, machine, records
+from train.config import RECIPES, Recipe
 from train.losses import LOSSES
 from train.task import load_task
 
-
-class Line:
-    """The smallest task: learn y = 3x."""
-
-    name = "restore"
-
-    def __init__(self, recipe: Recipe) -> None:
-        torch.manual_seed(recipe.seed)
-        self.modules = {"network": nn.Linear(1, 1)}
-        self.optimizers = {"network": torch.optim.Adam(self.modules["network"].parameters(), recipe.learning_rate)}
-
-    def sample(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        x = rng.normal(0, 1, (1,)).astype(np.float32)
-        return {"x": x, "y": 3 * x}
-
-    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
-        loss = (self.modules["network"](batch["x"]) - batch["y"]).square().mean()
-        loop.check_finite({"square": loss})
-        loop.descend(loss, self.optimizers["network"], self.modules["network"])
-        return {"square": float(loss.detach())}
-
-
-RECIPE = Recipe("restore", "line", steps=400, batch=8, size_px=1, learning_rate=0.1, workers=0, autocast="off")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def logged(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / loop.LOG).read_text().splitlines()]
+    return [json.loads(line) for line in (out / records.LOG).read_text().splitlines()]
 
 
 def test_fit_lowers_the_loss_and_leaves_a_checkpoint(tmp_path: Path) -> None:
@@ -73,8 +56,8 @@ def test_the_same_seed_gives_the_same_losses(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_named() -> None:
-    with pytest.raises(loop.TrainingError, match="`adv_patch`"):
-        loop.check_finite({"l1": torch.tensor(1.0), "adv_patch": torch.tensor(float("nan"))})
+    with pytest.raises(machine.TrainingError, match="`adv_patch`"):
+        machine.check_finite({"l1": torch.tensor(1.0), "adv_patch": torch.tensor(float("nan"))})
 
 
 def test_average_follows_the_weights() -> None:
@@ -142,8 +125,6 @@ def test_growing_never_replaces_the_network(tmp_path: Path) -> None:
 
 
 def test_debug_recipe_of_the_restorer_trains(data: Path, tmp_path: Path) -> None:
-    from train.config import RECIPES
-
     recipe = RECIPES["restore", "debug"]
     assert loop.fit(load_task(recipe, data), recipe, tmp_path) == recipe.steps
     last = logged(tmp_path)[-1]
@@ -159,3 +140,141 @@ def test_ctrl_c_keeps_what_was_learned(tmp_path: Path) -> None:
 
     assert loop.fit(Interrupted(RECIPE), RECIPE, tmp_path) == 100
     assert checkpoint.read(tmp_path / loop.CHECKPOINT)["step"] == 100
+
+
+def losses_of(out: Path) -> list[tuple[float, float]]:
+    return [(record["step"], record["square"]) for record in logged(out)]
+
+
+def test_a_resumed_run_has_the_losses_of_one_that_never_stopped(tmp_path: Path) -> None:
+    class Stopped(Line):
+        def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+            if progress == 130 / 400:  # between two lines of the log
+                raise KeyboardInterrupt
+            return super().train_step(batch, progress)
+
+    loop.fit(Line(RECIPE), RECIPE, tmp_path / "whole")
+    assert loop.fit(Stopped(RECIPE), RECIPE, tmp_path / "parts") == 130
+    assert loop.fit(Line(RECIPE), RECIPE, tmp_path / "parts") == 400
+    assert losses_of(tmp_path / "parts") == losses_of(tmp_path / "whole")
+
+
+def test_workers_do_not_change_the_samples(tmp_path: Path) -> None:
+    short = RECIPE.but(steps=50)
+    loop.fit(Line(short), short, tmp_path / "none")
+    loop.fit(Line(short), short.but(workers=2), tmp_path / "two")
+    assert losses_of(tmp_path / "none") == losses_of(tmp_path / "two")
+
+
+def test_a_killed_run_goes_on_with_the_same_losses(tmp_path: Path) -> None:
+    recipe = RECIPE.but(steps=1000)
+    command = [sys.executable, "-u", "-m", "tests.train.lines", str(tmp_path / "killed"), "1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        for line in process.stdout:
+            if line.startswith("step 250 "):
+                process.kill()  # SIGKILL: nothing can be tidied up
+                break
+    assert process.returncode == -signal.SIGKILL
+    assert 0 < checkpoint.read(tmp_path / "killed" / loop.CHECKPOINT)["step"] < 1000
+    with (tmp_path / "killed" / records.LOG).open("a") as log:
+        log.write('{"step": 950, "squ')  # a line that the kill cut off
+    assert loop.fit(Line(recipe), recipe, tmp_path / "killed") == 1000
+    loop.fit(Line(recipe), recipe, tmp_path / "whole")
+    assert losses_of(tmp_path / "killed") == losses_of(tmp_path / "whole")
+
+
+def test_two_processes_have_the_loss_of_one_with_the_joined_batch(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run(
+        [*torchrun, "-m", "tests.train.lines", str(tmp_path / "two"), "100"], cwd=ROOT, check=True, capture_output=True
+    )
+    one = RECIPE.but(steps=100)
+    loop.fit(Line(one), one, tmp_path / "one")
+    assert [step for step, _ in losses_of(tmp_path / "two")] == [50, 100]  # written once, not by each
+    for (_, two), (_, alone) in zip(losses_of(tmp_path / "two"), losses_of(tmp_path / "one"), strict=True):
+        assert two == pytest.approx(alone, rel=1e-5)
+    weights = [checkpoint.read(tmp_path / name / loop.CHECKPOINT)["modules"]["network"] for name in ("one", "two")]
+    assert torch.allclose(weights[0]["weight"], weights[1]["weight"], atol=1e-5)
+
+
+def test_half_precision_scales_the_gradients_and_keeps_the_scale(tmp_path: Path) -> None:
+    recipe = RECIPE.but(autocast="fp16", steps=200)
+    task = Line(recipe)
+    loop.fit(task, recipe, tmp_path)
+    assert isinstance(task.optimizers["network"], machine.ScaledOptimizer)
+    assert logged(tmp_path)[-1]["square"] < 0.5 * logged(tmp_path)[0]["square"]
+    state = checkpoint.read(tmp_path / loop.CHECKPOINT)["optimizers"]["network"]
+    assert state["scaler"]["scale"] == task.optimizers["network"].scaler.get_scale() > 1
+    longer = recipe.but(steps=250, autocast="off")  # a run may go on without it
+    assert loop.fit(Line(longer), longer, tmp_path) == 250
+
+
+def test_a_step_whose_scaled_gradients_overflow_is_left_out() -> None:
+    network = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    scaled = machine.ScaledOptimizer(optimizer, torch.amp.GradScaler("cpu", init_scale=4.0))
+    before = network.weight.detach().clone()
+    machine.descend(network(torch.full((1, 1), torch.inf)).sum(), scaled, network)
+    assert torch.equal(network.weight, before)
+    assert scaled.scaler.get_scale() == 2.0
+    machine.descend(network(torch.ones(1, 1)).sum(), scaled, network)
+    assert float((before - network.weight).detach()) == pytest.approx(0.1)
+
+
+def test_cuda_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    asked = RECIPE.but(device="cuda")
+    with pytest.raises(machine.TrainingError, match=r"no CUDA .* leave out --device"):
+        loop.fit(Line(asked), asked, tmp_path)
+    with pytest.raises(machine.TrainingError, match="there are: auto, cpu, cuda"):
+        machine.device(RECIPE.but(device="gpu"))
+    assert machine.device(RECIPE).type == "cpu"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_too_little_memory_names_a_batch_that_may_fit(tmp_path: Path, error: Exception) -> None:
+    class Greedy(Line):
+        def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+            raise error
+
+    with pytest.raises(machine.TrainingError, match=r"out of memory with 8 pictures .* try --batch 4"):
+        loop.fit(Greedy(RECIPE), RECIPE, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("PytorchStreamWriter failed writing file")]
+)
+def test_a_full_disk_loses_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    half = RECIPE.but(steps=200)
+    loop.fit(Line(half), half, tmp_path)
+    before = (tmp_path / loop.CHECKPOINT).read_bytes()
+
+    def full(content: object, file: Any) -> None:
+        file.write(b"the first half of a checkpoint")
+        raise error
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(machine.TrainingError, match=r"can't write to .* is untouched, make room"):
+        loop.fit(Line(RECIPE), RECIPE, tmp_path)
+    assert (tmp_path / loop.CHECKPOINT).read_bytes() == before
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_pictures_and_weights_are_recorded(data: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = RECIPES["restore", "debug"].but(steps=1, save_every_s=0.0)
+    loop.fit(load_task(recipe, data), recipe, tmp_path)
+    assert logged(tmp_path)[-1]["weights"]["adv_patch"] == 1.0
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert {"loss/l1", "loss/style", "weight/adv_global"} <= set(board.Tags()["scalars"])
+    (picture,) = board.Images("pictures")
+    assert (picture.width, picture.height) == (4 * recipe.size_px, recipe.batch * recipe.size_px)

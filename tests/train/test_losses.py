@@ -35,8 +35,20 @@ def test_l1_ignores_what_was_never_photographed() -> None:
 
 
 def test_hinge_discriminator_is_zero_when_sure_and_right() -> None:
-    assert losses.hinge_discriminator(torch.tensor([2.0]), torch.tensor([-3.0])).item() == 0.0
-    assert losses.hinge_discriminator(torch.tensor([0.0]), torch.tensor([0.5])).item() == pytest.approx(2.5)
+    hole = torch.ones(1, 1, 4, 4)
+    right, wrong = torch.full((1, 1, 2, 2), 2.0), torch.full((1, 1, 2, 2), -3.0)
+    assert losses.hinge_discriminator(right, wrong, hole).item() == 0.0
+    assert losses.hinge_discriminator(right * 0, right * 0.25, hole).item() == pytest.approx(1 + 1.5)
+
+
+def test_hinge_discriminator_doubts_only_where_the_hole_is() -> None:
+    fake = torch.tensor([[[[2.0, -5.0], [4.0, -7.0]]]], requires_grad=True)
+    real = torch.tensor([[[[0.5, 2.0], [2.0, 2.0]]]], requires_grad=True)
+    loss = losses.hinge_discriminator(real, fake, HALF)
+    assert loss.item() == pytest.approx(0.5 / 4 + (3 + 5) / 2)
+    loss.backward()
+    assert fake.grad.tolist() == [[[[0.5, 0.0], [0.5, 0.0]]]]
+    assert real.grad.tolist() == [[[[-0.25, 0.0], [0.0, 0.0]]]]
 
 
 def test_hinge_generator_looks_only_where_the_hole_is() -> None:

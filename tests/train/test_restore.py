@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from engines.contract import CROP_PX, TEMPLATE, similarity, transform_points
 from train import restore
 from train.config import RECIPES
 from train.data import DataError, FaceSet, valid_mask
 from train.evaluate import restore as restore_picture
-from train.networks import RestoreDoors, RestoreUNet, generator_input, halved
+from train.networks import Attention, RestoreDoors, RestoreUNet, generator_input, halved
 from train.runners import Runner, torch_runner
 from train.task import Doors
 
@@ -54,22 +55,27 @@ def test_reference_counts_only_where_it_is_valid(run: Runner) -> None:
     assert not np.array_equal(alone, restore_picture(run, face, hole, picture(3), hole))
 
 
-def test_generator_stays_within_its_budget() -> None:
-    macs = 0
-
-    def count(module: torch.nn.Conv2d, _: object, output: torch.Tensor) -> None:
-        nonlocal macs
-        macs += module.weight.numel() * output.shape[-1] * output.shape[-2]
-
-    network = RestoreUNet().eval()
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.register_forward_hook(count)
-    with torch.no_grad():
-        picture_nchw, mask_nchw = torch.zeros(1, 3, CROP_PX, CROP_PX), torch.zeros(1, 1, CROP_PX, CROP_PX)
+@pytest.mark.parametrize("name", ["base", "vit", "attention"])
+def test_generator_stays_within_its_budget(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES["restore", "base"].but(attention=True) if name == "attention" else RECIPES["restore", name]
+    network = restore.RestoreTask(recipe, tmp_path).modules["network"].eval()
+    picture_nchw, mask_nchw = torch.zeros(1, 3, CROP_PX, CROP_PX), torch.zeros(1, 1, CROP_PX, CROP_PX)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(picture_nchw, mask_nchw, picture_nchw, mask_nchw)
-    assert macs <= 8e9
+    assert 1e9 < counter.get_total_flops() / 2 <= 8e9
     assert sum(parameter.numel() for parameter in network.parameters()) <= 8e6
+
+
+def test_attention_starts_as_adding_nothing_and_then_sees_far() -> None:
+    x = torch.randn(2, 16, 4, 4, generator=torch.Generator().manual_seed(1))
+    attention = Attention(16)
+    assert torch.equal(attention(x), x)
+    torch.nn.init.eye_(attention.answer.weight)
+    other = x.clone()
+    other[0, :, 3, 3] += torch.arange(16.0)
+    changed = (attention(x) - attention(other)).abs().amax(1)
+    assert (changed[0] > 1e-4).all()  # each place sees the last one
+    assert not changed[1].any()  # and none sees another picture
 
 
 def test_the_doors_say_what_the_network_says() -> None:
