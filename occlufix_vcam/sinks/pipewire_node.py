@@ -58,7 +58,9 @@ def _program(things: Things, node: str) -> str:
     _, facts = things.get(int(node), ("", {}))
     _, client = things.get(int(facts.get("client.id", "-1")), ("", {}))
     name = client.get("application.name") or facts.get("node.description") or facts.get("node.name") or "a program"
-    process = client.get("application.process.id") or client.get("pipewire.sec.pid")
+    process = client.get("application.process.id")
+    if client.get("pipewire.access") != "portal":  # there it is the portal that has the connection
+        process = process or client.get("pipewire.sec.pid")
     return f"{name} ({process})" if process else name
 
 

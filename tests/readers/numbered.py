@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import cv2
 import numpy as np
 
 from engines.contract import Image
@@ -56,11 +55,3 @@ def steps(numbers: Sequence[int], many: int = MANY) -> list[int]:
 def grey_of(yuyv: Image) -> Image:
     """The grey levels of a YUY2 picture (HxWx2)."""
     return np.ascontiguousarray(yuyv[..., 0])
-
-
-def rgb_of(yuyv: Image) -> dict[str, tuple[int, ...]]:
-    """The colours of the squares in a YUY2 picture."""
-    bgr = cv2.cvtColor(yuyv, cv2.COLOR_YUV2BGR_YUY2)
-    side = bgr.shape[0] // 6
-    centres = {name: bgr[-side // 2, int((place + 0.5) * side)] for place, name in enumerate(COLOURS_RGB)}
-    return {name: tuple(int(value) for value in pixel[::-1]) for name, pixel in centres.items()}

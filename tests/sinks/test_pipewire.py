@@ -157,6 +157,16 @@ def test_readers_are_found_through_their_links() -> None:
     assert registry.readers_of(7) == ["a program"]
 
 
+@pytest.mark.parametrize(("access", "name"), [("unrestricted", "OBS (77)"), ("portal", "OBS")])
+def test_the_portals_process_is_not_taken_for_the_readers(access: str, name: str) -> None:
+    registry = Registry()
+    facts = {"application.name": "OBS", "pipewire.sec.pid": "77", "pipewire.access": access}
+    registry.add(40, "PipeWire:Interface:Client", facts)
+    registry.add(41, "PipeWire:Interface:Node", {"client.id": "40"})
+    registry.add(42, "PipeWire:Interface:Link", {"link.output.node": "7", "link.input.node": "41"})
+    assert registry.readers_of(7) == [name]
+
+
 def test_a_session_manager_is_seen() -> None:
     registry = Registry()
     registry.add(3, "PipeWire:Interface:Metadata", {"metadata.name": "settings"})
