@@ -25,7 +25,7 @@ import numpy as np
 from occlufix_vcam import v4l2
 from occlufix_vcam.v4l2 import OWN_LABEL
 
-SIZE, RATE = (640, 360), 5.0
+SIZE, RATE, CLIP_PICTURES = (640, 360), 5.0, 60
 LOOPBACK, VIVID = "/dev/video10", "/dev/video0"
 STATE = Path("/run/occlufix")
 LOG = Path("/run/daemon.log")
@@ -147,9 +147,6 @@ def proved(pictures: list[Any]) -> dict[str, Any]:
         error = max(error, *(abs(int(a) - b) for a, b in zip(seen, rgb, strict=True)))
     assert error <= 12, f"a colour is off by {error}"
     return {"numbers": len(numbers), "colour error": error}
-
-
-CLIP_PICTURES = 60
 
 
 def by_v4l2_ctl(pictures: int) -> list[Any]:
