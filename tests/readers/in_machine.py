@@ -172,6 +172,7 @@ def opencv(device: str = LOOPBACK) -> Iterator[Callable[[], Any]]:
     """What reads the next picture, with OpenCV as most programs in Python do; None where there is none."""
     import cv2
 
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "60")  # the emulated processor may stand still for long
     capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
     assert capture.isOpened(), f"OpenCV can't open {device}"
     try:
@@ -290,13 +291,19 @@ def a_camera_unplugged_is_said_and_back_again_without_the_reader(scene: Scene) -
     scene.start("auto")
     gone, back = [], []
     with opencv() as read:
-        until(lambda: colourful(read()), "the camera's picture")
+
+        def shows_camera() -> bool:
+            picture = read()
+            assert picture is not None, "the reader got no picture any more"
+            return colourful(picture)
+
+        until(shows_camera, "the camera's picture")
         descriptors = open_files(scene)
         for _ in range(ROUNDS):
             (VIVID_DRIVER / "unbind").write_text("vivid.0")
-            gone.append(until(lambda: not colourful(read()), "the slate"))
+            gone.append(until(lambda: not shows_camera(), "the slate"))
             (VIVID_DRIVER / "bind").write_text("vivid.0")
-            back.append(until(lambda: colourful(read()), "the camera's picture"))
+            back.append(until(shows_camera, "the camera's picture"))
         assert scene.status()["trouble"] == {}
         left = open_files(scene)
     assert left <= descriptors + 2, f"descriptors: {descriptors} before, {left} after {ROUNDS} rounds"
