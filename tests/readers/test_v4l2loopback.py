@@ -45,7 +45,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
         told = json.loads((folder / "found.json").read_text())
     if status == OUT_OF_TIME:
         reason = f"NOT PROVED HERE: {LIMIT_S:.0f} s were over before the machine came to it; this computer is too busy"
-        told = {**dict.fromkeys(in_machine.CHECKS, {"skipped": reason}), **told}
+        told = {**{name: {"skipped": reason} for name in in_machine.CHECKS}, **told}
     sys.stdout.write((folder / "console").read_text(errors="replace")[-6000:])
     return told
 
