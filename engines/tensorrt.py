@@ -32,6 +32,7 @@ from engines.manifest import Model
 from engines.nvidia import Buffers, Cuda, Graph, library_name, make_logger, open_library
 from engines.tensorrt_plan import TYPES, Order, Plan, build_plan, order
 
+UNTRIED = "building engines is tested, but this version was never run on a GPU: only on a stand-in of TensorRT"
 _JIT = ".jit"
 #: What `get_engine_validity` complains of and a new build mends; the rest is the machine's.
 _MENDED_BY_BUILDING = ("VERSION_MISMATCH", "UNSUPPORTED_CC", "MALFORMED_ENGINE")
@@ -76,6 +77,11 @@ class TensorRtEngine(BufferedEngine):
             raise EngineUnavailable(
                 f"{library_name(library)} is installed, but: {error.message}", error.hint
             ) from error
+
+    @staticmethod
+    def warning() -> str:
+        """Said wherever it would be used, until somebody has tried it."""
+        return f"{UNTRIED}; mend it: occlufix-vcam build-engine checks and times it here"
 
     def _execute(self) -> None:
         assert self._session is not None

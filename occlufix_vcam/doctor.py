@@ -11,8 +11,11 @@ from typing import Literal
 
 import engines
 from engines import BackendReport, EngineError
+from engines.base import CacheUnusable
+from engines.cache import EngineCache
 from engines.contract import MODEL_NAMES
 from engines.manifest import read_manifest
+from engines.tensorrt import UNTRIED
 from occlufix_vcam import setup
 from occlufix_vcam.errors import OccluFixError
 from occlufix_vcam.machine import Machine, this_machine
@@ -61,7 +64,7 @@ def _timed(model: str) -> list[str]:
 def examine() -> list[Finding]:
     """Everything that `start` relies on, in the order in which it does."""
     findings: list[Finding] = []
-    looks = (_python, _settings, _state, _cameras, _virtual_cameras, _set_up, _backends, _models, _engines)
+    looks = (_python, _settings, _state, _cameras, _virtual_cameras, _set_up, _backends, _cache, _models, _engines)
     for look in looks:
         findings += _told(look)
     return findings
@@ -137,11 +140,25 @@ def _backends() -> Iterator[Finding]:
     for report in reports:
         if report.available:
             yield Finding("backend", "ok", f"{report.name} on {report.device}")
+        elif report.name == "tensorrt":  # most machines have no such GPU, and need not be mended
+            yield Finding("backend", "ok", f"tensorrt is not used: {report.reason}; {UNTRIED}")
         else:
             yield Finding("backend", "warning", f"{report.name}: {report.reason}")
         if report.warning:
             what, _, mend = report.warning.partition("; mend it: ")
             yield Finding("backend", "warning", f"{report.name}: {what}", mend)
+
+
+def _cache() -> Iterator[Finding]:
+    """The folder of built engines: without it all runs too, and starts more slowly."""
+    cache = EngineCache()
+    try:
+        kept = cache.entries()
+    except CacheUnusable as error:
+        yield Finding("cache", "warning", error.message, error.hint)
+    else:
+        size = sum(entry.size for entry in kept) / 1e6
+        yield Finding("cache", "ok", f"{len(kept)} engines, {size:.1f} MB in {cache.folder}")
 
 
 def _models() -> Iterator[Finding]:

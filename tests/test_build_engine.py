@@ -14,7 +14,7 @@ import engines
 from engines import ContractMismatch, EngineBuildError, EngineOptions, EngineUnavailable, ModelMissing, manifest
 from engines.cache import EngineCache, Entry
 from engines.contract import MODEL_NAMES
-from occlufix_vcam import engine_check
+from occlufix_vcam import doctor, engine_check
 from occlufix_vcam.build_engine import build_engines
 from occlufix_vcam.cli import app
 from occlufix_vcam.engine_check import EngineCheck
@@ -162,6 +162,24 @@ def test_one_file_stands_for_one_model_that_is_there(tmp_path: Path) -> None:
         build("hidden", "restore", onnx=SHIPPED / "hidden.fp32.onnx")
     with pytest.raises(ModelMissing, match=r"no\.onnx"):
         build(onnx=tmp_path / "no.onnx")
+
+
+def test_doctor_says_what_was_never_run_on_a_gpu_and_where_engines_are_kept(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = [finding for finding in doctor._backends() if "tensorrt" in finding.found]
+    assert [finding.verdict for finding in here] == ["ok", "warning"]
+    assert "never run on a GPU" in here[1].found and "build-engine" in here[1].hint
+    machine.driver = 0
+    (without,) = (finding for finding in doctor._backends() if "tensorrt" in finding.found)
+    assert without.verdict == "ok" and "never run on a GPU" in without.found and "no NVIDIA driver" in without.found
+
+    (kept,) = doctor._cache()
+    assert kept.verdict == "ok" and str(tmp_path / "cache") in kept.found
+    monkeypatch.setenv("OCCLUFIX_CACHE_DIR", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("")
+    (unusable,) = doctor._cache()
+    assert unusable.verdict == "warning" and "OCCLUFIX_CACHE_DIR" in unusable.hint
 
 
 def test_the_command_prints_lists_and_cleans(machine: Machine) -> None:
