@@ -93,7 +93,7 @@ def evaluate(
         return
     recipe = _recipe(network, "base")
     paths = [run or Path("runs") / network, *(against or [])]
-    runners = {name: open_runner(load_task(recipe, data), path, threads) for name, path in names_of(paths).items()}
+    runners = {name: open_runner(recipe, data, path, threads) for name, path in names_of(paths).items()}
     _show(load_evaluation(network)(runners, data, out, limit, threads, console), out)
 
 

@@ -10,8 +10,12 @@ import onnxruntime
 import torch
 
 from train import checkpoint, loop
+from train.config import Recipe
 from train.data import DataError
-from train.task import Doors, Task
+from train.task import Doors, load_task
+
+#: What of a recipe decides which weights a network has.
+_PARTS = ("attention", "blocks")
 
 Arrays = dict[str, np.ndarray]
 Runner = Callable[[Mapping[str, np.ndarray]], Arrays]
@@ -63,10 +67,17 @@ def names_of(paths: Sequence[Path]) -> dict[str, Path]:
     raise DataError("the same network was given twice; give each once")
 
 
-def open_runner(task: Task, path: Path, threads: int) -> Runner:
-    """An ONNX file, a checkpoint or a run's folder. Raises DataError, CheckpointError."""
+def open_runner(recipe: Recipe, data: Path, path: Path, threads: int) -> Runner:
+    """An ONNX file, a checkpoint with the parts that it was trained with, or a run's folder.
+
+    Raises DataError, CheckpointError.
+    """
     if path.suffix == ".onnx":
         return onnx_runner(path, threads)
-    file = path / loop.CHECKPOINT if path.is_dir() else path
+    file = path / loop.CHECKPOINT if path.is_dir() or not path.suffix else path
+    kept = checkpoint.read(file)["recipe"]
+    if kept["network"] != recipe.network:
+        raise checkpoint.CheckpointError(f"{file} is of `{kept['network']}`, not of `{recipe.network}`")
+    task = load_task(recipe.but(**{part: kept[part] for part in _PARTS if part in kept}), data)
     checkpoint.load_averaged(file, task.modules["network"])
     return torch_runner(task.doors(task.modules["network"]))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engines.contract import CROP_PX
-from train import evaluate
+from train import checkpoint, evaluate
 from train.config import RECIPES
 from train.data import DataError, FaceSet
 from train.metrics import psnr
@@ -120,8 +120,21 @@ def test_a_checkpoint_runs_like_its_network(data: Path) -> None:
     hole[100:160, 90:150] = 255
     made = evaluate.restore(run, face, hole)
     assert np.array_equal(made[hole == 0], face[hole == 0]) and (made[hole > 0] != face[hole > 0]).any()
-    with pytest.raises(Exception, match="no checkpoint"):
-        open_runner(task, Path("nowhere"), 1)
+
+
+def test_a_checkpoint_brings_the_parts_it_was_trained_with(data: Path, tmp_path: Path) -> None:
+    recipe = RECIPES["restore", "vit"]
+    task = load_task(recipe, data)
+    averaged = checkpoint.AveragedWeights(task.modules["network"], 0.9)
+    state = {"averaged": averaged.state, "step": 1, "recipe": {"network": "restore", "blocks": recipe.blocks}}
+    torch.save(state, tmp_path / "last.pt")
+    run = open_runner(RECIPES["restore", "base"], data, tmp_path, 1)
+    face, hole = np.full((CROP_PX, CROP_PX, 3), 90, np.uint8), np.full((CROP_PX, CROP_PX), 255, np.uint8)
+    assert evaluate.restore(run, face, hole).shape == face.shape
+    with pytest.raises(checkpoint.CheckpointError, match="of `restore`, not of `hidden`"):
+        open_runner(RECIPES["hidden", "base"], data, tmp_path, 1)
+    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint"):
+        open_runner(recipe, data, tmp_path / "nowhere", 1)
 
 
 @pytest.mark.parametrize(("kind", "least_db"), [("mask", 2.5), ("hand", 0.9), ("rectangle", 2.2)])
