@@ -122,8 +122,6 @@ class Daemon:
         self.telemetry = Telemetry()
         #: What goes out, for whoever wants to look at it.
         self.shown: Shown[Frame] = Shown()
-        #: Who is known, and getting to know somebody.
-        self.enrolments = Enrolments(self.shown)
         self._parts = parts
         self._clock = clock
         self._started_at = clock()
@@ -142,6 +140,8 @@ class Daemon:
         self._form_known = threading.Event()
         self._demand = Demand(clock)
         self._new_call = True
+        #: Who is known, and getting to know somebody.
+        self.enrolments = Enrolments(self.shown, watched=self._demand.held)
         self._readers: tuple[str, ...] | None = None
         self._captured_at = self._busy_since = float("inf")
         self._sinks: Sinks | None = None

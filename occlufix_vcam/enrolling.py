@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Literal
 
 from typing_extensions import TypedDict
@@ -57,17 +57,19 @@ class CameraEnrolment(threading.Thread):
         settings: Settings,
         store: PeopleStore,
         *,
+        watched: Callable[[], AbstractContextManager[None]] = nullcontext,
         seconds: float = LONGEST_S,
         build: Callable[[Settings, Engines], Enrolment] = open_enrolment,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises EnrolmentError where `name` is none."""
+        """`watched` keeps the camera open while the block lasts. Raises EnrolmentError where `name` is none."""
         super().__init__(name="enrolment")
         self.person = checked_name(name)
         self.error: OccluFixError | EngineError | None = None
         self._pictures = pictures
         self._settings = settings
         self._store = store
+        self._watched = watched
         self._seconds = seconds
         self._build = build
         self._clock = clock
@@ -86,7 +88,7 @@ class CameraEnrolment(threading.Thread):
 
     def run(self) -> None:
         try:
-            with closing(Engines(self._settings)) as engines:
+            with self._watched(), closing(Engines(self._settings)) as engines:
                 self._enrol(self._build(self._settings, engines))
         except (OccluFixError, EngineError) as error:
             self.error = error
@@ -136,8 +138,15 @@ class PeopleFacts(TypedDict):
 class Enrolments:
     """What the control API does about enrolled people. Every method may be called from any thread."""
 
-    def __init__(self, pictures: Shown[Frame], store: PeopleStore | None = None) -> None:
+    def __init__(
+        self,
+        pictures: Shown[Frame],
+        store: PeopleStore | None = None,
+        watched: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`watched` keeps the camera open while the block lasts."""
         self._pictures = pictures
+        self._watched = watched
         self._store = store or PeopleStore()
         self._starting = threading.Lock()
         self._current: CameraEnrolment | None = None
@@ -147,7 +156,7 @@ class Enrolments:
         with self._starting:
             if self._current is not None and self._current.is_alive():
                 raise EnrolmentBusy(f"{self._current.person} is being enrolled", "wait for its end, or cancel it")
-            self._current = CameraEnrolment(name, self._pictures, settings, self._store)
+            self._current = CameraEnrolment(name, self._pictures, settings, self._store, watched=self._watched)
             self._current.start()
             return self._current.status
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,22 @@ def test_it_looks_at_what_the_camera_saw_not_at_what_was_restored(scene: Scene, 
     worker.cancel()
     worker.join(WAIT_S)
     assert seen[0].image is real.image
+
+
+def test_the_camera_stays_open_while_it_looks(scene: Scene, store: PeopleStore) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        told.append("opened")
+        yield
+        told.append("let go")
+
+    pictures: Shown[Frame] = Shown()
+    worker = CameraEnrolment("Ann", pictures, Settings(), store, watched=watched, build=build_with(scene))
+    worker.start()
+    assert film(scene, pictures, worker)["state"] == "done"
+    assert told == ["opened", "let go"]
 
 
 def test_a_slate_is_not_looked_at(scene: Scene, store: PeopleStore) -> None:
