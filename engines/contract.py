@@ -29,6 +29,8 @@ SEARCH_SIZE = (192, 320)
 CLOSE_UP_SIZE = (160, 160)
 
 MODEL_NAMES = ("restore", "hidden", "faces")
+#: Used where models.toml has them. Without `embed` nobody who enrolled is told from anybody else.
+OPTIONAL_MODELS = ("embed",)
 
 
 def similarity(source: Points, target: Points = TEMPLATE, weights: NDArray[np.floating] | None = None) -> Affine:

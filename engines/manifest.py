@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.base import ModelCorrupt, ModelMissing
-from engines.contract import MODEL_NAMES
+from engines.contract import MODEL_NAMES, OPTIONAL_MODELS
 
 MODELS = Path(__file__).parent / "models"
 MANIFEST = "models.toml"
@@ -59,13 +59,17 @@ class Model:
 
 
 def find_model(model: str | Path | Model) -> Model:
-    """One of MODEL_NAMES, or an ONNX file of one's own by its path. Raises ModelMissing, ModelCorrupt."""
+    """One of MODEL_NAMES or OPTIONAL_MODELS, or an ONNX file by its path. Raises ModelMissing, ModelCorrupt."""
     if isinstance(model, Model):
         return model
-    if model in MODEL_NAMES:
+    if model in (*MODEL_NAMES, *OPTIONAL_MODELS):
         manifest = read_manifest()
         if model not in manifest:
-            raise ModelMissing(f"{MANIFEST} has no model [{model}]", _restore_command(MODELS / MANIFEST))
+            to_train = (
+                f"It is not part of this version. docs/training.md tells how to make it: python -m train fit {model}"
+            )
+            hint = to_train if model in OPTIONAL_MODELS else _restore_command(MODELS / MANIFEST)
+            raise ModelMissing(f"{MANIFEST} has no model [{model}]", hint)
         return manifest[str(model)]
     path = Path(model)
     if not path.is_file():

@@ -303,7 +303,7 @@ class SystemKeyring:
         except Exception as error:  # each keyring has errors of its own, D-Bus too
             raise EnrolmentError(
                 f"the system's keyring does not open: {error or type(error).__name__}",
-                "unlock it (log in to the desktop) and try again; until then enrolled faces are not used",
+                "unlock it (log in to the desktop), then start again; until then enrolled faces are not used",
             ) from error
 
 

@@ -13,8 +13,9 @@ from occlufix_vcam.frame import Crop
 
 Embedding: TypeAlias = NDArray[np.float32]
 
-#: Two vectors this similar are one person's, whatever is hidden. Chosen on people that the network was not trained
-#: on, so that one pair of strangers in ten thousand passes: see engines/models/MODEL_CARD.md.
+#: Two vectors this similar are one person's, whatever is hidden. It belongs to the network that ships: `threshold` of
+#: `python -m train eval embed`, chosen on people it was not trained on so that one stranger in ten thousand passes.
+#: Until a network ships this is a placeholder, and nobody is recognised.
 SAME_PERSON = 0.5
 #: A look at a face that is known which finds less than this speaks against it.
 DOUBT = SAME_PERSON - 0.15

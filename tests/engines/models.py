@@ -89,8 +89,29 @@ def write_faces(path: Path, half: bool = False) -> Path:
     return write_graph(path, nodes, *doors, {"kernel": kernel})
 
 
+def write_embed(path: Path, half: bool = False) -> Path:
+    """The mean of each channel, of the mask too, again and again."""
+    nodes = [
+        *(helper.make_node("Cast", [door], [f"{door}_cast"], to=TensorProto.FLOAT) for door in ("face", "mask")),
+        *(
+            helper.make_node("ReduceMean", [f"{door}_cast", "axes"], [door + "_mean"], keepdims=0)
+            for door in ("face", "mask")
+        ),
+        helper.make_node("Concat", ["face_mean", "mask_mean"], ["means"], axis=1),
+        helper.make_node("Cast", ["means"], ["means_cast"], to=TensorProto.FLOAT16 if half else TensorProto.FLOAT),
+        helper.make_node("MatMul", ["means_cast", "kernel"], ["spread"]),
+        helper.make_node("Cast", ["spread"], ["embedding"], to=TensorProto.FLOAT),
+    ]
+    doors = {"face": ["n", 256, 256, 3], "mask": ["n", 256, 256, 1]}, {"embedding": ("float32", ["n", 128])}
+    kernel = np.tile(np.eye(4, dtype=np.float16 if half else np.float32) / 255, (1, 32))
+    return write_graph(path, nodes, *doors, {"axes": np.array([1, 2], np.int64), "kernel": kernel})
+
+
+WRITERS = {"restore": write_restore, "hidden": write_hidden, "faces": write_faces, "embed": write_embed}
+
+
 def write_models(folder: Path) -> Path:
-    """A folder as `python -m train export` makes it, with the three tiny models."""
+    """A folder as `python -m train export` makes it, with the tiny models."""
     picture, mask = [1, 256, 256, 3], [1, 256, 256, 1]
     doors = {
         "restore": (
@@ -99,6 +120,7 @@ def write_models(folder: Path) -> Path:
         ),
         "hidden": ({"face": picture}, {"hidden": mask}),
         "faces": ({"frame": [1, 192, 320, 3]}, {"heat": [1, 24, 40, 1]}),
+        "embed": ({"face": picture, "mask": mask}, {"embedding": [1, 128]}),
     }
     text = ""
     for name, (inputs, outputs) in doors.items():
@@ -106,7 +128,7 @@ def write_models(folder: Path) -> Path:
         text += f"inputs = {_inline(inputs)}\noutputs = {_inline(outputs)}\n"
         for precision in ("fp32", "fp16"):
             file = folder / f"{name}.{precision}.onnx"
-            {"restore": write_restore, "hidden": write_hidden, "faces": write_faces}[name](file, precision == "fp16")
+            WRITERS[name](file, precision == "fp16")
             text += f'[{name}.{precision}]\nfile = "{file.name}"\nsha256 = "{sha256_of(file)}"\n'
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     return folder

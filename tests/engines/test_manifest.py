@@ -33,6 +33,18 @@ def test_reads_what_export_wrote(models: Path) -> None:
     assert restore.pick("fp16") == ("fp16", models / "restore.fp16.onnx")
 
 
+def test_a_model_that_need_not_be_there_is_missed_with_the_way_to_make_it(models: Path) -> None:
+    write_models(models)
+    assert manifest.find_model("embed").outputs == {"embedding": (1, 128)}
+    text = (models / manifest.MANIFEST).read_text(encoding="utf-8")
+    (models / manifest.MANIFEST).write_text(text[: text.index("[embed]")], encoding="utf-8")
+
+    with pytest.raises(ModelMissing, match=r"no model \[embed\]") as missing:
+        manifest.find_model("embed")
+
+    assert "python -m train fit embed" in missing.value.hint
+
+
 def test_a_missing_manifest_or_entry_is_a_missing_model(models: Path) -> None:
     with pytest.raises(ModelMissing, match=r"models\.toml") as missing:
         manifest.find_model("hidden")
