@@ -73,6 +73,7 @@ class Pictures:
         self._shown = shown
         self._watched = watched
         self._viewers: Counter[View] = Counter({"both": 0, "before": 0, "after": 0})
+        self._waiting: Counter[View] = Counter(self._viewers)  # those who took all that there was
         self._newest: dict[View, Picture] = {}
         self._came = asyncio.Event()
         self._encoder: threading.Thread | None = None
@@ -86,9 +87,7 @@ class Pictures:
             while not self._closing.is_set():
                 picture = self._newest.get(view)
                 if picture is None or picture.number == seen:
-                    self._encode_on()
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._came.wait(), PATIENCE_S)
+                    await self._wait_for_more(view)
                     continue
                 seen = picture.number
                 yield picture.part()
@@ -96,6 +95,15 @@ class Pictures:
             self._viewers[view] -= 1
             if not self._viewers[view]:
                 self._newest.pop(view, None)
+
+    async def _wait_for_more(self, view: View) -> None:
+        self._encode_on()
+        self._waiting[view] += 1
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._came.wait(), PATIENCE_S)
+        finally:
+            self._waiting[view] -= 1
 
     def full(self) -> bool:
         return self._viewers.total() >= self.MOST_VIEWERS
@@ -132,9 +140,9 @@ class Pictures:
         number = 0
         while self._viewers.total() and not self._closing.is_set():
             began = time.monotonic()
-            wanted = [view for view, viewers in self._viewers.items() if viewers]
-            somebody_waits = any(view not in self._newest for view in wanted)
-            shown = self._shown.after(-1 if somebody_waits else number, PATIENCE_S)
+            wanted = [view for view, viewers in self._waiting.items() if viewers]
+            somebody_is_new = any(view not in self._newest for view in wanted)
+            shown = self._shown.after(-1 if somebody_is_new else number, PATIENCE_S) if wanted else None
             if shown is not None:
                 number, frame = shown
                 self._hand_over(loop, _encode_views(frame, number, wanted))

@@ -8,6 +8,7 @@ import { watch } from "./preview.js";
 const by = (id) => document.getElementById(id);
 let status = null;
 let settings = null;
+let gone = false;
 let formFor = 0; // the process whose settings the form shows
 
 const GONE = ["OccluFix Camera does not answer", "It stopped, or is being started again. This page goes on by itself once it is back: occlufix-vcam start"];
@@ -60,10 +61,12 @@ function notices(lines) {
 }
 
 function found() {
-  watch(true);
+  if (gone) watch(true);
+  gone = false;
 }
 
 function lost(reason) {
+  gone = true;
   watch(false);
   say("lost", reason === "locked" ? "Not let in" : "Not there");
   notices([reason === "locked" ? LOCKED : GONE]);
@@ -121,4 +124,5 @@ theme.addEventListener("change", colour);
 colour();
 
 document.addEventListener("visibilitychange", () => watch(!document.hidden));
+watch(true); // the first picture need not wait for anything else
 listen(tell, found, lost);
