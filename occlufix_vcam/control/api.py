@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOIN_S = 2.0
+#: How long a thread may keep the interpreter's lock while another wants it: the API's must not hold up the pictures.
+LOCK_S = 0.0005
 
 
 @contextmanager
@@ -39,6 +42,7 @@ def serve(daemon: Daemon, state: StateFolder, port: int = 0) -> Iterator[Control
     FastAPI is imported in the thread, where it delays no frame. Where the port is taken another one is.
     """
     with _listen(port or state.last_port(), wanted=port != 0) as listener:
+        sys.setswitchinterval(LOCK_S)
         address = state.publish(listener.getsockname()[1])
         server = _Server(daemon, address, state.page_key(), listener)
         server.start()

@@ -32,8 +32,10 @@ MOST_SESSIONS = 32
 PROOF_S = 60.0  # by which the clocks of a page's proof and of the daemon may differ
 STALLED_S = 10.0  # after which a peer that neither sends nor takes is dropped
 #: A second, answered at once: requests of those who are let in, of those who are not, and new connections.
-WELCOME_A_SECOND, UNWELCOME_A_SECOND, CONNECTIONS_A_SECOND = 50.0, 10.0, 40.0
-BURST_S, LONGEST_DELAY_S = 0.5, 1.0
+WELCOME_A_SECOND, UNWELCOME_A_SECOND, CONNECTIONS_A_SECOND = 10.0, 5.0, 10.0
+#: So many more may come in one go, as they do where a page opens.
+BURST = 30
+LONGEST_DELAY_S = 2.0
 
 #: What needs neither token nor cookie: how a page comes by its cookie.
 DOORS = ("/open", "/resume")
@@ -165,16 +167,16 @@ class Guard:
 
 
 class Throttle:
-    """Answers at once as long as at most `rate` a second are asked, with bursts of half a second; delays the rest."""
+    """Answers at once while no more than `rate` a second are asked, and BURST at first; delays the rest."""
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._period, self._clock = 1.0 / rate, clock
-        self._due = clock() - BURST_S
+        self._due = clock() - BURST * self._period
 
     def delay(self) -> float:
         """Seconds by which this one is to wait."""
         now = self._clock()
-        self._due = min(max(self._due, now - BURST_S) + self._period, now + LONGEST_DELAY_S)
+        self._due = min(max(self._due, now - BURST * self._period) + self._period, now + LONGEST_DELAY_S)
         return max(0.0, self._due - now)
 
 

@@ -1,7 +1,8 @@
 """What goes out, as JPEG, for whoever looks on: encoded only while somebody does, once for all of them.
 
-The video path only leaves each picture in `Daemon.shown`. A thread of its own, which yields to all others where the
-system has such a thing, takes the newest so many times a second; a viewer that is slow gets fewer of them.
+The video path only leaves each picture in `Daemon.shown`. A thread of its own takes the newest so many times a second;
+a viewer that is slow gets fewer of them. The thread has no lower priority than others: one that holds the interpreter's
+lock and is not let on would hold up everybody.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import asyncio
 import contextlib
 import json
 import math
-import os
-import sys
 import threading
 import time
 from collections import Counter
@@ -35,7 +34,6 @@ QUALITY, SNAPSHOT_QUALITY = 75, 95
 PATIENCE_S = 0.2
 #: An outline needs no more detail than this: pixels of the face template.
 OUTLINE_PX = 1.5
-NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +130,6 @@ class Pictures:
 
     def _encode(self, loop: asyncio.AbstractEventLoop) -> None:
         """Runs until nobody looks on any more."""
-        _yield_to_others()
         with self._watched():
             self._encode_newest(loop)
 
@@ -204,10 +201,3 @@ def _rims(crop: HiddenCrop) -> list[MatLike]:
     to_frame = cv2.invertAffineTransform(crop.crop.to_crop)
     few = [cv2.approxPolyDP(rim, OUTLINE_PX, closed=True) for rim in rims]
     return [cv2.transform(rim.astype(np.float32), to_frame)[:, 0] for rim in few if len(rim) > 2]
-
-
-def _yield_to_others() -> None:
-    """On Linux a single thread can have its own priority; nowhere does the encoding depend on it."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

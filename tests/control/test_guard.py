@@ -10,7 +10,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from occlufix_vcam.control.guard import LINK_S, MOST_SESSIONS, PROOF_S, Sessions, Throttle
+from occlufix_vcam.control.guard import BURST, LINK_S, LONGEST_DELAY_S, MOST_SESSIONS, PROOF_S, Sessions, Throttle
 from occlufix_vcam.state import ControlAddress
 from tests.control.conftest import Served
 from tests.fakes import WAIT_S
@@ -101,11 +101,11 @@ def test_no_other_proof_will_do(sessions: Sessions, nonce: str, proof: Callable[
 def test_who_asks_too_often_waits_and_never_for_long() -> None:
     clock = Clock()
     throttle = Throttle(rate=10, clock=clock)
-    assert [throttle.delay() for _ in range(5)] == [0.0] * 5
+    assert [throttle.delay() for _ in range(BURST)] == [0.0] * BURST
     assert 0 < throttle.delay() < throttle.delay() < 1
     for _ in range(100):
         throttle.delay()
-    assert throttle.delay() == 1.0
+    assert throttle.delay() == LONGEST_DELAY_S
     clock.now += 10
     assert throttle.delay() == 0.0
 
