@@ -7,6 +7,7 @@ CUDA comes through cuda-python. Each of its failures becomes an EngineRunError.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -181,6 +182,17 @@ class Graph:
 
     def close(self) -> None:
         self._cuda.release("cudaGraphExecDestroy", self._handle)
+
+
+def installed_library() -> str:
+    """What `open_library` would import, unless all are broken: that takes 100 MB. Raises EngineUnavailable."""
+    for name in LIBRARIES:
+        try:
+            if importlib.util.find_spec(name) is not None:
+                return name
+        except Exception:  # noqa: BLE001  it is there, and importing it will say what is wrong with it
+            return name
+    raise EngineUnavailable("The package tensorrt-rtx is not installed", INSTALL)
 
 
 def open_library() -> ModuleType:

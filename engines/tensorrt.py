@@ -29,7 +29,7 @@ from engines.base import (
 )
 from engines.cache import EngineCache, Key
 from engines.manifest import Model
-from engines.nvidia import Buffers, Cuda, Graph, library_name, make_logger, open_library
+from engines.nvidia import Buffers, Cuda, Graph, installed_library, make_logger, open_library
 from engines.tensorrt_plan import TYPES, Order, Plan, build_plan, order
 
 UNTRIED = "building engines is tested, but this version was never run on a GPU: only on a stand-in of TensorRT"
@@ -70,13 +70,13 @@ class TensorRtEngine(BufferedEngine):
     @staticmethod
     def devices() -> Sequence[str]:
         """The GPU's name. Raises EngineUnavailable without TensorRT, without cuda-python and without a driver."""
-        library = open_library()
+        name = installed_library()
         try:
-            return (Cuda().find_gpu().name,)
+            gpu = Cuda().find_gpu()
         except EngineUnavailable as error:
-            raise EngineUnavailable(
-                f"{library_name(library)} is installed, but: {error.message}", error.hint
-            ) from error
+            raise EngineUnavailable(f"{name} is installed, but: {error.message}", error.hint) from error
+        open_library()
+        return (gpu.name,)
 
     @staticmethod
     def warning() -> str:

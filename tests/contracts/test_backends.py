@@ -311,6 +311,7 @@ def test_a_library_that_breaks_at_import_is_said_and_passed_over(
     packages = PACKAGES.get(name, (name,))
     for module in (engines.BACKENDS[name].partition(":")[0], *packages):
         monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", standin.cuda_runtime(standin.Machine()))  # a GPU for it
     monkeypatch.setattr(sys, "meta_path", [_Broken(packages), *sys.meta_path])
 
     with pytest.raises(EngineUnavailable, match=r"broken.*libnative\.so\.4") as unavailable:

@@ -334,11 +334,18 @@ def test_no_driver_no_gpu_and_no_cuda_are_told_apart(machine: Machine, monkeypat
         return next(report.reason for report in engines.survey() if report.name == "tensorrt")
 
     machine.devices = 0
-    assert "tensorrt_rtx 1.0.0 is installed, but: There is no NVIDIA GPU" in reason()
+    assert "tensorrt_rtx is installed, but: There is no NVIDIA GPU" in reason()
     machine.driver = 0
     assert "no NVIDIA driver" in reason()
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
     assert "cuda-python is not installed" in reason() and "occlufix-vcam[tensorrt]" in reason()
+
+
+def test_without_a_gpu_the_library_is_not_even_imported(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes 100 MB."""
+    machine.driver = 0
+    monkeypatch.setattr("engines.tensorrt.open_library", lambda: pytest.fail("imported"))
+    assert engines.load("hidden").backend == "openvino"
 
 
 def test_precision_is_that_of_the_file(machine: Machine) -> None:
