@@ -187,8 +187,14 @@ def main() -> None:
     try:
         app()
     except USER_ERRORS as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(said(error), style="red", markup=False)
         raise SystemExit(2) from None
+
+
+def said(error: Exception) -> str:
+    """An error's own words; one that comes from a worker process has a traceback around them."""
+    lines = str(error).strip().splitlines() or [""]
+    return lines[-1].split("Error: ", 1)[-1] if "in DataLoader worker" in lines[0] else str(error)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from engines.contract import CROP_PX, TEMPLATE, Image, similarity
 from train import loop, prepare, shards
+from train.__main__ import said
 from train.config import RECIPES
 from train.data import DataError, FaceSet, open_faces, valid_mask
 from train.prepare import Prepared, summary
@@ -254,6 +255,12 @@ def test_each_worker_reads_shards_in_an_order_of_its_own(celeba: Path, tmp_path:
         own, rng = pickle.loads(pickle.dumps(stream)), np.random.default_rng([1, worker])
         orders.append([own.draw(rng).row.file for _ in range(12)])
     assert orders[0] != orders[1]
+
+
+def test_an_error_of_a_worker_is_told_in_its_own_words() -> None:
+    wrapped = "Caught DataError in DataLoader worker process 0.\nOriginal Traceback ...\ntrain.data.DataError: no shard"
+    assert said(DataError(wrapped)) == "no shard"
+    assert said(DataError("one line\nand another")) == "one line\nand another"
 
 
 def test_shards_train(celeba: Path, tmp_path: Path, data: Path) -> None:
