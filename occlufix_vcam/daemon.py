@@ -283,11 +283,15 @@ class Daemon:
             sinks=[sink.name for sink in sinks.open] if sinks else [],
             viewers=len(readers) if readers is not None else None,
             readers=list(readers or ()),
-            trouble={**self._trouble, **({**sinks.flaws, **sinks.failures} if sinks else {})},
+            trouble=self._all_trouble(sinks),
             uptime_s=round(self._clock() - self._started_at, 1),
             pid=os.getpid(),
             version=__version__,
         )
+
+    def _all_trouble(self, sinks: Sinks | None) -> dict[str, str]:
+        hangs = {"process": f"restoring has given nothing for {LAST_PICTURE_S} s"} if self._hangs() else {}
+        return {**self._trouble, **hangs, **({**sinks.flaws, **sinks.failures} if sinks else {})}
 
     # ---- the three workers ----
 
@@ -506,8 +510,11 @@ class Daemon:
     def _bypassed(self) -> bool:
         """Whether the untouched picture goes straight out: switched off, or nothing there yet that restores."""
         settings = self.settings
-        stuck = not self._restoring or self._clock() - self._busy_since > LAST_PICTURE_S
+        stuck = not self._restoring or self._hangs()
         return not settings.enabled or (stuck and settings.on_failure == "passthrough")
+
+    def _hangs(self) -> bool:
+        return self._clock() - self._busy_since > LAST_PICTURE_S
 
     # ---- supervision ----
 

@@ -606,6 +606,7 @@ def test_a_pipeline_that_hangs_lets_the_untouched_picture_through(stage: Stage) 
     while 20 not in stage.sink.levels():
         stage.camera.show(20)
         stage.sink.wait_for_more()
+    assert "restoring" in stage.daemon.status()["trouble"]["process"]
     stage.pipeline.may_finish.set()
 
 
