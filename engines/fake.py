@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from engines.base import BufferedEngine, EngineOptions, EngineUnavailable, TensorSpec, static_shape
 from engines.contract import HIDDEN
 from engines.manifest import Model
@@ -40,12 +42,11 @@ class FakeEngine(BufferedEngine):
     def _execute(self) -> None:
         if "restored" not in self._results:
             return
-        face, hidden = self._feeds["face"], self._feeds["mask"][..., 0] == HIDDEN
-        restored = self._results["restored"]
-        known = face[~hidden]
-        restored[:] = face
-        if len(known):
-            restored[hidden] = known.mean(axis=0).round()
+        np.copyto(self._results["restored"], self._feeds["face"])
+        for picture, mask in zip(self._results["restored"], self._feeds["mask"], strict=True):
+            hidden = mask[..., 0] == HIDDEN
+            if not hidden.all():
+                picture[hidden] = picture[~hidden].mean(axis=0).round()
 
     def _release(self) -> None:
         pass

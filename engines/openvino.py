@@ -74,7 +74,7 @@ class OpenVinoEngine(BufferedEngine):
 
     def _execute(self) -> None:
         try:
-            self._request.infer()
+            self._request.infer(share_outputs=True)  # else every output is copied once more
         except RuntimeError as error:
             raise EngineRunError(f"OpenVINO failed: {_reason(error)}") from error
 

@@ -10,10 +10,12 @@ import importlib.abc
 import shutil
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import engines
@@ -110,7 +112,7 @@ def test_says_what_it_is(load: Load, backend: str, install: Callable[[str], str]
     engine = load("restore")
 
     assert (engine.backend, engine.device) == (backend, install(backend))
-    assert engine.precision in {"fp32", "bf16", "fp16", "none"}
+    assert engine.precision in {"fp32", "bf16", "fp16", "int8", "none"}
     assert engine.passed_over == ()
 
 
@@ -231,6 +233,90 @@ def test_no_picture_makes_numbers_that_are_none(load: Load, picture: str) -> Non
 
     for name, values in engine.run({"frame": frame}).items():
         assert np.isfinite(values).all(), name
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
+def test_a_batch_gives_what_its_pictures_give_alone(load: Load, feeds: Feeds, batch: int) -> None:
+    rng = np.random.default_rng(batch)
+    many = {name: np.repeat(feed, batch, axis=0) for name, feed in feeds.items()}
+    many["face"] = rng.integers(0, 256, many["face"].shape, dtype=np.uint8)
+    one = load("restore")
+
+    together = load("restore", input_shapes={name: feed.shape for name, feed in many.items()}).run(many)["restored"]
+
+    assert together.shape == (batch, 256, 256, 3)
+    for row in range(batch):
+        alone = one.run({name: feed[row : row + 1] for name, feed in many.items()})["restored"]
+        np.testing.assert_array_equal(together[row], alone[0])
+
+
+def test_engines_in_many_threads_do_not_disturb_one_another(load: Load, feeds: Feeds) -> None:
+    expected = load("restore").run(feeds)["restored"].copy()
+    other = {**feeds, "face": feeds["reference"], "mask": np.zeros_like(feeds["mask"])}
+    start = threading.Barrier(3)
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        engine = load("restore", threads=1)
+        start.wait()
+        for _ in range(10):
+            mine = engine.run(feeds if number else other)["restored"]
+            if not np.array_equal(mine, expected if number else feeds["reference"]):
+                wrong.append(number)
+        engine.close()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert not wrong
+
+
+def test_runs_allocate_nothing_that_lasts(load: Load, feeds: Feeds) -> None:
+    """Neither among Python's objects nor, by the size of the process, in the library; pictures are never copied."""
+    engine, process = load("restore"), psutil.Process()
+    if engine.backend == "fake" or engine.device == standin.DEVICE:
+        pytest.skip("what stands in for a library does its work in Python")
+    for _ in range(20):
+        engine.run(feeds)
+    tracemalloc.start()
+    try:
+        engine.run(feeds)
+        before, resident = tracemalloc.get_traced_memory()[0], process.memory_info().rss
+        tracemalloc.reset_peak()
+        for _ in range(50):
+            engine.run(feeds)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert after - before < 4096
+    assert peak - before < 16384  # a picture has 196,608 bytes
+    assert process.memory_info().rss - resident < 50 * feeds["face"].nbytes / 2
+
+
+needs_models = pytest.mark.skipif(not (manifest.MODELS / manifest.MANIFEST).exists(), reason="no model is trained yet")
+
+
+@needs_models
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_what_ships_is_finite_and_the_same_each_time_on_black_white_and_noise(backend: str, name: str) -> None:
+    engine = engines.load(name, EngineOptions(backend=backend))
+    rng = np.random.default_rng(3)
+    fills: list[Callable[[tuple[int, ...]], np.ndarray]] = [
+        lambda shape: np.zeros(shape, np.uint8),
+        lambda shape: np.full(shape, 255, np.uint8),
+        lambda shape: rng.integers(0, 256, shape, dtype=np.uint8),
+    ]
+    for fill in fills:
+        feeds = {spec.name: fill(spec.shape) for spec in engine.inputs}
+        first = {key: value.copy() for key, value in engine.run(feeds).items()}
+        for key, value in engine.run(feeds).items():
+            assert np.isfinite(value).all()
+            np.testing.assert_array_equal(value, first[key])
+    engine.close()
 
 
 @pytest.mark.parametrize("shapes", [{"picture": (1, 2, 2, 3)}, {"frame": (192, 320, 3)}, {"frame": (1, 0, 320, 3)}])
