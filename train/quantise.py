@@ -117,6 +117,18 @@ def _write(source: Path, target: Path, feeds: Iterator[dict[str, np.ndarray]], e
         )
     finally:
         logging.disable(logging.NOTSET)
+    _keep_inputs(target, set(kept))
+
+
+def _keep_inputs(file: Path, kept: set[str]) -> None:
+    """Layers that keep their precision get their inputs unrounded again: ONNX Runtime rounds a tensor for all."""
+    model = onnx.load(str(file))
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        rounded = made_by.get(node.input[0]) if node.name in kept else None
+        if rounded is not None and rounded.op_type == "DequantizeLinear":
+            node.input[0] = made_by[rounded.input[0]].input[0]
+    onnx.save(model, str(file))
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types

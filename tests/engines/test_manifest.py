@@ -95,10 +95,15 @@ def test_uint8_stands_at_the_doors_only(precision: engines.base.Precision) -> No
 
 
 @needs_models
+@pytest.mark.parametrize("precision", ["auto", "int8"])
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_the_restorer_that_ships_leaves_known_pixels_bit_for_bit(backend: str) -> None:
-    """In whatever precision the backend takes here, bf16 among them."""
-    engine = engines.load("restore", EngineOptions(backend=backend))
+def test_the_restorer_that_ships_leaves_known_pixels_bit_for_bit(
+    backend: str, precision: engines.base.Precision
+) -> None:
+    """In whatever precision the backend takes here, bf16 among them, and in int8."""
+    if precision == "int8" and "int8" not in manifest.read_manifest()["restore"].files:
+        pytest.skip("the restorer ships without int8")
+    engine = engines.load("restore", EngineOptions(backend=backend, precision=precision))
     rng = np.random.default_rng(4)
     feeds = {spec.name: rng.integers(0, 256, spec.shape, dtype=np.uint8) for spec in engine.inputs}
     for name in ("mask", "reference_mask"):
