@@ -2,6 +2,7 @@
 
     python scripts/bench.py --source clip.mp4 --frames 300
     python scripts/bench.py --source clip.mp4 --baseline classic --json
+    python scripts/bench.py --engines --limit
 
 The baseline is a 64-to-1024-channel U-Net with random weights, the class of network that such projects ship. It
 takes turns with the pipeline in the same process, so that whatever else the machine does slows both alike, and it
@@ -63,11 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=300, help="how many to measure")
     parser.add_argument("--baseline", choices=["classic"], help="also run a plain U-Net and print the ratio")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--engines", nargs="*", metavar="MODEL", help="a table of all engines instead of the pipeline")
+    parser.add_argument("--limit", action="store_true", help="with --engines: the least that each could take here")
     options = parser.parse_args(arguments)
     if options.frames < 1:
         parser.error("--frames takes a number above 0")
     try:
-        return bench(options)
+        return bench(options) if options.engines is None else bench_engines(options)
     except (OccluFixError, engines.EngineError) as error:
         print(f"{error.message}\n{error.hint}", file=sys.stderr)
         return error.exit_code
@@ -98,6 +101,14 @@ def bench(options: argparse.Namespace) -> int:
     print(as_text(report))
     for name, figures in ratios.items():
         print(f"classic U-Net {name}: {figures['p50_ms']:.1f} ms, {figures['ratio']:.1f} times all our networks")
+    return 0
+
+
+def bench_engines(options: argparse.Namespace) -> int:
+    from bench_engines import as_table, measure_engines
+
+    rows = list(measure_engines(options.engines, options.limit))
+    print(json.dumps([asdict(row) for row in rows], indent=2) if options.json else as_table(rows))
     return 0
 
 

@@ -1,0 +1,216 @@
+"""The table that `scripts/bench.py --engines` prints: each way of running each network on this machine.
+
+Each is held against the FP32 ONNX in ONNX Runtime, run in turn with it on 64 real crops, and against the classic
+U-Net of classic_unet.py. With `limit` also what the arithmetic and the bytes alone would take: the network's multiply-
+adds over what a large matrix product reaches here, or its weights and activations over what copying memory reaches,
+whichever takes longer. Nothing reaches that; it says how much is left to win.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+import engines
+from engines import EngineOptions, Way
+from engines.contract import MODEL_NAMES
+from engines.manifest import Model, find_model
+from occlufix_vcam.engine_check import EngineCheck, Pictures, compare, real_pictures
+from occlufix_vcam.settings import Settings
+
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
+#: Of a matrix product and of a copy that are large enough to reach what the machine can.
+SIDE, COPIED_BYTES, TRIES = 1024, 2**27, 7
+CLASSIC_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of running one network. Times in ms, memory in MiB, errors in grey levels or steps of 255."""
+
+    model: str
+    way: str
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    first_ms: float | None = None
+    memory_mib: float | None = None
+    mean_error: float | None = None
+    psnr_db: float | None = None
+    share_of_fp32: float | None = None
+    classic_ratio: float | None = None
+    limit_ms: float | None = None
+    note: str = ""
+
+
+def measure_engines(models: Sequence[str], limit: bool) -> Iterator[Row]:
+    """A row for each way of running each of `models`; one that does not run says why."""
+    classic_ms = _classic_ms()
+    pictures = real_pictures(Settings())
+    limits = Limits() if limit else None
+    for name in models or MODEL_NAMES:
+        model = find_model(name)
+        for way in _ways(model):
+            try:
+                row = _measure(model, way, pictures, classic_ms)
+            except engines.EngineError as error:
+                yield Row(name, str(way), note=error.message)
+                continue
+            least_ms = limits.of(model, way) if limits is not None and way.device == "CPU" else None
+            yield Row(**{**asdict(row), "limit_ms": least_ms})
+
+
+def _ways(model: Model) -> list[Way]:
+    """What the choice would time, and FP32 on each processor backend to compare with."""
+    ways = [one.way for one in engines.measure(model.name)]
+    plain = [Way(way.backend, "CPU", "fp32") for way in ways if way.device == "CPU"]
+    return list(dict.fromkeys([*ways, *plain]))
+
+
+def _measure(model: Model, way: Way, pictures: Pictures, classic_ms: float) -> Row:
+    process = psutil.Process()
+    before, began = process.memory_info().rss, time.perf_counter()
+    options = EngineOptions(way.backend, way.precision)
+    with closing(engines.load(model.name, options)) as engine:
+        engine.run({spec.name: np.zeros(spec.shape, spec.dtype) for spec in engine.inputs})
+        first_ms = (time.perf_counter() - began) * 1e3
+        memory_mib = max(process.memory_info().rss - before, 0) / 2**20
+        blank = EngineCheck(model.name, "", way.backend, way.device, way.precision, 0.0)
+        found = compare(blank, engine, model, {}, pictures, lambda share: None)
+    assert found.p50_ms is not None and found.fp32_p50_ms is not None
+    return Row(
+        model=model.name,
+        way=str(way),
+        p50_ms=found.p50_ms,
+        p99_ms=found.p99_ms,
+        first_ms=first_ms,
+        memory_mib=memory_mib,
+        mean_error=found.mean_error,
+        psnr_db=found.psnr_db,
+        share_of_fp32=found.p50_ms / found.fp32_p50_ms,
+        classic_ratio=classic_ms / found.p50_ms,
+    )
+
+
+def _classic_ms() -> float:
+    """The classic U-Net in ONNX Runtime with fp32, as such are shipped."""
+    from classic_unet import write_classic_unet
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_classic_unet(Path(folder) / "classic.onnx")
+        with closing(engines.load(path, EngineOptions("onnxruntime", "fp32"))) as engine:
+            feeds = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in engine.inputs}
+            return float(np.median(_times(lambda: engine.run(feeds), CLASSIC_RUNS)))
+
+
+class Limits:
+    """What this machine reaches: multiply-adds by precision, and bytes a second; measured when first asked for."""
+
+    def __init__(self) -> None:
+        self._multiply_adds: dict[str, float] = {}
+        source = np.zeros(COPIED_BYTES, np.uint8)
+        target = np.empty_like(source)
+        # A copy reads and writes.
+        self._bytes = 2 * COPIED_BYTES / (min(_times(lambda: np.copyto(target, source), TRIES)) / 1e3)
+
+    def of(self, model: Model, way: Way) -> float | None:
+        """ms; None for int8, whose product cannot be had by itself."""
+        if way.precision not in BYTES or way.precision == "int8":
+            return None
+        multiply_adds, numbers = work(model)
+        arithmetic_s = multiply_adds / self._reached(way.precision)
+        return max(arithmetic_s, numbers * BYTES[way.precision] / self._bytes) * 1e3
+
+    def _reached(self, precision: str) -> float:
+        if precision not in self._multiply_adds:
+            with tempfile.TemporaryDirectory() as folder:
+                path = _write_product(Path(folder) / "product.onnx")
+                options = EngineOptions("openvino", "bf16" if precision == "bf16" else "fp32")
+                with closing(engines.load(path, options)) as engine:
+                    feeds = {"x": np.ones((SIDE, SIDE), np.float32)}
+                    best_ms = min(_times(lambda: engine.run(feeds), TRIES))
+            self._multiply_adds[precision] = SIDE**3 / (best_ms / 1e3)
+        return self._multiply_adds[precision]
+
+
+def work(model: Model) -> tuple[int, int]:
+    """Multiply-adds of a model's convolutions, and how many numbers they read and write, weights among them."""
+    import onnx
+
+    graph = onnx.load(str(model.pick("fp32")[1])).graph
+    for door in graph.input:
+        for axis, size in zip(door.type.tensor_type.shape.dim, model.inputs[door.name], strict=True):
+            axis.dim_value = size
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    known = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
+    shapes = {
+        info.name: [axis.dim_value for axis in info.type.tensor_type.shape.dim]
+        for info in [*known.value_info, *known.input, *known.output]
+    }
+    weights = {one.name: list(one.dims) for one in graph.initializer}
+    multiply_adds = numbers = 0
+    for node in graph.node:
+        if node.op_type == "Conv":
+            kernel, made, read = weights[node.input[1]], shapes[node.output[0]], shapes[node.input[0]]
+            multiply_adds += int(np.prod(made)) * int(np.prod(kernel[1:]))
+            numbers += int(np.prod(made)) + int(np.prod(read)) + int(np.prod(kernel))
+    return multiply_adds, numbers
+
+
+def _write_product(path: Path) -> Path:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    square = [SIDE, SIDE]
+    weights = np.random.default_rng(0).standard_normal(square).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "weights"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, square)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, square)],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    return path
+
+
+def _times(run: Callable[[], object], count: int) -> list[float]:
+    """ms of each of `count` runs, after one that is not counted."""
+    run()
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        run()
+        times.append((time.perf_counter() - began) * 1e3)
+    return times
+
+
+def as_table(rows: Sequence[Row]) -> str:
+    """For a person: a line for each row."""
+    heads = ("p50", "p99", "first", "MiB", "error", "dB", "/FP32", "classic/", "limit")
+    width = max((len(row.way) for row in rows), default=0) + 2
+    lines = [f"{'network':<9}{'engine':<{width}}" + "".join(f"{head:>10}" for head in heads)]
+    for row in rows:
+        values = (
+            row.p50_ms,
+            row.p99_ms,
+            row.first_ms,
+            row.memory_mib,
+            row.mean_error,
+            row.psnr_db,
+            row.share_of_fp32,
+            row.classic_ratio,
+            row.limit_ms,
+        )
+        cells = "".join(f"{'-' if value is None else f'{value:.2f}':>10}" for value in values)
+        lines.append(f"{row.model:<9}{row.way:<{width}}{cells}  {row.note}".rstrip())
+    lines.append(
+        "ms; /FP32: its share of ONNX Runtime's FP32 time; classic/: how often it runs in a classic U-Net's time"
+    )
+    return "\n".join(lines)
