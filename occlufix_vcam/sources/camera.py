@@ -101,7 +101,7 @@ class Camera:
         silence_timeout: float = _SILENCE_TIMEOUT,
     ) -> None:
         self._info = choose_camera(target, cameras())
-        self.identity = self._info.identity
+        self.identity = self._info.identity or target
         self._options = options
         self.description = self._info.description
         self._silence_timeout = silence_timeout
@@ -225,7 +225,7 @@ def _by_path(path: str, cameras: list[CameraInfo]) -> CameraInfo:
             return camera
     if not Path(device).exists():
         raise _not_found(path, cameras)
-    return CameraInfo(-1, path, device)  # no camera that we know, but it was asked for by its path
+    return CameraInfo(-1, path, device, path)  # no camera that we know, but it was asked for by its path
 
 
 def _not_found(target: str, cameras: list[CameraInfo]) -> CameraNotFound:

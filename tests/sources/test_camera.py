@@ -371,3 +371,16 @@ def test_a_hundred_openings_leave_nothing() -> None:
         camera.close()
         assert capture.released.is_set()
     assert set(threading.enumerate()) <= threads
+
+
+def test_a_camera_that_is_not_in_the_list_is_found_again_by_its_path(tmp_path: Path) -> None:
+    """As a node is for a moment, while it is being plugged in."""
+    node = tmp_path / "video0"
+    node.touch()
+    assert choose_camera(str(node), []).identity == str(node)
+
+
+def test_every_camera_can_be_found_again() -> None:
+    camera = open_camera(FakeCapture().show(grey(1)))
+    assert camera.identity == "0"
+    camera.close()
