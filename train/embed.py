@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engines.contract import CROP_PX, Image
+from engines.contract import CROP_PX
 from train.config import Recipe
 from train.embed_data import CACHE, Lessons, Teacher
-from train.embed_figures import figures
 from train.machine import autocast, check_finite, descend
 from train.networks import Residual, conv
 from train.task import Doors, Sample
@@ -107,17 +106,6 @@ class EmbedTask:
         check_finite(terms)
         descend(terms["distance"] + METRIC_WEIGHT * terms["metric"], self.optimizers["network"], network)
         return {name: float(value.detach()) for name, value in terms.items()}
-
-    def evaluate(self, network: nn.Module, out: Path | None) -> dict[str, float]:
-        """The figures of train/embed_figures.py."""
-        doors = EmbedDoors(network).eval()
-
-        def embed(face: Image, mask: Image) -> np.ndarray:
-            with torch.no_grad():
-                feeds = (torch.from_numpy(np.ascontiguousarray(array)) for array in (face[None], mask[None, ..., None]))
-                return doors(*feeds)[0].numpy()
-
-        return figures(embed, self._data, out)
 
     def doors(self, network: nn.Module) -> Doors:
         shape = (1, CROP_PX, CROP_PX)

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+from rich.console import Console
 
 from engines.contract import CROP_PX, Image
 from train.data import FaceSet
 from train.embed_data import held_out_people, third_party
 from train.masks import MaskShape, hand, medical_mask
+from train.report import Report, column_table
+from train.runners import Runner
 
 Embed = Callable[[Image, Image], np.ndarray]
 """A 256x256x3 BGR crop and its 256x256 mask (255 = hidden) to a unit vector."""
@@ -45,27 +49,57 @@ class Pairs:
         return float((refused[nearest] + accepted[nearest]) / 2)
 
 
-def figures(embed: Embed, data: Path, out: Path | None = None) -> dict[str, float]:
-    """Equal error and share accepted at 0.1 % false accepts, ours and the teacher's, and a threshold.
+def evaluate(
+    runners: Mapping[str, Runner],
+    data: Path,
+    out: Path | None = None,
+    limit: int | None = None,
+    threads: int = 2,
+    console: Console | None = None,
+) -> Report:
+    """Equal error and share accepted at 0.1 % false accepts, and a threshold, beside the teacher.
 
     The threshold comes from people of the training split who were not trained on, each enrolled with half of his
-    pictures; what it does to the people of the evaluation split, enrolled likewise, is measured.
+    pictures; what it does to the people of the evaluation split, enrolled likewise, is measured. `limit` people each.
     """
     del out  # there is nothing to look at
+    torch.set_num_threads(threads)
     evaluated, trained = FaceSet(data, "eval"), FaceSet(data, "train")
-    people = sorted(evaluated.people)
-    judge = third_party(data)
+    known, held_out = sorted(evaluated.people)[:limit], sorted(held_out_people(trained))[:limit]
+    embeds = {name: _embed(run) for name, run in runners.items()} | {"teacher": _judge(data)}
+    found: dict[str, dict[str, float]] = {}
+    for name, embed in embeds.items():
+        if console is not None:
+            console.print(f"looking with {name}")
+        vectors, names = vectors_by_cover(embed, evaluated, known)
+        chosen = enrolled(*vectors_by_cover(embed, trained, held_out))
+        found[name] = table(vectors, names, chosen)
+    return Report(next(iter(found.values())), column_table(found, "embed"), {"embed": found})
 
-    def judged(face: Image, mask: Image) -> np.ndarray:
+
+def _embed(run: Runner) -> Embed:
+    return lambda face, mask: run({"face": face[None], "mask": mask[None, ..., None]})["embedding"][0]
+
+
+def _judge(data: Path) -> Embed:
+    teach = third_party(data)
+
+    def judge(face: Image, mask: Image) -> np.ndarray:
         emptied = face.copy()
         emptied[mask > 0] = 127
-        return judge([emptied])[0]
+        return np.asarray(teach([emptied])[0])
 
-    ours, names = vectors_by_cover(embed, evaluated, people)
-    found = {**_table(ours, names, ""), **_table(vectors_by_cover(judged, evaluated, people)[0], names, "teacher_")}
-    chosen = enrolled(*vectors_by_cover(embed, trained, sorted(held_out_people(trained))))
+    return judge
+
+
+def table(vectors: Mapping[str, np.ndarray], names: np.ndarray, chosen: Mapping[str, Pairs]) -> dict[str, float]:
+    """The figures of one network; `chosen` are the likenesses that the threshold comes from."""
+    found = {}
+    for name, pairs in pairs_by_cover(vectors, names).items():
+        found[f"{name}_equal_error"] = pairs.equal_error()
+        found[f"{name}_accepted"] = pairs.accepted_at(FALSE_ACCEPTS)
     found["threshold"] = max(float(np.quantile(p.other, 1 - STRANGERS_ACCEPTED)) for p in chosen.values())
-    for name, pairs in enrolled(ours, names).items():
+    for name, pairs in enrolled(vectors, names).items():
         found[f"enrolled_{name}_accepted"] = float((pairs.same > found["threshold"]).mean())
         found[f"enrolled_{name}_strangers"] = float((pairs.other > found["threshold"]).mean())
     return found
@@ -112,11 +146,3 @@ def cover(faces: FaceSet, index: int, shape: MaskShape | None) -> Image:
         return np.zeros((CROP_PX, CROP_PX), np.uint8)
     mask = shape(faces.rows[index].landmarks, np.random.default_rng([EVAL_SEED, index]))
     return np.asarray(cv2.dilate(mask, np.ones((9, 9), np.uint8)), np.uint8)
-
-
-def _table(vectors: Mapping[str, np.ndarray], names: np.ndarray, prefix: str) -> dict[str, float]:
-    found = {}
-    for name, pairs in pairs_by_cover(vectors, names).items():
-        found[f"{prefix}{name}_equal_error"] = pairs.equal_error()
-        found[f"{prefix}{name}_accepted"] = pairs.accepted_at(FALSE_ACCEPTS)
-    return found

@@ -83,6 +83,7 @@ EVALUATIONS = {
     "restore": "train.evaluate:evaluate",
     "hidden": "train.hidden_figures:evaluate",
     "faces": "train.faces_figures:evaluate",
+    "embed": "train.embed_figures:evaluate",
 }
 
 

@@ -16,7 +16,7 @@ from train.config import RECIPES
 from train.data import FaceSet
 from train.embed import EmbedDoors, EmbedNet, EmbedTask, metric
 from train.embed_data import Lessons, held_out_people, unit
-from train.embed_figures import Pairs, cover, enrolled, pairs_by_cover, vectors_by_cover
+from train.embed_figures import Pairs, cover, enrolled, pairs_by_cover, table, vectors_by_cover
 from train.masks import medical_mask
 
 
@@ -140,6 +140,8 @@ def test_pairs_are_of_two_different_pictures(people: Path) -> None:
     np.testing.assert_allclose(pairs["whole"].same, 1, atol=1e-5)
     known = enrolled(vectors, names)
     assert len(known["mask"].same) == 3 and len(known["mask"].other) == 12
+    found = table(vectors, names, known)
+    assert found["threshold"] < 1 and found["enrolled_mask_accepted"] == 1 and found["enrolled_mask_strangers"] == 0
 
 
 def test_what_hides_a_face_is_the_same_at_every_call(people: Path) -> None:
