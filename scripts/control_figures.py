@@ -220,6 +220,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=6, help="pairs of turns for each load; 0 leaves the loads out")
     parser.add_argument("--toggles", type=int, default=40)
     parser.add_argument("--chromium", default="", help="also measure the page, with this browser")
+    parser.add_argument("--only", default="", help="of the loads, those with this in their name")
     parser.add_argument("--rate", type=float, default=30.0, help="of the source")
     asked = parser.parse_args()
     watch = Watch()
@@ -236,12 +237,11 @@ def main() -> None:
             watch.first(restored=True)
             bench.turn(5.0)
 
+            http = httpx.Client(base_url=address.url, headers=bench.headers, trust_env=False)
+
             def ask(wanted: bool) -> float:
                 began = time.time()
-                answer = httpx.post(
-                    f"{address.url}/v1/toggle", json={"enabled": wanted}, headers=bench.headers, trust_env=False
-                )
-                answer.raise_for_status()
+                http.post("/v1/toggle", json={"enabled": wanted}).raise_for_status()
                 return began
 
             say("toggle, API", toggles(bench, asked.toggles, ask))
@@ -249,13 +249,15 @@ def main() -> None:
                 with page_of(bench, asked.chromium) as (click, first):
                     say("page", first)
                     say("toggle, click on the page", toggles(bench, asked.toggles, click))
-            for what, load in {
+            loads = {
                 "one preview": lambda: bench.viewers(1),
                 "five previews": lambda: bench.viewers(5),
                 "50 clients that stall, flood or send rubbish": lambda: bench.nuisances(50),
-            }.items():
-                if asked.turns:
+            }
+            for what, load in loads.items():
+                if asked.turns and asked.only in what:
                     say(what, bench.compare(load, asked.turns))
+            http.close()
             daemon.stop()
             runs.join()
 
