@@ -65,6 +65,7 @@ def export_network(task: Task, content: Mapping[str, Any], models: Path, metrics
         with FileLock(models.parent / ".models.lock"):
             for file in Path(folder).iterdir():
                 file.replace(models / file.name)
+            (models / f"{task.name}.int8.onnx").unlink(missing_ok=True)  # it was made from the network before
             enter(models / MANIFEST, task.name, entry)
     yield f"{MANIFEST}: {task.name} updated"
 

@@ -1,0 +1,74 @@
+"""int8: entered with its figures where it loses little, known pixels untouched; else nothing changes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from tests.train.test_export import SHAPES, Small
+from train import export, quantise
+from train.export import ExportError
+from train.task import Sample
+
+
+class Sampled(Small):
+    """The small restorer, with samples of noise."""
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        pictures = {name: rng.integers(0, 256, (3, 64, 64), dtype=np.uint8) for name in ("face", "reference")}
+        return pictures | {
+            name: (rng.random((1, 64, 64)) < 0.3).astype(np.uint8) for name in ("hole", "reference_mask")
+        }
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    list(export.export_network(Small(), {"images": 5}, tmp_path / "models", {}))
+    return tmp_path / "models"
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, int8_psnr: float) -> None:
+    def judge(runners: Any, *_: object) -> Any:
+        return SimpleNamespace(figures={"mask_psnr": 20.0 if "fp32" in runners else int8_psnr, "mask_telea": 1.0})
+
+    monkeypatch.setattr(quantise, "load_evaluation", lambda name: judge)
+
+
+def test_a_good_one_is_entered_and_keeps_known_pixels(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged(monkeypatch, 19.8)
+    list(quantise.quantise_network(Sampled(), Path(), models, samples=4))
+
+    entry = tomllib.loads((models / export.MANIFEST).read_text())["restore"]["int8"]
+    assert entry["metrics"] == {"mask_psnr": 19.8} and entry["metrics_fp32"] == {"mask_psnr": 20.0}
+    session = onnxruntime.InferenceSession(str(models / entry["file"]), providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    feeds = {name: rng.integers(0, 256, shape, dtype=np.uint8) for name, shape in SHAPES.items()}
+    feeds["mask"] = np.where(feeds["mask"] > 127, 255, 0).astype(np.uint8)
+    (restored,) = session.run(None, feeds)
+    known = feeds["mask"][..., 0] == 0
+    np.testing.assert_array_equal(restored[known], feeds["face"][known])
+
+    list(export.export_network(Small(), {"images": 6}, models, {}))
+    assert not (models / entry["file"]).exists()
+
+
+def test_one_that_loses_too_much_changes_nothing(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged(monkeypatch, 19.6)
+    before = (models / export.MANIFEST).read_text()
+
+    with pytest.raises(ExportError, match=r"0\.400 of mask_psnr"):
+        list(quantise.quantise_network(Sampled(), Path(), models, samples=2))
+
+    assert (models / export.MANIFEST).read_text() == before
+    assert sorted(file.suffix for file in models.iterdir()) == [".onnx", ".onnx", ".toml"]
+
+
+def test_without_a_network_there_is_nothing_to_quantise(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="export it first"):
+        list(quantise.quantise_network(Sampled(), Path(), tmp_path))
