@@ -298,6 +298,7 @@ def a_camera_unplugged_is_said_and_back_again_without_the_reader(scene: Scene) -
             return colourful(picture)
 
         until(shows_camera, "the camera's picture")
+        scene.until(lambda status: bool(status["engine"]), "all of the daemon")  # what it opens once, is open then
         descriptors = open_files(scene)
         for _ in range(ROUNDS):
             (VIVID_DRIVER / "unbind").write_text("vivid.0")
