@@ -12,9 +12,10 @@ from rich.console import Console
 
 from engines.contract import CROP_PX
 from train import checkpoint, loop
+from train.ablation import ablation
 from train.config import RECIPES, Recipe
 from train.data import DataError
-from train.export import ExportError, export_network
+from train.export import LICENCE, TRAINED_ON, ExportError, export_network
 from train.machine import TrainingError
 from train.plots import draw_schedule
 from train.prepare import prepare, summary
@@ -54,13 +55,14 @@ def fit(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16, fp16 or off")] = None,
     compile_: Annotated[bool | None, typer.Option("--compile", help="compile the networks with torch")] = None,
+    attention: Annotated[bool | None, typer.Option("--attention", help="of the restorer, at 16x16")] = None,
     plot_schedule: Annotated[Path | None, typer.Option(help="draw the losses' weights into this PNG, and end")] = None,
     grow: Annotated[bool, typer.Option("--grow", help="modules that the checkpoint does not hold start anew")] = False,
 ) -> None:
     """Trains a network; a run in the same folder goes on where it stopped."""
     changes = {"threads": threads, "size_px": size, "batch": batch, "steps": steps, "backbone": backbone}
     changes |= {"weights": _weights(weight) if weight else None, "device": device, "compile": compile_}
-    changes["autocast"] = precision
+    changes |= {"autocast": precision, "attention": attention}
     chosen = _recipe(network, recipe).but(**{name: value for name, value in changes.items() if value is not None})
     folder = out or Path("runs") / network
     task = load_task(chosen, data)
@@ -91,9 +93,8 @@ def evaluate(
     if video:
         _show(evaluate_video(data, out, limit, threads, console), out)
         return
-    recipe = _recipe(network, "base")
-    paths = [run or Path("runs") / network, *(against or [])]
-    runners = {name: open_runner(recipe, data, path, threads) for name, path in names_of(paths).items()}
+    paths = names_of([run or Path("runs") / network, *(against or [])])
+    runners = {name: open_runner(_trained(network, path), data, path, threads) for name, path in paths.items()}
     _show(load_evaluation(network)(runners, data, out, limit, threads, console), out)
 
 
@@ -144,13 +145,48 @@ def export(
     data: Data = DEFAULT_DATA,
     models: Annotated[Path, typer.Option(help="folder of the ONNX files and models.toml")] = Path("engines/models"),
     figures: Annotated[Path | None, typer.Option(help="figures.json of `eval`, kept in models.toml")] = None,
+    one: Annotated[bool, typer.Option("--one", help="files that take one picture, instead of any batch")] = False,
+    licence: Annotated[str, typer.Option(help="what may be done with the network")] = LICENCE,
+    trained_on: Annotated[str, typer.Option(help="what it was trained on")] = TRAINED_ON,
 ) -> None:
-    """Writes FP32 and FP16 ONNX files, checks them against torch, and enters them in models.toml."""
-    task = load_task(_recipe(network, "base"), data)
-    content = checkpoint.load_averaged((run or Path("runs") / network) / loop.CHECKPOINT, task.modules["network"])
+    """Writes FP32 and FP16 ONNX files, checks them against torch, and enters them in models.toml and MODEL_CARD.md."""
+    folder = run or Path("runs") / network
+    task = load_task(_trained(network, folder), data)
+    content = checkpoint.load_averaged(folder / loop.CHECKPOINT, task.modules["network"])
     metrics = json.loads(figures.read_text(encoding="utf-8")) if figures else {}
-    for line in export_network(task, content, models, metrics):
+    for line in export_network(task, content, models, metrics, data, one, licence, trained_on):
         console.print(line)
+
+
+@app.command("ablation")
+def compare_losses(
+    recipe: Annotated[str, typer.Option(help="debug, base, full or vit")] = "base",
+    data: Data = DEFAULT_DATA,
+    out: Annotated[Path, typer.Option(help="folder of the five runs; they are resumed")] = Path("runs/ablation"),
+    minutes: Annotated[float, typer.Option(help="stop each run after this time; run again to go on")] = math.inf,
+    steps: Annotated[int | None, typer.Option(help="length of each run")] = None,
+    size: Annotated[int | None, typer.Option(help="side of a training picture, pixels")] = None,
+    batch: Annotated[int | None, typer.Option(help="pictures a step")] = None,
+    threads: Annotated[int | None, typer.Option(help="processor threads")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="judge only so many pictures of each kind")] = None,
+) -> None:
+    """Trains the restorer with one group of losses after the other, and compares what each is worth."""
+    changes = {"steps": steps, "size_px": size, "batch": batch, "threads": threads}
+    chosen = _recipe("restore", recipe).but(**{name: value for name, value in changes.items() if value is not None})
+    report = ablation(chosen, data, out, minutes, limit, console)
+    if report is None:
+        console.print("the time is over; run the same command again to go on")
+    else:
+        _show(report, out)
+
+
+def _trained(network: str, path: Path) -> Recipe:
+    """A recipe that builds the network which lies at `path`: a run's folder, a checkpoint, or an ONNX file."""
+    base = _recipe(network, "base")
+    if path.suffix == ".onnx":
+        return base
+    kept = checkpoint.read(path / loop.CHECKPOINT if path.is_dir() else path)["recipe"]
+    return base.but(attention=kept.get("attention", base.attention), blocks=kept.get("blocks", base.blocks))
 
 
 def _weights(given: list[str]) -> dict[str, float]:

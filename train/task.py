@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -74,6 +75,7 @@ def load_task(recipe: Recipe, data: Path) -> Task:
     """The task of `recipe.network`, with `data` as the folder that holds train/, eval/, occluders/, ..."""
     module, _, name = TASKS[recipe.network].partition(":")
     task: Any = getattr(importlib.import_module(module), name)
+    torch.manual_seed(recipe.seed)  # its networks begin the same
     return task(recipe, data)
 
 

@@ -6,16 +6,18 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 import torch
 from onnx import TensorProto
 
-from train import export
-from train.networks import RestoreDoors, RestoreUNet
+from train import export, model_card
+from train.networks import Attention, RestoreDoors, RestoreUNet
 from train.task import Doors
 
 SHAPES = {"face": (1, 64, 64, 3), "mask": (1, 64, 64, 1), "reference": (1, 64, 64, 3), "reference_mask": (1, 64, 64, 1)}
@@ -52,7 +54,54 @@ def test_files_are_entered_with_their_hashes(models: Path) -> None:
     assert entry["images_seen"] == 5
     assert entry["metrics"] == {"mask_psnr": 20.0}
     assert entry["inputs"]["mask"] == [1, 64, 64, 1]
-    assert sorted(file.name for file in models.iterdir()) == ["models.toml", "restore.fp16.onnx", "restore.fp32.onnx"]
+    names = ["MODEL_CARD.md", "models.toml", "restore.fp16.onnx", "restore.fp32.onnx"]
+    assert sorted(file.name for file in models.iterdir()) == names
+    assert entry["parity"]["fp32"]["largest"] <= 1
+    assert entry["parity"]["fp16"]["mean"] <= 0.5
+
+
+def test_the_card_holds_the_figures_and_keeps_what_people_wrote(models: Path, tmp_path: Path) -> None:
+    card = (models / model_card.CARD).read_text()
+    for said in (
+        "| mask psnr | 20 |",
+        "restore.fp16.onnx",
+        "5 pictures seen",
+        "fp32 against torch on 1 drawn pictures",
+    ):
+        assert said in card
+    (tmp_path / model_card.CARD).write_text("# Mine\n\nNot for beards.\n")
+    for images in (7, 8):
+        model_card.write_card(tmp_path, {"hidden": {"images_seen": images}})
+    text = (tmp_path / model_card.CARD).read_text()
+    assert text.startswith("# Mine\n\nNot for beards.\n")
+    assert text.count(model_card.BEGIN) == 1
+    assert "8 pictures seen" in text and "7 pictures" not in text
+    assert "No figures were given" in text
+
+
+def test_files_for_one_picture_take_no_more(data: Path, tmp_path: Path) -> None:
+    list(export.export_network(Small(), {"images": 5}, tmp_path / "models", {}, data, one=True))
+    session = onnxruntime.InferenceSession(str(tmp_path / "models" / "restore.fp32.onnx"))
+    assert [list(door.shape) for door in session.get_inputs()] == [list(shape) for shape in SHAPES.values()]
+    parity = tomllib.loads((tmp_path / "models" / export.MANIFEST).read_text())["restore"]["parity"]
+    assert parity["fp32"]["kind"] == "faces that were not trained on"
+    assert parity["fp32"]["pictures"] == export.PARITY_FACES
+
+
+@pytest.mark.parametrize("parts", [{"attention": True}, {"blocks": 1}])
+def test_attention_and_transformer_run_on_the_backends(tmp_path: Path, parts: dict[str, Any]) -> None:
+    task = Small()
+    task.modules = {"network": RestoreUNet(widths=(8, 8, 16, 16, 16), **parts)}
+    for module in task.modules["network"].modules():
+        if isinstance(module, Attention):  # it starts as adding nothing
+            torch.nn.init.normal_(module.answer.weight, std=0.5)
+    list(export.export_network(task, {"images": 0}, tmp_path / "models", {}))  # compared with ONNX Runtime
+    file = tmp_path / "models" / "restore.fp32.onnx"
+    feeds = {name: np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8) for name, shape in SHAPES.items()}
+    (expected,) = onnxruntime.InferenceSession(str(file)).run(None, feeds)
+    compiled = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    (made,) = compiled(feeds).values()
+    assert np.abs(made.astype(int) - expected.astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize(("precision", "kind"), [("fp32", TensorProto.FLOAT), ("fp16", TensorProto.FLOAT16)])

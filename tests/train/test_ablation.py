@@ -1,0 +1,50 @@
+"""The ablation: five rungs that differ in their losses only, each resumed in its own folder, compared in one go."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from train import ablation, checkpoint, loop
+from train.config import RECIPES
+from train.losses import LOSSES
+from train.report import Report
+from train.task import load_task
+
+TINY = RECIPES["restore", "debug"].but(steps=2)
+
+
+def test_each_rung_adds_losses_to_the_one_before() -> None:
+    recipes = list(ablation.rung_recipes(TINY).values())
+    kept = [{name for name in LOSSES if recipe.weights.get(name) != 0} for recipe in recipes]
+    assert kept[0] == {"l1"} and kept[-1] == set(LOSSES) and len(kept) == 5
+    assert all(lower < upper for lower, upper in pairwise(kept))
+    assert all(recipe.but(weights={}) == TINY for recipe in recipes)
+
+
+def test_rungs_begin_with_the_same_weights(tmp_path: Path) -> None:
+    first, other = (load_task(TINY, tmp_path).modules["network"].state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_all_rungs_are_trained_and_compared(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def evaluate(runners: Any, *arguments: Any) -> Report:
+        compared.extend(runners)
+        return Report({"mask_psnr": 20.0}, "| a table |")
+
+    monkeypatch.setattr(ablation, "load_evaluation", lambda network: evaluate)
+    console = Console(quiet=True)
+    assert ablation.ablation(TINY, data, tmp_path, minutes=0, console=console) is None  # the time is over at once
+    assert not compared
+    ablation.ablation(TINY, data, tmp_path, console=console)
+    assert compared == ["global", "patch", "tv-histogram-symmetry", "perceptual-style", "l1"]
+    assert (tmp_path / "report.md").read_text() == "| a table |"
+    for rung in ablation.RUNGS:
+        assert checkpoint.read(tmp_path / rung / loop.CHECKPOINT)["step"] == TINY.steps

@@ -1,0 +1,69 @@
+"""What each group of losses is worth: the same network, data, steps and seed, trained on more and more of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from rich.console import Console
+
+from train import loop
+from train.config import Recipe
+from train.losses import LOSSES
+from train.report import Report
+from train.runners import Runner, open_runner
+from train.task import load_evaluation, load_task
+
+#: Each rung has the losses of those before it, and these.
+RUNGS = {
+    "l1": ("l1",),
+    "perceptual-style": ("perceptual", "style"),
+    "tv-histogram-symmetry": ("tv", "histogram", "symmetry"),
+    "patch": ("adv_patch",),
+    "global": ("adv_global",),
+}
+
+
+def rung_recipes(recipe: Recipe) -> dict[str, Recipe]:
+    """The recipe of each rung: it leaves out the losses of those above it."""
+    recipes: dict[str, Recipe] = {}
+    kept: set[str] = set()
+    for rung, added in RUNGS.items():
+        kept |= set(added)
+        without = {name: 0.0 for name in LOSSES if name not in kept}
+        recipes[rung] = recipe.but(weights={**recipe.weights, **without})
+    return recipes
+
+
+def train_rungs(recipe: Recipe, data: Path, out: Path, minutes: float, console: Console) -> bool:
+    """Trains each rung in a folder of its own, `minutes` for each at most; whether all have reached the last step."""
+    done = True
+    for rung, chosen in rung_recipes(recipe).items():
+        console.print(f"{rung}: {', '.join(name for name in LOSSES if chosen.weights.get(name, 1.0))}")
+        done &= loop.fit(load_task(chosen, data), chosen, out / rung, minutes, console) >= chosen.steps
+    return done
+
+
+def compare_rungs(recipe: Recipe, data: Path, out: Path, limit: int | None, console: Console) -> Report:
+    """The figures of all rungs, the full loss first, beside the baselines; sheets into `out`."""
+    runners: dict[str, Runner] = {
+        rung: open_runner(recipe, data, out / rung, recipe.threads) for rung in reversed(RUNGS)
+    }
+    return load_evaluation(recipe.network)(runners, data, out, limit, recipe.threads, console)
+
+
+def ablation(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    minutes: float = math.inf,
+    limit: int | None = None,
+    console: Console | None = None,
+) -> Report | None:
+    """Trains and compares; None where the time was over before the last step of every rung."""
+    console = console or Console()
+    if not train_rungs(recipe, data, out, minutes, console):
+        return None
+    report = compare_rungs(recipe, data, out, limit, console)
+    report.write(out)
+    return report
