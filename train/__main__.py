@@ -22,7 +22,7 @@ from train.prepare import prepare, summary
 from train.preview import write_masks, write_preview
 from train.quantise import quantise_network
 from train.report import Report
-from train.runners import names_of, open_runner
+from train.runners import names_of, open_checkpoint, open_runner
 from train.schedule import ScheduleError
 from train.sources import CelebA, PictureFolder, Source, TemplateSet
 from train.task import TASKS, Illustrated, load_evaluation, load_task
@@ -93,8 +93,9 @@ def evaluate(
     if video:
         _show(evaluate_video(data, out, limit, threads, console), out)
         return
-    paths = names_of([run or Path("runs") / network, *(against or [])])
-    runners = {name: open_runner(_trained(network, path), data, path, threads) for name, path in paths.items()}
+    recipe = _recipe(network, "base")
+    paths = [run or Path("runs") / network, *(against or [])]
+    runners = {name: open_runner(recipe, data, path, threads) for name, path in names_of(paths).items()}
     _show(load_evaluation(network)(runners, data, out, limit, threads, console), out)
 
 
@@ -151,8 +152,7 @@ def export(
 ) -> None:
     """Writes FP32 and FP16 ONNX files, checks them against torch, and enters them in models.toml and MODEL_CARD.md."""
     folder = run or Path("runs") / network
-    task = load_task(_trained(network, folder), data)
-    content = checkpoint.load_averaged(folder / loop.CHECKPOINT, task.modules["network"])
+    task, content = open_checkpoint(_recipe(network, "base"), data, folder / loop.CHECKPOINT)
     metrics = json.loads(figures.read_text(encoding="utf-8")) if figures else {}
     for line in export_network(task, content, models, metrics, data, one, licence, trained_on):
         console.print(line)
@@ -178,15 +178,6 @@ def compare_losses(
         console.print("the time is over; run the same command again to go on")
     else:
         _show(report, out)
-
-
-def _trained(network: str, path: Path) -> Recipe:
-    """A recipe that builds the network which lies at `path`: a run's folder, a checkpoint, or an ONNX file."""
-    base = _recipe(network, "base")
-    if path.suffix == ".onnx":
-        return base
-    kept = checkpoint.read(path / loop.CHECKPOINT if path.is_dir() else path)["recipe"]
-    return base.but(attention=kept.get("attention", base.attention), blocks=kept.get("blocks", base.blocks))
 
 
 def _weights(given: list[str]) -> dict[str, float]:

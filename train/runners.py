@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -12,7 +13,7 @@ import torch
 from train import checkpoint, loop
 from train.config import Recipe
 from train.data import DataError
-from train.task import Doors, load_task
+from train.task import Doors, Task, load_task
 
 #: What of a recipe decides which weights a network has.
 _PARTS = ("attention", "blocks")
@@ -75,9 +76,14 @@ def open_runner(recipe: Recipe, data: Path, path: Path, threads: int) -> Runner:
     if path.suffix == ".onnx":
         return onnx_runner(path, threads)
     file = path / loop.CHECKPOINT if path.is_dir() or not path.suffix else path
+    task, _ = open_checkpoint(recipe, data, file)
+    return torch_runner(task.doors(task.modules["network"]))
+
+
+def open_checkpoint(recipe: Recipe, data: Path, file: Path) -> tuple[Task, dict[str, Any]]:
+    """The task of a checkpoint with the parts that it was trained with, its average loaded, and the file's content."""
     kept = checkpoint.read(file)["recipe"]
     if kept["network"] != recipe.network:
         raise checkpoint.CheckpointError(f"{file} is of `{kept['network']}`, not of `{recipe.network}`")
     task = load_task(recipe.but(**{part: kept[part] for part in _PARTS if part in kept}), data)
-    checkpoint.load_averaged(file, task.modules["network"])
-    return torch_runner(task.doors(task.modules["network"]))
+    return task, checkpoint.load_averaged(file, task.modules["network"])

@@ -20,6 +20,7 @@ from tests.train.lines import RECIPE, Line
 from train import checkpoint, loop, machine, records
 from train.config import RECIPES, Recipe
 from train.losses import LOSSES
+from train.restore import RAMPS
 from train.task import load_task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -272,7 +273,7 @@ def test_pictures_and_weights_are_recorded(data: Path, tmp_path: Path) -> None:
 
     recipe = RECIPES["restore", "debug"].but(steps=1, save_every_s=0.0)
     loop.fit(load_task(recipe, data), recipe, tmp_path)
-    assert logged(tmp_path)[-1]["weights"]["adv_patch"] == 1.0
+    assert logged(tmp_path)[-1]["weights"]["adv_patch"] == RAMPS["adv_patch"].high
     board = EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
     assert {"loss/l1", "loss/style", "weight/adv_global"} <= set(board.Tags()["scalars"])
