@@ -145,7 +145,8 @@ def _fitted(name: str, shape: tuple[int, ...], faces: FaceSet, index: int, rng: 
     """What a door is fed with: the face, its hole, or the same two of the reference, as large as the door's height."""
     _, height, width, channels = shape
     if name.startswith("reference"):
-        index = faces.sibling(index, rng) or index
+        other = faces.sibling(index, rng)
+        index = index if other is None else other
     if channels == 3:
         picture = faces.image(index)
     else:
