@@ -2,7 +2,7 @@
 
     python scripts/contact_sheet.py clips ../shared/data output/contact_sheet.png   12 frames of real clips, covered
     python scripts/contact_sheet.py demo docs/before-after.png                      the demo face, covered and restored
-    python scripts/contact_sheet.py strip docs/memory-strip.png                 a hand passes; with and without memory
+    python scripts/contact_sheet.py strip docs/memory-strip.jpg                 a hand passes; with and without memory
 
 The clips show people whom nothing hides; held-out occluders are put in front of them, so each row has the truth too.
 """

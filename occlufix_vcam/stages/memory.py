@@ -23,6 +23,7 @@ from occlufix_vcam.stages.recognise import DOUBT, SAME_PERSON, Embedding, simila
 from occlufix_vcam.stages.views import (
     LEAST_SHARE,
     NO_REFERENCE,
+    WELL_FOUND,
     WHOLE,
     Reference,
     ShownView,
@@ -50,6 +51,9 @@ SEARCH_EVERY = 5
 #: Faces that left are kept so long, in seconds, and so many of them; a face that stays is looked at every so many
 #: frames, to make sure that it still is the same person's.
 GONE_S, MOST_GONE, CHECK_EVERY = 30.0, 4, 30
+#: A face that changed at a stroke, as by a hand that is not noticed yet, is remembered again if its views are well
+#: found in it within so many frames.
+DOUBTED_FRAMES = 12
 
 
 class Memory(Protocol):
@@ -134,7 +138,7 @@ class FaceMemory:
                 face = _Face()
             face.met(who)
         elif broken:
-            face = _Face()
+            face.doubted = DOUBTED_FRAMES
         self._tracks[crop.face.track_id] = face
         return face
 
@@ -164,6 +168,8 @@ class _Face:
         self.views: list[View] = []
         self.who: Embedding | None = None
         self.continuity = Continuity()
+        #: So many more frames it may be somebody else, until a view is well found again.
+        self.doubted = 0
         self._waiting: list[tuple[int, View]] = []
         self._shown: list[ShownView] = []
         self._last: Look | None = None
@@ -199,6 +205,9 @@ class _Face:
         mask = hidden.mask
         if not mask.any():
             self.nothing_hidden()
+        if self.doubted:
+            self._settle(hidden)
+            return
         self._waiting = [(at, view) for at, view in self._waiting if not is_covered(view, mask)]
         while self._waiting and self._waiting[0][0] <= self._frames - KEPT_AFTER:
             self._keep(self._waiting.pop(0)[1])
@@ -206,6 +215,16 @@ class _Face:
             view = make_view(hidden.crop.image, without_rim(cv2.bitwise_not(mask)) if mask.any() else WHOLE)
             if view.is_good():
                 self._waiting.append((self._frames, view))
+
+    def _settle(self, hidden: HiddenCrop) -> None:
+        """Whether the face still is the one that is remembered: its views are found again in it, or forgotten."""
+        self._waiting.clear()
+        self.doubted -= 1
+        known = known_face(hidden.mask)
+        if best_shown(self.views, look(hidden.crop.image, known), known, WHOLE, least=WELL_FOUND):
+            self.doubted = 0
+        elif not self.doubted:
+            self.views, self._shown = [], []
 
     def _keep(self, view: View) -> None:
         if self.views and view.sharpness < SHARP_ENOUGH * max(kept.sharpness for kept in self.views):
@@ -224,6 +243,8 @@ class _Face:
         moved = motion(self._last, now, known) if self._last is not None else None
         self._last = now
         step = moved.matrix if moved is not None else None
+        if self.doubted:
+            self._shown = []
         for shown in self._shown:
             shown.follow(now, known, step)
         wanting = self._wanting(hidden.mask)
@@ -245,7 +266,8 @@ class _Face:
     def _search(self, now: Look, known: Image, wanting: Image, enrolled: list[View]) -> None:
         """Looks for one more view; where none is found at all, the enrolled one nearest lies by its landmarks."""
         still = [shown for shown in self._shown if shown.is_found()][-1:]
-        found = best_shown(self.views, now, known, wanting) or best_shown(enrolled, now, known, wanting)
+        views = [] if self.doubted else self.views
+        found = best_shown(views, now, known, wanting) or best_shown(enrolled, now, known, wanting)
         if found is not None:
             self._shown = [*still, found]
         elif not self._shown and enrolled:

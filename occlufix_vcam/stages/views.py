@@ -126,14 +126,17 @@ def most_alike(views: list[View]) -> int:
     return distances[min(distances)]
 
 
-def best_shown(views: list[View], now: Look, known: Image, hole: Image) -> ShownView | None:
-    """Of the views that show some of the `hole` the newest that is found well, else the one that is found best."""
+def best_shown(views: list[View], now: Look, known: Image, hole: Image, least: float = FOUND) -> ShownView | None:
+    """Of the views that show some of the `hole` the newest that is found well, else the one that is found best.
+
+    None where no view is found with `least` of its corners.
+    """
     best: ShownView | None = None
     for view in reversed(views):
         if face_share(cv2.bitwise_and(view.mask, hole)) <= LEAST_SHARE:
             continue
         found = motion(view.look, now, known, levels=3)
-        if found is not None and found.share >= (best.share if best else FOUND):
+        if found is not None and found.share >= (best.share if best else least):
             best = ShownView(view, found.matrix, found.share)
             if best.share >= WELL_FOUND:
                 break

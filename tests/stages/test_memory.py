@@ -12,6 +12,7 @@ from occlufix_vcam.frame import Crop, FaceTrack, HiddenCrop
 from occlufix_vcam.people import Person
 from occlufix_vcam.people import View as EnrolledView
 from occlufix_vcam.stages.memory import (
+    DOUBTED_FRAMES,
     GONE_S,
     KEPT_AFTER,
     LOOK_EVERY,
@@ -149,12 +150,23 @@ def test_another_face_is_never_recalled_as_this_one():
     assert recalled.trust is None or not recalled.trust.any()
 
 
-def test_the_light_of_a_face_that_changed_at_a_stroke_forgets_it():
-    image = face_picture()
+def test_a_hand_that_is_noticed_late_does_not_make_the_face_another_one():
+    image, hand = face_picture(), NOTHING.copy()
+    hand[110:] = 255
     memory = learned(image)
-    other = cv2.convertScaleAbs(image, alpha=0.3)
-    recalled = memory(seen(covered(other), MOUTH))
-    assert not recalled.mask.any()
+    for _ in range(2):
+        memory(seen(covered(image, hand)))  # in front already, and not yet seen
+    memory(seen(covered(image, hand), hand))
+    recalled = memory(seen(covered(image, hand), hand))
+    assert inside_error(recalled, image) < 2
+
+
+def test_a_face_that_changed_at_a_stroke_and_is_not_found_again_is_forgotten():
+    memory = learned(face_picture(0))
+    for _ in range(DOUBTED_FRAMES + 1):
+        memory(seen(face_picture(1)))
+    for _ in range(2):
+        assert not memory(seen(covered(face_picture(0)), MOUTH)).mask.any()
 
 
 def test_tracks_do_not_share_what_they_remember():
