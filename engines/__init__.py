@@ -107,6 +107,7 @@ def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> Infer
     model is at fault, EngineUnavailable, EngineBuildError or EngineRunError where no backend takes it.
     """
     found = find_model(model)
+    found.check()
     ways, failures = _ways(found, options)
     times = _remembered(found, ways, options)
     for place, way in enumerate(ways):

@@ -57,6 +57,12 @@ class Model:
             raise ModelCorrupt(f"{file.path.name} is not the file that {MANIFEST} names", _restore_command(file.path))
         return kind, file.path
 
+    def check(self) -> None:
+        """Raises ModelCorrupt where any of the files is not the one that was entered, whichever will be picked."""
+        for kind, file in self.files.items():
+            if file.path.is_file():
+                self.pick(kind)
+
 
 def find_model(model: str | Path | Model) -> Model:
     """One of MODEL_NAMES or OPTIONAL_MODELS, or an ONNX file by its path. Raises ModelMissing, ModelCorrupt."""

@@ -63,7 +63,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command in this process."""
+    """Runs the command in this process, which no worker of another test's daemon may end."""
+    monkeypatch.setattr(cli, "WORKERS", set[str]())
 
     def run(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["occlufix-vcam", *map(str, arguments)])
