@@ -33,6 +33,8 @@ SEED = 5
 TILE_PX = 300
 #: Seconds of the demo's round in which mask, hand and mug are in place.
 DEMO_MOMENTS_S = (3.5, 8.5, 12.8)
+#: Frames before them: as in a call, the face was seen before something came in front of it.
+DEMO_LEAD_IN = 90
 #: Seconds of the demo's round in which the hand comes and goes, and frames before that for the memory to learn.
 STRIP_S = (6.9, 7.3, 7.5, 7.8, 8.4, 9.0, 9.4, 9.7, 10.1)
 STRIP_LEAD_IN = 40
@@ -156,7 +158,7 @@ def demo_sheet() -> Image:
     before, after = [], []
     for moment in DEMO_MOMENTS_S:
         last = round(moment * source.rate)
-        frames = [source.render(index) for index in range(last - LEAD_IN, last + 1)]  # type: ignore[attr-defined]
+        frames = [source.render(index) for index in range(last - DEMO_LEAD_IN, last + 1)]  # type: ignore[attr-defined]
         before.append(frames[-1])
         after.append(restore(frames))
     rows = [
