@@ -60,13 +60,13 @@ def test_a_good_one_is_entered_and_keeps_known_pixels(models: Path, monkeypatch:
 
 def test_one_that_loses_too_much_changes_nothing(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judged(monkeypatch, 19.6)
-    before = (models / export.MANIFEST).read_text()
+    before, files = (models / export.MANIFEST).read_text(), sorted(models.iterdir())
 
     with pytest.raises(ExportError, match=r"0\.400 of mask_psnr"):
         list(quantise.quantise_network(Sampled(), Path(), models, samples=2))
 
     assert (models / export.MANIFEST).read_text() == before
-    assert sorted(file.suffix for file in models.iterdir()) == [".onnx", ".onnx", ".toml"]
+    assert sorted(models.iterdir()) == files
 
 
 def test_without_a_network_there_is_nothing_to_quantise(tmp_path: Path) -> None:
