@@ -129,7 +129,7 @@ def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> Infer
 
 
 def measure(model: str | Path, again: bool = False) -> list[Timed]:
-    """All ways of running `model` here, timed, the fastest first: what `load` goes by from now on.
+    """All ways of running `model` here, timed, the best first: what `load` goes by from now on.
 
     Takes seconds, and all cores, where they were not timed before or `again` is asked for. Raises ModelError.
     """
@@ -165,15 +165,21 @@ def _ways(model: Model, options: EngineOptions) -> tuple[list[Way], list[tuple[s
         try:
             backend = _backend(name)
             for device in backend.devices():
-                precisions = backend.precisions(model, device) if options.precision == "auto" else [options.precision]
+                own = backend.precisions(model, device)
+                precisions = own if _chooses(model, options) else [options.precision]
                 ways += [Way(name, device, precision) for precision in precisions]
         except EngineUnavailable as error:
             missing.append((name, error))
     last = {"CPU": 1, "NPU": 2}
     ways.sort(key=lambda way: last.get(way.device, 0))  # stable: else the order of the table
-    known = {one.way: one.p50_ms for one in _remembered(model, ways, options)}
-    ways.sort(key=lambda way: known.get(way) or float("inf"))
+    known = {one.way: one.rank_ms for one in _remembered(model, ways, options)}
+    ways.sort(key=lambda way: known.get(way, float("inf")))
     return ways, missing
+
+
+def _chooses(model: Model, options: EngineOptions) -> bool:
+    """Whether the precision is free: not every network has int8, and those that have none run as they best do."""
+    return options.precision == "auto" or (options.precision == "int8" and not model.has("int8"))
 
 
 def _remembered(model: Model, ways: Sequence[Way], options: EngineOptions) -> list[Timed]:
@@ -202,6 +208,7 @@ def _slower(chosen: Way, others: Sequence[Way], times: Sequence[Timed]) -> list[
         if way in known and best is not None:
             p50_ms = known[way].p50_ms
             reason = f"takes {p50_ms:.1f} ms here, {chosen} {best:.1f}" if p50_ms else known[way].reason
+            reason += ", which is more exact" if p50_ms and p50_ms < best else ""
         refusals.setdefault(name, Refusal(name, reason))
     return list(refusals.values())
 

@@ -28,9 +28,7 @@ EYE_DISTANCE_PX = float(TEMPLATE[1, 0] - TEMPLATE[0, 0])
 SEARCH_SIZE = (192, 320)
 CLOSE_UP_SIZE = (160, 160)
 
-MODEL_NAMES = ("restore", "hidden", "faces")
-#: Used where models.toml has them. Without `embed` nobody who enrolled is told from anybody else.
-OPTIONAL_MODELS = ("embed",)
+MODEL_NAMES = ("restore", "hidden", "faces", "embed")
 
 
 def similarity(source: Points, target: Points = TEMPLATE, weights: NDArray[np.floating] | None = None) -> Affine:

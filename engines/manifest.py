@@ -10,11 +10,12 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from engines.base import ModelCorrupt, ModelMissing
-from engines.contract import MODEL_NAMES, OPTIONAL_MODELS
+from engines.contract import MODEL_NAMES
 
 MODELS = Path(__file__).parent / "models"
 MANIFEST = "models.toml"
@@ -57,6 +58,10 @@ class Model:
             raise ModelCorrupt(f"{file.path.name} is not the file that {MANIFEST} names", _restore_command(file.path))
         return kind, file.path
 
+    def has(self, precision: str) -> bool:
+        """Whether there is a file for a precision; a file of the user's own serves for all."""
+        return OWN in self.files or precision in self.files
+
     def check(self) -> None:
         """Raises ModelCorrupt where any of the files is not the one that was entered, whichever will be picked."""
         for kind, file in self.files.items():
@@ -65,17 +70,13 @@ class Model:
 
 
 def find_model(model: str | Path | Model) -> Model:
-    """One of MODEL_NAMES or OPTIONAL_MODELS, or an ONNX file by its path. Raises ModelMissing, ModelCorrupt."""
+    """One of MODEL_NAMES, or an ONNX file by its path. Raises ModelMissing, ModelCorrupt."""
     if isinstance(model, Model):
         return model
-    if model in (*MODEL_NAMES, *OPTIONAL_MODELS):
+    if model in MODEL_NAMES:
         manifest = read_manifest()
         if model not in manifest:
-            to_train = (
-                f"It is not part of this version. docs/training.md tells how to make it: python -m train fit {model}"
-            )
-            hint = to_train if model in OPTIONAL_MODELS else _restore_command(MODELS / MANIFEST)
-            raise ModelMissing(f"{MANIFEST} has no model [{model}]", hint)
+            raise ModelMissing(f"{MANIFEST} has no model [{model}]", _restore_command(MODELS / MANIFEST))
         return manifest[str(model)]
     path = Path(model)
     if not path.is_file():
@@ -98,7 +99,13 @@ def read_manifest() -> dict[str, Model]:
 
 
 def sha256_of(path: Path) -> str:
-    """The hash of a file, in hexadecimal."""
+    """The hash of a file, in hexadecimal; read once as long as the file stays the same."""
+    told = path.stat()
+    return _sha256_of(path, told.st_ino, told.st_mtime_ns, told.st_size)
+
+
+@lru_cache(maxsize=32)
+def _sha256_of(path: Path, *_state: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

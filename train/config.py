@@ -62,6 +62,6 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         "embed", "debug", steps=12, batch=4, size_px=128, learning_rate=2e-3, workers=0, save_every_s=1e9
     ),
     ("embed", "base"): Recipe(
-        "embed", "base", steps=5_000, batch=64, size_px=128, learning_rate=2e-3, workers=0, threads=1
+        "embed", "base", steps=11_000, batch=64, size_px=128, learning_rate=2e-3, workers=0, threads=1
     ),
 }

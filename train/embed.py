@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from engines.contract import CROP_PX
 from train.config import Recipe
 from train.embed_data import CACHE, Lessons, Teacher
-from train.machine import autocast, check_finite, descend
+from train.machine import autocast, bare, check_finite, descend
 from train.networks import Residual, conv
 from train.task import Doors, Sample
 
@@ -28,6 +28,10 @@ INPUT_PX = CROP_PX // 2
 #: A person's own vector has to be nearer than the others' by this cosine, which counts so many times.
 MARGIN, SHARPNESS = 0.15, 24.0
 METRIC_WEIGHT = 0.06
+#: How fast the mean and the covariance of the vectors follow the batches.
+FOLLOW = 0.01
+#: Directions that vary by less than this are not stretched any further.
+LEAST_SPREAD = 1e-3
 
 
 class EmbedNet(nn.Module):
@@ -45,6 +49,16 @@ class EmbedNet(nn.Module):
         #: Faces are aligned: each place of the face has its own say in each feature.
         self.place = nn.Parameter(torch.ones(1, 2 * c, cells, cells))
         self.head = nn.Linear(2 * c, VECTOR)
+        #: Of the unit vectors seen in training.
+        self.register_buffer("mean", torch.zeros(VECTOR))
+        self.register_buffer("covariance", torch.eye(VECTOR) / VECTOR)
+
+    @torch.no_grad()
+    def observe(self, vectors: Tensor) -> None:
+        """Follows how the unit vectors of a batch are spread."""
+        apart = vectors.detach() - self.mean
+        self.mean.lerp_(vectors.detach().mean(0), FOLLOW)
+        self.covariance.lerp_(apart.T @ apart / len(apart), FOLLOW)
 
     def forward(self, face: Tensor, hole: Tensor) -> Tensor:
         known = 1 - hole
@@ -53,11 +67,23 @@ class EmbedNet(nn.Module):
 
 
 class EmbedDoors(nn.Module):
-    """The network with the contract's doors: `face` uint8 BGR and `mask` (255 = hidden), NHWC, to a unit vector."""
+    """The network with the contract's doors: `face` uint8 BGR and `mask` (255 = hidden), NHWC, to a unit vector.
+
+    What all faces have in common is taken off, and what varies little between them counts more, so that strangers are
+    further apart: half of a whitening. Source: H. Jegou and O. Chum, "Negative evidences and co-occurences in image
+    retrieval: the benefit of PCA and whitening", ECCV 2012.
+    """
 
     def __init__(self, network: EmbedNet) -> None:
         super().__init__()
         self.network = network
+        self.spread = nn.Linear(VECTOR, VECTOR)
+        variances, directions = torch.linalg.eigh(network.covariance.double().cpu())
+        scales = (variances.clamp_min(0).sqrt() + LEAST_SPREAD).rsqrt()
+        weight = (directions * scales) @ directions.T
+        self.spread.weight.data = weight.to(network.mean)
+        self.spread.bias.data = -(weight @ network.mean.double().cpu()).to(network.mean)
+        self.spread.requires_grad_(False)
 
     def forward(self, face: Tensor, mask: Tensor) -> Tensor:
         dtype = self.network.head.weight.dtype
@@ -67,8 +93,13 @@ class EmbedDoors(nn.Module):
         # What is hidden must not shine into its neighbours: it is emptied before the picture is halved.
         known = F.avg_pool2d(1 - hole, 2)
         halved = F.avg_pool2d(face_nchw * (1 - hole), 2) / known.clamp(min=0.25)
-        vector = self.network(halved, (known < 0.5).to(dtype)).float()
-        return vector / vector.square().sum(1, keepdim=True).sqrt().clamp(min=1e-6)
+        vector = unit_length(self.network(halved, (known < 0.5).to(dtype)).float())
+        return unit_length(self.spread(vector.to(self.spread.weight.dtype)).float())
+
+
+def unit_length(vectors: Tensor) -> Tensor:
+    """Rows of length 1, in plain operators that every engine has."""
+    return vectors / vectors.square().sum(1, keepdim=True).sqrt().clamp(min=1e-6)
 
 
 class EmbedTask:
@@ -98,6 +129,7 @@ class EmbedTask:
         with autocast(self._recipe):
             vectors = network(face, hole)
         vectors = F.normalize(vectors.float(), dim=1)
+        bare(network).observe(vectors)
         people = torch.from_numpy(self._taught().people).to(vectors.device)
         terms = {
             "distance": (1 - (vectors * batch["vector"]).sum(1)).mean(),

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from train import checkpoint
 from train.config import Recipe
-from train.machine import ScaledOptimizer, TrainingError, World, device, precision
+from train.machine import ScaledOptimizer, TrainingError, World, bare, device, precision
 from train.records import Records
 from train.task import Illustrated, Sample, Task
 
@@ -81,6 +81,8 @@ def fit(
             "make room and run the same command again"
         ) from error
     finally:
+        # A wrapped module that outlives its group of processes may never end.
+        task.modules.update({name: bare(module) for name, module in task.modules.items()})
         world.leave()
 
 

@@ -197,13 +197,15 @@ class RestoreDoors(nn.Module):
     """The generator, as it is now, with uint8 BGR doors: what is known comes out bit for bit as it went in.
 
     The arithmetic of `RestoreUNet`, arranged for engines. Moving pictures of full size about costs them more than the
-    layers do, so the eight channels become 32 of half the size at once, and stay so up to the exit; small fixed
-    convolutions gather, mask and halve them. Pictures count 0..255 inside and masks 0 or 255: from 128 on is hidden.
+    layers do, so the eight channels become 32 of half the size at once, and stay so up to the exit; three small fixed
+    convolutions gather, halve and keep them. Pictures and masks count 0..255, or in 256ths at half size: with weights
+    like these bf16 and fp16 are exact, and int8, whose scale is that of a whole tensor, keeps the features beside them.
+    A mask is hidden from 128 on. To empty a pixel its mask is taken away from it: less than 0 counts as 0.
     """
 
     def __init__(self, network: RestoreUNet) -> None:
         super().__init__()
-        self.coarse = network.coarse
+        self.coarse = _in_256ths(network.coarse)
         self.body = network.fine.body[1:]
         first, head = _folded(network.fine.body[0]), network.fine.head
         # The network counts a channel's four pixels first (pixel unshuffle), the doors a pixel's eight channels.
@@ -215,22 +217,18 @@ class RestoreDoors(nn.Module):
             head.bias.unflatten(0, (3, 4)).t().flatten() * 255,
             padding=1,
         )
-        self.gather, self.keep = _gather(), _keep()
-        self.halve, self.keep_half = _halve(), _keep_half()
-        self.known, self.hole, self.spread = _pick(slice(0, 3)), _pick(slice(3, 4)), _spread()
+        self.gather, self.halve, self.keep = _gather(), _halve(), _keep()
 
     def forward(self, face: Tensor, mask: Tensor, reference: Tensor, reference_mask: Tensor) -> Tensor:
         # uint8 is cast first and transposed after: TensorRT's parser refuses a UInt8 transpose.
         dtype = self.gather.weight.dtype
-        doors = (face, mask, reference, reference_mask)
-        whole = torch.cat([door.to(dtype).permute(0, 3, 1, 2) for door in doors], dim=1)
-        x = self.gather(whole).clamp(0, 255) * self.keep(whole).clamp(0, 1)
-        coarse, features = self.coarse(self.halve(x).clamp(0, 1) * self.keep_half(x).clamp(0, 1))
+        doors = (face.to(dtype), _sharp(mask.to(dtype)), reference.to(dtype), _sharp(reference_mask.to(dtype)))
+        x = self.gather(torch.cat([door.permute(0, 3, 1, 2) for door in doors], dim=1)).clamp(0, 255)
+        coarse, features = self.coarse(self.halve(x).clamp(0.0, 255 / 256))
         y = self.body(F.leaky_relu(self.from_pixels(x) + self.from_features(features), SLOPE))
-        made = self.head(y) + self.spread(coarse)
-        # 0..255 is exact in fp16 and bf16, so a known pixel survives the blend unchanged.
-        restored = (self.known(x) + self.hole(x).clamp(0, 1) * made).round().clamp(0, 255)
-        return doubled(restored).to(torch.uint8)
+        made = (self.head(y) + 255 * coarse).clamp(0, 255)
+        known = self.keep(x)  # -255 where hidden, so that the second below is what was made, else 0 or less
+        return doubled(torch.maximum(known, made - 255 - known).round()).to(torch.uint8)
 
 
 def doubled(x: Tensor) -> Tensor:
@@ -250,64 +248,59 @@ def fixed_conv(weight: Tensor, bias: Tensor | None = None, stride: int = 1, padd
     return made.requires_grad_(False)
 
 
-#: The doors' channels: three of the face, its mask, three of the reference, its mask; whose mask each one has.
-_MASKS = {3: 3, 7: 7}
-_PICTURES = {0: 3, 1: 3, 2: 3, 4: 7, 5: 7, 6: 7}
+#: The doors' channels: three of the face, its mask, three of the reference, its mask.
+_FACE, _HIDDEN, _REFERENCE, _VALID = (0, 1, 2), 3, (4, 5, 6), 7
+
+
+def _sharp(mask: Tensor) -> Tensor:
+    """0 below 128, else 255."""
+    return ((mask - 127) * 255).clamp(0, 255)
 
 
 def _gather() -> nn.Conv2d:
-    """Each 2x2 pixels' 8 channels, pixel by pixel; a mask's 0..127 far below 0 and 128..255 at 255 or above."""
+    """Each 2x2 pixels' 8 channels, pixel by pixel; of a picture 0 or less where it does not count."""
     weight, bias = torch.zeros(4, 8, 8, 2, 2), torch.zeros(4, 8)
     for pixel in range(4):
-        for channel in _PICTURES:
+        for channel in range(8):
             weight[pixel, channel, channel, pixel // 2, pixel % 2] = 1
-        for channel in _MASKS:
-            weight[pixel, channel, channel, pixel // 2, pixel % 2] = 255
-            bias[pixel, channel] = -127 * 255
-    return fixed_conv(weight.flatten(0, 1), bias.flatten(), stride=2)
-
-
-def _keep() -> nn.Conv2d:
-    """For each of the gathered channels 1 or more where it counts, 0 or less where it does not."""
-    weight, bias = torch.zeros(4, 8, 8, 2, 2), torch.ones(4, 8)
-    for pixel in range(4):
-        for channel, mask in _PICTURES.items():
-            hides = mask == 3
-            weight[pixel, channel, mask, pixel // 2, pixel % 2] = -1 if hides else 1
-            bias[pixel, channel] = 128 if hides else -127
+        weight[pixel, _FACE, _HIDDEN, pixel // 2, pixel % 2] = -1
+        weight[pixel, _REFERENCE, _VALID, pixel // 2, pixel % 2] = 1
+        bias[pixel, _REFERENCE] = -255
     return fixed_conv(weight.flatten(0, 1), bias.flatten(), stride=2)
 
 
 def _halve() -> nn.Conv2d:
-    """The 8 channels at half size, 0..1: the mean of a picture; hidden where one of four is, valid where all are."""
+    """The 8 channels at half size, in 256ths: a picture's mean, 0 or less where it does not count at all four pixels.
+
+    Hidden is 255 or more where one of four pixels is; valid is 255 where all are, else 0 or less.
+    """
     weight, bias = torch.zeros(8, 4, 8, 1, 1), torch.zeros(8)
-    for channel in _PICTURES:
-        weight[channel, :, channel] = 1 / (4 * 255)
-    weight[3, :, 3] = 2 / 255
-    weight[7, :, 7], bias[7] = 2 / 255, -7
-    return fixed_conv(weight.flatten(1, 2), bias)
+    for channel in (*_FACE, *_REFERENCE):
+        weight[channel, :, channel] = 1 / 4
+    weight[_FACE, :, _HIDDEN] = -1
+    weight[_REFERENCE, :, _VALID], bias[list(_REFERENCE)] = 1, -4 * 255
+    weight[_HIDDEN, :, _HIDDEN] = 1
+    weight[_VALID, :, _VALID], bias[_VALID] = 1, -3 * 255
+    return fixed_conv(weight.flatten(1, 2) / 256, bias / 256)
 
 
-def _keep_half() -> nn.Conv2d:
-    """As `_keep`, of what `_halve` gives."""
-    weight, bias = torch.zeros(8, 4, 8, 1, 1), torch.ones(8)
-    for channel, mask in _PICTURES.items():
-        weight[channel, :, mask] = -2 / 255 if mask == 3 else 2 / 255
-        bias[channel] = 1 if mask == 3 else -7
-    return fixed_conv(weight.flatten(1, 2), bias)
-
-
-def _pick(channels: slice) -> nn.Conv2d:
-    """Three channels for each of four pixels, out of the gathered ones; a single channel three times."""
+def _keep() -> nn.Conv2d:
+    """The face's three channels for each of four pixels, out of the gathered ones; -255 where it is hidden."""
     weight = torch.zeros(4, 3, 4, 8, 1, 1)
     for pixel in range(4):
-        weight[pixel, :, pixel, channels] = torch.eye(3)[..., None, None] if channels.stop == 3 else 1
+        weight[pixel, :, pixel, _FACE] = torch.eye(3)[..., None, None]
+        weight[pixel, :, pixel, _HIDDEN] = -1
     return fixed_conv(weight.flatten(2, 3).flatten(0, 1))
 
 
-def _spread() -> nn.Conv2d:
-    """A picture of half size, 0..1, to each of its four pixels, 0..255."""
-    return fixed_conv((torch.eye(3) * 255).repeat(4, 1)[..., None, None])
+def _in_256ths(coarse: CoarseUNet) -> CoarseUNet:
+    """The same net for channels of 0..255/256; it gives its picture once for each of four pixels."""
+    changed = copy.deepcopy(coarse)
+    changed.stem[0].weight.data *= 256 / 255
+    changed.full[0].weight.data[:, -8:] *= 256 / 255
+    head = changed.head
+    changed.head = fixed_conv(head.weight.repeat(4, 1, 1, 1), head.bias.repeat(4), padding=1)
+    return changed
 
 
 def _folded(layer: nn.Module) -> nn.Conv2d:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from types import EllipsisType
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ from train.task import Doors, Sample
 
 #: Structure first, then perception and colour, then the two adversaries. The heights come from the gradients that reach
 #: the picture: each adversary pushes about as hard as `l1` and `style`; `perceptual` pushes three times as hard. With a
-#: quarter of it, `adv_patch` left the skin as soft as it was (366 steps at 128 px).
+#: quarter of it, `adv_patch` left the face as soft as it was.
 RAMPS = {
     "l1": Ramp(4.0, 4.0),
     "perceptual": Ramp(0.1, 0.5, start=0.02, end=0.3),
@@ -36,6 +37,8 @@ RAMPS = {
     "adv_patch": Ramp(0.0, 4.0, start=0.3, end=0.5),
     "adv_global": Ramp(0.0, 0.02, start=0.4, end=0.6),
 }
+#: What looks for texture looks at so many pixels of a larger picture, at other ones in each step.
+WINDOW_PX = 128
 #: The adversary of each loss; it learns alone for this share of the run before its loss begins to count.
 JUDGES = {"adv_patch": "patch", "adv_global": "global"}
 HEAD_START = 0.005
@@ -127,24 +130,27 @@ class RestoreTask:
         valid, hole = middle(valid), middle(hole * valid)
         real = middle(face)
         shown = real + hole * (middle(made) - real)
+        near = window(real.shape[-1])
+        parts = {"patch": (real[near], shown[near], hole[near]), "global": (real, shown, hole)}
         record = {
-            f"d_{judge}": self._discriminate(judge, real, shown.detach(), hole)
+            f"d_{judge}": self._discriminate(judge, parts[judge][0], parts[judge][1].detach(), parts[judge][2])
             for name, judge in JUDGES.items()
             if soon[name] > 0
         }
         if weights["perceptual"] > 0 or weights["style"] > 0:
             with autocast(self._recipe):
-                features = self._backbone(shown)
+                features = self._backbone(shown[near])
                 with torch.no_grad():
-                    truth = self._backbone(real)
-            terms["perceptual"] = losses.perceptual(features, truth, hole)
-            terms["style"] = losses.style(features, truth, hole)
+                    truth = self._backbone(real[near])
+            terms["perceptual"] = losses.perceptual(features, truth, hole[near])
+            terms["style"] = losses.style(features, truth, hole[near])
         terms["tv"] = losses.tv(shown, hole)
         terms["histogram"] = losses.histogram(shown, real, hole, valid, skin)
         terms["symmetry"] = losses.symmetry(shown, real, hole, valid, batch["frontal"])
         for name, judge in JUDGES.items():
             if weights[name] > 0:
-                terms[name] = losses.hinge_generator(self._judged(judge, shown, hole), hole)
+                _, made_part, hole_part = parts[judge]
+                terms[name] = losses.hinge_generator(self._judged(judge, made_part, hole_part), hole_part)
         check_finite(terms)
         descend(losses.weighted_sum(terms, weights), self.optimizers["network"], self.modules["network"])
         return record | {name: float(value.detach()) for name, value in terms.items()}
@@ -198,6 +204,12 @@ def middle(x: Tensor) -> Tensor:
     """The part of an aligned picture that the face fills: what is judged, at half the cost of the whole."""
     unit = x.shape[-1] // 16
     return x[..., 3 * unit : 15 * unit, 2 * unit : 14 * unit]
+
+
+def window(side: int) -> tuple[EllipsisType, slice, slice]:
+    """A square of WINDOW_PX anywhere in pictures of `side`; all of smaller ones."""
+    top, left = torch.randint(max(side - WINDOW_PX, 0) + 1, (2,)).tolist()
+    return ..., slice(top, top + WINDOW_PX), slice(left, left + WINDOW_PX)
 
 
 def frontality(landmarks: Points) -> float:

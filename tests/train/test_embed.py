@@ -116,6 +116,21 @@ def test_what_is_hidden_has_no_effect_and_what_is_seen_has() -> None:
         assert not torch.allclose(first, doors(face, torch.zeros_like(mask)), atol=1e-3)
 
 
+def test_what_all_faces_have_in_common_does_not_count() -> None:
+    """Two vectors that differ in a direction in which faces hardly vary are told apart as if it were any other."""
+    torch.manual_seed(0)
+    network = EmbedNet()
+    common, spread = torch.randn(128), torch.cat((torch.full((8,), 0.1), torch.full((120,), 0.4)))
+    seen = torch.nn.functional.normalize(common + torch.randn(20_000, 128) * spread, dim=1)
+    for batch in seen.split(50):
+        network.observe(batch)
+    even = torch.nn.functional.normalize(EmbedDoors(network).spread(seen), dim=1)
+    assert (seen[:1000] @ seen[1000:2000].T).mean() > 0.5
+    assert abs(float((even[:1000] @ even[1000:2000].T).mean())) < 0.05
+    before, after = (float(each[:, :8].std(0).mean() / each[:, 8:].std(0).mean()) for each in (seen, even))
+    assert before < 0.3 and after > 1.4 * before
+
+
 def test_the_metric_wants_the_own_person_nearest_by_a_margin() -> None:
     people = torch.eye(3)
     person = torch.tensor([0, 1])

@@ -46,6 +46,8 @@ def test_a_good_one_is_entered_and_keeps_known_pixels(models: Path, monkeypatch:
 
     entry = tomllib.loads((models / export.MANIFEST).read_text())["restore"]["int8"]
     assert entry["metrics"] == {"mask_psnr": 19.8} and entry["metrics_fp32"] == {"mask_psnr": 20.0}
+    card = (models / "MODEL_CARD.md").read_text()
+    assert "`restore.int8.onnx`" in card and "mask psnr 20 to 19.8" in card
     session = onnxruntime.InferenceSession(str(models / entry["file"]), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     feeds = {name: rng.integers(0, 256, shape, dtype=np.uint8) for name, shape in SHAPES.items()}
@@ -67,6 +69,32 @@ def test_one_that_loses_too_much_changes_nothing(models: Path, monkeypatch: pyte
 
     assert (models / export.MANIFEST).read_text() == before
     assert sorted(models.iterdir()) == files
+
+
+@pytest.mark.parametrize(
+    ("figure", "before", "after", "kept"),
+    [
+        ("recall", 0.99, 0.985, True),
+        ("masked_recall", 0.99, 0.97, False),
+        ("bare_landmark_error", 0.080, 0.082, True),
+        ("bare_landmark_error", 0.080, 0.084, False),
+        ("landmark_error_steady", 0.080, 0.084, False),
+        ("landmark_error", 0.080, 0.070, True),
+        ("landmark_error", 0.080, float("nan"), False),
+        ("false_finds", 1.0, 2.0, True),
+        ("false_finds", 1.0, 3.0, False),
+    ],
+)
+def test_a_finder_may_neither_miss_more_faces_nor_place_landmarks_worse(
+    figure: str, before: float, after: float, kept: bool
+) -> None:
+    others = {"ms_per_picture": 3.0, "yunet_recall": 1.0, "faces": 9.0}
+    expected, found = others | {figure: before}, others | {figure: after}
+    if kept:
+        assert quantise.check_loss("faces", expected, found) == {figure: after}
+    else:
+        with pytest.raises(ExportError, match=rf"of {figure} in int8"):
+            quantise.check_loss("faces", expected, found)
 
 
 def test_without_a_network_there_is_nothing_to_quantise(tmp_path: Path) -> None:

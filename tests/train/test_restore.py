@@ -66,6 +66,16 @@ def test_generator_stays_within_its_budget(name: str, tmp_path: Path) -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) <= 8e6
 
 
+def test_a_window_lies_anywhere_in_a_large_picture_and_is_all_of_a_small_one() -> None:
+    torch.manual_seed(0)
+    assert torch.zeros(1, 1, 96, 96)[restore.window(96)].shape == (1, 1, 96, 96)
+    windows = [restore.window(192) for _ in range(40)]
+    assert all(
+        torch.zeros(1, 1, 192, 192)[near].shape == (1, 1, restore.WINDOW_PX, restore.WINDOW_PX) for near in windows
+    )
+    assert len({near[1].start for near in windows}) > 10 and max(near[2].start for near in windows) <= 64
+
+
 def test_attention_starts_as_adding_nothing_and_then_sees_far() -> None:
     x = torch.randn(2, 16, 4, 4, generator=torch.Generator().manual_seed(1))
     attention = Attention(16)
