@@ -1,6 +1,27 @@
-"""`python -m occlufix_vcam`: the same as the occlufix-vcam command."""
+"""The occlufix-vcam command, also as `python -m occlufix_vcam`.
 
-from occlufix_vcam.cli import main
+`toggle` is asked for in the middle of a call: it is done before the whole command line is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from occlufix_vcam.quick import quick_toggle
+
+
+def main() -> None:
+    told, failure = None, None
+    try:
+        told = quick_toggle(sys.argv[1:])
+    except Exception as error:  # noqa: BLE001  the command line says what it is
+        failure = error
+    if told is None:
+        from occlufix_vcam import cli
+
+        cli.main(failure)
+    sys.stdout.write(f"{told}\n")
+
 
 if __name__ == "__main__":
     main()

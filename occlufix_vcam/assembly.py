@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
-from engines.base import EngineError, EngineOptions, InferenceEngine
+from engines.base import EngineError, EngineOptions, InferenceEngine, ModelCorrupt
 from occlufix_vcam.engine_builder import Build
 from occlufix_vcam.errors import OccluFixError, SinkUnavailable
 from occlufix_vcam.people import Enrolled, PeopleStore
 from occlufix_vcam.settings import Settings
-from occlufix_vcam.sinks import VIRTUAL_CAMERAS, FrameSink, Sinks, none_opened, open_sink
+from occlufix_vcam.sinks import VIRTUAL_CAMERAS, FrameSink, LeftOut, Sinks, none_opened, open_sink
 from occlufix_vcam.sources import CameraSource, open_source
 from occlufix_vcam.telemetry import Telemetry
 
@@ -147,11 +147,17 @@ def _open_memory(settings: Settings, engines: Engines) -> Memory:
 
 
 def open_recogniser(engines: Engines) -> Recogniser:
-    """The network that tells people apart. Raises EngineError."""
+    """The network that tells people apart, with the likeness that means one person. Raises EngineError."""
     from engines.manifest import find_model
     from occlufix_vcam.stages.recognise import Recogniser
 
-    return Recogniser(engines.load("embed"), model=find_model("embed").files["fp32"].sha256)
+    model = find_model("embed")
+    if "threshold" not in model.metrics:
+        raise ModelCorrupt(
+            "models.toml does not say from what likeness on `embed` means one person",
+            "Export it with its figures: python -m train export embed --figures FILE",
+        )
+    return Recogniser(engines.load("embed"), model.metrics["threshold"], model.files["fp32"].sha256)
 
 
 def open_known(engines: Engines, store: PeopleStore | None = None) -> KnownFaces:
@@ -194,29 +200,33 @@ def open_camera(settings: Settings) -> CameraSource:
 def open_sinks(settings: Settings, size: tuple[int, int], rate: float) -> Sinks:
     """All sinks that the settings name, and the recording. Raises SinkUnavailable, and then none stays open."""
     opened: list[tuple[FrameSink, Callable[[], FrameSink] | None]] = []
+    left_out: list[LeftOut] = []
     try:
         for name in settings.sinks:
-            opened += _open_named(name, size, rate)
+            opened += _open_named(name, size, rate, left_out)
         if settings.record is not None:
             opened.append((open_sink("recorder", size=size, rate=rate, path=settings.record), None))
     except BaseException:
         Sinks([sink for sink, _ in opened]).close()
         raise
-    return Sinks([sink for sink, _ in opened], [opener for _, opener in opened])
+    return Sinks([sink for sink, _ in opened], [opener for _, opener in opened], left_out=left_out)
 
 
-def _open_named(name: str, size: tuple[int, int], rate: float) -> list[tuple[FrameSink, Callable[[], FrameSink]]]:
+def _open_named(
+    name: str, size: tuple[int, int], rate: float, left_out: list[LeftOut]
+) -> list[tuple[FrameSink, Callable[[], FrameSink]]]:
     """The sink of that name, or for "auto" every virtual camera that opens; each with what opens it again."""
     opened: list[tuple[FrameSink, Callable[[], FrameSink]]] = []
-    errors: list[SinkUnavailable] = []
+    failed: list[LeftOut] = []
     for kind in VIRTUAL_CAMERAS.get(sys.platform, (name,)) if name == "auto" else (name,):
         opener = partial(open_sink, kind, size=size, rate=rate)
         try:
             opened.append((opener(), opener))
         except SinkUnavailable as error:
-            errors.append(error)
+            failed.append(LeftOut(kind, error, opener))
     if not opened:
-        raise none_opened(errors)
-    for one in errors:
-        log.info("left out: %s", one.message)
+        raise none_opened([one.error for one in failed])
+    for one in failed:
+        log.info("left out: %s", one.error.message)
+    left_out += failed
     return opened

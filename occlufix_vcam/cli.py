@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from engines.base import EngineError
-from engines.contract import MODEL_NAMES
-from occlufix_vcam import __version__
+from occlufix_vcam import __version__, cli_desktop
 from occlufix_vcam import settings as configuration
 from occlufix_vcam.errors import ConfigError, DeviceError, OccluFixError
 from occlufix_vcam.settings import Settings, load_settings
 from occlufix_vcam.state import NotRunning, StateFolder
 
 if TYPE_CHECKING:
+    from engines.base import EngineError
     from occlufix_vcam.control.client import ControlClient
     from occlufix_vcam.daemon import Daemon, Status
     from occlufix_vcam.engine_check import EngineCheck
@@ -47,6 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+cli_desktop.add_to(app)
 
 
 class Switch(StrEnum):
@@ -60,8 +60,8 @@ class ConfigAction(StrEnum):
     SET = "set"
 
 
-def main() -> NoReturn:
-    """Runs the command; errors become two lines and an exit code."""
+def main(failure: Exception | None = None) -> NoReturn:
+    """Runs the command; errors become two lines and an exit code. `failure`: what went wrong before it was asked."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if not debug:  # both say on the terminal what they tried in vain before they succeeded
@@ -69,16 +69,28 @@ def main() -> NoReturn:
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     code = 0
     try:
+        if failure is not None:
+            raise failure
         app(arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 2
-    except (OccluFixError, EngineError) as error:
-        _print_error(error.message, error.hint, debug)
-        code = error.exit_code
-    except Exception as error:  # noqa: BLE001  the last boundary: our own fault, said in two lines too
-        _print_error(f"unexpected: {error!r}", "run it again with --debug and report what it prints", debug)
-        code = 1
+    except Exception as error:  # noqa: BLE001  the last boundary: our own fault is said in two lines too
+        told = _explained(error)
+        _print_error(told.message, told.hint, debug)
+        code = told.exit_code
     _leave(code)
+
+
+def _explained(error: Exception) -> OccluFixError | EngineError:
+    # Only where engines were imported they can have failed: importing them takes as long as all the rest.
+    if isinstance(error, OccluFixError):
+        return error
+    if "engines.base" in sys.modules:
+        from engines.base import EngineError
+
+        if isinstance(error, EngineError):
+            return error
+    return OccluFixError(f"unexpected: {error!r}", "run it again with --debug and report what it prints")
 
 
 def _print_error(message: str, hint: str, debug: bool) -> None:
@@ -190,9 +202,17 @@ def _print_running(status: Status, url: str) -> None:
     typer.echo(f"  sends to {', '.join(status['sinks']) or 'nothing'}")
     for line in _engine_lines(status):
         typer.echo(f"  {line}")
-    for worker, trouble in status["trouble"].items():
-        typer.echo(f"  trouble  {worker}: {trouble}")
+    _print_troubles("trouble ", status["trouble"], status)
+    _print_troubles("left out", status.get("left_out") or {}, status)
     typer.echo(f"  control  {url}")
+
+
+def _print_troubles(title: str, told: dict[str, str], status: Status) -> None:
+    hints = status.get("hints") or {}  # a daemon of an earlier version has none
+    for name, what in told.items():
+        typer.echo(f"  {title} {name}: {what}")
+        if name in hints:
+            typer.echo(f"           {hints[name]}")
 
 
 def _engine_lines(status: Status) -> Iterator[str]:
@@ -472,7 +492,7 @@ def _print_steps_by_hand(lines: tuple[str, ...]) -> None:
 
 @app.command("build-engine")
 def build_engine(
-    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help=", ".join(MODEL_NAMES))] = None,
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="all without it")] = None,
     backend: Annotated[str | None, typer.Option(help="engine backend; auto takes the best")] = None,
     precision: Annotated[str | None, typer.Option(help="fp16, bf16, int8 or fp32")] = None,
     onnx: Annotated[Path | None, typer.Option(help="an ONNX file in the place of the model's own")] = None,
@@ -484,6 +504,7 @@ def build_engine(
     if list_ or clean:
         _kept_engines(clean)
         return
+    from engines.contract import MODEL_NAMES
     from occlufix_vcam.build_engine import build_engines
 
     given = {"backend": backend, "precision": precision}

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 #: A program that changes its settings closes the camera and opens it again at once.
 LINGER_S = 2.0
+#: It is asked several times a second. Where nobody asked for so long all of us stood still, as in a machine that slept.
+STOOD_STILL_S = 1.0
 
 
 class Demand:
@@ -17,6 +19,7 @@ class Demand:
         self._clock = clock
         self._changed = threading.Condition()
         self._until = float("-inf")
+        self._asked_at = clock()
         self._holders = 0
 
     @property
@@ -49,4 +52,8 @@ class Demand:
             return self._changed.wait_for(self._is_there, timeout)
 
     def _is_there(self) -> bool:
-        return self._holders > 0 or self._clock() < self._until
+        now = self._clock()
+        if now - self._asked_at > STOOD_STILL_S:  # nobody can have looked in that time, and it does not count
+            self._until += now - self._asked_at
+        self._asked_at = now
+        return self._holders > 0 or now < self._until

@@ -17,12 +17,13 @@ from engines.contract import MODEL_NAMES
 from engines.manifest import read_manifest
 from engines.tensorrt import UNTRIED
 from occlufix_vcam import setup
+from occlufix_vcam.autostart import autostart_here
 from occlufix_vcam.errors import OccluFixError
 from occlufix_vcam.machine import Machine, this_machine
 from occlufix_vcam.settings import config_path, load_settings
 from occlufix_vcam.sinks import VirtualCameraInfo, list_virtual_cameras
 from occlufix_vcam.sources import CameraInfo, list_cameras
-from occlufix_vcam.state import StateFolder
+from occlufix_vcam.state import NotRunning, StateFolder
 
 Verdict = Literal["ok", "warning", "error"]
 
@@ -64,7 +65,19 @@ def _timed(model: str) -> list[str]:
 def examine() -> list[Finding]:
     """Everything that `start` relies on, in the order in which it does."""
     findings: list[Finding] = []
-    looks = (_python, _settings, _state, _cameras, _virtual_cameras, _set_up, _backends, _cache, _models, _engines)
+    looks = (
+        _python,
+        _settings,
+        _state,
+        _log_in,
+        _cameras,
+        _virtual_cameras,
+        _set_up,
+        _backends,
+        _cache,
+        _models,
+        _engines,
+    )
     for look in looks:
         findings += _told(look)
     return findings
@@ -96,6 +109,17 @@ def _state() -> Iterator[Finding]:
     yield Finding("log", "ok", str(state.log))
 
 
+def _log_in() -> Iterator[Finding]:
+    """Whether it starts at log-in, and whether what starts then is still there."""
+    told = autostart_here().status()
+    if told.problem:
+        yield Finding("log-in", "warning", told.problem, told.hint)
+    elif told.on:
+        yield Finding("log-in", "ok", "the camera and the tray icon start" if told.tray else "the camera starts")
+    else:
+        yield Finding("log-in", "ok", "nothing starts; `occlufix-vcam autostart on` changes that")
+
+
 def _cameras() -> Iterator[Finding]:
     cameras = list_cameras()
     for camera in cameras:
@@ -105,18 +129,31 @@ def _cameras() -> Iterator[Finding]:
 
 
 def _virtual_cameras() -> Iterator[Finding]:
+    """Each kind as `start` would find it; where one of a kind is ready, the others of that kind need not be."""
     cameras = list_virtual_cameras()
-    one_is_ready = any(not camera.problem for camera in cameras)
+    ready = {camera.backend for camera in cameras if not camera.problem}
+    if ready and sys.platform != "linux":  # there one kind stands for the other; on Linux some programs see one only
+        ready = {camera.backend for camera in cameras}
     for camera in cameras:
         found = f"{camera.name or camera.backend} {camera.path}".strip()
         if camera.flaw:
             yield Finding("virtual camera", "warning", f"{found}: {camera.flaw}", camera.hint)
         elif not camera.problem:
             yield Finding("virtual camera", "ok", found)
-        elif not one_is_ready:
+        elif _is_ours(camera):
+            yield Finding("virtual camera", "ok", f"{found}: OccluFix Camera sends to it now")
+        elif camera.backend not in ready:
             yield Finding("virtual camera", "warning", f"{found}: {camera.problem}", camera.hint)
     if not cameras:
         yield Finding("virtual camera", "warning", "this system has none", "record with `--sink null --record FILE`")
+
+
+def _is_ours(camera: VirtualCameraInfo) -> bool:
+    """Whether it is taken by the very daemon that runs."""
+    try:
+        return f"({StateFolder().read_control().pid})" in camera.problem
+    except NotRunning:
+        return False
 
 
 def _set_up(machine: Callable[[], Machine] = this_machine) -> Iterator[Finding]:

@@ -20,8 +20,8 @@ from occlufix_vcam.people import MOST_VIEWS, EnrolmentError, PeopleStore, Person
 from occlufix_vcam.sources.pictures import load_picture
 from occlufix_vcam.stages.find import FaceFinder
 from occlufix_vcam.stages.geometry import align, face_area
-from occlufix_vcam.stages.known import Recognise, resemblance, vectors, with_vectors
-from occlufix_vcam.stages.recognise import SAME_PERSON, Embedding
+from occlufix_vcam.stages.known import resemblance, vectors, with_vectors
+from occlufix_vcam.stages.recognise import Embedding, Recognise
 
 Pose = Literal["front", "left", "right"]
 
@@ -39,8 +39,8 @@ LIGHT = (45.0, 225.0)
 LARGEST_COVERAGE = 0.03
 #: Between two views of a camera, seconds: the next one is to show something else.
 VIEW_EVERY_S = 0.35
-#: Views of one person may be less alike than this network likes, other people's hardly ever are so much alike.
-SAME_VIEWS = SAME_PERSON - 0.1
+#: Views of one person may be less alike by this than what names somebody; other people's hardly ever are so alike.
+VIEWS_BELOW = 0.1
 MARGIN_PX = 3
 
 
@@ -150,7 +150,7 @@ class Enrolment:
     def _add(self, view: View) -> None:
         """Keeps a view, unless it shows somebody else than the views before. Raises Poor."""
         (vector,) = vectors([view], self.recognise)
-        if self._vectors and resemblance(np.stack(self._vectors), vector) < SAME_VIEWS:
+        if self._vectors and resemblance(np.stack(self._vectors), vector) < self.recognise.same_person - VIEWS_BELOW:
             raise Poor("this face is not the one of the views before: one person at a time")
         self._views.append(view)
         self._vectors.append(vector)
@@ -175,12 +175,12 @@ def keep(person: Person, store: PeopleStore, recognise: Recognise) -> Person:
         alike = likeness(with_vectors(other, recognise), person)
         if other.name == name:
             before = other
-            if alike < SAME_VIEWS:
+            if alike < recognise.same_person - VIEWS_BELOW:
                 raise EnrolmentError(
                     f"this face is not the one that is enrolled as {name}",
                     f"use another name, or remove the old one: occlufix-vcam enroll --delete {name!r}",
                 )
-        elif alike >= SAME_PERSON:
+        elif alike >= recognise.same_person:
             raise EnrolmentError(
                 f"this face is enrolled already, as {other.name}",
                 f"add to it: occlufix-vcam enroll {other.name!r}, or remove it first: --delete {other.name!r}",

@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong while it runs, and what to do about it: one line each; `hint` is "" where nothing need be done."""
+
+    what: str
+    hint: str = ""
+
+
+def trouble_of(error: Exception) -> Trouble:
+    """What an error says, whatever kind it is."""
+    return Trouble(getattr(error, "message", str(error)), getattr(error, "hint", ""))
+
 
 class OccluFixError(Exception):
     """`message` says what happened, `hint` what to do about it: one line each."""

@@ -28,9 +28,9 @@ import platformdirs
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, Image, Points
+from occlufix_vcam import APP_NAME
 from occlufix_vcam.errors import ConfigError
 from occlufix_vcam.files import write_atomically
-from occlufix_vcam.settings import APP_NAME
 
 log = logging.getLogger(__name__)
 

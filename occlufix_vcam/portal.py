@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Sequence
 
 _STORE = "org.freedesktop.impl.portal.PermissionStore"
 _LOOKUP = (_STORE, f"/{_STORE.replace('.', '/')}", _STORE, "Lookup", "ss", "devices", "camera")
 _WITHIN_S = 2.0
+AGAIN_S = 30.0
 
 
 def ask(command: Sequence[str]) -> str:
@@ -30,6 +33,36 @@ def refused_programs(ask: Callable[[Sequence[str]], str] = ask) -> list[str]:
     except (ValueError, LookupError, TypeError):  # nobody has asked yet, or there is no portal
         return []
     return sorted(program for program, answers in permissions.items() if program and "no" in answers)
+
+
+class Refusals:
+    """Whom the portal refuses, asked anew now and then while somebody wants to know; nobody waits for the answer."""
+
+    def __init__(
+        self,
+        refused: Callable[[], list[str]] = refused_programs,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._refused, self._clock = refused, clock
+        self._programs: list[str] = []
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked_at = self._clock()
+        self._asking = threading.Thread(target=self._answer, name="portal")
+        self._asking.start()
+
+    def _answer(self) -> None:
+        self._programs = self._refused()
+
+    def newest(self) -> list[str]:
+        """What is known by now."""
+        if self._clock() - self._asked_at >= AGAIN_S and not self._asking.is_alive():
+            self._ask()
+        return self._programs
+
+    def close(self) -> None:
+        self._asking.join()
 
 
 def refusal(programs: Sequence[str]) -> tuple[str, str]:

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from occlufix_vcam import APP_NAME
 from occlufix_vcam.errors import ConfigError
 from occlufix_vcam.files import write_atomically
 
-APP_NAME = "occlufix-vcam"
 ENVIRONMENT_PREFIX = "OCCLUFIX_"
+
+
+#: What typing never presses; a digit without shift, with which it is another key on every keyboard.
+HOTKEY = (
+    r"^((shift\+)?((ctrl|alt|super)\+)+(shift\+)?([a-z]|space)|((ctrl|alt|super)\+)+[0-9]"
+    r"|((ctrl|alt|shift|super)\+)*(f[1-9]|f1[0-2]|pause))?$"
+)
 
 
 def _names(value: object) -> object:
     """A comma-separated text, as the environment and `config set` give it, is a list of names."""
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+def _keys(value: str) -> str:
+    """Checked here rather than by `pattern`, which nobody could read in an error."""
+    if not re.fullmatch(HOTKEY, value):
+        raise ValueError("write it like ctrl+alt+o: ctrl, alt or super and a letter or digit; or f1 to f12, pause")
+    return value
 
 
 class Settings(BaseModel):
@@ -65,6 +80,11 @@ class Settings(BaseModel):
     on_failure: Literal["passthrough", "hold", "blank"] = Field(
         "passthrough", description="what a frame that could not be restored becomes"
     )
+    hotkey: Annotated[str, AfterValidator(_keys)] = Field(
+        "",
+        json_schema_extra={"pattern": HOTKEY},
+        description="switches on and off wherever you are, while the tray icon runs, such as ctrl+alt+o; empty: none",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     control_port: int = Field(0, ge=0, le=65535, description="of the control API; 0 takes a free one")
 
@@ -74,7 +94,7 @@ class Settings(BaseModel):
 
 
 #: What a running daemon applies at once, or leaves to others who read it.
-LIVE_SETTINGS = frozenset({"enabled", "always_on", "mirror", "fit", "on_failure", "log_level"})
+LIVE_SETTINGS = frozenset({"enabled", "always_on", "mirror", "fit", "on_failure", "hotkey", "log_level"})
 #: What makes a running daemon open its camera anew, or its sinks. Everything else builds the pipeline anew.
 CAMERA_SETTINGS = frozenset({"source", "width", "height", "rate", "rotate", "flip", "loop", "realtime"})
 SINK_SETTINGS = frozenset({"sinks", "record"})

@@ -1,7 +1,8 @@
-"""The daemon's state directory: who runs (lock), how to reach it (control.json, last-port, page.key), the log.
+"""The daemon's state directory: who runs (locks), how to reach it (control.json, last-port, page.key), the log.
 
 Everything here is for the user alone: the folder is 0700, control.json and page.key are 0600. The operating system
-drops the lock when its holder dies, so what a killed daemon left behind is simply taken over.
+drops the lock when its holder dies, so what a killed daemon left behind is simply taken over. Locks and secrets are
+imported where they are needed: `toggle` reads control.json and waits for nothing else.
 """
 
 from __future__ import annotations
@@ -9,19 +10,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import filelock
 import platformdirs
 
-from occlufix_vcam import __version__
+from occlufix_vcam import APP_NAME, __version__
 from occlufix_vcam.errors import ConfigError
 from occlufix_vcam.files import write_atomically
-from occlufix_vcam.settings import APP_NAME
 
 LOCK_PATIENCE_S = 0.5  # a client that only looks whether the lock is free holds it for a moment
 
@@ -74,17 +72,33 @@ class StateFolder:
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Makes this process the one daemon of its user. Raises ConfigError while another one runs."""
+        with self._hold_alone(self._lock, self.already_running):
+            try:
+                self._control.unlink(missing_ok=True)
+                yield
+            finally:
+                self._control.unlink(missing_ok=True)
+
+    @contextmanager
+    def hold_tray(self) -> Iterator[None]:
+        """Makes this process the one tray icon of its user. Raises ConfigError while there is another one."""
+        refusal = ConfigError("the tray icon is there already", "look for it beside the clock; its menu ends it")
+        with self._hold_alone(self.path / "tray.lock", lambda: refusal):
+            yield
+
+    @contextmanager
+    def _hold_alone(self, path: Path, refusal: Callable[[], ConfigError]) -> Iterator[None]:
+        import filelock
+
         self.prepare()
-        lock = filelock.FileLock(self._lock, mode=0o600)
+        lock = filelock.FileLock(path, mode=0o600)
         try:
             lock.acquire(timeout=LOCK_PATIENCE_S)
         except filelock.Timeout:
-            raise self.already_running() from None
+            raise refusal() from None
         try:
-            self._control.unlink(missing_ok=True)
             yield
         finally:
-            self._control.unlink(missing_ok=True)
             lock.release()
 
     def held(self) -> bool:
@@ -95,6 +109,8 @@ class StateFolder:
         """Whether the daemon is gone, waiting at most `timeout` seconds for that."""
         if not self._lock.exists():
             return True
+        import filelock
+
         lock = filelock.FileLock(self._lock, mode=0o600)
         try:
             with lock.acquire(timeout=timeout, poll_interval=0.02):
@@ -111,6 +127,8 @@ class StateFolder:
 
     def publish(self, port: int) -> ControlAddress:
         """Writes where this process listens, with a fresh token."""
+        import secrets
+
         address = ControlAddress(port, secrets.token_urlsafe(32), os.getpid(), __version__)
         write_atomically(self._last_port, str(port).encode())
         write_atomically(self._control, json.dumps(asdict(address)).encode(), mode=0o600)
@@ -128,6 +146,8 @@ class StateFolder:
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if key := self._page_key.read_text(encoding="ascii"):
                 return key
+        import secrets
+
         key = secrets.token_urlsafe(32)
         write_atomically(self._page_key, key.encode(), mode=0o600)
         return key

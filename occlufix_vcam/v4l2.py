@@ -16,7 +16,8 @@ from pathlib import Path
 #: The label under which every program lists our virtual camera.
 OWN_LABEL = "OccluFix Camera"
 
-_QUERYCAP = 0x80685600
+_QUERYCAP, _GET_FORMAT = 0x80685600, 0xC0D05604
+_OUTPUT_BUFFER = 2  # V4L2_BUF_TYPE_VIDEO_OUTPUT
 _CAPTURE, _OUTPUT, _HAS_DEVICE_CAPS = 0x1, 0x2, 0x80000000
 
 
@@ -52,13 +53,42 @@ def query_capabilities(path: str) -> tuple[str, int]:
     return answer[:16].split(b"\0")[0].decode(), own if whole & _HAS_DEVICE_CAPS else whole
 
 
+def output_format(path: str) -> tuple[tuple[int, int], str] | None:
+    """(width, height) and layout of what a node was last told to take; None where it does not say."""
+    import fcntl
+
+    answer = bytearray(208)
+    struct.pack_into("<I", answer, 0, _OUTPUT_BUFFER)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        try:
+            fcntl.ioctl(descriptor, _GET_FORMAT, answer)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return None
+    width, height = struct.unpack_from("<II", answer, 8)
+    return (width, height), bytes(answer[16:20]).decode(errors="replace")
+
+
+def is_exclusive(place: int, parameter: Path = Path("/sys/module/v4l2loopback/parameters/exclusive_caps")) -> bool:
+    """Whether v4l2loopback was told to show its device number `place`, from 0 on, as nothing but a camera."""
+    told = _text(parameter).split(",")
+    return told[place : place + 1] in (["Y"], ["1"])
+
+
 def video_nodes(
-    sysfs: Path = Path("/sys/class/video4linux"), query: Callable[[str], tuple[str, int]] = query_capabilities
+    sysfs: Path = Path("/sys/class/video4linux"),
+    query: Callable[[str], tuple[str, int]] = query_capabilities,
+    *,
+    virtual_only: bool = False,
 ) -> list[VideoNode]:
-    """Every /dev/videoN, by number."""
+    """Every /dev/videoN, by number. Looking opens a node, which wakes a camera: `virtual_only` lets those sleep."""
     if sys.platform != "linux" or not sysfs.is_dir():
         return []
     folders = [folder for folder in sysfs.iterdir() if folder.name.removeprefix("video").isdigit()]
+    if virtual_only:
+        folders = [folder for folder in folders if _is_virtual(folder)]
     return [_node(folder, query) for folder in sorted(folders, key=lambda folder: int(folder.name[5:]))]
 
 
@@ -70,9 +100,14 @@ def _node(folder: Path, query: Callable[[str], tuple[str, int]]) -> VideoNode:
         # Without the capabilities: a webcam's first node takes pictures, the others carry metadata; a device
         # without hardware behind it is a loopback.
         first = _text(folder / "index") in ("", "0")
-        virtual = "/devices/virtual/" in str(folder.resolve())
+        virtual = _is_virtual(folder)
         return VideoNode(index, path, name, virtual, first and not virtual, virtual, accessible=False)
     return VideoNode(index, path, name, driver == "v4l2 loopback", bool(bits & _CAPTURE), bool(bits & _OUTPUT))
+
+
+def _is_virtual(folder: Path) -> bool:
+    """Whether there is no hardware behind it."""
+    return "/devices/virtual/" in str(folder.resolve())
 
 
 def stable_paths(folder: Path = Path("/dev/v4l/by-id")) -> dict[str, str]:

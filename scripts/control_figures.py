@@ -13,6 +13,8 @@ import json
 import os
 import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -215,14 +217,87 @@ def page_of(bench: Bench, chromium: str) -> Iterator[tuple[Callable[[bool], floa
         browser.close()
 
 
+def command_of(folder: str) -> Callable[[bool], float]:
+    """A switch that is `occlufix-vcam toggle`: timed from before its process is made."""
+    environment = {**os.environ, "OCCLUFIX_STATE_DIR": folder}
+
+    def run(wanted: bool) -> float:
+        began = time.time()
+        command = [sys.executable, "-m", "occlufix_vcam", "toggle", "on" if wanted else "off"]
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        return began
+
+    return run
+
+
+def starting(how_often: int = 20) -> dict[str, float]:
+    """What of the command is Python's own start, and what until it asks."""
+    took = {"python": "pass", "imports": "import occlufix_vcam.__main__"}
+    return {
+        f"{what}_{name}_ms": round(float(np.percentile(times, share)), 1)
+        for what, code in took.items()
+        for times in [[_timed([sys.executable, "-c", code]) for _ in range(how_often)]]
+        for name, share in (("p50", 50), ("p95", 95))
+    }
+
+
+def _timed(command: list[str]) -> float:
+    began = time.monotonic()
+    subprocess.run(command, check=True)
+    return 1e3 * (time.monotonic() - began)
+
+
+@contextlib.contextmanager
+def tray_of(bench: Bench, folder: str) -> Iterator[dict[str, Callable[[bool], float]]]:
+    """Switches that click the tray's icon and press its hotkey, under a display and a panel as its tests have them."""
+    from tests.control.desktop import Panel, display, session_bus
+
+    with display() as shown, session_bus() as bus, contextlib.closing(Panel(bus)) as panel:
+        environment = {**os.environ, **shown, "DBUS_SESSION_BUS_ADDRESS": bus, "OCCLUFIX_STATE_DIR": folder}
+        from Xlib import XK, X
+        from Xlib.display import Display
+        from Xlib.ext import xtest
+
+        keys = Display(shown["DISPLAY"])
+        combination = [keys.keysym_to_keycode(XK.string_to_keysym(name)) for name in ("Control_L", "Alt_L", "o")]
+        bench.daemon.update({"hotkey": "ctrl+alt+o"})
+        icon = subprocess.Popen([sys.executable, "-m", "occlufix_vcam", "tray"], env=environment)
+
+        def click(wanted: bool) -> float:
+            panel.wait_for(lambda: panel.menu()["Restore hidden faces"]["toggle-state"] == int(not wanted))
+            began = time.time()
+            panel.click()
+            return began
+
+        def press(wanted: bool) -> float:
+            began = time.time()
+            for what, order in ((X.KeyPress, combination), (X.KeyRelease, combination[::-1])):
+                for code in order:
+                    xtest.fake_input(keys, what, code)
+            keys.sync()
+            return began
+
+        try:
+            panel.wait_for(lambda: panel.menu()["Restore hidden faces"]["enabled"])
+            time.sleep(2)
+            yield {"click on the tray icon": click, "hotkey": press}
+        finally:
+            icon.terminate()
+            icon.wait()
+            bench.daemon.update({"hotkey": ""})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=6, help="pairs of turns for each load; 0 leaves the loads out")
     parser.add_argument("--toggles", type=int, default=40)
     parser.add_argument("--chromium", default="", help="also measure the page, with this browser")
+    parser.add_argument("--tray", action="store_true", help="also the tray icon and its hotkey, under Xvfb")
     parser.add_argument("--only", default="", help="of the loads, those with this in their name")
     parser.add_argument("--rate", type=float, default=30.0, help="of the source")
     asked = parser.parse_args()
+    if asked.toggles < 2:
+        parser.error("--toggles: at least 2, one each way")
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
         options = SourceOptions(rate=asked.rate)
@@ -245,6 +320,12 @@ def main() -> None:
                 return began
 
             say("toggle, API", toggles(bench, asked.toggles, ask))
+            say("toggle, command", toggles(bench, asked.toggles, command_of(folder)))
+            say("the command's start", starting())
+            if asked.tray:
+                with tray_of(bench, folder) as ways:
+                    for way, switch in ways.items():
+                        say(f"toggle, {way}", toggles(bench, asked.toggles, switch))
             if asked.chromium:
                 with page_of(bench, asked.chromium) as (click, first):
                     say("page", first)

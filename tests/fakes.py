@@ -12,7 +12,7 @@ import numpy as np
 
 from engines.contract import Image
 from occlufix_vcam.daemon import Daemon
-from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.errors import SinkUnavailable, Trouble
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.pipeline import Seen
 from occlufix_vcam.telemetry import Telemetry
@@ -61,6 +61,7 @@ class WatchedSink:
 
     def __init__(self) -> None:
         self.sent: list[Frame] = []
+        self.flaw = Trouble("")
         self.closed = threading.Event()
         self.close_error: Exception | None = None
         self._broken = False

@@ -1,4 +1,4 @@
-"""Which sinks the settings open, and what is said where one can't be opened."""
+"""Which sinks the settings open, and what is said where one, or a network's threshold, is missing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from engines import manifest
+from engines.base import ModelCorrupt
+from engines.manifest import Model, ModelFile
 from occlufix_vcam import assembly
-from occlufix_vcam.assembly import open_sinks
-from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.assembly import Engines, open_recogniser, open_sinks
+from occlufix_vcam.errors import SinkUnavailable, Trouble
 from occlufix_vcam.settings import Settings
 from tests.sinks.fakes import FakeSink, frame_of
 
@@ -48,7 +51,10 @@ def test_auto_opens_every_virtual_camera_that_is_there(on_linux) -> None:
 @pytest.mark.parametrize("there", ["v4l2", "pipewire"])
 def test_auto_is_content_with_one(on_linux, there: str) -> None:
     on_linux(**{"v4l2": KERNEL, "pipewire": PIPEWIRE, there: FakeSink(there)})
-    assert open_sinks(Settings(), SIZE, RATE).name == there
+    sinks = open_sinks(Settings(), SIZE, RATE)
+    assert sinks.name == there
+    ((absent, why),) = sinks.left_out.items()
+    assert absent != there and why in (Trouble("no module", "setup"), Trouble("no session", "log in"))
 
 
 def test_where_none_is_there_every_reason_is_said(on_linux) -> None:
@@ -69,3 +75,12 @@ def test_both_are_opened_by_name_and_then_both_must_open(on_linux) -> None:
 def test_a_recording_goes_beside_them(on_linux) -> None:
     on_linux(v4l2=KERNEL, pipewire=FakeSink("pipewire"), recorder=FakeSink("call.mp4"))
     assert open_sinks(Settings().but(record="call.mp4"), SIZE, RATE).name == "pipewire, call.mp4"
+
+
+def test_a_network_without_a_threshold_recognises_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which likeness means one person belongs to the network: without it nobody may be named."""
+    model = Model("embed", {"fp32": ModelFile(Path("embed.fp32.onnx"), "0")}, metrics={"whole_equal_error": 0.1})
+    monkeypatch.setattr(manifest, "find_model", lambda name: model)
+    with pytest.raises(ModelCorrupt, match="likeness") as caught:
+        open_recogniser(Engines(Settings()))
+    assert "export embed --figures" in caught.value.hint

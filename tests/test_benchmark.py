@@ -31,6 +31,8 @@ class StandIn:
             mask = np.zeros((1, CROP_PX, CROP_PX, 1), np.uint8)
             mask[:, 130:230, 60:196] = 255
             return {"hidden": mask}
+        if self._model == "embed":
+            return {"embedding": np.eye(1, 128, dtype=np.float32)}
         return {"restored": 255 - feeds["face"]}
 
     def _maps(self, size):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import engines
 from engines import ContractMismatch, EngineBuildError, EngineOptions, EngineUnavailable, ModelMissing, manifest
 from engines.cache import EngineCache, Entry
 from engines.contract import MODEL_NAMES
+from engines.manifest import find_model
 from occlufix_vcam import doctor, engine_check
 from occlufix_vcam.build_engine import build_engines
 from occlufix_vcam.cli import app
@@ -55,16 +57,18 @@ def build(*models: str, onnx: Path | None = None, **settings: object) -> list[En
     return list(build_engines(models, onnx, Settings().but(**settings)))
 
 
-def test_all_models_are_checked_and_timed_beside_the_fp32_onnx(no_tensorrt: None) -> None:
+@pytest.mark.parametrize("precision", ["auto", "int8"])
+def test_all_models_are_checked_and_timed_beside_the_fp32_onnx(precision: str, no_tensorrt: None) -> None:
     told: list[float] = []
-    checks = list(build_engines(MODEL_NAMES, None, Settings(), (), lambda what, share: told.append(share)))
+    settings = Settings().but(precision=precision)
+    checks = list(build_engines(MODEL_NAMES, None, settings, (), lambda what, share: told.append(share)))
 
     assert {check.model for check in checks} == set(MODEL_NAMES)
     assert [check.shape for check in checks if check.model == "faces"] == ["1x192x320x3", "1x160x160x3"]
     for check in checks:
         assert check.crops == FEW and check.device == "CPU" and not check.note
-        assert check.psnr_db is not None and check.psnr_db > engine_check.LEAST_PSNR_DB
-        assert check.mean_error is not None and check.mean_error < engine_check.MOST_MEAN_ERROR
+        assert precision in {"auto", check.precision} or not find_model(check.model).has(precision)
+        engine_check.refuse_if_off(check)
         assert all((check.p50_ms, check.p99_ms, check.fp32_p50_ms, check.fp32_p99_ms))
     assert told == sorted(told) and told[-1] == 1.0
 
@@ -89,6 +93,25 @@ def test_an_engine_that_is_off_is_refused_and_the_old_one_kept(machine: Machine)
 
     assert "kept" in refused.value.hint and machine.builds == 2
     assert plans() == [before]
+
+
+@pytest.mark.parametrize(
+    ("precision", "psnr_db", "mean", "kept"),
+    [
+        ("fp16", 41.0, 0.9, True),
+        ("fp16", 39.0, 0.9, False),
+        ("bf16", 60.0, 1.1, False),
+        ("int8", 32.0, 5.0, True),
+        ("int8", 29.0, 5.0, False),
+        ("int8", 32.0, 7.0, False),
+    ],
+)
+def test_int8_may_be_farther_off_but_not_another_network(
+    precision: str, psnr_db: float, mean: float, kept: bool
+) -> None:
+    check = EngineCheck("faces", "", "openvino", "CPU", precision, 0.0, FEW, psnr_db, mean, 20.0)
+    with nullcontext() if kept else pytest.raises(EngineBuildError, match="refused"):
+        engine_check.refuse_if_off(check)
 
 
 def test_numbers_that_are_none_are_refused(machine: Machine) -> None:

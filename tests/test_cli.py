@@ -20,8 +20,9 @@ import pytest
 
 from engines import manifest
 from occlufix_vcam import cli
-from occlufix_vcam.daemon import Status
+from occlufix_vcam.daemon import Daemon, Status
 from occlufix_vcam.errors import CameraBusy
+from occlufix_vcam.settings import Settings
 from occlufix_vcam.state import StateFolder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +40,8 @@ COMMANDS = (
     "build-engine",
     "bench",
     "config",
+    "tray",
+    "autostart",
 )
 
 
@@ -146,6 +149,14 @@ def test_our_own_fault_is_said_and_traced_only_with_debug(command: Command, monk
     assert answer.code == 1 and "Traceback" in answer.err
 
 
+def test_a_tray_icon_without_its_extra_names_it(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PySide6", None)
+    for name in [name for name in sys.modules if name.startswith("occlufix_vcam.control.tray")]:
+        monkeypatch.delitem(sys.modules, name)
+    answer = command("tray")
+    assert answer.code == 1 and "PySide6" in answer.err and "pip install 'occlufix-vcam[tray]'" in answer.err
+
+
 def test_devices_and_doctor_answer_in_json(command: Command) -> None:
     assert set(json.loads(command("devices", "--json").out)) == {
         "cameras",
@@ -209,6 +220,22 @@ def start(*arguments: object) -> subprocess.CompletedProcess[str]:
 def cleared_up() -> Iterator[None]:
     yield
     call("stop")
+
+
+def test_what_is_wrong_is_said_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    status = Daemon(Settings()).status()
+    status["trouble"] = {"OccluFix Camera (PipeWire)": "the desktop refuses cameras to firefox", "capture": "asleep"}
+    status["left_out"] = {"v4l2": "the kernel module v4l2loopback is not loaded"}
+    status["hints"] = {"v4l2": "`occlufix-vcam setup`", "OccluFix Camera (PipeWire)": "allow it"}
+    cli._print_running(status, "http://127.0.0.1:1")
+    assert capsys.readouterr().out.splitlines()[-6:] == [
+        "  trouble  OccluFix Camera (PipeWire): the desktop refuses cameras to firefox",
+        "           allow it",
+        "  trouble  capture: asleep",
+        "  left out v4l2: the kernel module v4l2loopback is not loaded",
+        "           `occlufix-vcam setup`",
+        "  control  http://127.0.0.1:1",
+    ]
 
 
 @pytest.mark.usefixtures("cleared_up")

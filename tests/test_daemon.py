@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, get_type_hints
 
@@ -12,17 +13,34 @@ import numpy as np
 import pytest
 
 from engines import EngineError, EngineRunError, ModelMissing
-from occlufix_vcam import daemon as daemon_module
 from occlufix_vcam import demand as demand_module
 from occlufix_vcam import sinks as sinks_module
 from occlufix_vcam.assembly import Engines
-from occlufix_vcam.daemon import FAILURES_IN_A_ROW, Daemon, NeedsRestart, Parts, Status, SwitchFailed
-from occlufix_vcam.errors import CameraBusy, CameraLost, CameraNotFound, ConfigError, SinkUnavailable
+from occlufix_vcam.daemon import Daemon, Parts, Status
+from occlufix_vcam.errors import CameraBusy, CameraLost, CameraNotFound, ConfigError, SinkUnavailable, Trouble
 from occlufix_vcam.settings import Settings
-from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sinks import LeftOut, Sinks
 from occlufix_vcam.sources import EndOfClip
 from occlufix_vcam.telemetry import Telemetry
+from occlufix_vcam.workers import capture as capture_module
+from occlufix_vcam.workers import output as output_module
+from occlufix_vcam.workers import supervisor as supervisor_module
+from occlufix_vcam.workers.restoring import FAILURES_IN_A_ROW
+from occlufix_vcam.workers.supervisor import NeedsRestart, SwitchFailed
 from tests.fakes import WAIT_S, InvertingPipeline, ReadSink, ScriptedCamera, WatchedSink, running
+
+
+class JumpingClock:
+    """The real time, and what the test adds to it."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        self._ahead += seconds
 
 
 class Stage:
@@ -41,7 +59,8 @@ class Stage:
         parts = Parts(
             lambda settings: self.open_camera(settings), self._open_sinks, self._build_pipeline, self._find_camera
         )
-        self.daemon = Daemon(Settings().but(**settings), parts)
+        self.clock = JumpingClock()
+        self.daemon = Daemon(Settings().but(**settings), parts, self.clock)
 
     def _find_camera(self, settings: Settings) -> str:
         if self.cameras and isinstance(self.cameras[0], CameraNotFound):
@@ -62,6 +81,12 @@ class Stage:
         """Whether the camera was never opened, or is closed, be it only when its opening has come to an end."""
         return self.cameras == [self.camera] or self.camera.closed.wait(WAIT_S)
 
+    def show(self, level: int, camera: ScriptedCamera | None = None) -> None:
+        """Until such a picture went out; the first may be lost while the output still believes that nobody looks."""
+        while not {level, 255 - level} & set(self.sink.levels()):
+            (camera or self.camera).show(level)
+            self.sink.wait_for_more()
+
     def wait_until_running(self) -> None:
         """A picture of level 1 went out restored."""
         while 254 not in self.sink.levels():
@@ -78,7 +103,7 @@ def _next(script: list[Any]) -> Any:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon_module, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(supervisor_module, "FIRST_PAUSE_S", 0.0)
 
 
 @pytest.fixture
@@ -214,7 +239,7 @@ def test_a_lost_camera_is_said_and_opened_again(stage: Stage) -> None:
 
 
 def test_a_lost_camera_shows_in_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon_module, "FIRST_PAUSE_S", 60.0)
+    monkeypatch.setattr(supervisor_module, "FIRST_PAUSE_S", 60.0)
     stage = Stage()
     with running(stage.daemon):
         stage.wait_until_running()
@@ -224,15 +249,15 @@ def test_a_lost_camera_shows_in_the_status(monkeypatch: pytest.MonkeyPatch) -> N
     assert status["state"] == "waiting" and status["trouble"] == {"capture": "unplugged"}
 
 
-def test_a_sink_that_is_gone_is_opened_again_without_recording_twice(stage: Stage) -> None:
-    second = WatchedSink()
+def test_a_sink_that_is_gone_is_opened_again_without_recording_twice() -> None:
+    stage, second = Stage(record="film.mp4"), WatchedSink()
     stage.sinks += [SinkUnavailable("not yet"), second]
-    stage.wait_until_running()
-    stage.daemon.settings = stage.daemon.settings.but(record="film.mp4")
-    stage.sink.break_off()
-    second.wait_for(lambda sink: len(sink.sent) > 0)
+    with running(stage.daemon):
+        stage.wait_until_running()
+        stage.sink.break_off()
+        second.wait_for(lambda sink: len(sink.sent) > 0)
     assert stage.sink.closed.is_set()
-    assert [settings.record for settings in stage.sink_settings[1:]] == [None, None]
+    assert [str(settings.record) for settings in stage.sink_settings] == ["film.mp4", "None", "None"]
 
 
 @pytest.mark.parametrize("error", [CameraNotFound("no camera"), RuntimeError("a bug")])
@@ -360,7 +385,7 @@ def test_a_camera_that_cannot_be_had_leaves_the_one_that_there_was(stage: Stage,
 
 
 def test_a_lost_camera_need_not_be_waited_for_to_take_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon_module, "FIRST_PAUSE_S", 600.0)
+    monkeypatch.setattr(supervisor_module, "FIRST_PAUSE_S", 600.0)
     stage, second = Stage(), ScriptedCamera()
     stage.cameras.append(second)
     with running(stage.daemon):
@@ -441,8 +466,8 @@ def test_what_goes_out_can_be_looked_at_with_what_it_was_made_of(stage: Stage) -
 def read_stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """A daemon whose sink tells who reads it: nobody, at first."""
     monkeypatch.setattr(demand_module, "LINGER_S", 0.2)
-    monkeypatch.setattr(daemon_module, "IDLE_S", 0.01)
-    monkeypatch.setattr(daemon_module, "LOOK_S", 0.001)
+    monkeypatch.setattr(output_module, "IDLE_S", 0.01)
+    monkeypatch.setattr(output_module, "LOOK_S", 0.001)
     stage = Stage()
     stage.sink = stage.sinks[0] = ReadSink()
     with running(stage.daemon) as raised:
@@ -464,8 +489,7 @@ def test_a_reader_opens_the_camera_and_the_last_one_closes_it(read_stage: Stage)
     status = read_stage.daemon.status()
     assert (status["state"], status["camera_open"], status["viewers"]) == ("idle", False, 0)
     sink.readers = ("chrome (7)", "zoom (8)")
-    read_stage.camera.show(9)
-    sink.wait_for(lambda sink: len(sink.levels()) > 0)
+    read_stage.show(9)
     status = read_stage.daemon.status()
     assert status["camera_open"] and status["camera"] == "scripted camera"
     assert (status["viewers"], status["readers"]) == (2, ["chrome (7)", "zoom (8)"])
@@ -473,23 +497,43 @@ def test_a_reader_opens_the_camera_and_the_last_one_closes_it(read_stage: Stage)
     assert read_stage.camera.closed.wait(WAIT_S)
     sink.wait_for(lambda sink: sink.sent[-1].index == -1)  # the next reader does not see what was before the camera
     sink.readers = ("obs (9)",)
-    second.show(11)
-    sink.wait_for(lambda sink: sink.levels()[-1] in (11, 244))
+    read_stage.show(11, second)
     assert not second.closed.is_set()
+
+
+def test_a_clock_that_jumps_as_over_a_sleep_closes_no_camera_that_is_read(read_stage: Stage) -> None:
+    sink = read_stage.sink
+    sink.readers = ("chrome (7)",)
+    read_stage.show(9)
+    for level in (30, 40):
+        read_stage.clock.advance(3600)
+        read_stage.show(level)
+    assert not read_stage.camera.closed.is_set()
+    status = read_stage.daemon.status()
+    assert (status["state"], status["trouble"]) == ("running", {})
+
+
+def test_a_camera_that_fails_after_a_sleep_comes_back_by_itself(read_stage: Stage) -> None:
+    second = ScriptedCamera()
+    read_stage.cameras += [CameraBusy("not awake yet"), second]
+    read_stage.sink.readers = ("chrome (7)",)
+    read_stage.show(9)
+    read_stage.clock.advance(3600)
+    read_stage.camera.fail(CameraLost("it sent no picture for 3 s"))
+    read_stage.show(50, second)
+    assert read_stage.daemon.status()["trouble"] == {}
 
 
 def test_a_preview_opens_the_camera_too(read_stage: Stage) -> None:
     with read_stage.daemon.watched():
-        read_stage.camera.show(9)
-        read_stage.sink.wait_for(lambda sink: len(sink.levels()) > 0)
+        read_stage.show(9)
     assert read_stage.camera.closed.wait(WAIT_S)
 
 
 def test_a_camera_that_is_busy_when_the_first_reader_comes_is_tried_again(read_stage: Stage) -> None:
     read_stage.cameras.insert(0, CameraBusy("held by another program"))
-    read_stage.camera.show(9)
     read_stage.sink.readers = ("chrome (7)",)
-    read_stage.sink.wait_for(lambda sink: len(sink.levels()) > 0)
+    read_stage.show(9)
     assert read_stage.daemon.status()["trouble"] == {}
 
 
@@ -538,9 +582,8 @@ def test_the_same_camera_is_waited_for_within_a_call_and_another_taken_for_the_n
 
     read_stage.open_camera = open_camera
     cameras["auto"] = read_stage.camera
-    read_stage.camera.show(9)
     read_stage.sink.readers = ("chrome (7)",)
-    read_stage.sink.wait_for(lambda sink: len(sink.levels()) > 0)
+    read_stage.show(9)
     del cameras["by-id"]
     cameras["auto"] = second
     read_stage.camera.fail(CameraLost("unplugged"))
@@ -548,13 +591,12 @@ def test_the_same_camera_is_waited_for_within_a_call_and_another_taken_for_the_n
     read_stage.sink.readers = ()
     read_stage.sink.wait_for(lambda sink: read_stage.daemon.state == "idle")
     read_stage.sink.readers = ("chrome (7)",)
-    second.show(11)
-    read_stage.sink.wait_for(lambda sink: sink.levels()[-1] in (11, 244))
+    read_stage.show(11, second)
     assert asked[-2:] == ["by-id", "auto"]
 
 
 def test_a_camera_that_does_not_open_is_said(read_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon_module, "SLOW_OPENING_S", 0.0)
+    monkeypatch.setattr(capture_module, "SLOW_OPENING_S", 0.0)
     may_open = threading.Event()
 
     def open_slowly(settings: Settings) -> ScriptedCamera:
@@ -565,8 +607,7 @@ def test_a_camera_that_does_not_open_is_said(read_stage: Stage, monkeypatch: pyt
     read_stage.sink.readers = ("chrome (7)",)
     read_stage.sink.wait_for(lambda sink: "does not open" in read_stage.daemon.status()["trouble"].get("capture", ""))
     may_open.set()
-    read_stage.camera.show(9)
-    read_stage.sink.wait_for(lambda sink: len(sink.levels()) > 0)
+    read_stage.show(9)
     assert read_stage.daemon.status()["trouble"] == {}
 
 
@@ -629,6 +670,28 @@ def test_a_camera_that_says_nothing_is_said(stage: Stage) -> None:
     stage.sink.wait_for(lambda sink: sink.sent[-1].index == -1)
     stage.camera.show(3)
     stage.sink.wait_for(lambda sink: sink.sent[-1].index > 0)
+
+
+def test_what_is_wrong_with_the_sinks_is_told_with_what_to_do() -> None:
+    stage = Stage()
+    stage.sink.flaw = Trouble("browsers do not list it", "set it up")
+    why = SinkUnavailable("no session", "log in")
+    stage.sinks_opened = Sinks([stage.sink], left_out=[LeftOut("pipewire", why, WatchedSink)])
+    with running(stage.daemon):
+        stage.wait_until_running()
+        status = stage.daemon.status()
+    assert status["trouble"] == {"watched sink": "browsers do not list it"}
+    assert status["left_out"] == {"pipewire": "no session"}
+    assert status["hints"] == {"watched sink": "set it up", "pipewire": "log in"}
+
+
+def test_nobody_is_named_as_a_reader_of_a_sink_that_is_gone(read_stage: Stage) -> None:
+    read_stage.sinks.append(again := ReadSink())
+    read_stage.sink.readers = ("chrome (7)",)
+    read_stage.sink.wait_for(lambda sink: read_stage.daemon.status()["viewers"] == 1)
+    read_stage.sink.break_off()
+    again.wait_for_more()
+    assert read_stage.daemon.status()["viewers"] == 0
 
 
 def test_a_sink_that_is_lost_beside_another_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from engines import EngineBuildError, EngineRunError
 from engines.base import Progress
-from occlufix_vcam import daemon as daemon_module
 from occlufix_vcam.assembly import Engines
-from occlufix_vcam.daemon import FAILURES_IN_A_ROW
 from occlufix_vcam.engine_builder import EngineBuilder
+from occlufix_vcam.workers import supervisor as supervisor_module
+from occlufix_vcam.workers.restoring import FAILURES_IN_A_ROW
 from tests.engines import standin
 from tests.engines.standin import Machine
 from tests.fakes import WAIT_S, InvertingPipeline, running
@@ -22,7 +22,7 @@ from tests.test_daemon import Stage
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setattr(daemon_module, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(supervisor_module, "FIRST_PAUSE_S", 0.0)
     return standin.install(monkeypatch, tmp_path)
 
 

@@ -22,6 +22,7 @@ class Scene:
     """What stands before the camera; finder, segmenter and recogniser see just that."""
 
     model = "fake"
+    same_person = 0.5
 
     def __init__(self) -> None:
         self.faces = [self.face()]

@@ -57,6 +57,39 @@ def test_a_node_that_may_not_be_opened_is_guessed_from_sys(tmp_path: Path) -> No
     ]
 
 
+def test_a_camera_is_let_alone_where_only_virtual_ones_are_looked_for(tmp_path: Path) -> None:
+    sysfs, virtual = tmp_path / "class", tmp_path / "devices/virtual/video4linux"
+    sysfs.mkdir()
+    virtual.mkdir(parents=True)
+    add_node(sysfs, 0, "Webcam")
+    add_node(virtual, 2, "OccluFix Camera")
+    (sysfs / "video2").symlink_to(virtual / "video2")
+    opened: list[str] = []
+
+    def query(path: str) -> tuple[str, int]:
+        opened.append(path)
+        return "v4l2 loopback", 0x05200002
+
+    assert [node.path for node in v4l2.video_nodes(sysfs, query, virtual_only=True)] == opened == ["/dev/video2"]
+
+
+@pytest.mark.parametrize(
+    ("told", "place", "exclusive"), [("Y,N,N", 0, True), ("Y,N,N", 1, False), ("1", 0, True), ("N", 0, False)]
+)
+def test_whether_a_device_is_exclusive_stands_in_the_modules_parameters(
+    tmp_path: Path, told: str, place: int, exclusive: bool
+) -> None:
+    (tmp_path / "exclusive_caps").write_text(told + "\n")
+    assert v4l2.is_exclusive(place, tmp_path / "exclusive_caps") is exclusive
+
+
+def test_without_the_module_or_a_node_nothing_is_known(tmp_path: Path) -> None:
+    assert not v4l2.is_exclusive(0, tmp_path / "absent")
+    assert v4l2.output_format(str(tmp_path / "absent")) is None
+    (tmp_path / "no node").touch()
+    assert v4l2.output_format(str(tmp_path / "no node")) is None
+
+
 def test_without_video_there_are_no_nodes(tmp_path: Path) -> None:
     assert v4l2.video_nodes(tmp_path / "absent") == []
 

@@ -30,6 +30,7 @@ TITLES = {
     "max_faces": "Most faces",
     "min_coverage": "Smallest cover",
     "on_failure": "Where a picture fails",
+    "hotkey": "Hotkey",
     "log_level": "Log",
 }
 #: What a choice means, where its name does not say it.
@@ -99,6 +100,6 @@ def _part(name: str) -> Part:
         return "camera"
     if name in SINK_SETTINGS or name in ("mirror", "fit"):
         return "output"
-    if name in START_SETTINGS or name == "log_level":
+    if name in START_SETTINGS or name in ("hotkey", "log_level"):
         return "program"
     return "restoring"

@@ -26,12 +26,13 @@ from occlufix_vcam.control.forms import Field, settings_form
 from occlufix_vcam.control.guard import HINT
 from occlufix_vcam.control.pictures import View
 from occlufix_vcam.control.services import Services
-from occlufix_vcam.daemon import Daemon, NeedsRestart, Status, SwitchFailed
+from occlufix_vcam.daemon import Daemon, Status
 from occlufix_vcam.doctor import list_devices
 from occlufix_vcam.enrolling import EnrolmentBusy, EnrolmentStatus, PeopleFacts
 from occlufix_vcam.errors import OccluFixError
 from occlufix_vcam.settings import START_SETTINGS, Settings, save_settings
 from occlufix_vcam.telemetry import SaidOnce
+from occlufix_vcam.workers.supervisor import NeedsRestart, SwitchFailed
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from occlufix_vcam.errors import ConfigError, SinkUnavailable
+from occlufix_vcam.errors import ConfigError, SinkUnavailable, Trouble, trouble_of
 from occlufix_vcam.frame import Frame
+from occlufix_vcam.opening import Opening
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ VIRTUAL_CAMERAS: dict[str, tuple[str, ...]] = {
 _ANY = ("auto", "virtual_camera")
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0  # between the attempts to open a sink again
+LEFT_OUT_PAUSE_S = 30.0  # for one that was not there from the start: it may start later, or its module be loaded
 
 
 class FrameSink(Protocol):
@@ -72,9 +74,12 @@ class Watchable(FrameSink, Protocol):
 
 @runtime_checkable
 class Flawed(FrameSink, Protocol):
-    """A sink that may be wrong though it works; `flaw` says how, and is "" where all is well."""
+    """A sink that may be wrong though it works."""
 
-    flaw: str
+    @property
+    def flaw(self) -> Trouble:
+        """How; with an empty text where all is well. May be asked for by any thread."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,7 @@ class Sinks:
     """Several sinks as one. One that fails is closed and said once; while another goes on, it is opened again.
 
     `openers` opens each sink again, one for each of `sinks`; None for one that must not be (it would write over a
-    recording).
+    recording). `left_out` are sinks that were wanted, too, and did not open: they are tried again now and then.
     """
 
     def __init__(
@@ -148,12 +153,16 @@ class Sinks:
         sinks: Sequence[FrameSink],
         openers: Sequence[Callable[[], FrameSink] | None] = (),
         clock: Callable[[], float] = time.monotonic,
+        left_out: Sequence[LeftOut] = (),
     ) -> None:
         self._open = list(sinks)
         self._openers = {id(sink): opener for sink, opener in zip(sinks, openers, strict=False)}
-        self._lost: list[_Lost] = []
         self._clock = clock
-        self.failures: dict[str, str] = {}
+        #: What is wrong with those that worked and do not any more, and with those that never did.
+        self.failures: dict[str, Trouble] = {}
+        self.left_out = {one.name: trouble_of(one.error) for one in left_out}
+        due = clock() + LEFT_OUT_PAUSE_S
+        self._lost = [_Lost(one.name, one.opener, due, LEFT_OUT_PAUSE_S) for one in left_out]
 
     @property
     def open(self) -> tuple[FrameSink, ...]:
@@ -161,9 +170,9 @@ class Sinks:
         return tuple(self._open)
 
     @property
-    def flaws(self) -> dict[str, str]:
+    def flaws(self) -> dict[str, Trouble]:
         """What is wrong with sinks that work all the same."""
-        return {sink.name: sink.flaw for sink in tuple(self._open) if isinstance(sink, Flawed) and sink.flaw}
+        return {sink.name: sink.flaw for sink in tuple(self._open) if isinstance(sink, Flawed) and sink.flaw.what}
 
     @property
     def name(self) -> str:
@@ -179,8 +188,9 @@ class Sinks:
             except Exception as error:  # noqa: BLE001 - whatever breaks one sink must not stop the others
                 self._leave_out(sink, error)
         if not self._open:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.failures.items())
-            raise SinkUnavailable(f"no sink is left ({reasons})" if reasons else "there is no sink", "open another")
+            reasons = "; ".join(f"{name}: {trouble.what}" for name, trouble in self.failures.items())
+            hint = next((trouble.hint for trouble in self.failures.values() if trouble.hint), "open another")
+            raise SinkUnavailable(f"no sink is left ({reasons})" if reasons else "there is no sink", hint)
 
     def audience(self) -> Audience:
         """Who reads, now. Cheap enough for every frame."""
@@ -199,6 +209,9 @@ class Sinks:
 
     def close(self) -> None:
         """Closes all, the last first; then raises the trouble that came of it."""
+        for lost in self._lost:
+            if lost.opening is not None:
+                lost.opening.give_up()
         self._lost.clear()
         with ExitStack() as closing_all:
             while self._open:
@@ -206,7 +219,7 @@ class Sinks:
 
     def _leave_out(self, sink: FrameSink, error: Exception) -> None:
         self._open.remove(sink)
-        self.failures[sink.name] = str(error)
+        self.failures[sink.name] = trouble_of(error)
         log.warning("sink %s failed: %s", sink.name, error)
         opener = self._openers.pop(id(sink), None)
         try:
@@ -217,28 +230,44 @@ class Sinks:
             self._lost.append(_Lost(sink.name, opener, self._clock() + FIRST_PAUSE_S))
 
     def _open_again(self, lost: _Lost) -> None:
-        now = self._clock()
-        if now < lost.due:
+        """In a thread of its own, so that the other sinks do not wait for it."""
+        if lost.opening is None:
+            if self._clock() >= lost.due:
+                lost.opening = Opening(lost.opener)
             return
+        if not lost.opening.is_over():
+            return
+        opening, lost.opening = lost.opening, None
         try:
-            sink = lost.opener()
+            sink = opening.result()
         except Exception as error:  # noqa: BLE001 - the same
-            self.failures[lost.name] = str(error)
-            lost.pause = min(2 * lost.pause, LONGEST_PAUSE_S)
-            lost.due = now + lost.pause
+            (self.left_out if lost.name in self.left_out else self.failures)[lost.name] = trouble_of(error)
+            lost.pause = min(2 * lost.pause, max(lost.pause, LONGEST_PAUSE_S))
+            lost.due = self._clock() + lost.pause
             return
-        log.info("sink %s is back", sink.name)
+        log.info("sink %s is there", sink.name)
         self._lost.remove(lost)
-        self.failures.pop(lost.name, None)
+        for told in (self.failures, self.left_out):
+            told.pop(lost.name, None)
         self._openers[id(sink)] = lost.opener
         self._open.append(sink)
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A sink that did not open beside others that did: what it is called, why, and what opens it."""
+
+    name: str
+    error: SinkUnavailable
+    opener: Callable[[], FrameSink]
+
+
 @dataclass(slots=True)
 class _Lost:
-    """A sink that failed, and when to open it again."""
+    """A sink that is not there, and when to open it."""
 
     name: str
     opener: Callable[[], FrameSink]
     due: float
     pause: float = FIRST_PAUSE_S
+    opening: Opening[FrameSink] | None = None

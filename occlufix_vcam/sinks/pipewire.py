@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from engines.contract import Image
-from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.errors import SinkUnavailable, Trouble
 from occlufix_vcam.frame import Frame
-from occlufix_vcam.portal import refusal, refused_programs
+from occlufix_vcam.portal import Refusals, refusal, refused_programs
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks.letterbox import Letterbox
 from occlufix_vcam.sinks.libpipewire import PipeWireError
@@ -68,8 +68,13 @@ class PipeWireCamera:
             self._node = open_node(OWN_LABEL, self.size, rate)
         except PipeWireError as error:
             raise SinkUnavailable(str(error), error.hint) from error
-        self.flaw = ". ".join(part for part in refusal(refused()) if part)
+        self._refusals = Refusals(refused)
         log.info("camera in PipeWire opened: %dx%d", *self.size)
+
+    @property
+    def flaw(self) -> Trouble:
+        """Whom the desktop refuses this camera, as far as is known by now."""
+        return Trouble(*refusal(self._refusals.newest()))
 
     def viewers(self) -> list[str]:
         """Who reads it now: "program (pid)", as far as PipeWire tells. Raises SinkUnavailable when it is gone."""
@@ -87,6 +92,7 @@ class PipeWireCamera:
 
     def close(self) -> None:
         self._node.close()
+        self._refusals.close()
 
     def _check(self) -> None:
         if self._node.lost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -12,7 +13,7 @@ import numpy as np
 
 from engines.contract import Image
 from occlufix_vcam import v4l2
-from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.errors import SinkUnavailable, Trouble
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks.letterbox import Letterbox
@@ -46,7 +47,7 @@ class V4l2Camera:
         even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         place, self._node, self.size, self._layout = _open(target, even, rate, open_node)
         self.name = f"{place.path} (v4l2loopback)"
-        self.flaw = place.flaw
+        self.flaw = Trouble(place.flaw, place.hint)
         self._letterbox = Letterbox(self.size)
         width, height = self.size
         self._picture = np.empty(width * height * BYTES_OF_4_PIXELS[self._layout] // 4, np.uint8)
@@ -109,6 +110,32 @@ def _open(
 def _open_one(
     path: str, size: tuple[int, int], rate: float, open_node: Callable[[str], Node]
 ) -> tuple[Node, tuple[int, int], str]:
+    try:
+        return _take(path, size, rate, open_node)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    _free(path, open_node)
+    return _take(path, size, rate, open_node)
+
+
+def _free(path: str, open_node: Callable[[str], Node]) -> None:
+    """Wakes a node that is neither a camera nor an output, as 0.12 leaves it after programs that only write to it.
+
+    Who has asked to start counts as its writer, even where that fails, and when the writer goes it is an output again.
+    """
+    node = open_node(path)
+    try:
+        node.start()
+    finally:
+        node.close()
+    with contextlib.suppress(OSError):
+        v4l2.query_capabilities(path)  # the kernel goes by what this told it last
+
+
+def _take(
+    path: str, size: tuple[int, int], rate: float, open_node: Callable[[str], Node]
+) -> tuple[Node, tuple[int, int], str]:
     node = open_node(path)
     try:
         for layout in BYTES_OF_4_PIXELS:
@@ -117,7 +144,7 @@ def _open_one(
                 break
         size, layout = granted
         if layout not in BYTES_OF_4_PIXELS:  # of a size that is kept, ours get bars
-            raise OSError(errno.EBUSY, f"it keeps the format {layout} {size[0]}x{size[1]} of an earlier program")
+            raise _KeptFormatError(size, layout)
         node.set_rate(rate)
         node.start()
     except BaseException:
@@ -128,13 +155,26 @@ def _open_one(
 
 def _failed(place: VirtualCameraInfo, error: OSError) -> VirtualCameraInfo:
     """What is wrong with a node that looked well and did not open."""
-    programs = ", ".join(v4l2.holders(place.path)) or "another program"
-    if "keeps the format" in str(error):
-        hint = f"`v4l2-ctl -d {place.path} -c keep_format=0`, and close what has it open ({programs})"
-        return VirtualCameraInfo(place.backend, place.name, place.path, error.strerror or "", hint)
+    if isinstance(error, _KeptFormatError):
+        return _kept(place, error.size, error.layout)
     if error.errno == errno.EBUSY:
-        return _taken(place, programs)
+        return _taken(place, ", ".join(v4l2.holders(place.path)) or "another program")
     return VirtualCameraInfo(place.backend, place.name, place.path, str(error), "see `occlufix-vcam doctor`")
+
+
+class _KeptFormatError(OSError):
+    """The node has a format that we can't make, and does not change it."""
+
+    def __init__(self, size: tuple[int, int], layout: str) -> None:
+        super().__init__(errno.EBUSY, "it keeps another format")
+        self.size, self.layout = size, layout
+
+
+def _kept(place: VirtualCameraInfo, size: tuple[int, int], layout: str) -> VirtualCameraInfo:
+    programs = ", ".join(v4l2.holders(place.path)) or "nobody"
+    problem = f"it keeps the format {layout} {size[0]}x{size[1]} of an earlier program"
+    hint = f"`v4l2-ctl -d {place.path} -c keep_format=0`, and close what has it open ({programs})"
+    return VirtualCameraInfo(place.backend, place.name, place.path, problem, hint)
 
 
 def _taken(place: VirtualCameraInfo, programs: str) -> VirtualCameraInfo:
@@ -159,14 +199,15 @@ def _places(target: str) -> list[VirtualCameraInfo]:
 
 def find_virtual_cameras() -> list[VirtualCameraInfo]:
     """Every node of v4l2loopback, the best first; one entry that says so where there is none."""
-    nodes = [node for node in v4l2.video_nodes() if node.loopback]
+    nodes = [node for node in v4l2.video_nodes(virtual_only=True) if node.loopback]
     if not nodes:
         problem = "the kernel module v4l2loopback is not loaded"
         return [VirtualCameraInfo("v4l2loopback", "", "", problem, _SETUP_HINT)]
-    return [_look_at(node) for node in sorted(nodes, key=lambda node: not node.is_ours)]
+    exclusive = {node.path: v4l2.is_exclusive(place) for place, node in enumerate(nodes)}
+    return [_look_at(node, exclusive[node.path]) for node in sorted(nodes, key=lambda node: not node.is_ours)]
 
 
-def _look_at(node: v4l2.VideoNode) -> VirtualCameraInfo:
+def _look_at(node: v4l2.VideoNode, exclusive: bool) -> VirtualCameraInfo:
     place = VirtualCameraInfo("v4l2loopback", node.name, node.path)
     if not node.accessible:
         problem = "no permission to write to it"
@@ -175,8 +216,12 @@ def _look_at(node: v4l2.VideoNode) -> VirtualCameraInfo:
     # A node that takes no pictures is taken; or an earlier program did not say that it had ended, and nobody has it.
     if not node.accepts and (programs := v4l2.holders(node.path)):
         return _taken(place, ", ".join(programs))
+    # A node shows itself as a camera before anybody writes to it where it keeps an earlier program's format.
+    kept = v4l2.output_format(node.path) if exclusive and node.captures else None
+    if kept is not None and kept[1] not in BYTES_OF_4_PIXELS:
+        return _kept(place, *kept)
     flaw = ""
-    if node.captures and node.accepts:
+    if node.captures and node.accepts and not exclusive:
         flaw = "browsers do not list it: v4l2loopback was loaded without exclusive_caps=1"
     elif node.is_ours and node.name != v4l2.OWN_LABEL:
         flaw = f'it is listed as "{node.name}": the label was cut when v4l2loopback was loaded'

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -20,7 +19,7 @@ from occlufix_vcam.frame import Crop, FaceTrack
 from occlufix_vcam.people import Person, View
 from occlufix_vcam.stages.geometry import face_area
 from occlufix_vcam.stages.motion import Continuity
-from occlufix_vcam.stages.recognise import DOUBT, SAME_PERSON, Embedding
+from occlufix_vcam.stages.recognise import DOUBT_BELOW, Embedding, Recognise
 
 #: So many looks have to agree.
 LOOKS = 3
@@ -29,17 +28,9 @@ MARGIN = 0.1
 #: An undecided face is asked about in each of so many first frames; later, and once decided, only now and then.
 EAGER_FRAMES = 12
 ASK_EVERY = 6
-#: With more of the face hidden than this, nothing is asked.
-LARGEST_COVERAGE = 0.75
-
-
-class Recognise(Protocol):
-    """A crop and its mask to a vector: Recogniser, or a fake. `model` says which network it asks."""
-
-    @property
-    def model(self) -> str: ...
-
-    def __call__(self, crop: Crop, mask: Image) -> Embedding: ...
+#: With more of the face hidden than this, nothing is asked; when so much more or less is hidden than in the last frame,
+#: it is asked at once: somebody else may be behind what came.
+LARGEST_COVERAGE, MUCH_COVERAGE = 0.75, 0.1
 
 
 class KnownFaces:
@@ -64,7 +55,8 @@ class KnownFaces:
         track = self._tracks.setdefault(track_id, _Track())
         if track.continuity.broken(crop.image, mask):
             track.start_again()
-        if track.is_due() and _coverage(mask) <= LARGEST_COVERAGE:
+        coverage = _coverage(mask)
+        if track.is_due(coverage) and coverage <= LARGEST_COVERAGE:
             self._look(track, self._recognise(crop, mask))
         return track.person
 
@@ -87,7 +79,7 @@ class KnownFaces:
         best = int(scores.argmax())
         if track.person is not None:
             own = next(index for index, person in enumerate(self._people) if person is track.person)
-            if scores[own] < DOUBT or best != own:
+            if scores[own] < self._recognise.same_person - DOUBT_BELOW or best != own:
                 track.start_again()
             return
         track.scores.append(scores)
@@ -96,7 +88,8 @@ class KnownFaces:
         best = int(means.argmax())
         second = float(np.delete(means, best).max(initial=-1.0))
         agreed = len(track.scores) == LOOKS and all(int(one.argmax()) == best for one in track.scores)
-        if agreed and means[best] >= SAME_PERSON and means[best] - second >= MARGIN and not self._is_here(best):
+        clear = means[best] >= self._recognise.same_person and means[best] - second >= MARGIN
+        if agreed and clear and not self._is_here(best):
             track.person = self._people[best]
 
     def _is_here(self, number: int) -> bool:
@@ -135,13 +128,16 @@ class _Track:
     person: Person | None = None
     scores: list[np.ndarray] = field(default_factory=list)
     frames: int = 0
+    coverage: float = 0.0
     continuity: Continuity = field(default_factory=Continuity)
 
-    def is_due(self) -> bool:
-        """Whether this frame is one to look at."""
+    def is_due(self, coverage: float) -> bool:
+        """Whether this frame, with so much of the face hidden, is one to look at."""
         self.frames += 1
+        changed = abs(coverage - self.coverage) > MUCH_COVERAGE
+        self.coverage = coverage
         eager = self.person is None and self.frames <= EAGER_FRAMES
-        return eager or self.frames % ASK_EVERY == 0
+        return eager or changed or self.frames % ASK_EVERY == 0
 
     def start_again(self) -> None:
         """Belongs to nobody, and is asked about in the next frames."""

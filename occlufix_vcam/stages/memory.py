@@ -19,7 +19,7 @@ from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop
 from occlufix_vcam.people import Person
 from occlufix_vcam.stages.geometry import align, face_area
 from occlufix_vcam.stages.motion import IDENTITY, Continuity, Look, look, motion
-from occlufix_vcam.stages.recognise import DOUBT, SAME_PERSON, Embedding, similarity
+from occlufix_vcam.stages.recognise import DOUBT_BELOW, Embedding, Recognise, similarity
 from occlufix_vcam.stages.views import (
     LEAST_SHARE,
     NO_REFERENCE,
@@ -91,7 +91,7 @@ class FaceMemory:
 
     def __init__(
         self,
-        recognise: Callable[[Crop, Image], Embedding] | None = None,
+        recognise: Recognise | None = None,
         known: KnownPeople | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -133,8 +133,8 @@ class FaceMemory:
         if due and self._recognise is not None:
             who = self._recognise(crop, mask)
             if is_new:
-                face = self._returned(who) or face
-            elif face.is_another(who):
+                face = self._returned(who, self._recognise.same_person) or face
+            elif face.is_another(who, self._recognise.same_person - DOUBT_BELOW):
                 face = _Face()
             face.met(who)
         elif broken:
@@ -142,12 +142,12 @@ class FaceMemory:
         self._tracks[crop.face.track_id] = face
         return face
 
-    def _returned(self, who: Embedding) -> _Face | None:
+    def _returned(self, who: Embedding, same_person: float) -> _Face | None:
         """The face of this person that left not long ago."""
         since = self._clock() - GONE_S
         self._gone = [(left, face) for left, face in self._gone if left >= since]
         for entry in reversed(self._gone):
-            if entry[1].is_same(who):
+            if entry[1].is_same(who, same_person):
                 self._gone.remove(entry)
                 entry[1].nothing_hidden()
                 return entry[1]
@@ -185,11 +185,11 @@ class _Face:
         self._frames += 1
         return came or self._frames % CHECK_EVERY == 0
 
-    def is_same(self, who: Embedding) -> bool:
-        return self.who is not None and similarity(self.who, who) >= SAME_PERSON
+    def is_same(self, who: Embedding, least: float) -> bool:
+        return self.who is not None and similarity(self.who, who) >= least
 
-    def is_another(self, who: Embedding) -> bool:
-        return self.who is not None and similarity(self.who, who) < DOUBT
+    def is_another(self, who: Embedding, least: float) -> bool:
+        return self.who is not None and similarity(self.who, who) < least
 
     def met(self, who: Embedding) -> None:
         """One more vector of this face; what is kept is their mean."""

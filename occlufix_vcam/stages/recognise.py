@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +13,31 @@ from occlufix_vcam.frame import Crop
 
 Embedding: TypeAlias = NDArray[np.float32]
 
-#: Two vectors this similar are one person's, whatever is hidden. It belongs to the network that ships: `threshold` of
-#: `python -m train eval embed`, chosen on people it was not trained on so that one stranger in ten thousand passes.
-#: Until a network ships this is a placeholder, and nobody is recognised.
-SAME_PERSON = 0.5
-#: A look at a face that is known which finds less than this speaks against it.
-DOUBT = SAME_PERSON - 0.15
+#: A look at a face that is known which is less alike by this than one person's are speaks against it.
+DOUBT_BELOW = 0.15
+
+
+class Recognise(Protocol):
+    """A crop and its mask to a vector: Recogniser, or a fake.
+
+    `model` says which network it asks; vectors of it that are as similar as `same_person` are one person's.
+    """
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def same_person(self) -> float: ...
+
+    def __call__(self, crop: Crop, mask: Image) -> Embedding: ...
 
 
 class Recogniser:
-    """Asks the network. Used by one thread. `model` names the network whose vectors these are."""
+    """Asks the network. Used by one thread."""
 
-    def __init__(self, engine: InferenceEngine, model: str = "embed") -> None:
+    def __init__(self, engine: InferenceEngine, same_person: float, model: str = "embed") -> None:
         self._engine = engine
+        self.same_person = same_person
         self.model = model
 
     def __call__(self, crop: Crop, mask: Image) -> Embedding:

@@ -42,7 +42,7 @@ OPENERS: dict[str, Opener] = {
 @pytest.fixture(params=SINKS)
 def sink(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FrameSink:
     node = v4l2.VideoNode(9, "/dev/video9", v4l2.OWN_LABEL, loopback=True, captures=False, accepts=True)
-    monkeypatch.setattr(v4l2, "video_nodes", lambda: [node])
+    monkeypatch.setattr(v4l2, "video_nodes", lambda virtual_only=False: [node])
     monkeypatch.setattr(sys, "platform", "linux")
     return OPENERS[request.param](tmp_path)
 

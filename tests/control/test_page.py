@@ -172,6 +172,71 @@ def test_a_camera_that_is_not_there_is_told_and_the_old_one_goes_on(visit: Visit
         assert client.status()["camera"].startswith("demo") and client.status()["trouble"] == {}
 
 
+def test_a_camera_that_vanishes_while_it_is_picked_is_told_and_leaves_the_list(visit: Visit, product: Product) -> None:
+    listed = [{"index": 99, "name": "Gone Cam", "path": "/dev/video99"}]
+
+    def plugged_in(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "cameras": listed})
+
+    visit.page.locator("#setting-source").wait_for()
+    visit.page.route("**/v1/devices", plugged_in)
+    source = visit.page.locator("#setting-source")
+    with visit.page.expect_response("**/v1/devices"):
+        source.focus()
+    expect(source.locator("option", has_text="Gone Cam")).to_have_count(1)
+    listed.clear()
+    visit.page.select_option("#setting-source", label="Gone Cam")
+    field = visit.page.locator(".field", has=source)
+    expect(field).to_contain_text("/dev/video99", timeout=WAIT_MS)
+    expect(source).to_have_value("demo")
+    visit.page.locator("#outlined").focus()
+    with visit.page.expect_response("**/v1/devices"):
+        source.focus()
+    expect(source.locator("option", has_text="Gone Cam")).to_have_count(0)
+    visit.wait_for_another()
+    with product.client() as client:
+        assert client.status()["camera"].startswith("demo") and client.status()["trouble"] == {}
+
+
+@pytest.mark.timeout(400)
+def test_engines_are_built_and_checked_at_a_click(visit: Visit) -> None:
+    page = visit.page
+    # One network of them all: what is under test is the button, and checking each takes its time.
+    page.route("**/v1/builds", lambda route: route.continue_(post_data='{"models": ["hidden"]}'))
+    page.click("#build")
+    expect(page.locator("#build")).to_be_disabled()
+    expect(page.locator("#build-progress")).to_be_visible()
+    expect(page.locator("#build")).to_be_enabled(timeout=360_000)
+    expect(page.locator("#build-told")).to_contain_text("Built and checked")
+    assert re.search(r"hidden \d+\.\d ms", page.locator("#build-told").text_content())
+    expect(page.locator("#build-progress")).to_be_hidden()
+    visit.wait_for_another()
+    assert visit.complaints == []
+
+
+def test_my_face_is_remembered_at_a_click_or_why_not_is_said(visit: Visit, product: Product) -> None:
+    page = visit.page
+    page.fill("#enrol-name", "Ada")
+    page.click("#enrol-start")
+    told = page.locator("#enrol-told")
+    expect(told).not_to_be_empty(timeout=WAIT_MS)
+    expect(page.locator("#enrol-start")).to_be_enabled(timeout=WAIT_MS)
+    with product.client() as client:
+        ended = client.enrolment()
+    assert ended is not None and ended["name"] == "Ada" and ended["state"] != "looking"
+    expect(told).to_contain_text(ended["say"])
+    page.click("#people-shown summary")
+    if ended["state"] == "failed":
+        expect(told).to_contain_text(ended["hint"])
+        expect(page.locator("#people-told")).to_contain_text("Nobody yet", timeout=WAIT_MS)
+        return
+    expect(page.locator("#people")).to_contain_text("Ada", timeout=WAIT_MS)
+    page.get_by_role("button", name="Forget Ada").click()
+    page.get_by_role("button", name="Really forget Ada").click()
+    expect(page.locator("#people-told")).to_contain_text("Nobody yet", timeout=WAIT_MS)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(1366, 900), (390, 844)], ids=["desk", "phone"])
 def test_everybody_can_use_it(browser: Any, product: Product, scheme: str, size: tuple[int, int]) -> None:

@@ -97,6 +97,21 @@ def test_what_is_fastest_is_taken_from_then_on_and_says_why() -> None:
     ]
 
 
+def test_int8_has_to_gain_more_than_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Early.pace, ("CPU", "int8"), 0.0019)
+    engines.measure("hidden")
+
+    engine = engines.load("hidden")
+
+    assert (engine.backend, engine.precision) == ("late", "fp32")
+    assert [one.reason for one in engine.passed_over] == [
+        "takes 1.9 ms here, late on CPU, fp32 2.0, which is more exact"
+    ]
+    monkeypatch.setitem(Early.pace, ("CPU", "int8"), 0.0017)
+    engines.measure("hidden", again=True)
+    assert engines.load("hidden").precision == "int8"
+
+
 def test_it_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     engines.measure("hidden")
     monkeypatch.setitem(Late.pace, ("CPU", "fp32"), 0.009)
@@ -106,11 +121,14 @@ def test_it_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engines.load("hidden").backend == "early"
 
 
-def test_a_choice_of_ones_own_stands() -> None:
+def test_a_choice_of_ones_own_stands_where_the_network_has_such_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     engines.measure("hidden")
+    int8 = EngineOptions(precision="int8", backend="early")
 
     assert engines.load("hidden", EngineOptions(backend="early")).precision == "bf16"
-    assert engines.load("hidden", EngineOptions(precision="int8", backend="early")).precision == "int8"
+    assert engines.load("hidden", int8).precision == "bf16"
+    monkeypatch.setattr(manifest.Model, "has", lambda model, precision: True)
+    assert engines.load("hidden", int8).precision == "int8"
 
 
 @pytest.mark.parametrize("what", ["file", "library", "way"])

@@ -410,7 +410,7 @@ def test_a_promise_of_other_doors_is_broken_before_anything_is_built(
 def test_nothing_is_printed(
     machine: Machine, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="engines")  # a daemon of another test may have set it otherwise
     machine.failing = {"build_serialized_network": "no kernel\n  for this"}
     with pytest.raises(EngineBuildError, match="no kernel for this"):
         engines.load("hidden", TENSORRT)

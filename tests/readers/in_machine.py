@@ -8,6 +8,7 @@ The checks tell one story with as few starts of the daemon as can be: the proces
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -34,6 +35,8 @@ PATIENCE_S = 240.0
 PICTURES = 12
 RESTARTS, KILLS = 100, 50
 ROUNDS = int(os.environ.get("ROUNDS", "3"))  # of unplugging: seconds each
+#: Ends of the whole daemon, by `stop`'s signal and by kill -9: seconds each, too.
+DAEMON_RESTARTS, DAEMON_KILLS = int(os.environ.get("RESTARTS", "2")), int(os.environ.get("KILLS", "2"))
 
 Check = Callable[["Scene"], dict[str, Any]]
 CHECKS: dict[str, Check] = {}
@@ -50,7 +53,7 @@ class Scene:
     def __init__(self, clip: str) -> None:
         self.clip = clip
         self.source = ""
-        self.daemon: subprocess.Popen[bytes] | None = None
+        self.daemon: subprocess.Popen[bytes] | Forked | None = None
         self.environment = {
             **os.environ,
             "OCCLUFIX_STATE_DIR": str(STATE),
@@ -73,6 +76,15 @@ class Scene:
         with LOG.open("ab") as log:
             self.daemon = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
         self.source = source
+        return self._until_listed()
+
+    def fork(self, source: str) -> float:
+        """The same in a process that has every module already, which takes a while to import here."""
+        self.daemon = Forked(["occlufix-vcam", "start", "--foreground", f"--source={source}"], self.environment)
+        self.source = source
+        return self._until_listed()
+
+    def _until_listed(self) -> float:
         return until(lambda: captures(LOOPBACK), "the node to become a camera", self._alive)
 
     def end(self, how: signal.Signals) -> int | None:
@@ -106,6 +118,55 @@ class Scene:
             raise AssertionError(f"the daemon has ended: {LOG.read_text(errors='replace')[-1500:]}")
 
 
+class Forked:
+    """The command line in a process of its own, from its first line on; as much of `Popen` as `Scene` wants."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        for name in MODULES:
+            importlib.import_module(name)
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                with LOG.open("ab") as log:
+                    for descriptor in (1, 2):
+                        os.dup2(log.fileno(), descriptor)
+                os.environ.update(environment)
+                sys.argv = command
+                importlib.import_module("occlufix_vcam.cli").main()
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 1
+            except BaseException:  # noqa: BLE001  nothing of the checks may go on in this process
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float) -> int | None:
+        until(lambda: self.poll() is not None, "the daemon's end")
+        return self.returncode
+
+
+#: What the daemon imports, sooner or later.
+MODULES = (
+    *("cv2", "uvicorn", "fastapi", "engines.fake"),
+    *(f"occlufix_vcam.{name}" for name in ("cli", "daemon", "pipeline", "telemetry", "timing")),
+    *(f"occlufix_vcam.control.{name}" for name in ("api", "guard", "routes", "services")),
+    *(f"occlufix_vcam.stages.{name}" for name in ("find", "hidden", "memory", "restore")),
+    *(f"occlufix_vcam.sinks.{name}" for name in ("v4l2", "pipewire")),
+)
+
+
 def until(is_so: Callable[[], bool], what: str, look: Callable[[], None] = lambda: None) -> float:
     began = time.monotonic()
     while not is_so():
@@ -134,6 +195,9 @@ def proved(pictures: list[Any]) -> dict[str, Any]:
     from tests.readers import numbered
 
     read = [(number, picture) for picture in pictures if (number := numbered.read(picture[..., 1])) is not None]
+    # Who comes at the moment at which the clip is closed may see one of its last pictures; then it begins again.
+    again = [place for place, (number, _) in enumerate(read[:4]) if number == 0]
+    read = read[again[-1] :] if again else read
     numbers = [number for number, _ in read]
     assert len(numbers) >= PICTURES, f"{len(numbers)} of {len(pictures)} pictures have a number"
     steps = numbered.steps(numbers, CLIP_PICTURES)
@@ -325,7 +389,64 @@ def the_node_is_free_after_a_kill(scene: Scene) -> dict[str, Any]:
     return {}
 
 
-# ---- many ends, of the part that holds the node ----
+@check
+def a_kept_format_is_said_before_it_is_tried(scene: Scene) -> dict[str, Any]:
+    from occlufix_vcam.errors import SinkUnavailable
+    from occlufix_vcam.sinks import open_sink
+    from occlufix_vcam.sinks.v4l2 import find_virtual_cameras
+
+    scene.end(signal.SIGTERM)
+    run("v4l2-ctl", "-d", LOOPBACK, "-c", "keep_format=1")
+    other = ["ffmpeg", "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=5"]
+    run(*other, "-frames:v", "2", "-pix_fmt", "rgb24", "-f", "v4l2", LOOPBACK)
+    (place,) = find_virtual_cameras()
+    assert "keeps the format" in place.problem, place
+    try:
+        open_sink("v4l2", size=SIZE, rate=RATE)
+        raise AssertionError("it was opened")
+    except SinkUnavailable as error:
+        assert place.problem in error.message and place.hint == error.hint, error.message
+    run("v4l2-ctl", "-d", LOOPBACK, "-c", "keep_format=0")
+    (again,) = find_virtual_cameras()
+    assert (again.problem, again.flaw) == ("", ""), again
+    open_sink("v4l2", size=SIZE, rate=RATE).close()  # though ffmpeg, that ended, has left it neither camera nor output
+    return {"said": place.problem}
+
+
+# ---- many ends, of the daemon and of the part that holds the node ----
+
+
+@check
+def the_node_is_usable_after_every_end_of_the_daemon(scene: Scene) -> dict[str, Any]:
+    """From its command line on, but for the imports. Every other end comes while a program still reads."""
+    from tests.readers import numbered
+
+    scene.end(signal.SIGTERM)
+    seconds = []
+    for round_ in range(DAEMON_RESTARTS + DAEMON_KILLS):
+        how = signal.SIGKILL if round_ >= DAEMON_RESTARTS else signal.SIGTERM
+        seconds.append(scene.fork(scene.clip))
+        with contextlib.ExitStack() as reading:
+            read = reading.enter_context(opencv())
+            numbers: list[int] = []
+
+            def look(read: Callable[[], Any] = read, numbers: list[int] = numbers) -> bool:
+                picture = read()
+                number = numbered.read(picture[..., 1]) if picture is not None else None
+                numbers += [] if number is None else [number]
+                # Where the clip was closed a moment before, it begins again: what was before that does not count.
+                return len(numbers) >= 3 and numbered.are_in_order(numbers[-3:], CLIP_PICTURES)
+
+            until(look, f"numbered pictures in order in round {round_}")
+            if round_ % 2:
+                reading.close()
+            code = scene.end(how)
+        assert code in (0, -signal.SIGKILL), f"round {round_}: it ended with {code}"
+        assert not captures(LOOPBACK), f"round {round_}: it is not free"
+    left = v4l2.holders(LOOPBACK)
+    assert left == [], f"left behind: {left}"
+    told = {"restarts": DAEMON_RESTARTS, "kills": DAEMON_KILLS}
+    return {**told, "seconds until listed": [min(seconds), sorted(seconds)[len(seconds) // 2], max(seconds)]}
 
 
 @check
@@ -343,6 +464,41 @@ def the_node_is_usable_after_every_end_of_its_writer(scene: Scene) -> dict[str, 
             os.waitpid(writer, 0)
         assert not captures(LOOPBACK), f"round {round_}: it is not free"
     return {"clean ends": RESTARTS, "kills": KILLS}
+
+
+@check
+def a_reader_that_stays_sees_the_next_daemon(scene: Scene) -> dict[str, Any]:
+    from tests.readers import numbered
+
+    width, height = SIZE
+    film = Path("/run/film")
+    command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-f", "v4l2", "-i", LOOPBACK, "-vsync", "passthrough"]
+    command += ["-f", "rawvideo", "-pix_fmt", "gray", "-flush_packets", "1", str(film)]
+
+    def numbers(skip: int = 0) -> list[int]:
+        """What the pictures carry that have arrived, from the `skip`th byte on."""
+        raw = np.fromfile(film, np.uint8, offset=skip) if film.exists() else np.empty(0, np.uint8)
+        whole = raw[: raw.size // (width * height) * width * height].reshape(-1, height, width)
+        return [number for picture in whole if (number := numbered.read(picture)) is not None]
+
+    scene.end(signal.SIGTERM)
+    scene.fork(scene.clip)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as reader:
+        try:
+            until(lambda: len(numbers()) > 2, "the first daemon's pictures")
+            scene.end(signal.SIGTERM)
+            skip = film.stat().st_size // (width * height) * width * height
+            scene.fork(scene.clip)
+
+            def shows_it() -> bool:
+                seen = numbers(skip)  # the clip may begin again meanwhile
+                return len(seen) > PICTURES and numbered.are_in_order(seen[-5:], CLIP_PICTURES)
+
+            seconds = until(shows_it, "the next one's pictures in order")
+            assert reader.poll() is None, "the reader has ended"
+        finally:
+            reader.kill()
+    return {"seconds": seconds}
 
 
 @check

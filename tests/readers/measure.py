@@ -1,8 +1,9 @@
 """The figures of the camera in PipeWire, on this machine: python -m tests.readers.measure [SECONDS]
 
 A camera of numbered pictures at 1280x720 and 30 a second goes through the daemon with the real networks to GStreamer.
-Prints one JSON object: how soon the camera is in the list, how soon a reader has its first picture, what was lost, and
-how old a picture is when the reader has it. Times are those of this machine, with what else it does: `load`.
+Prints one JSON object: how soon the camera is in the list, how soon a reader has its first picture, what was lost, how
+old a picture is when the reader has it, and what it costs while nobody reads. Times are those of this machine, with
+what else it does: `load`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from occlufix_vcam.daemon import Daemon, Parts
+from occlufix_vcam.errors import OccluFixError
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.settings import Settings
 from occlufix_vcam.sources import SourceOptions
@@ -28,12 +31,13 @@ from occlufix_vcam.v4l2 import OWN_LABEL
 from tests.readers import film, numbered, product, session
 
 ROUNDS = 3
+IDLE_S = 20.0
 
 
 class NumberedCamera:
     """A camera that is opened on demand; it writes down when it took which picture."""
 
-    description, size, rate = "numbered pictures", (1280, 720), 30.0
+    description, identity, size, rate = "numbered pictures", "0", (1280, 720), 30.0
 
     def __init__(self, diary: Path) -> None:
         demo = Demo("demo", SourceOptions(*self.size, self.rate, realtime=False))
@@ -78,7 +82,10 @@ def run_daemon(diary: Path) -> None:
 def measure(folder: Path, seconds: float) -> dict[str, Any]:
     told: dict[str, Any] = {"load before": os.getloadavg()[0]}
     with session.pipewire_session(folder) as environment:
-        told["start to menu, s"] = [round(start_to_menu(environment), 2) for _ in range(ROUNDS)]
+        forget_files()
+        told["cold start"] = start_to_menu(environment)
+        told["warm starts"] = [start_to_menu(environment) for _ in range(ROUNDS)]
+        told |= idle(environment, folder)
         diary, log = folder / "diary.txt", folder / "daemon.log"
         diary.touch()
         command = [sys.executable, "-m", "tests.readers.measure", "--daemon", str(diary)]
@@ -92,16 +99,54 @@ def measure(folder: Path, seconds: float) -> dict[str, Any]:
     return told
 
 
-def start_to_menu(environment: dict[str, str]) -> float:
-    """From the command line `start` to the camera in PipeWire's list."""
+def forget_files() -> None:
+    """Makes the system read the program and its libraries from the disk again, but for what others have open."""
+    for folder in (Path(sys.prefix), product.ROOT / "engines", product.ROOT / "occlufix_vcam"):
+        for file in folder.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                with file.open("rb") as opened:
+                    os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def start_to_menu(environment: dict[str, str]) -> dict[str, float]:
+    """Seconds from the command line `start` to the camera in PipeWire's list, and to the networks being ready."""
     command = [sys.executable, "-m", "occlufix_vcam", "start", "--foreground", "--source=demo", "--sink=pipewire"]
     log = Path(environment["XDG_RUNTIME_DIR"]) / "start.log"
     began = time.monotonic()
     with session.background(command, {**environment, "PYTHONPATH": str(product.ROOT)}, log):
         session.wait_for(lambda: OWN_LABEL in session.things(environment, "Node"), "the camera in the list")
-        taken = time.monotonic() - began
+        listed = time.monotonic() - began
+        session.wait_for(lambda: has_networks(environment), "the networks", within=60)
+        ready = time.monotonic() - began
     session.wait_for(lambda: OWN_LABEL not in session.things(environment, "Node"), "the camera's leaving")
-    return taken
+    return {"listed, s": round(listed, 2), "networks ready, s": round(ready, 2)}
+
+
+def has_networks(environment: dict[str, str]) -> bool:
+    try:
+        return "restore" in product.status(environment)["engine"]
+    except OccluFixError:
+        return False  # it does not listen yet
+
+
+def idle(environment: dict[str, str], folder: Path) -> dict[str, Any]:
+    """How soon after the last reader the camera is closed, and what share of a core the daemon takes from then on."""
+    with product.started(environment, "--source=demo", "--sink=pipewire"):
+        daemon = psutil.Process(product.status(environment)["pid"])
+        closed = []
+        for _ in range(ROUNDS):
+            with film.film(environment, folder / "reader.log") as reader:
+                reader.next()
+                session.wait_for(lambda: product.status(environment)["camera_open"], "the camera's opening")
+            closed.append(
+                session.wait_for(lambda: not product.status(environment)["camera_open"], "the camera's closing")
+            )
+        time.sleep(IDLE_S)  # until what it does once, when nobody looks, is done: this is a figure, not a test
+        before = daemon.cpu_times()
+        time.sleep(IDLE_S)
+        after = daemon.cpu_times()
+    share = (after.user + after.system - before.user - before.system) / IDLE_S
+    return {"camera closed after the last reader, s": [round(s, 2) for s in closed], "idle, % of a core": 100 * share}
 
 
 def first_pictures(environment: dict[str, str], folder: Path) -> tuple[float, float]:

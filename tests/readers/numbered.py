@@ -52,6 +52,11 @@ def steps(numbers: Sequence[int], many: int = MANY) -> list[int]:
     return [step - many if step > many // 2 else step for step in ahead]
 
 
+def are_in_order(numbers: Sequence[int], many: int = MANY) -> bool:
+    """Whether none is older than the one before."""
+    return min(steps(numbers, many), default=0) >= 0
+
+
 def grey_of(yuyv: Image) -> Image:
     """The grey levels of a YUY2 picture (HxWx2)."""
     return np.ascontiguousarray(yuyv[..., 0])

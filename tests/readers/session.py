@@ -25,39 +25,75 @@ def missing() -> str:
     return ", ".join(absent)
 
 
+class Programs:
+    """The programs of a session that runs, which a test may end and start again one by one; logs lie in `folder`."""
+
+    def __init__(self, folder: Path, portal: tuple[str, ...] = ()) -> None:
+        self._folder, self._runtime = folder, folder / "run"
+        self._runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("DBUS_", "PIPEWIRE_"))},
+            "XDG_RUNTIME_DIR": str(self._runtime),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "DBUS_SESSION_BUS_ADDRESS": f"unix:path={self._runtime}/bus",
+            "DISABLE_RTKIT": "1",
+            "OCCLUFIX_STATE_DIR": str(folder / "occlufix"),
+            "OCCLUFIX_CONFIG": str(folder / "settings.toml"),
+            "NO_AT_BRIDGE": "1",
+        }
+        address = self.environment["DBUS_SESSION_BUS_ADDRESS"]
+        #: What starts each, and what tells that it is there.
+        self._known: dict[str, tuple[list[str], Callable[[], bool]]] = {
+            "bus": (
+                ["dbus-daemon", "--session", "--nofork", f"--address={address}"],
+                (self._runtime / "bus").exists,
+            ),
+            "pipewire": (["pipewire"], (self._runtime / "pipewire-0").exists),
+            "wireplumber": (["wireplumber"], lambda: '"default"' in things(self.environment, "Metadata")),
+            "portal": (
+                [SYSTEM_PYTHON, str(Path(__file__).with_name("portal.py")), *portal],
+                lambda: "ready" in (folder / "portal.log").read_text(),
+            ),
+        }
+        self._running: dict[str, tuple[int, ExitStack]] = {}
+
+    def start(self, name: str) -> None:
+        command, is_there = self._known[name]
+        running = ExitStack()
+        program = running.enter_context(background(command, self.environment, self._folder / f"{name}.log"))
+        self._running[name] = program.pid, running
+        wait_for(is_there, name)
+
+    def end(self, name: str) -> None:
+        self._running.pop(name)[1].close()
+
+    def end_all(self) -> None:
+        for name in reversed(tuple(self._running)):
+            self.end(name)
+
+    def pid(self, name: str) -> int:
+        return self._running[name][0]
+
+
+@contextmanager
+def programs(folder: Path, *, portal: tuple[str, ...] = (), manager: bool = True) -> Iterator[Programs]:
+    """A session in `folder`; `portal` are arguments for the portal."""
+    running = Programs(folder, portal)
+    try:
+        for name in ("bus", "pipewire", *(("wireplumber",) if manager else ()), "portal"):
+            running.start(name)
+        yield running
+    finally:
+        running.end_all()
+
+
 @contextmanager
 def pipewire_session(folder: Path, *, portal: tuple[str, ...] = (), manager: bool = True) -> Iterator[dict[str, str]]:
-    """The environment for programs in the session; `portal` are arguments for the portal. Logs lie in `folder`."""
-    runtime = folder / "run"
-    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("DBUS_", "PIPEWIRE_"))},
-        "XDG_RUNTIME_DIR": str(runtime),
-        "XDG_CONFIG_HOME": str(folder / "config"),
-        "XDG_STATE_HOME": str(folder / "state"),
-        "XDG_CACHE_HOME": str(folder / "cache"),
-        "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus",
-        "DISABLE_RTKIT": "1",
-        "OCCLUFIX_STATE_DIR": str(folder / "occlufix"),
-        "OCCLUFIX_CONFIG": str(folder / "settings.toml"),
-        "NO_AT_BRIDGE": "1",
-    }
-    with ExitStack() as programs:
-
-        def start(name: str, *command: str) -> None:
-            programs.enter_context(background(list(command), environment, folder / f"{name}.log"))
-
-        address = environment["DBUS_SESSION_BUS_ADDRESS"]
-        start("bus", "dbus-daemon", "--session", "--nofork", f"--address={address}")
-        wait_for(lambda: (runtime / "bus").exists(), "the bus")
-        start("pipewire", "pipewire")
-        wait_for(lambda: (runtime / "pipewire-0").exists(), "PipeWire")
-        if manager:
-            start("wireplumber", "wireplumber")
-            wait_for(lambda: '"default"' in things(environment, "Metadata"), "WirePlumber")
-        start("portal", SYSTEM_PYTHON, str(Path(__file__).with_name("portal.py")), *portal)
-        wait_for(lambda: "ready" in (folder / "portal.log").read_text(), "the portal")
-        yield environment
+    """The same, of which only the environment for programs in it matters."""
+    with programs(folder, portal=portal, manager=manager) as running:
+        yield running.environment
 
 
 @contextmanager

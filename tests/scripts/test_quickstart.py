@@ -143,7 +143,7 @@ def test_what_is_optional_may_fail(
             raise bootstrap.SetupError(f"{title} failed\n  what to do: {hint}")
 
     monkeypatch.setattr(bootstrap, "_step", step)
-    bootstrap.prepare(["-e", ".[train]"], optional=["not-on-this-system"])
+    bootstrap.prepare(["-e", ".[train]"], optional=[["not-on-this-system"]])
 
     assert [command[-1] for command in venv] == [".[train]", "not-on-this-system"]
     assert "installing not-on-this-system failed" in capsys.readouterr().err

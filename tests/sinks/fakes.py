@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from enum import Enum
 from types import ModuleType
 
@@ -150,6 +151,7 @@ class FakeSink:
     def __init__(self, name: str, breaks: Exception | None = None, close_breaks: str = "") -> None:
         self.name, self.breaks, self.close_breaks = name, breaks, close_breaks
         self.sent = self.closed = 0
+        self.was_closed = threading.Event()
 
     def send(self, frame: Frame) -> None:
         if self.breaks:
@@ -158,6 +160,7 @@ class FakeSink:
 
     def close(self) -> None:
         self.closed += 1
+        self.was_closed.set()
         if self.close_breaks:
             raise SinkUnavailable(self.close_breaks)
 

@@ -8,14 +8,15 @@ import sys
 import numpy as np
 import pytest
 
-from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.errors import SinkUnavailable, Trouble
 from occlufix_vcam.frame import Frame
-from occlufix_vcam.portal import refused_programs
+from occlufix_vcam.portal import AGAIN_S, Refusals, refused_programs
 from occlufix_vcam.sinks import libpipewire, open_sink
 from occlufix_vcam.sinks.libpipewire import PipeWireError, buffer_needs, load_library, video_format
 from occlufix_vcam.sinks.pipewire import PipeWireCamera, find_virtual_cameras
 from occlufix_vcam.sinks.pipewire_node import Registry
 from tests.sinks.fakes import FakeNode, frame_of
+from tests.sources.fakes import FakeClock
 
 
 def opened(size: tuple[int, int] = (64, 48)) -> tuple[PipeWireCamera, FakeNode]:
@@ -125,11 +126,24 @@ def test_programs_that_the_desktop_refuses_are_named(monkeypatch: pytest.MonkeyP
     refused = refused_programs(lambda _: ANSWER)
     assert refused == ["org.mozilla.firefox"]
     camera = PipeWireCamera("auto", size=(64, 48), rate=30, open_node=FakeNode, refused=lambda: refused)
-    assert "refuses cameras to org.mozilla.firefox" in camera.flaw
-    assert "flatpak permission-set devices camera org.mozilla.firefox yes" in camera.flaw
+    camera.close()  # by now it has asked
+    assert "refuses cameras to org.mozilla.firefox" in camera.flaw.what
+    assert "flatpak permission-set devices camera org.mozilla.firefox yes" in camera.flaw.hint
     monkeypatch.setattr(sys, "platform", "linux")
     (found,) = find_virtual_cameras(lambda: FakeNode("", (2, 2), 1), lambda: refused)  # type: ignore[arg-type,return-value]
     assert found.problem == "" and "refuses" in found.flaw and "permission-set" in found.hint
+
+
+def test_who_is_refused_while_it_runs_is_named_soon_after() -> None:
+    clock = FakeClock()
+    answers: list[list[str]] = [[], ["org.mozilla.firefox"]]
+    refusals = Refusals(lambda: answers.pop(0), clock)
+    refusals.close()
+    assert refusals.newest() == [] and len(answers) == 1
+    clock.advance(AGAIN_S)
+    refusals.newest()
+    refusals.close()
+    assert refusals.newest() == ["org.mozilla.firefox"] and answers == []
 
 
 @pytest.mark.parametrize(
@@ -138,7 +152,7 @@ def test_programs_that_the_desktop_refuses_are_named(monkeypatch: pytest.MonkeyP
 def test_where_nobody_was_refused_nothing_is_said(answer: str) -> None:
     assert refused_programs(lambda _: answer) == []
     camera = PipeWireCamera("auto", size=(64, 48), rate=30, open_node=FakeNode, refused=list)
-    assert camera.flaw == ""
+    assert camera.flaw == Trouble("")
 
 
 def test_readers_are_found_through_their_links() -> None:

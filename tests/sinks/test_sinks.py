@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from occlufix_vcam import sinks as sinks_module
-from occlufix_vcam.errors import ConfigError, SinkUnavailable
-from occlufix_vcam.sinks import Audience, Sinks, open_sink
-from tests.fakes import ReadSink
+from occlufix_vcam.errors import ConfigError, SinkUnavailable, Trouble
+from occlufix_vcam.sinks import LEFT_OUT_PAUSE_S, Audience, LeftOut, Sinks, open_sink
+from tests.fakes import WAIT_S, ReadSink
 from tests.sinks.fakes import FakeSink, frame_of
 from tests.sources.fakes import FakeClock
 
@@ -31,7 +34,7 @@ def test_one_that_fails_is_closed_told_once_and_does_not_stop_the_others(error: 
     sinks = Sinks([bad, good])
     for _ in range(3):
         sinks.send(FRAME)
-    assert sinks.failures == {"bad": str(error)}
+    assert sinks.failures == {"bad": Trouble(str(error))}
     assert (good.sent, bad.closed, sinks.open) == (3, 1, (good,))
 
 
@@ -65,27 +68,69 @@ def test_close_closes_all_then_tells_of_the_trouble() -> None:
 
 def test_one_that_failed_is_opened_again_with_growing_pauses() -> None:
     clock, good, again = FakeClock(), FakeSink("good"), FakeSink("again")
-    answers: list[FakeSink | Exception] = [SinkUnavailable("still gone"), again]
+    opener = Opener(SinkUnavailable("still gone", "mend it"), again)
+    sinks = Sinks([FakeSink("bad", breaks=SinkUnavailable("gone")), good], [opener, None], clock)
+    sinks.send(FRAME)
+    sinks.send(FRAME)
+    assert len(opener.answers) == 2
+    clock.advance(0.5)
+    send_until(sinks, lambda: sinks.failures == {"bad": Trouble("still gone", "mend it")})
+    clock.advance(0.9)
+    sinks.send(FRAME)
+    assert len(opener.answers) == 1 and again.sent == 0
+    clock.advance(0.1)
+    send_until(sinks, lambda: again.sent > 0)
+    assert sinks.failures == {} and sinks.open == (good, again)
 
-    def opener() -> FakeSink:
-        answer = answers.pop(0)
+
+def test_while_one_is_opened_again_the_others_do_not_wait() -> None:
+    clock, good, again, may_open = FakeClock(), FakeSink("good"), FakeSink("again"), threading.Event()
+    opener = Opener(again, may_open=may_open)
+    sinks = Sinks([FakeSink("bad", breaks=SinkUnavailable("gone")), good], [opener, None], clock)
+    sinks.send(FRAME)
+    clock.advance(0.5)
+    for _ in range(3):
+        sinks.send(FRAME)
+    assert opener.asked.wait(WAIT_S) and (good.sent, again.sent) == (4, 0)
+    sinks.close()  # and what comes after the end is closed
+    may_open.set()
+    assert again.was_closed.wait(WAIT_S)
+
+
+def test_one_that_was_left_out_is_tried_now_and_then_and_told_of_until_it_is_there() -> None:
+    clock, good, late = FakeClock(), FakeSink("good"), FakeSink("late")
+    opener = Opener(SinkUnavailable("no session yet", "log in"), late)
+    sinks = Sinks([good], [None], clock, [LeftOut("pipewire", SinkUnavailable("no session", "log in"), opener)])
+    sinks.send(FRAME)
+    assert sinks.left_out == {"pipewire": Trouble("no session", "log in")} and len(opener.answers) == 2
+    clock.advance(LEFT_OUT_PAUSE_S)
+    send_until(sinks, lambda: sinks.left_out == {"pipewire": Trouble("no session yet", "log in")})
+    clock.advance(LEFT_OUT_PAUSE_S)
+    send_until(sinks, lambda: late.sent > 0)
+    assert (sinks.left_out, sinks.failures, sinks.open) == ({}, {}, (good, late))
+
+
+class Opener:
+    """Gives one answer after another, once it may."""
+
+    def __init__(self, *answers: FakeSink | Exception, may_open: threading.Event | None = None) -> None:
+        self.answers, self.asked, self._may_open = list(answers), threading.Event(), may_open
+
+    def __call__(self) -> FakeSink:
+        self.asked.set()
+        assert self._may_open is None or self._may_open.wait(WAIT_S)
+        answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    sinks = Sinks([FakeSink("bad", breaks=SinkUnavailable("gone")), good], [opener, None], clock)
-    sinks.send(FRAME)
-    sinks.send(FRAME)
-    assert len(answers) == 2
-    clock.advance(0.5)
-    sinks.send(FRAME)
-    assert sinks.failures == {"bad": "still gone"} and again.sent == 0
-    clock.advance(0.9)
-    sinks.send(FRAME)
-    assert len(answers) == 1
-    clock.advance(0.1)
-    sinks.send(FRAME)
-    assert (again.sent, good.sent, sinks.failures) == (1, 5, {})
+
+def send_until(sinks: Sinks, is_so: Callable[[], bool]) -> None:
+    """Sends, as the output does, until what is opened in another thread is there."""
+    ends_at = time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < ends_at
+        sinks.send(FRAME)
 
 
 def test_who_reads_is_told_where_a_sink_can_tell() -> None:
@@ -103,7 +148,7 @@ def test_a_sink_that_fails_when_it_is_asked_is_left_out() -> None:
             raise SinkUnavailable("gone")
 
     sinks = Sinks([Gone("gone"), FakeSink("good")])
-    assert sinks.audience().wanted and sinks.name == "good" and sinks.failures == {"gone": "gone"}
+    assert sinks.audience().wanted and sinks.name == "good" and sinks.failures == {"gone": Trouble("gone")}
 
 
 @pytest.mark.parametrize("name", ["auto", "virtual_camera", "OccluFix Camera"])

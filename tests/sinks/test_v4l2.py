@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from occlufix_vcam import v4l2
-from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.errors import SinkUnavailable, Trouble
 from occlufix_vcam.frame import Frame
 from occlufix_vcam.sinks.v4l2 import V4l2Camera, find_virtual_cameras
 from tests.sinks.fakes import FakeLoopback, FakeReaders, frame_of
@@ -35,7 +35,7 @@ class Desk:
         self.holders: dict[str, list[str]] = {}
         self.readers: list[FakeReaders] = []
         monkeypatch.setattr(sys, "platform", "linux")
-        monkeypatch.setattr(v4l2, "video_nodes", lambda: list(nodes))
+        monkeypatch.setattr(v4l2, "video_nodes", lambda virtual_only=False: list(nodes))
         monkeypatch.setattr(v4l2, "holders", lambda path: self.holders.get(path, []))
 
     def open(self, target: str = "auto", size: tuple[int, int] = (64, 48), rate: float = 30.0) -> V4l2Camera:
@@ -160,6 +160,26 @@ def test_a_kept_format_that_we_cannot_make_is_said(desk: Desk) -> None:
     assert desk.fakes["/dev/video9"].closed == 1
 
 
+def test_a_node_that_an_earlier_program_left_useless_is_woken(desk: Desk) -> None:
+    fake = desk.fakes["/dev/video9"]
+    fake.refuses = OSError(errno.EINVAL, "Invalid argument")
+    start = fake.start
+
+    def wake() -> None:
+        start()
+        fake.refuses = None
+
+    fake.start = wake  # type: ignore[method-assign]
+    assert desk.open("/dev/video9").size == (64, 48)
+    assert fake.steps[:1] == ["start"] and fake.closed == 2
+
+
+def test_a_node_that_stays_useless_is_said(desk: Desk) -> None:
+    desk.fakes["/dev/video9"].refuses = OSError(errno.EINVAL, "Invalid argument")
+    with pytest.raises(SinkUnavailable, match="Invalid argument"):
+        desk.open("/dev/video9")
+
+
 def test_who_reads_is_asked_of_the_node_that_was_opened(desk: Desk) -> None:
     camera = desk.open()
     desk.readers[0].names = ["chrome (7)"]
@@ -237,15 +257,16 @@ def test_the_next_node_is_tried(desk: Desk) -> None:
 
 def test_a_module_without_exclusive_caps_works_and_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     camera = Desk(monkeypatch, node(9, captures=True)).open()
-    assert "exclusive_caps=1" in camera.flaw
+    assert "exclusive_caps=1" in camera.flaw.what
     (place,) = find_virtual_cameras()
-    assert place.flaw == camera.flaw and place.problem == "" and "setup" in place.hint
+    assert camera.flaw == Trouble(place.flaw, place.hint)
+    assert place.problem == "" and "setup" in place.hint
 
 
 def test_a_label_that_was_cut_is_ours_and_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     camera = Desk(monkeypatch, OTHER, node(9, "OccluFix")).open()
-    assert "video9" in camera.name and 'listed as "OccluFix"' in camera.flaw
+    assert "video9" in camera.name and 'listed as "OccluFix"' in camera.flaw.what
 
 
 def test_nothing_is_wrong_with_a_good_one(desk: Desk) -> None:
-    assert desk.open().flaw == ""
+    assert desk.open().flaw == Trouble("")

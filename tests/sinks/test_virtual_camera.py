@@ -26,7 +26,7 @@ OURS, OTHER = loopback(9, v4l2.OWN_LABEL), loopback(4, "Dummy video device")
 
 def on_linux(monkeypatch: pytest.MonkeyPatch, *nodes: v4l2.VideoNode) -> FakePyvirtualcam:
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(v4l2, "video_nodes", lambda: list(nodes))
+    monkeypatch.setattr(v4l2, "video_nodes", lambda virtual_only=False: list(nodes))
     return FakePyvirtualcam({"v4l2loopback": [node.path for node in nodes]})
 
 

@@ -25,6 +25,7 @@ class Told:
     """A recogniser that says what the test tells it, and counts."""
 
     model = "fake"
+    same_person = 0.5
 
     def __init__(self) -> None:
         self.vector = ANN

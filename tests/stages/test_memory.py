@@ -235,6 +235,9 @@ def test_what_one_view_does_not_show_comes_from_another():
 class Who:
     """Knows each face by its mean colour of the forehead, which is not hidden here."""
 
+    model = "fake"
+    same_person = 0.5
+
     def __init__(self) -> None:
         self.asked = 0
 

@@ -42,7 +42,7 @@ def crop(level: int) -> Crop:
 
 
 def test_a_vector_is_of_length_1_and_outlives_the_next_call() -> None:
-    recognise, whole = Recogniser(MeanEngine()), np.zeros((CROP_PX, CROP_PX), np.uint8)
+    recognise, whole = Recogniser(MeanEngine(), 0.5), np.zeros((CROP_PX, CROP_PX), np.uint8)
     first = recognise(crop(30), whole)
     second = recognise(crop(240), whole)
     assert first.shape == (128,) and first.dtype == np.float32
@@ -51,7 +51,7 @@ def test_a_vector_is_of_length_1_and_outlives_the_next_call() -> None:
 
 
 def test_the_mask_reaches_the_network() -> None:
-    recognise, whole = Recogniser(MeanEngine()), np.zeros((CROP_PX, CROP_PX), np.uint8)
+    recognise, whole = Recogniser(MeanEngine(), 0.5), np.zeros((CROP_PX, CROP_PX), np.uint8)
     face = crop(30)
     face.image[128:] = 250
     lower = whole.copy()

@@ -36,7 +36,7 @@ function tell(name, value) {
 function showState() {
   const [kind, words] = mood(status);
   say(kind, words);
-  notices(Object.entries(status.trouble).map(([where, what]) => [`Trouble with ${PLACES[where] ?? where}`, `${what}. It is tried again by itself; occlufix-vcam doctor says more.`]));
+  notices(Object.entries(status.trouble).map(([where, what]) => [`Trouble with ${PLACES[where] ?? where}`, `${what}. ${status.hints[where] ? `${status.hints[where]}. ` : ""}It is tried again by itself; occlufix-vcam doctor says more.`]));
   by("toggle").disabled = false;
   by("toggle").setAttribute("aria-checked", String(status.enabled));
 }

@@ -10,9 +10,9 @@ const history = { fps: [], latency: [], slow: [] };
 /** The one line that says what is going on, and its kind for the eye. */
 export function mood(status) {
   if (Object.keys(status.trouble).length) return ["trouble", "Trouble"];
-  if (status.state !== "running" && status.enabled) return [status.state === "stopping" ? "lost" : "starting", MOODS[status.state] ?? status.state];
+  if (!["running", "idle"].includes(status.state) && status.enabled) return [status.state === "stopping" ? "lost" : "starting", MOODS[status.state] ?? status.state];
   if (!status.enabled) return ["off", "Off: the untouched picture goes out"];
-  if (status.viewers === 0) return ["idle", "On; no program looks at the camera"];
+  if (status.viewers === 0 || status.state === "idle") return ["idle", "On; no program looks at the camera"];
   if (status.restoring) return ["restoring", status.restoring > 1 ? `On, restoring ${status.restoring} faces` : "On, restoring a face"];
   return ["on", status.faces ? "On, nothing is hidden" : "On, nobody is in the picture"];
 }

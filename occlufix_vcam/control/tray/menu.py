@@ -1,0 +1,142 @@
+"""The icon's menu: everything that can be asked of the daemon in a hurry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtGui import QAction, QActionGroup
+from PySide6.QtWidgets import QMenu
+
+AUTO_CAMERA = ("auto", "The first camera there is")
+DEMO_CAMERA = ("demo", "Demo: a photograph that moves")
+AUTO_ENGINE = ("auto", "The best there is")
+
+Choices = Sequence[tuple[str, str]]
+
+
+class TrayMenu(QObject):
+    """Says by signals what was asked for; shows what it is told."""
+
+    switched = Signal(bool)
+    camera_chosen = Signal(str)
+    engine_chosen = Signal(str)
+    preview_wanted = Signal()
+    face_wanted = Signal(bool)
+    autostart_wanted = Signal(bool)
+    running_wanted = Signal(bool)
+    quit_wanted = Signal()
+    opened = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._there = self._looking = False
+        self.menu = QMenu()
+        self._words = self._line("")
+        self._notes = self._line("")
+        self.menu.addSeparator()
+        self.switch = self._entry("Restore hidden faces", lambda wanted: self.switched.emit(wanted), checkable=True)
+        self._cameras = _Choice(self.menu, "Camera", self.camera_chosen)
+        self._engines = _Choice(self.menu, "Engine", self.engine_chosen)
+        self._preview = self._entry("Open the preview", lambda _: self.preview_wanted.emit())
+        self._face = self._entry("Remember my face", lambda _: self.face_wanted.emit(not self._looking))
+        self.menu.addSeparator()
+        self.autostart = self._entry(
+            "Start at log-in", lambda wanted: self.autostart_wanted.emit(wanted), checkable=True
+        )
+        self._running = self._entry("", lambda _: self.running_wanted.emit(not self._there))
+        self._entry("Quit this icon", lambda _: self.quit_wanted.emit())
+        self.menu.aboutToShow.connect(self.opened)
+        self.show_daemon(False)
+        self.show_devices({"cameras": [], "backends": []})
+        self.show_notes("")
+
+    def _line(self, text: str) -> QAction:
+        action = self.menu.addAction(text)
+        action.setEnabled(False)
+        return action
+
+    def _entry(self, text: str, ask: Any, checkable: bool = False) -> QAction:
+        action = self.menu.addAction(text)
+        action.setCheckable(checkable)
+        action.triggered.connect(ask)
+        return action
+
+    # ---- what it is told ----
+
+    def show_words(self, words: str) -> None:
+        self._words.setText(words)
+
+    def show_notes(self, notes: str) -> None:
+        """A second line, for what does not pass; "" takes it away."""
+        self._notes.setText(notes)
+        self._notes.setVisible(bool(notes))
+
+    def show_daemon(self, there: bool) -> None:
+        """Whether a daemon runs: without one it can be started and nothing else."""
+        self._there = there
+        for action in (self.switch, self._preview, self._face, self._cameras.action, self._engines.action):
+            action.setEnabled(there)
+        self._running.setText("Stop OccluFix Camera" if there else "Start OccluFix Camera")
+
+    def show_settings(self, settings: Mapping[str, Any]) -> None:
+        self.switch.setChecked(settings["enabled"])
+        self._cameras.choose(settings["source"])
+        self._engines.choose(settings["backend"])
+
+    def show_devices(self, devices: Mapping[str, Any]) -> None:
+        cameras = [(one["path"] or str(one["index"]), one["name"]) for one in devices["cameras"]]
+        backends = [
+            (one["name"], f"{one['name']} on {one['device']}") for one in devices["backends"] if one["available"]
+        ]
+        self._cameras.offer([AUTO_CAMERA, *cameras, DEMO_CAMERA])
+        self._engines.offer([AUTO_ENGINE, *backends])
+
+    def show_enrolment(self, enrolment: Mapping[str, Any] | None) -> None:
+        self._looking = enrolment is not None and enrolment["state"] == "looking"
+        if self._looking and enrolment is not None:
+            self._face.setText(f"Stop looking at my face ({enrolment['views']} of {enrolment['wanted']} views)")
+        else:
+            self._face.setText("Remember my face")
+
+
+class _Choice:
+    """A submenu of which one entry holds; a choice that is not listed is listed by its own name."""
+
+    def __init__(self, menu: QMenu, title: str, chosen: Any) -> None:
+        self._menu = menu.addMenu(title)
+        self.action = self._menu.menuAction()
+        self._chosen = chosen
+        self._offered: Choices = ()
+        self._now = ""
+        self._group = QActionGroup(self._menu)
+
+    def offer(self, choices: Choices) -> None:
+        if choices != self._offered:
+            self._offered = choices
+            self._fill()
+
+    def choose(self, value: str) -> None:
+        """Shows what holds now, also where something else was clicked in vain."""
+        self._now = value
+        self._fill()
+
+    def _fill(self) -> None:
+        listed = list(self._offered)
+        if self._now and self._now not in dict(listed):
+            listed.append((self._now, self._now))
+        if [(one.data(), one.text()) for one in self._group.actions()] != listed:
+            self._menu.clear()
+            self._group = QActionGroup(self._menu)
+            for value, title in listed:
+                self._add(value, title)
+        for action in self._group.actions():
+            action.setChecked(action.data() == self._now)
+
+    def _add(self, value: str, title: str) -> None:
+        action = self._menu.addAction(title)
+        action.setCheckable(True)
+        action.setData(value)
+        action.triggered.connect(lambda _: self._chosen.emit(value))
+        self._group.addAction(action)
