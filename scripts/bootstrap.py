@@ -6,6 +6,7 @@ Shared by quickstart.py and run_tests.py. What is installed is remembered, so a 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -27,11 +28,13 @@ def venv_python(venv: Path = VENV) -> Path:
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def prepare(requirements: list[str], *, before: list[str] | None = None, optional: list[str] | None = None) -> Path:
+def prepare(
+    requirements: list[str], *, before: list[str] | None = None, optional: list[list[str]] | None = None
+) -> Path:
     """Makes the environment where it is missing, and installs `requirements` where they changed.
 
-    `before` is installed first, `optional` last, in steps of their own; what is optional may fail. Gives the
-    environment's interpreter. Raises SetupError.
+    `before` is installed first, each list of `optional` last, in steps of their own; what is optional may fail. Gives
+    the environment's interpreter. Raises SetupError.
     """
     if sys.version_info < OLDEST:
         found = ".".join(map(str, sys.version_info[:2]))
@@ -39,7 +42,7 @@ def prepare(requirements: list[str], *, before: list[str] | None = None, optiona
     python = venv_python()
     if not _works(python):
         _step("making .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)], _venv_hint())
-    wanted = _fingerprint([*(before or []), *requirements, *(optional or [])])
+    wanted = _fingerprint([*(before or []), *requirements, *itertools.chain(*(optional or []))])
     if _installed() >= wanted:
         return python
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
@@ -47,10 +50,10 @@ def prepare(requirements: list[str], *, before: list[str] | None = None, optiona
         pip.append("--quiet")
     for packages in filter(None, (before, requirements)):
         _step(f"installing {' '.join(packages)}", [*pip, *packages], "check the network, then run this again")
-    if optional:
+    for packages in optional or []:
         try:
             _step(
-                f"installing {' '.join(optional)}", [*pip, *optional], "without it, the tests that need it are skipped"
+                f"installing {' '.join(packages)}", [*pip, *packages], "without it, the tests that need it are skipped"
             )
         except SetupError as error:
             print(error, file=sys.stderr, flush=True)

@@ -15,6 +15,8 @@ from bootstrap import ROOT, SetupError, prepare
 TORCH = "torch==2.13.0"
 #: 270 MB, in 10 to 40 s. Where it does not install (macOS, ARM), what it tests is skipped, and says so.
 TENSORRT = ["tensorrt-rtx>=1.0,<2", "cuda-python>=12.6,<14", "tensorrt-cu13-bindings>=11,<12"]
+#: Watches keys; on Linux a part of it is compiled, for which the kernel's headers must be there.
+HOTKEY = ["pynput>=1.7.7,<2"]
 CHECKS = {
     "style": ["-m", "ruff", "check"],
     "format": ["-m", "ruff", "format", "--check"],
@@ -25,7 +27,7 @@ CHECKS = {
 
 def main() -> int:
     try:
-        python = prepare(["-e", ".[train,dev]"], before=[TORCH], optional=TENSORRT)
+        python = prepare(["-e", ".[train,dev,tray]"], before=[TORCH], optional=[TENSORRT, HOTKEY])
     except SetupError as error:
         print(error, file=sys.stderr)
         return 2
