@@ -88,8 +88,8 @@ class Stage:
             self.sink.wait_for_more()
 
     def wait_until_running(self) -> None:
-        """A picture of level 1 went out restored."""
-        while 254 not in self.sink.levels():
+        """A picture of level 1 went out restored, and something after it: then the daemon has counted it too."""
+        while 254 not in self.sink.levels()[:-1]:
             self.camera.show(1)
             self.sink.wait_for_more()
 
