@@ -16,11 +16,13 @@ import pytest
 import torch
 from onnx import TensorProto
 
+from engines.contract import CROP_PX
 from train import export, model_card
 from train.networks import Attention, RestoreDoors, RestoreUNet
 from train.task import Doors
 
-SHAPES = {"face": (1, 64, 64, 3), "mask": (1, 64, 64, 1), "reference": (1, 64, 64, 3), "reference_mask": (1, 64, 64, 1)}
+PICTURE, MASK = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)
+SHAPES = {"face": PICTURE, "mask": MASK, "reference": PICTURE, "reference_mask": MASK}
 
 
 class Small:
@@ -34,9 +36,7 @@ class Small:
         self.modules = {"network": RestoreUNet(widths=(8, 8, 16, 16, 16))}
 
     def doors(self, network: RestoreUNet) -> Doors:
-        return Doors(
-            RestoreDoors(network), SHAPES, {"restored": (1, 64, 64, 3)}, {name: {0: "batch"} for name in SHAPES}
-        )
+        return Doors(RestoreDoors(network), SHAPES, {"restored": PICTURE}, {name: {0: "batch"} for name in SHAPES})
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_files_are_entered_with_their_hashes(models: Path) -> None:
         assert hashlib.sha256(file.read_bytes()).hexdigest() == entry[precision]["sha256"]
     assert entry["images_seen"] == 5
     assert entry["metrics"] == {"mask_psnr": 20.0}
-    assert entry["inputs"]["mask"] == [1, 64, 64, 1]
+    assert entry["inputs"]["mask"] == list(MASK)
     names = ["MODEL_CARD.md", "models.toml", "restore.fp16.onnx", "restore.fp32.onnx"]
     assert sorted(file.name for file in models.iterdir()) == names
     assert entry["parity"]["fp32"]["largest"] <= 1
@@ -122,7 +122,7 @@ def test_the_batch_may_vary(models: Path) -> None:
     feeds = {name: rng.integers(0, 256, (3, *shape[1:]), dtype=np.uint8) for name, shape in SHAPES.items()}
     (many,) = session.run(None, feeds)
     (one,) = session.run(None, {name: array[1:2] for name, array in feeds.items()})
-    assert many.shape == (3, 64, 64, 3)
+    assert many.shape == (3, CROP_PX, CROP_PX, 3)
     assert np.abs(many[1].astype(int) - one[0].astype(int)).max() <= 1
 
 

@@ -98,10 +98,10 @@ def test_the_doors_say_what_the_network_says() -> None:
             torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
     torch.nn.init.normal_(network.fine.head.weight, 0, 0.05)
     network.eval()
-    face, reference = (torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8) for _ in range(2))
-    masks = [torch.zeros(2, 64, 64, 1, dtype=torch.uint8) for _ in range(2)]
+    face, reference = (torch.randint(0, 256, (2, CROP_PX, CROP_PX, 3), dtype=torch.uint8) for _ in range(2))
+    masks = [torch.zeros(2, CROP_PX, CROP_PX, 1, dtype=torch.uint8) for _ in range(2)]
     for mask in masks:
-        mask[:, 13:40, 20:51] = 255
+        mask[:, 53:160, 80:203] = 255
     planes = [door.permute(0, 3, 1, 2).float() / 255 for door in (face, masks[0], reference, masks[1])]
     with torch.no_grad():
         made = network(*planes).permute(0, 2, 3, 1) * 255
@@ -123,8 +123,9 @@ def test_a_mask_that_is_half_there_counts_as_one_or_the_other(run: Runner) -> No
 def test_fine_half_starts_as_the_coarse_picture() -> None:
     network = RestoreUNet().eval()
     generator = torch.Generator().manual_seed(2)
-    face, hole = torch.rand(1, 3, 64, 64, generator=generator), torch.zeros(1, 1, 64, 64)
-    hole[..., 20:41, 20:40] = 1.0
+    face = torch.rand(1, 3, CROP_PX, CROP_PX, generator=generator)
+    hole = torch.zeros(1, 1, CROP_PX, CROP_PX)
+    hole[..., 80:161, 80:160] = 1.0
     with torch.no_grad():
         whole = network(face, hole, face * 0, hole * 0)
         halves = (*halved(face, hole), *halved(face * 0, hole * 0, keep=True))
