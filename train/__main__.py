@@ -58,6 +58,7 @@ def fit(
     attention: Annotated[bool | None, typer.Option("--attention", help="of the restorer, at 16x16")] = None,
     plot_schedule: Annotated[Path | None, typer.Option(help="draw the losses' weights into this PNG, and end")] = None,
     grow: Annotated[bool, typer.Option("--grow", help="modules that the checkpoint does not hold start anew")] = False,
+    start_from: Annotated[Path | None, typer.Option(help="weights that a new run begins with: what ships")] = None,
 ) -> None:
     """Trains a network; a run in the same folder goes on where it stopped."""
     changes = {"threads": threads, "size_px": size, "batch": batch, "steps": steps, "backbone": backbone}
@@ -72,7 +73,7 @@ def fit(
         draw_schedule(task, chosen.steps, plot_schedule)
         console.print(f"weights of the losses over {chosen.steps} steps: {plot_schedule}")
         return
-    step = loop.fit(task, chosen, folder, minutes, console, grow)
+    step = loop.fit(task, chosen, folder, minutes, console, grow, start_from)
     console.print(f"step {step} of {chosen.steps}; checkpoint in {folder / loop.CHECKPOINT}")
 
 
@@ -145,6 +146,7 @@ def export(
     run: Annotated[Path | None, typer.Option(help="run folder")] = None,
     data: Data = DEFAULT_DATA,
     models: Annotated[Path, typer.Option(help="folder of the ONNX files and models.toml")] = Path("engines/models"),
+    weights: Annotated[Path, typer.Option(help="folder of what a later run can start from")] = Path("train/weights"),
     figures: Annotated[Path | None, typer.Option(help="figures.json of `eval`, kept in models.toml")] = None,
     one: Annotated[bool, typer.Option("--one", help="files that take one picture, instead of any batch")] = False,
     licence: Annotated[str, typer.Option(help="what may be done with the network")] = LICENCE,
@@ -156,6 +158,9 @@ def export(
     metrics = json.loads(figures.read_text(encoding="utf-8")) if figures else {}
     for line in export_network(task, content, models, metrics, data, one, licence, trained_on):
         console.print(line)
+    kept = weights / f"{network}.safetensors"
+    checkpoint.write_weights(kept, content)
+    console.print(f"{kept}: {kept.stat().st_size / 1e6:.1f} MB, for `fit {network} --start-from`")
 
 
 @app.command("ablation")

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from train.config import Recipe
@@ -134,6 +136,49 @@ def restore(
     averaged.load(content["averaged"])
     torch.set_rng_state(content["random"])
     return Resumed(int(content["step"]), int(content["images"]), fresh, content.get("pending", {}))
+
+
+def write_weights(path: Path, content: Mapping[str, Any]) -> None:
+    """The averaged network and its discriminators out of a checkpoint's content, in half precision: a quarter of it.
+
+    Another run can start from this file (`start`). It is written whole or not at all; raises OSError.
+    """
+    modules = content["modules"] | {"network": content["averaged"]}
+    tensors = {
+        f"{name}/{key}": (value.half() if value.is_floating_point() else value).contiguous()
+        for name, state in modules.items()
+        for key, value in state.items()
+    }
+    facts = {"network": content["recipe"]["network"], "step": str(content["step"]), "images": str(content["images"])}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    try:
+        save_file(tensors, temporary, facts)
+        temporary.replace(path)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, f"the weights can't be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def start(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe) -> Resumed:
+    """Puts what `write_weights` wrote into `task`, whose optimisers start anew. Raises CheckpointError."""
+    try:
+        with safe_open(path, "pt") as file:
+            facts = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  it is no dict
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} has no weights that can be read: {error}") from error
+    if facts.get("network") != recipe.network:
+        raise CheckpointError(f"{path} is of `{facts.get('network')}`, not of `{recipe.network}`")
+    step, images = int(facts["step"]), int(facts["images"])
+    if step >= recipe.steps:
+        raise CheckpointError(f"{path} stands at step {step}: say with --steps how many there shall be in all")
+    for name, module in task.modules.items():
+        mine = {key.removeprefix(f"{name}/"): tensors[key] for key in tensors if key.startswith(f"{name}/")}
+        _load(module, mine, name)
+    averaged.load(task.modules["network"].state_dict())
+    return Resumed(step, images, ["optimisers"], {})
 
 
 def _fits(module: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:

@@ -60,15 +60,17 @@ def fit(
     minutes: float = math.inf,
     console: Console | None = None,
     grow: bool = False,
+    start_from: Path | None = None,
 ) -> int:
     """Trains until the last step, for `minutes` or until Ctrl-C; resumes what is in `out`. Gives the step reached.
 
-    `grow` allows a resumed run to have modules that its checkpoint does not hold. Raises TrainingError and
-    CheckpointError; the checkpoint that was written last stays as it was.
+    `grow` allows a resumed run to have modules that its checkpoint does not hold. `start_from` are the exported weights
+    that a run begins with which has no checkpoint yet. Raises TrainingError and CheckpointError; the checkpoint that
+    was written last stays as it was.
     """
     world = World.join(recipe)
     try:
-        return _fit(task, recipe, out, minutes, console or Console(), grow, world)
+        return _fit(task, recipe, out, minutes, console or Console(), grow, start_from, world)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _out_of_memory(recipe) from error
     except RuntimeError as error:
@@ -86,17 +88,25 @@ def fit(
         world.leave()
 
 
-def _fit(task: Task, recipe: Recipe, out: Path, minutes: float, console: Console, grow: bool, world: World) -> int:
+def _fit(
+    task: Task,
+    recipe: Recipe,
+    out: Path,
+    minutes: float,
+    console: Console,
+    grow: bool,
+    start_from: Path | None,
+    world: World,
+) -> int:
     torch.set_num_threads(recipe.threads)
     cv2.setNumThreads(1)  # before workers are forked: in a worker, after OpenCV has been used, this never returns
     torch.manual_seed(recipe.seed)
     out.mkdir(parents=True, exist_ok=True)
     where = device(recipe)
     averaged = _prepare(task, recipe, where)
-    step, images, pending = 0, 0, dict[str, list[float]]()
-    if (out / CHECKPOINT).exists():
-        resumed = checkpoint.restore(checkpoint.read(out / CHECKPOINT), task, averaged, recipe, grow)
-        step, images, pending = resumed.step, resumed.images, resumed.pending
+    resumed = _resume(task, averaged, recipe, out, grow, start_from)
+    step, images, pending = resumed.step, resumed.images, resumed.pending
+    if step:
         anew = f"; started anew: {', '.join(resumed.fresh)}" if resumed.fresh else ""
         console.print(f"resumed at step {step}, {images} images{anew}")
     for name, module in task.modules.items():
@@ -160,6 +170,17 @@ def _prepare(task: Task, recipe: Recipe, where: torch.device) -> checkpoint.Aver
         for name, optimizer in task.optimizers.items():
             task.optimizers[name] = ScaledOptimizer(optimizer, torch.amp.GradScaler(where.type))
     return checkpoint.AveragedWeights(task.modules["network"], recipe.ema_decay)
+
+
+def _resume(
+    task: Task, averaged: checkpoint.AveragedWeights, recipe: Recipe, out: Path, grow: bool, start_from: Path | None
+) -> checkpoint.Resumed:
+    """From the run's own checkpoint, else from weights that were exported, else from nothing."""
+    if (out / CHECKPOINT).exists():
+        return checkpoint.restore(checkpoint.read(out / CHECKPOINT), task, averaged, recipe, grow)
+    if start_from is not None:
+        return checkpoint.start(start_from, task, averaged, recipe)
+    return checkpoint.Resumed(0, 0, [], {})
 
 
 def _out_of_memory(recipe: Recipe) -> TrainingError:

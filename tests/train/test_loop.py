@@ -117,6 +117,44 @@ def test_a_module_that_was_added_starts_anew_only_if_asked_for(tmp_path: Path) -
     assert loop.fit(Judged(RECIPE), RECIPE, tmp_path, grow=True) == 400
 
 
+def test_a_run_can_start_from_exported_weights(tmp_path: Path) -> None:
+    half = RECIPE.but(steps=200)
+    loop.fit(Judged(half), half, tmp_path / "before")
+    content = checkpoint.read(tmp_path / "before" / loop.CHECKPOINT)
+    file = tmp_path / "weights" / "restore.safetensors"
+    checkpoint.write_weights(file, content)
+    task, averaged = Judged(RECIPE), checkpoint.AveragedWeights(nn.Linear(1, 1), 0.9)
+    started = checkpoint.start(file, task, averaged, RECIPE)
+    assert (started.step, started.images) == (200, 1600)
+    for name, wanted in (("network", content["averaged"]), ("judge", content["modules"]["judge"])):
+        for key, value in task.modules[name].state_dict().items():
+            assert torch.allclose(value, wanted[key], rtol=1e-3)
+    assert torch.equal(averaged.state["weight"], task.modules["network"].weight)
+    assert loop.fit(Judged(RECIPE), RECIPE, tmp_path / "after", start_from=file) == 400
+    assert logged(tmp_path / "after")[0]["step"] == 250
+    # A run that has a checkpoint goes on with that.
+    assert loop.fit(Judged(RECIPE), RECIPE, tmp_path / "after", start_from=tmp_path / "none") == 400
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    half = RECIPE.but(steps=200)
+    loop.fit(Line(half), half, tmp_path)
+    file, broken = tmp_path / "weights.safetensors", tmp_path / "broken.safetensors"
+    checkpoint.write_weights(file, checkpoint.read(tmp_path / loop.CHECKPOINT))
+    broken.write_bytes(file.read_bytes()[:-3])
+    for given, recipe, says in (
+        (tmp_path / "none", RECIPE, "no weights that can be read"),
+        (broken, RECIPE, "no weights that can be read"),
+        (file, Recipe("hidden", "line", steps=400, batch=1, size_px=1), "of `restore`, not of `hidden`"),
+        (file, half, "stands at step 200: say with --steps"),
+    ):
+        with pytest.raises(checkpoint.CheckpointError, match=says):
+            loop.fit(Line(recipe), recipe, tmp_path / "out", start_from=given)
+    with pytest.raises(checkpoint.CheckpointError, match="`judge` has another shape"):
+        loop.fit(Judged(RECIPE), RECIPE, tmp_path / "out", start_from=file)
+    assert not (tmp_path / "out" / loop.CHECKPOINT).exists()
+
+
 def test_growing_never_replaces_the_network(tmp_path: Path) -> None:
     loop.fit(Line(RECIPE), RECIPE, tmp_path, minutes=0)
     task = Line(RECIPE)
