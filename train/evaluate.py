@@ -6,6 +6,7 @@ For each kind of hole and each method: in the hole and over the whole picture, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,9 @@ SHEET_ROWS = 12
 #: Faces that are judged together: the backbones run on all of their pictures at once.
 _AT_ONCE = 12
 WITH_REFERENCE = " + reference"
+#: Skin tones and above how many degrees of typology angle they begin, after A. Chardon et al., 1991 (whose six classes
+#: are taken two by two). A photograph's light shifts it: groups compare, single faces don't.
+TONES = {"light skin": 41.0, "medium skin": 10.0, "dark skin": -math.inf}
 
 Method = Callable[["Case"], Image | None]
 """Fills the hole of a case; None where it can't, as there is no reference."""
@@ -74,7 +78,20 @@ class Case:
 
     @property
     def skin(self) -> Image:
-        """What of the hole shows skin: inside the face's oval, away from eyes, nostrils and mouth and from the rim."""
+        """What of the hole shows skin, away from its rim."""
+        return self.bare & cv2.erode(self.region, np.ones((5, 5), np.uint8))
+
+    @property
+    def tone(self) -> str:
+        """The skin tone as the photograph shows it: one of TONES, by its individual typology angle."""
+        colours = cv2.cvtColor(self.face.astype(np.float32) / 255, cv2.COLOR_BGR2LAB)[(self.bare & self.valid) > 0]
+        lightness, _, yellow = np.median(colours, axis=0) if len(colours) else (100.0, 0.0, 0.0)
+        angle = math.degrees(math.atan2(lightness - 50, max(yellow, 1e-3)))
+        return next(tone for tone, least in TONES.items() if angle > least)
+
+    @property
+    def bare(self) -> Image:
+        """Where the face shows skin: inside its oval, away from eyes, nostrils and mouth."""
         area = np.zeros((CROP_PX, CROP_PX), np.uint8)
         cv2.ellipse(area, (128, 138), (70, 92), 0, 0, 360, 255, -1)
         middle = self.landmarks[3:].mean(axis=0)
@@ -84,7 +101,7 @@ class Case:
         cv2.ellipse(
             area, _pixel(middle), (round(0.55 * EYE_DISTANCE_PX), round(0.26 * EYE_DISTANCE_PX)), 0, 0, 360, 0, -1
         )
-        return area & cv2.erode(self.region, np.ones((5, 5), np.uint8))
+        return area
 
 
 def eval_cases(faces: FaceSet, shape: masks.MaskShape, limit: int | None = None) -> Iterator[Case]:
@@ -171,6 +188,7 @@ class Judged:
     figures: dict[str, float]
     features: dict[str, tuple[np.ndarray, np.ndarray]]
     has_reference: bool
+    tone: str
 
 
 class Judge:
@@ -242,6 +260,7 @@ class Judge:
                 figures[place],
                 {name: (seen[name][0][place], known[name][0][place]) for name in pooled},
                 case.reference is not None,
+                case.tone,
             )
             for place, case in enumerate(cases)
         ]
@@ -279,9 +298,38 @@ def _report(results: Mapping[str, Mapping[str, Sequence[Judged | None]]], asked:
             for name, found in methods.items()
         }
     tables = by_kind_tables(every, "All faces, without a reference")
+    tones = {kind: _by_tone(methods, asked) for kind, methods in results.items()}
+    tables += by_kind_tables(tones, "By skin tone as the photographs show it, without a reference")
     if any(values["cases"] for methods in paired.values() for values in methods.values()):
         tables += by_kind_tables(paired, "Faces of which there is another picture, without and with it as a reference")
-    return Report(_flat(every, paired, asked), tables, {"all": every, "paired": paired})
+    figures = _flat(every, paired, asked) | _flat_tones(tones)
+    return Report(figures, tables, {"all": every, "paired": paired, "tones": tones})
+
+
+def _by_tone(methods: Mapping[str, Sequence[Judged | None]], asked: str) -> dict[str, dict[str, float]]:
+    """For each skin tone that is there the means of the restorer that was asked about, and what it gains over Telea."""
+    means: dict[str, dict[str, float]] = {}
+    for tone in TONES:
+        own, telea = (
+            [judged for judged in methods[name] if judged is not None and judged.tone == tone]
+            for name in (asked, "telea")
+        )
+        if own:
+            # Distances between sets depend on how many faces there are: no figure to compare tones by.
+            means[tone] = {name: value for name, value in _means(own).items() if name[:3] not in ("kid", "fid")}
+            means[tone]["psnr_gain_over_telea"] = means[tone]["psnr"] - _means(telea)["psnr"]
+    return means
+
+
+def _flat_tones(tones: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
+    """What models.toml keeps of each tone."""
+    kept = ("cases", "psnr", "psnr_gain_over_telea", "ssim", "pd_mobilenet", "skin_energy", "identity")
+    return {
+        f"{kind}_{tone.replace(' ', '_')}_{name}": float(values[name])
+        for kind, by_tone in tones.items()
+        for tone, values in by_tone.items()
+        for name in kept
+    }
 
 
 def _means(judged: Sequence[Judged]) -> dict[str, float]:

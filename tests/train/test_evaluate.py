@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from engines.contract import CROP_PX
+from engines.contract import CROP_PX, TEMPLATE
 from train import checkpoint, evaluate
 from train.config import RECIPES
 from train.data import DataError, FaceSet
@@ -70,6 +70,21 @@ def test_skin_is_in_the_hole_and_no_eye_or_mouth(data: Path) -> None:
             assert case.skin[y, x] == 0
 
 
+def test_tones_are_told_by_the_skin_alone() -> None:
+    """Median colours of light, olive and dark skin after the classes' own definition; the background does not count."""
+    hole = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    valid = np.full_like(hole, 255)
+    for tone, colour in (
+        ("light skin", (180, 205, 240)),
+        ("medium skin", (110, 150, 195)),
+        ("dark skin", (40, 60, 95)),
+    ):
+        face = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
+        case = evaluate.Case(face, hole, valid, TEMPLATE)
+        face[case.bare > 0] = colour
+        assert case.tone == tone
+
+
 def test_a_report_holds_all_kinds_methods_and_figures(data: Path, tmp_path: Path) -> None:
     report = evaluate.evaluate({"grey": greyed, "same": greyed}, data, tmp_path, limit=4, threads=1)
     report.write(tmp_path)
@@ -83,6 +98,10 @@ def test_a_report_holds_all_kinds_methods_and_figures(data: Path, tmp_path: Path
     assert flat["mask_gain_over_telea"] == pytest.approx(flat["mask_psnr"] - flat["mask_telea"])
     assert flat["mask_kid_mobilenet"] == detail["all"]["mask"]["grey"]["kid_mobilenet"]
     assert {"rectangle_identity_with_reference", "rectangle_identity_without_reference"} <= flat.keys()
+    assert sum(tone["cases"] for tone in detail["tones"]["mask"].values()) == 4
+    assert {"light skin", "medium skin", "dark skin"} >= detail["tones"]["mask"].keys()
+    tone, values = next(iter(detail["tones"]["hand"].items()))
+    assert flat[f"hand_{tone.replace(' ', '_')}_psnr"] == values["psnr"]
     table = (tmp_path / "report.md").read_text()
     assert "| telea | 4 |" in table and "pd mobilenet" in table and "lpips" not in table
     sheet = cv2.imread(str(tmp_path / "restore_mask.png"))

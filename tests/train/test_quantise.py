@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from engines.contract import CROP_PX
 from tests.train.test_export import SHAPES, Small
 from train import export, quantise
 from train.export import ExportError
@@ -21,9 +22,9 @@ class Sampled(Small):
     """The small restorer, with samples of noise."""
 
     def sample(self, rng: np.random.Generator) -> Sample:
-        pictures = {name: rng.integers(0, 256, (3, 64, 64), dtype=np.uint8) for name in ("face", "reference")}
+        pictures = {name: rng.integers(0, 256, (3, CROP_PX, CROP_PX), dtype=np.uint8) for name in ("face", "reference")}
         return pictures | {
-            name: (rng.random((1, 64, 64)) < 0.3).astype(np.uint8) for name in ("hole", "reference_mask")
+            name: (rng.random((1, CROP_PX, CROP_PX)) < 0.3).astype(np.uint8) for name in ("hole", "reference_mask")
         }
 
 
