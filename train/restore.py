@@ -144,6 +144,8 @@ class RestoreTask:
                     truth = self._backbone(real[near])
             terms["perceptual"] = losses.perceptual(features, truth, hole[near])
             terms["style"] = losses.style(features, truth, hole[near])
+            if face.shape[-1] == CROP_PX:  # the coarse half, alone, has no noise to make texture of
+                terms["style"] = terms["style"] + losses.grain(shown[near], real[near], hole[near])
         terms["tv"] = losses.tv(shown, hole)
         terms["histogram"] = losses.histogram(shown, real, hole, valid, skin)
         terms["symmetry"] = losses.symmetry(shown, real, hole, valid, batch["frontal"])

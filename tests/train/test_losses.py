@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -81,6 +83,22 @@ def test_style_is_the_relative_difference_of_gram_matrices() -> None:
 def test_style_does_not_mind_where_a_texture_is() -> None:
     truth = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     assert losses.style([truth.flip(-1)], [truth], EVERYWHERE).item() == pytest.approx(0.0, abs=1e-5)
+
+
+def test_grain_is_the_log_ratio_of_the_finest_texture() -> None:
+    side = losses.GRAIN_BLOCK_PX
+    noise = torch.randn(1, 1, side, 2 * side, generator=torch.Generator().manual_seed(1)).expand(-1, 3, -1, -1)
+    truth = 0.5 + 0.1 * noise
+    hole = torch.zeros(1, 1, side, 2 * side)
+    hole[..., : side + 3] = 1.0  # one block, and a part of the other that does not count
+    made = (0.5 + 0.05 * noise).requires_grad_()
+    loss = losses.grain(made, truth, hole)
+    assert loss.item() == pytest.approx(math.log(4), rel=1e-3)
+    loss.backward()
+    assert ((0.5 - made) * made.grad).sum() > 0  # more contrast makes it less
+    assert not made.grad[..., side + 1 :].any()  # beyond what the Laplacian sees of the block
+    assert losses.grain(truth.flip(-1, -2)[..., :side], truth[..., side:], hole[..., :side]).item() < 1e-3
+    assert losses.grain(truth, 0 * truth, hole * 0).item() == 0.0
 
 
 def test_tv_counts_the_hole_and_its_rim() -> None:
