@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from rich.console import Console
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from train import checkpoint
@@ -70,7 +71,10 @@ def fit(
     """
     world = World.join(recipe)
     try:
-        return _fit(task, recipe, out, minutes, console or Console(), grow, start_from, world)
+        run = _Run(task, recipe, out, console or Console(), world)
+        run.resume(grow, start_from)
+        run.train(minutes)
+        return run.step
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _out_of_memory(recipe) from error
     except RuntimeError as error:
@@ -88,76 +92,100 @@ def fit(
         world.leave()
 
 
-def _fit(
-    task: Task,
-    recipe: Recipe,
-    out: Path,
-    minutes: float,
-    console: Console,
-    grow: bool,
-    start_from: Path | None,
-    world: World,
-) -> int:
-    torch.set_num_threads(recipe.threads)
-    cv2.setNumThreads(1)  # before workers are forked: in a worker, after OpenCV has been used, this never returns
-    torch.manual_seed(recipe.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    where = device(recipe)
-    averaged = _prepare(task, recipe, where)
-    resumed = _resume(task, averaged, recipe, out, grow, start_from)
-    step, images, pending = resumed.step, resumed.images, resumed.pending
-    if step:
+class _Run:
+    """Where a training stands: its step, the images seen, the average of the weights, the losses not yet logged."""
+
+    def __init__(self, task: Task, recipe: Recipe, out: Path, console: Console, world: World) -> None:
+        torch.set_num_threads(recipe.threads)
+        cv2.setNumThreads(1)  # before workers are forked: in a worker, after OpenCV has been used, this never returns
+        torch.manual_seed(recipe.seed)
+        out.mkdir(parents=True, exist_ok=True)
+        self.step = self.images = 0
+        self._task, self._recipe, self._out, self._console, self._world = task, recipe, out, console, world
+        self._where = device(recipe)
+        self._averaged = _prepare(task, recipe, self._where)
+        self._pending: dict[str, list[float]] = {}
+
+    def resume(self, grow: bool, start_from: Path | None) -> None:
+        """Goes on from the run's own checkpoint, else from weights that were exported, else from nothing."""
+        if (self._out / CHECKPOINT).exists():
+            content = checkpoint.read(self._out / CHECKPOINT)
+            resumed = checkpoint.restore(content, self._task, self._averaged, self._recipe, grow)
+        elif start_from is not None:
+            resumed = checkpoint.start(start_from, self._task, self._averaged, self._recipe)
+        else:
+            return
+        self.step, self.images, self._pending = resumed.step, resumed.images, resumed.pending
         anew = f"; started anew: {', '.join(resumed.fresh)}" if resumed.fresh else ""
-        console.print(f"resumed at step {step}, {images} images{anew}")
-    for name, module in task.modules.items():
-        task.modules[name] = world.wrap(module)
-    loader = DataLoader(
-        _Samples(task, recipe.seed),
-        batch_sampler=_numbers(recipe, world, step),  # type: ignore[arg-type]  # endless, and never asked its length
-        num_workers=recipe.workers,
-        prefetch_factor=4 if recipe.workers else None,
-        pin_memory=where.type == "cuda",
-    )
-    batches = iter(loader)  # its workers are forked before anything starts threads
-    records = Records(out, step, recipe.steps, console) if world.rank == 0 else None
-    started = saved = time.monotonic()
-    first_image = images
+        self._console.print(f"resumed at step {self.step}, {self.images} images{anew}")
 
-    def save() -> None:
-        if world.rank == 0:
-            checkpoint.save(out / CHECKPOINT, task, averaged, recipe, step, images, pending)
-
-    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(records or contextlib.ExitStack()):
-        for batch in batches:
-            late = time.monotonic() - started > minutes * 60
-            if step >= recipe.steps or world.any(late, where):
-                break
-            set_learning_rate(task, recipe, step)
-            for module in task.modules.values():
-                module.train()
-            batch = {name: value.to(where, non_blocking=True) for name, value in batch.items()}
-            for name, value in task.train_step(batch, step / recipe.steps).items():
-                pending.setdefault(name, []).append(value)
-            averaged.update(task.modules["network"], step)
-            step, images = step + 1, images + recipe.batch
-            if records is not None:
-                records.advance(step)
-            if step % LOG_EVERY == 0 or step == recipe.steps:
-                losses = world.mean({name: sum(each) / len(each) for name, each in pending.items()}, where)
-                rate = (images - first_image) / (time.monotonic() - started)
-                pending = {}
+    def train(self, minutes: float) -> None:
+        """Until the last step, for `minutes` or until Ctrl-C; a checkpoint is there afterwards."""
+        for name, module in self._task.modules.items():
+            self._task.modules[name] = self._world.wrap(module)
+        batches = iter(self._loader())  # its workers are forked before anything starts threads
+        records = Records(self._out, self.step, self._recipe.steps, self._console) if self._world.rank == 0 else None
+        started = saved = time.monotonic()
+        first_image = self.images
+        with contextlib.suppress(KeyboardInterrupt), contextlib.closing(records or contextlib.ExitStack()):
+            for batch in batches:
+                late = time.monotonic() - started > minutes * 60
+                if self.step >= self._recipe.steps or self._world.any(late, self._where):
+                    break
+                batch = {name: value.to(self._where, non_blocking=True) for name, value in batch.items()}
+                self._take(batch)
                 if records is not None:
-                    weights = task.schedule.at(step / recipe.steps) if isinstance(task, Illustrated) else {}
-                    left_min = (recipe.steps - step) * recipe.batch / rate / 60
-                    counts = {"step": step, "images": images, "images_per_s": round(rate, 2)}
-                    records.add(counts, losses, weights, left_min)
-            if time.monotonic() - saved > recipe.save_every_s:
-                save()
-                saved = time.monotonic()
-                if records is not None and records.wants_pictures and isinstance(task, Illustrated):
-                    records.show(task.pictures(batch), step)
-    save()
-    return step
+                    records.advance(self.step)
+                if self.step % LOG_EVERY == 0 or self.step == self._recipe.steps:
+                    self._log(records, (self.images - first_image) / (time.monotonic() - started))
+                if time.monotonic() - saved > self._recipe.save_every_s:
+                    self._save()
+                    saved = time.monotonic()
+                    if records is not None and records.wants_pictures and isinstance(self._task, Illustrated):
+                        records.show(self._task.pictures(batch), self.step)
+        self._save()
+
+    def _loader(self) -> DataLoader[Sample]:
+        return DataLoader(
+            _Samples(self._task, self._recipe.seed),
+            batch_sampler=_numbers(self._recipe, self._world, self.step),  # type: ignore[arg-type]  # never asked its length
+            num_workers=self._recipe.workers,
+            prefetch_factor=4 if self._recipe.workers else None,
+            pin_memory=self._where.type == "cuda",
+        )
+
+    def _take(self, batch: Mapping[str, Tensor]) -> None:
+        """One step."""
+        set_learning_rate(self._task, self._recipe, self.step)
+        for module in self._task.modules.values():
+            module.train()
+        for name, value in self._task.train_step(batch, self.step / self._recipe.steps).items():
+            self._pending.setdefault(name, []).append(value)
+        self._averaged.update(self._task.modules["network"], self.step)
+        self.step, self.images = self.step + 1, self.images + self._recipe.batch
+
+    def _log(self, records: Records | None, rate: float) -> None:
+        """The mean losses since the last time, over all processes; `rate` in images a second."""
+        losses = self._world.mean({name: sum(each) / len(each) for name, each in self._pending.items()}, self._where)
+        self._pending = {}
+        if records is not None:
+            schedule = self._task.schedule if isinstance(self._task, Illustrated) else None
+            weights = schedule.at(self.step / self._recipe.steps) if schedule else {}
+            left_min = (self._recipe.steps - self.step) * self._recipe.batch / rate / 60
+            counts = {"step": self.step, "images": self.images, "images_per_s": round(rate, 2)}
+            records.add(counts, losses, weights, left_min)
+
+    def _save(self) -> None:
+        if self._world.rank == 0:
+            checkpoint.save(
+                self._out / CHECKPOINT,
+                self._task,
+                self._averaged,
+                self._recipe,
+                self.step,
+                self.images,
+                self._pending,
+            )
 
 
 def _prepare(task: Task, recipe: Recipe, where: torch.device) -> checkpoint.AveragedWeights:
@@ -170,17 +198,6 @@ def _prepare(task: Task, recipe: Recipe, where: torch.device) -> checkpoint.Aver
         for name, optimizer in task.optimizers.items():
             task.optimizers[name] = ScaledOptimizer(optimizer, torch.amp.GradScaler(where.type))
     return checkpoint.AveragedWeights(task.modules["network"], recipe.ema_decay)
-
-
-def _resume(
-    task: Task, averaged: checkpoint.AveragedWeights, recipe: Recipe, out: Path, grow: bool, start_from: Path | None
-) -> checkpoint.Resumed:
-    """From the run's own checkpoint, else from weights that were exported, else from nothing."""
-    if (out / CHECKPOINT).exists():
-        return checkpoint.restore(checkpoint.read(out / CHECKPOINT), task, averaged, recipe, grow)
-    if start_from is not None:
-        return checkpoint.start(start_from, task, averaged, recipe)
-    return checkpoint.Resumed(0, 0, [], {})
 
 
 def _out_of_memory(recipe: Recipe) -> TrainingError:
