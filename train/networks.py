@@ -20,8 +20,8 @@ from engines.contract import CROP_PX
 SLOPE = 0.1
 #: Width at each halving of the picture: 1/2, 1/4, 1/8, 1/16, 1/32.
 WIDTHS = (32, 64, 112, 208, 256)
-#: Channels of noise that the fine half may make texture of.
-GRAIN = 8
+#: How strong the grain is before anything is learned: of no strength it would never learn any.
+FIRST_GRAIN = 1 / 255
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -154,28 +154,29 @@ class CoarseUNet(nn.Module):
 
 
 class FineNet(nn.Module):
-    """At full size: adds to the coarse picture what it could not show.
+    """At full size: adds to the coarse picture what it could not show, and skin's grain.
 
-    It works on 2x2 pixels at a time (pixel unshuffle and shuffle): the same detail at half the memory traffic. Skin has
-    a grain that nothing visible tells, so there is noise to make it of (T. Karras et al., 2019): always the same, at
-    its place in the face, so that it neither flickers nor swims.
+    It works on 2x2 pixels at a time (pixel unshuffle and shuffle): the same detail at half the memory traffic. Nothing
+    visible tells the grain, only how strong it is: that much noise is added (after T. Karras et al., 2019), always the
+    same and at its place in the face, so that it neither flickers nor swims.
     """
 
     grain: Tensor
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        noise = torch.randn(1, GRAIN, CROP_PX // 2, CROP_PX // 2, generator=torch.Generator().manual_seed(7))
-        self.register_buffer("grain", noise)
-        self.body = nn.Sequential(conv(8 * 4 + 16 + GRAIN, width), Residual(width), Residual(width))
-        self.head = nn.Conv2d(width, 3 * 4, 3, padding=1)
-        nn.init.zeros_(self.head.weight)  # starts as the coarse picture
+        self.body = nn.Sequential(conv(16 + 8 * 4, width), Residual(width), Residual(width))
+        self.head = nn.Conv2d(width, 3 * 4 + 4, 3, padding=1)
+        nn.init.zeros_(self.head.weight)  # starts as the coarse picture, with a little grain everywhere
         nn.init.zeros_(self.head.bias)
+        nn.init.constant_(self.head.bias[3 * 4 :], FIRST_GRAIN)
+        noise = torch.randn(1, 4, CROP_PX // 2, CROP_PX // 2, generator=torch.Generator().manual_seed(7))
+        self.register_buffer("grain", noise)
 
     def forward(self, x: Tensor, coarse: Tensor, features: Tensor) -> Tensor:
-        grain = self.grain.expand(len(x), -1, -1, -1)
-        detail = self.head(self.body(torch.cat((F.pixel_unshuffle(x, 2), features, grain), dim=1)))
-        return F.interpolate(coarse, scale_factor=2.0, mode="nearest") + F.pixel_shuffle(detail, 2)
+        detail, strength = self.head(self.body(torch.cat((F.pixel_unshuffle(x, 2), features), dim=1))).split((12, 4), 1)
+        added = F.pixel_shuffle(detail, 2) + F.pixel_shuffle(strength * self.grain, 2)
+        return F.interpolate(coarse, scale_factor=2.0, mode="nearest") + added
 
 
 class RestoreUNet(nn.Module):
@@ -222,13 +223,16 @@ class RestoreDoors(nn.Module):
         # The network counts a channel's four pixels first (pixel unshuffle), the doors a pixel's eight channels.
         pixels = first.weight[:, :32].unflatten(1, (8, 4)).transpose(1, 2).flatten(1, 2)
         self.from_pixels = fixed_conv(pixels / 255, first.bias, padding=1)
-        self.from_features = fixed_conv(first.weight[:, 32:48], padding=1)
-        self.register_buffer("grain", F.conv2d(network.fine.grain, first.weight[:, 48:].detach(), padding=1))
+        self.from_features = fixed_conv(first.weight[:, 32:], padding=1)
         self.head = fixed_conv(
-            head.weight.unflatten(0, (3, 4)).transpose(0, 1).flatten(0, 1) * 255,
-            head.bias.unflatten(0, (3, 4)).t().flatten() * 255,
+            head.weight[:12].unflatten(0, (3, 4)).transpose(0, 1).flatten(0, 1) * 255,
+            head.bias[:12].unflatten(0, (3, 4)).t().flatten() * 255,
             padding=1,
         )
+        self.strength = fixed_conv(
+            head.weight[12:].repeat_interleave(3, 0) * 255, head.bias[12:].repeat_interleave(3) * 255, padding=1
+        )
+        self.register_buffer("grain", network.fine.grain.repeat_interleave(3, 1))
         self.gather, self.halve, self.keep = _gather(), _halve(), _keep()
 
     def forward(self, face: Tensor, mask: Tensor, reference: Tensor, reference_mask: Tensor) -> Tensor:
@@ -237,8 +241,8 @@ class RestoreDoors(nn.Module):
         doors = (face.to(dtype), _sharp(mask.to(dtype)), reference.to(dtype), _sharp(reference_mask.to(dtype)))
         x = self.gather(torch.cat([door.permute(0, 3, 1, 2) for door in doors], dim=1)).clamp(0, 255)
         coarse, features = self.coarse(self.halve(x).clamp(0.0, 255 / 256))
-        y = self.body(F.leaky_relu(self.from_pixels(x) + self.from_features(features) + self.grain, SLOPE))
-        made = (self.head(y) + 255 * coarse).clamp(0, 255)
+        y = self.body(F.leaky_relu(self.from_pixels(x) + self.from_features(features), SLOPE))
+        made = (self.head(y) + self.strength(y) * self.grain + 255 * coarse).clamp(0, 255)
         known = self.keep(x)  # -255 where hidden, so that the second below is what was made, else 0 or less
         return doubled(torch.maximum(known, made - 255 - known).round()).to(torch.uint8)
 
