@@ -166,7 +166,7 @@ class FineNet(nn.Module):
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.body = nn.Sequential(conv(16 + 8 * 4, width), Residual(width), Residual(width))
-        self.head = nn.Conv2d(width, 3 * 4 + 4, 3, padding=1)
+        self.head = nn.Conv2d(width, 3 * 4 + 1, 3, padding=1)
         nn.init.zeros_(self.head.weight)  # starts as the coarse picture, with a little grain everywhere
         nn.init.zeros_(self.head.bias)
         nn.init.constant_(self.head.bias[3 * 4 :], FIRST_GRAIN)
@@ -174,7 +174,7 @@ class FineNet(nn.Module):
         self.register_buffer("grain", noise)
 
     def forward(self, x: Tensor, coarse: Tensor, features: Tensor) -> Tensor:
-        detail, strength = self.head(self.body(torch.cat((F.pixel_unshuffle(x, 2), features), dim=1))).split((12, 4), 1)
+        detail, strength = self.head(self.body(torch.cat((F.pixel_unshuffle(x, 2), features), dim=1))).split((12, 1), 1)
         added = F.pixel_shuffle(detail, 2) + F.pixel_shuffle(strength * self.grain, 2)
         return F.interpolate(coarse, scale_factor=2.0, mode="nearest") + added
 
@@ -229,9 +229,7 @@ class RestoreDoors(nn.Module):
             head.bias[:12].unflatten(0, (3, 4)).t().flatten() * 255,
             padding=1,
         )
-        self.strength = fixed_conv(
-            head.weight[12:].repeat_interleave(3, 0) * 255, head.bias[12:].repeat_interleave(3) * 255, padding=1
-        )
+        self.strength = fixed_conv(head.weight[12:] * 255, head.bias[12:] * 255, padding=1)
         self.register_buffer("grain", network.fine.grain.repeat_interleave(3, 1))
         self.gather, self.halve, self.keep = _gather(), _halve(), _keep()
 

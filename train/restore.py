@@ -39,9 +39,8 @@ RAMPS = {
 }
 #: What looks for texture looks at so many pixels of a larger picture, at other ones in each step.
 WINDOW_PX = 128
-#: What the strength of the finest texture weighs in `style`: with 1 it pushed three times as hard as `perceptual`, and
-#: the face's parts grew worse for its grain's sake.
-GRAIN_SHARE = 0.25
+#: What the strength of the finest texture weighs in `style`: with a quarter skin had half of its grain.
+GRAIN_SHARE = 0.5
 #: The adversary of each loss; it learns alone for this share of the run before its loss begins to count.
 JUDGES = {"adv_patch": "patch", "adv_global": "global"}
 HEAD_START = 0.005
