@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.contract import CROP_PX, TEMPLATE
+from train.masks import bare_skin
+from train.networks import luma_edges
 
 LOSSES = ("l1", "perceptual", "style", "tv", "histogram", "symmetry", "adv_patch", "adv_global")
 #: What a pixel that is known weighs against one in the hole; it keeps the output continuous across the rim.
@@ -24,8 +25,6 @@ KNOWN_SHARE = 0.15
 HISTOGRAM_LEVELS = 17
 #: Least pixels of skin that a histogram is made of.
 LEAST_SKIN = 24.0
-#: Side of the blocks in which the strength of the finest texture is compared.
-GRAIN_BLOCK_PX = 16
 #: Pictures are compared with their mirror image in so many blocks across: faces are never symmetric to the pixel.
 SYMMETRY_BLOCKS = 24
 
@@ -72,25 +71,24 @@ def _gram(features: Tensor, near: Tensor) -> Tensor:
         return flat @ flat.transpose(1, 2) / flat.shape[-1]
 
 
-def grain(made: Tensor, truth: Tensor, hole: Tensor) -> Tensor:
-    """How far the finest texture in the hole is from the true one in strength: a part of `style`.
+def grain(made: Tensor, truth: Tensor, hole: Tensor, skin: Tensor) -> Tensor:
+    """How far the finest texture of the restored skin is from the true one in strength: a part of `style`.
 
-    Mean over blocks that lie wholly in the hole of |log ratio| of the luma's Laplacian energy: 0.7 where it is half or
-    twice the true one. Which texture it is does not matter, so a network that has noise can meet it; a backbone hardly
-    sees what is this fine.
+    Mean over pictures that have enough of it of |log ratio| of the luma's mean square Laplacian: 0.7 where that is half
+    or twice the true one. Which texture it is does not matter, so a network that has noise can meet it; a backbone
+    hardly sees what is this fine. `skin` is 1 where the template shows skin.
     """
-    inside = 1 - F.max_pool2d(1 - hole, GRAIN_BLOCK_PX)
-    apart = (_grain_energy(made).log() - _grain_energy(truth).log()).abs()
-    return (apart * inside).sum() / inside.sum().clamp_min(1.0)
+    inside = 1 - F.max_pool2d(1 - hole * skin, 3, 1, 1)  # what the Laplacian sees is restored skin too
+    enough = (inside.sum((1, 2, 3)) >= LEAST_SKIN).float()
+    apart = (_grain_energy(made, inside).log() - _grain_energy(truth, inside).log()).abs()
+    return (apart * enough).sum() / enough.sum().clamp_min(1.0)
 
 
-def _grain_energy(picture: Tensor) -> Tensor:
-    """N1HW by blocks: mean square of the luma's Laplacian, and what rounding to 8 bits leaves of it."""
-    luma = picture.new_tensor([0.114, 0.587, 0.299]).view(1, 3, 1, 1)
-    kernel = picture.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]).view(1, 1, 3, 3)
+def _grain_energy(picture: Tensor, inside: Tensor) -> Tensor:
+    """N: mean square of the luma's Laplacian where `inside`, and what rounding to 8 bits leaves of it."""
     with torch.autocast(picture.device.type, enabled=False):
-        edges = F.conv2d(F.pad((picture.float() * luma).sum(1, keepdim=True), (1, 1, 1, 1), "replicate"), kernel)
-    return F.avg_pool2d(edges.square(), GRAIN_BLOCK_PX) + 20 * (0.29 / 255) ** 2
+        energy = luma_edges(picture.float()).square() * inside
+    return energy.sum((1, 2, 3)) / inside.sum((1, 2, 3)).clamp_min(1.0) + 20 * (0.29 / 255) ** 2
 
 
 def tv(made: Tensor, hole: Tensor) -> Tensor:
@@ -130,15 +128,10 @@ def _cumulated(picture: Tensor, weight: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def skin_map(side: int) -> Tensor:
-    """11HW: where an aligned face of `side` pixels shows skin: inside the face, and no eye, brow or mouth."""
-    map_ = np.zeros((CROP_PX, CROP_PX), np.float32)
-    left_eye, right_eye, _, left_mouth, right_mouth = TEMPLATE
-    cv2.ellipse(map_, (128, 132), (74, 96), 0, 0, 360, 1.0, -1)
-    for eye in (left_eye, right_eye):
-        cv2.ellipse(map_, (round(float(eye[0])), round(float(eye[1])) - 8), (30, 24), 0, 0, 360, 0.0, -1)
-    mouth = (left_mouth + right_mouth) / 2
-    cv2.ellipse(map_, (round(float(mouth[0])), round(float(mouth[1]))), (42, 20), 0, 0, 360, 0.0, -1)
-    return torch.from_numpy(cv2.resize(map_, (side, side), interpolation=cv2.INTER_NEAREST))[None, None]
+    """11HW: 1 where an aligned face of `side` pixels shows skin."""
+    return torch.from_numpy(cv2.resize(bare_skin(), (side, side), interpolation=cv2.INTER_NEAREST) / np.float32(255))[
+        None, None
+    ]
 
 
 def symmetry(made: Tensor, truth: Tensor, hole: Tensor, valid: Tensor, frontal: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from engines.contract import CROP_PX, HIDDEN, Image, Points
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image, Points
 
 MaskShape = Callable[[Points, np.random.Generator], Image]
 
@@ -207,3 +207,15 @@ def _fill(outline: np.ndarray) -> Image:
 
 def _threshold(mask: Image) -> Image:
     return np.where(mask > 127, HIDDEN, 0).astype(np.uint8)
+
+
+def bare_skin() -> Image:
+    """255 where an aligned face shows skin: inside the face, and no eye, brow or mouth."""
+    skin = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    left_eye, right_eye, _, left_mouth, right_mouth = TEMPLATE
+    cv2.ellipse(skin, (128, 132), (74, 96), 0, 0, 360, 255, -1)
+    for eye in (left_eye, right_eye):
+        cv2.ellipse(skin, (round(float(eye[0])), round(float(eye[1])) - 8), (30, 24), 0, 0, 360, 0, -1)
+    mouth = (left_mouth + right_mouth) / 2
+    cv2.ellipse(skin, (round(float(mouth[0])), round(float(mouth[1]))), (42, 20), 0, 0, 360, 0, -1)
+    return skin

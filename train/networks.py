@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engines.contract import CROP_PX
+from train.masks import bare_skin
 
 SLOPE = 0.1
 #: Width at each halving of the picture: 1/2, 1/4, 1/8, 1/16, 1/32.
 WIDTHS = (32, 64, 112, 208, 256)
-#: How strong the grain is before anything is learned: of no strength it would never learn any.
-FIRST_GRAIN = 1 / 255
+#: How strong the noise is for the visible grain's measure, before anything is learned: of no strength it would never
+#: learn any. With 0.28 the noise alone would have that measure.
+FIRST_GRAIN = 0.25
+#: What blue, green and red count for the luma.
+LUMA = (0.114, 0.587, 0.299)
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -157,11 +162,12 @@ class FineNet(nn.Module):
     """At full size: adds to the coarse picture what it could not show, and skin's grain.
 
     It works on 2x2 pixels at a time (pixel unshuffle and shuffle): the same detail at half the memory traffic. Nothing
-    visible tells the grain, only how strong it is: that much noise is added (after T. Karras et al., 2019), always the
-    same and at its place in the face, so that it neither flickers nor swims.
+    visible tells the grain, only how strong it is: in the measure of the visible skin's, noise is added (StyleGAN, T.
+    Karras et al., 2019), always the same and at its place in the face, so that it neither flickers nor swims.
     """
 
     grain: Tensor
+    skin: Tensor
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -172,11 +178,37 @@ class FineNet(nn.Module):
         nn.init.constant_(self.head.bias[3 * 4 :], FIRST_GRAIN)
         noise = torch.randn(1, 4, CROP_PX // 2, CROP_PX // 2, generator=torch.Generator().manual_seed(7))
         self.register_buffer("grain", noise)
+        self.register_buffer("skin", torch.from_numpy(bare_skin()[::2, ::2] / np.float32(255))[None, None])
 
     def forward(self, x: Tensor, coarse: Tensor, features: Tensor) -> Tensor:
         detail, strength = self.head(self.body(torch.cat((F.pixel_unshuffle(x, 2), features), dim=1))).split((12, 1), 1)
+        strength = strength * visible_grain(x, self.skin)
         added = F.pixel_shuffle(detail, 2) + F.pixel_shuffle(strength * self.grain, 2)
         return F.interpolate(coarse, scale_factor=2.0, mode="nearest") + added
+
+
+def luma_edges(picture: Tensor) -> Tensor:
+    """The Laplacian of the luma of NCHW BGR: N1HW."""
+    luma = (picture * picture.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    kernel = picture.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]).view(1, 1, 3, 3)
+    return F.conv2d(F.pad(luma, (1, 1, 1, 1), "replicate"), kernel)
+
+
+def visible_grain(x: Tensor, skin: Tensor) -> Tensor:
+    """How strong the finest texture of the visible skin is: mean of the luma's absolute Laplacian, N111.
+
+    `x` are the generator's 8 channels; of 2x2 pixels one is looked at. `skin` (11HW) is 1 where it is at half size.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        edges = luma_edges(x[:, :3].float())[..., ::2, ::2].abs()
+        near = F.max_pool2d(F.max_pool2d(x[:, 3:4], 2), 3, 1, 1)
+        return mean_where(edges, skin * (1 - near))
+
+
+def mean_where(values: Tensor, weight: Tensor) -> Tensor:
+    """N111: mean of N1HW, weighted; 0 where nothing has weight. In two steps, that half precision can sum."""
+    total, among = (F.avg_pool2d(each, 16).mean((1, 2, 3), keepdim=True) for each in (values * weight, weight))
+    return total / among.clamp_min(1e-3)
 
 
 class RestoreUNet(nn.Module):
@@ -229,18 +261,22 @@ class RestoreDoors(nn.Module):
             head.bias[:12].unflatten(0, (3, 4)).t().flatten() * 255,
             padding=1,
         )
-        self.strength = fixed_conv(head.weight[12:] * 255, head.bias[12:] * 255, padding=1)
+        self.strength = fixed_conv(head.weight[12:], head.bias[12:], padding=1)
         self.register_buffer("grain", network.fine.grain.repeat_interleave(3, 1))
-        self.gather, self.halve, self.keep = _gather(), _halve(), _keep()
+        self.register_buffer("skin", network.fine.skin.clone())
+        self.gather, self.halve, self.keep, self.edges = _gather(), _halve(), _keep(), _edges()
 
     def forward(self, face: Tensor, mask: Tensor, reference: Tensor, reference_mask: Tensor) -> Tensor:
         # uint8 is cast first and transposed after: TensorRT's parser refuses a UInt8 transpose.
         dtype = self.gather.weight.dtype
         doors = (face.to(dtype), _sharp(mask.to(dtype)), reference.to(dtype), _sharp(reference_mask.to(dtype)))
         x = self.gather(torch.cat([door.permute(0, 3, 1, 2) for door in doors], dim=1)).clamp(0, 255)
-        coarse, features = self.coarse(self.halve(x).clamp(0.0, 255 / 256))
+        half = self.halve(x).clamp(0.0, 255 / 256)
+        coarse, features = self.coarse(half)
         y = self.body(F.leaky_relu(self.from_pixels(x) + self.from_features(features), SLOPE))
-        made = (self.head(y) + self.strength(y) * self.grain + 255 * coarse).clamp(0, 255)
+        near = F.max_pool2d(half[:, _HIDDEN : _HIDDEN + 1] * (256 / 255), 3, 1, 1)
+        strength = self.strength(y) * mean_where(self.edges(x).abs(), self.skin * (1 - near))
+        made = (self.head(y) + strength * self.grain + 255 * coarse).clamp(0, 255)
         known = self.keep(x)  # -255 where hidden, so that the second below is what was made, else 0 or less
         return doubled(torch.maximum(known, made - 255 - known).round()).to(torch.uint8)
 
@@ -296,6 +332,15 @@ def _halve() -> nn.Conv2d:
     weight[_HIDDEN, :, _HIDDEN] = 1
     weight[_VALID, :, _VALID], bias[_VALID] = 1, -3 * 255
     return fixed_conv(weight.flatten(1, 2) / 256, bias / 256)
+
+
+def _edges() -> nn.Conv2d:
+    """The Laplacian of the face's luma at the first of each 2x2 pixels, out of the gathered channels."""
+    weight = torch.zeros(4, 8, 3, 3)
+    weight[0, _FACE, 1, 1] = -4 * torch.tensor(LUMA)
+    for pixel, row, column in ((2, 0, 1), (2, 1, 1), (1, 1, 0), (1, 1, 1)):  # above, below, left, right
+        weight[pixel, _FACE, row, column] = torch.tensor(LUMA)
+    return fixed_conv(weight.flatten(0, 1)[None], padding=1)
 
 
 def _keep() -> nn.Conv2d:

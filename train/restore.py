@@ -39,8 +39,8 @@ RAMPS = {
 }
 #: What looks for texture looks at so many pixels of a larger picture, at other ones in each step.
 WINDOW_PX = 128
-#: What the strength of the finest texture weighs in `style`: with a quarter skin had half of its grain.
-GRAIN_SHARE = 0.5
+#: What the strength of the skin's grain weighs in `style`.
+GRAIN_SHARE = 0.25
 #: The adversary of each loss; it learns alone for this share of the run before its loss begins to count.
 JUDGES = {"adv_patch": "patch", "adv_global": "global"}
 HEAD_START = 0.005
@@ -147,7 +147,7 @@ class RestoreTask:
             terms["perceptual"] = losses.perceptual(features, truth, hole[near])
             terms["style"] = losses.style(features, truth, hole[near])
             if face.shape[-1] == CROP_PX:  # the coarse half, alone, has no noise to make texture of
-                grain = losses.grain(shown[near], real[near], hole[near])
+                grain = losses.grain(shown[near], real[near], hole[near], skin[near])
                 terms["style"] = terms["style"] + GRAIN_SHARE * grain
         terms["tv"] = losses.tv(shown, hole)
         terms["histogram"] = losses.histogram(shown, real, hole, valid, skin)

@@ -86,19 +86,19 @@ def test_style_does_not_mind_where_a_texture_is() -> None:
 
 
 def test_grain_is_the_log_ratio_of_the_finest_texture() -> None:
-    side = losses.GRAIN_BLOCK_PX
-    noise = torch.randn(1, 1, side, 2 * side, generator=torch.Generator().manual_seed(1)).expand(-1, 3, -1, -1)
+    noise = torch.randn(1, 1, 16, 32, generator=torch.Generator().manual_seed(1)).expand(-1, 3, -1, -1)
     truth = 0.5 + 0.1 * noise
-    hole = torch.zeros(1, 1, side, 2 * side)
-    hole[..., : side + 3] = 1.0  # one block, and a part of the other that does not count
+    hole, skin = torch.zeros(1, 1, 16, 32), torch.ones(1, 1, 16, 32)
+    hole[..., :19] = 1.0
+    skin[..., 17:] = 0.0
     made = (0.5 + 0.05 * noise).requires_grad_()
-    loss = losses.grain(made, truth, hole)
+    loss = losses.grain(made, truth, hole, skin)
     assert loss.item() == pytest.approx(math.log(4), rel=1e-3)
     loss.backward()
     assert ((0.5 - made) * made.grad).sum() > 0  # more contrast makes it less
-    assert not made.grad[..., side + 1 :].any()  # beyond what the Laplacian sees of the block
-    assert losses.grain(truth.flip(-1, -2)[..., :side], truth[..., side:], hole[..., :side]).item() < 1e-3
-    assert losses.grain(truth, 0 * truth, hole * 0).item() == 0.0
+    assert not made.grad[..., 17:].any()  # what is no skin has no say
+    assert losses.grain(truth.flip(-1), truth, skin * 0 + 1, skin * 0 + 1).item() < 1e-3  # where it is does not matter
+    assert losses.grain(truth, 0 * truth, hole * 0, skin).item() == 0.0
 
 
 def test_tv_counts_the_hole_and_its_rim() -> None:

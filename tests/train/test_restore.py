@@ -15,7 +15,7 @@ from train import restore
 from train.config import RECIPES
 from train.data import DataError, FaceSet, valid_mask
 from train.evaluate import restore as restore_picture
-from train.networks import Attention, RestoreDoors, RestoreUNet, generator_input, halved
+from train.networks import FIRST_GRAIN, Attention, RestoreDoors, RestoreUNet, generator_input, halved, visible_grain
 from train.runners import Runner, torch_runner
 from train.task import Doors
 
@@ -133,7 +133,22 @@ def test_fine_half_starts_as_the_coarse_picture_with_a_little_grain() -> None:
         coarse, _ = network.coarse(generator_input(*halves))
     grain = whole - coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
     assert torch.allclose(grain[:, :1].expand(-1, 3, -1, -1), grain, atol=1e-6)  # of light, not of colour
-    assert grain.std().item() == pytest.approx(1 / 255, rel=0.02)
+    strong = visible_grain(generator_input(face, hole, face * 0, hole * 0), network.fine.skin)
+    assert grain.std().item() == pytest.approx(FIRST_GRAIN * strong.item(), rel=0.02)
+
+
+def test_grain_is_measured_on_visible_skin() -> None:
+    stripes = torch.full((1, 3, CROP_PX, CROP_PX), 0.5)
+    stripes[..., ::2] += 0.01
+    stripes[..., :30, :] = 0.0  # no skin there
+    x = torch.cat((stripes, torch.zeros(1, 5, CROP_PX, CROP_PX)), dim=1)
+    skin = RestoreUNet().fine.skin
+    assert visible_grain(x, skin).item() == pytest.approx(0.02, rel=1e-3)  # both neighbours are off by 0.01
+    hole = torch.zeros(1, 1, CROP_PX, CROP_PX)
+    hole[..., 100:, :] = 1.0
+    hollow = torch.cat((stripes * (1 - hole), hole, x[:, 4:]), dim=1)
+    assert visible_grain(hollow, skin).item() == pytest.approx(0.02, rel=1e-3)  # the hole's rim is no grain
+    assert visible_grain(torch.cat((stripes * 0, hole * 0 + 1, x[:, 4:]), dim=1), skin).item() == 0.0
 
 
 def test_halving_never_takes_a_hidden_pixel_for_known() -> None:
