@@ -163,28 +163,33 @@ class FineNet(nn.Module):
 
     It works on 2x2 pixels at a time (pixel unshuffle and shuffle): the same detail at half the memory traffic. Nothing
     visible tells the grain, only how strong it is: in the measure of the visible skin's, noise is added (StyleGAN, T.
-    Karras et al., 2019), always the same and at its place in the face, so that it neither flickers nor swims.
+    Karras et al., 2019), always the same and at its place in the face, so that it neither flickers nor swims. How much
+    of it each place has is learned.
     """
 
-    grain: Tensor
+    noise: Tensor
     skin: Tensor
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.body = nn.Sequential(conv(16 + 8 * 4, width), Residual(width), Residual(width))
-        self.head = nn.Conv2d(width, 3 * 4 + 1, 3, padding=1)
+        self.head = nn.Conv2d(width, 3 * 4, 3, padding=1)
         nn.init.zeros_(self.head.weight)  # starts as the coarse picture, with a little grain everywhere
         nn.init.zeros_(self.head.bias)
-        nn.init.constant_(self.head.bias[3 * 4 :], FIRST_GRAIN)
+        self.strength = nn.Parameter(torch.full((1, 1, 16, 16), FIRST_GRAIN))
         noise = torch.randn(1, 4, CROP_PX // 2, CROP_PX // 2, generator=torch.Generator().manual_seed(7))
-        self.register_buffer("grain", noise)
-        self.register_buffer("skin", torch.from_numpy(bare_skin()[::2, ::2] / np.float32(255))[None, None])
+        self.register_buffer("noise", noise)
+        self.register_buffer("skin", torch.from_numpy(bare_skin()[::4, ::4] / np.float32(255))[None, None])
 
     def forward(self, x: Tensor, coarse: Tensor, features: Tensor) -> Tensor:
-        detail, strength = self.head(self.body(torch.cat((F.pixel_unshuffle(x, 2), features), dim=1))).split((12, 1), 1)
-        strength = strength * visible_grain(x, self.skin)
-        added = F.pixel_shuffle(detail, 2) + F.pixel_shuffle(strength * self.grain, 2)
-        return F.interpolate(coarse, scale_factor=2.0, mode="nearest") + added
+        detail = self.head(self.body(torch.cat((F.pixel_unshuffle(x, 2), features), dim=1)))
+        detail = detail + visible_grain(x, self.skin) * self.grain()
+        return F.interpolate(coarse, scale_factor=2.0, mode="nearest") + F.pixel_shuffle(detail, 2)
+
+    def grain(self) -> Tensor:
+        """The noise for the 12 channels of 2x2 pixels, as strong as it is where the visible grain measures 1."""
+        strength = F.interpolate(self.strength, self.noise.shape[-2:], mode="bilinear")
+        return (strength * self.noise).repeat(1, 3, 1, 1)
 
 
 def luma_edges(picture: Tensor) -> Tensor:
@@ -197,11 +202,11 @@ def luma_edges(picture: Tensor) -> Tensor:
 def visible_grain(x: Tensor, skin: Tensor) -> Tensor:
     """How strong the finest texture of the visible skin is: mean of the luma's absolute Laplacian, N111.
 
-    `x` are the generator's 8 channels; of 2x2 pixels one is looked at. `skin` (11HW) is 1 where it is at half size.
+    `x` are the generator's 8 channels; of 4x4 pixels one is looked at. `skin` (11HW) says where, at a quarter's size.
     """
     with torch.autocast(x.device.type, enabled=False):
-        edges = luma_edges(x[:, :3].float())[..., ::2, ::2].abs()
-        near = F.max_pool2d(F.max_pool2d(x[:, 3:4], 2), 3, 1, 1)
+        edges = luma_edges(x[:, :3].float())[..., ::4, ::4].abs()
+        near = F.max_pool2d(F.max_pool2d(x[:, 3:4], 2), 3, 2, 1)
         return mean_where(edges, skin * (1 - near))
 
 
@@ -257,12 +262,12 @@ class RestoreDoors(nn.Module):
         self.from_pixels = fixed_conv(pixels / 255, first.bias, padding=1)
         self.from_features = fixed_conv(first.weight[:, 32:], padding=1)
         self.head = fixed_conv(
-            head.weight[:12].unflatten(0, (3, 4)).transpose(0, 1).flatten(0, 1) * 255,
-            head.bias[:12].unflatten(0, (3, 4)).t().flatten() * 255,
+            head.weight.unflatten(0, (3, 4)).transpose(0, 1).flatten(0, 1) * 255,
+            head.bias.unflatten(0, (3, 4)).t().flatten() * 255,
             padding=1,
         )
-        self.strength = fixed_conv(head.weight[12:], head.bias[12:], padding=1)
-        self.register_buffer("grain", network.fine.grain.repeat_interleave(3, 1))
+        grain = network.fine.grain().detach()
+        self.register_buffer("grain", grain.unflatten(1, (3, 4)).transpose(1, 2).flatten(1, 2))
         self.register_buffer("skin", network.fine.skin.clone())
         self.gather, self.halve, self.keep, self.edges = _gather(), _halve(), _keep(), _edges()
 
@@ -274,8 +279,8 @@ class RestoreDoors(nn.Module):
         half = self.halve(x).clamp(0.0, 255 / 256)
         coarse, features = self.coarse(half)
         y = self.body(F.leaky_relu(self.from_pixels(x) + self.from_features(features), SLOPE))
-        near = F.max_pool2d(half[:, _HIDDEN : _HIDDEN + 1] * (256 / 255), 3, 1, 1)
-        strength = self.strength(y) * mean_where(self.edges(x).abs(), self.skin * (1 - near))
+        near = F.max_pool2d(half[:, _HIDDEN : _HIDDEN + 1] * (256 / 255), 3, 2, 1)
+        strength = mean_where(self.edges(x).abs(), self.skin * (1 - near))
         made = (self.head(y) + strength * self.grain + 255 * coarse).clamp(0, 255)
         known = self.keep(x)  # -255 where hidden, so that the second below is what was made, else 0 or less
         return doubled(torch.maximum(known, made - 255 - known).round()).to(torch.uint8)
@@ -335,12 +340,12 @@ def _halve() -> nn.Conv2d:
 
 
 def _edges() -> nn.Conv2d:
-    """The Laplacian of the face's luma at the first of each 2x2 pixels, out of the gathered channels."""
+    """The Laplacian of the face's luma at the first of each 4x4 pixels, out of the gathered channels."""
     weight = torch.zeros(4, 8, 3, 3)
     weight[0, _FACE, 1, 1] = -4 * torch.tensor(LUMA)
     for pixel, row, column in ((2, 0, 1), (2, 1, 1), (1, 1, 0), (1, 1, 1)):  # above, below, left, right
         weight[pixel, _FACE, row, column] = torch.tensor(LUMA)
-    return fixed_conv(weight.flatten(0, 1)[None], padding=1)
+    return fixed_conv(weight.flatten(0, 1)[None], stride=2, padding=1)
 
 
 def _keep() -> nn.Conv2d:

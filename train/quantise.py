@@ -37,7 +37,7 @@ LARGEST_LOSS: dict[str, dict[str, float]] = {
 OTHERS = "yunet_"
 #: Layers that keep their precision, by the beginning of their weights' names.
 EXACT = {
-    "restore": ("gather", "halve", "keep", "edges", "head", "strength", "coarse.head"),
+    "restore": ("gather", "halve", "keep", "edges", "head", "coarse.head"),
     "hidden": ("between", "network.head"),
     "faces": ("network.head",),
 }
