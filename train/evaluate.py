@@ -322,12 +322,11 @@ def _by_tone(methods: Mapping[str, Sequence[Judged | None]], asked: str) -> dict
 
 
 def _flat_tones(tones: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
-    """What models.toml keeps of each tone."""
+    """What models.toml keeps of each tone: of the kind of hole that hides the most skin."""
     kept = ("cases", "psnr", "psnr_gain_over_telea", "ssim", "pd_mobilenet", "skin_energy", "identity")
     return {
-        f"{kind}_{tone.replace(' ', '_')}_{name}": float(values[name])
-        for kind, by_tone in tones.items()
-        for tone, values in by_tone.items()
+        f"mask_{tone.replace(' ', '_')}_{name}": float(values[name])
+        for tone, values in tones["mask"].items()
         for name in kept
     }
 

@@ -100,8 +100,8 @@ def test_a_report_holds_all_kinds_methods_and_figures(data: Path, tmp_path: Path
     assert {"rectangle_identity_with_reference", "rectangle_identity_without_reference"} <= flat.keys()
     assert sum(tone["cases"] for tone in detail["tones"]["mask"].values()) == 4
     assert {"light skin", "medium skin", "dark skin"} >= detail["tones"]["mask"].keys()
-    tone, values = next(iter(detail["tones"]["hand"].items()))
-    assert flat[f"hand_{tone.replace(' ', '_')}_psnr"] == values["psnr"]
+    tone, values = next(iter(detail["tones"]["mask"].items()))
+    assert flat[f"mask_{tone.replace(' ', '_')}_psnr"] == values["psnr"]
     table = (tmp_path / "report.md").read_text()
     assert "| telea | 4 |" in table and "pd mobilenet" in table and "lpips" not in table
     sheet = cv2.imread(str(tmp_path / "restore_mask.png"))
