@@ -23,6 +23,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe i
 
 expect = playwright.expect
 WAIT_MS = 60_000
+expect.set_options(timeout=WAIT_MS)
 #: Share of the canvases' pixels that differ between before and after.
 DIFFERENCE = """() => {
   const [a, b] = ["before", "after"].map((id) => {
@@ -71,7 +72,7 @@ class Visit:
     def wait_for_another(self) -> None:
         """Until the next picture shows."""
         shown = self.picture.get_attribute("data-number")
-        expect(self.picture).not_to_have_attribute("data-number", shown, timeout=WAIT_MS)
+        expect(self.picture).not_to_have_attribute("data-number", shown)
 
     def wait_for_restored(self) -> None:
         """Until a picture shows in which a face was restored: the demo has one every few seconds."""
@@ -111,7 +112,7 @@ def test_a_click_switches_off_and_the_picture_is_the_untouched_one(visit: Visit,
     visit.wait_for_restored()
     visit.page.click("#toggle")
     expect(visit.page.locator("#toggle")).to_have_attribute("aria-checked", "false")
-    expect(visit.picture).to_have_attribute("data-halves", "1", timeout=WAIT_MS)
+    expect(visit.picture).to_have_attribute("data-halves", "1")
     assert visit.page.evaluate(DIFFERENCE) == 0
     expect(visit.page.locator("#mood")).to_contain_text("Off")
     with product.client() as client:
@@ -125,7 +126,7 @@ def test_a_click_switches_off_and_the_picture_is_the_untouched_one(visit: Visit,
 def test_a_switch_elsewhere_shows_here(visit: Visit, product: Product) -> None:
     with product.client() as client:
         client.toggle(False)
-    expect(visit.page.locator("#toggle")).to_have_attribute("aria-checked", "false", timeout=WAIT_MS)
+    expect(visit.page.locator("#toggle")).to_have_attribute("aria-checked", "false")
 
 
 def test_the_divider_follows_mouse_and_keys(visit: Visit) -> None:
@@ -153,11 +154,11 @@ def test_a_setting_is_changed_kept_and_refused_with_its_bound(visit: Visit, prod
     field = visit.page.locator(".field", has=visit.page.locator("#setting-min_coverage"))
     visit.page.fill("#setting-min_coverage", "0.05")
     visit.page.locator("#setting-min_coverage").press("Tab")
-    expect(field).to_contain_text("Changed and kept", timeout=WAIT_MS)
+    expect(field).to_contain_text("Changed and kept")
     assert "min_coverage = 0.05" in Path(product.environment["OCCLUFIX_CONFIG"]).read_text()
     visit.page.fill("#setting-min_coverage", "7")
     visit.page.locator("#setting-min_coverage").press("Tab")
-    expect(field).to_contain_text("less than or equal to 1", timeout=WAIT_MS)
+    expect(field).to_contain_text("less than or equal to 1")
     expect(visit.page.locator("#setting-min_coverage")).to_have_value("0.05")
 
 
@@ -166,7 +167,7 @@ def test_a_camera_that_is_not_there_is_told_and_the_old_one_goes_on(visit: Visit
     visit.page.select_option("#setting-source", label="Another one …")
     field.get_by_label("Another one, by its name or path").fill("nowhere")
     field.get_by_label("Another one, by its name or path").press("Enter")
-    expect(field).to_contain_text("no camera", timeout=WAIT_MS)
+    expect(field).to_contain_text("no camera")
     expect(visit.page.locator("#setting-source")).to_have_value("demo")
     with product.client() as client:
         assert client.status()["camera"].startswith("demo") and client.status()["trouble"] == {}
@@ -188,7 +189,7 @@ def test_a_camera_that_vanishes_while_it_is_picked_is_told_and_leaves_the_list(v
     listed.clear()
     visit.page.select_option("#setting-source", label="Gone Cam")
     field = visit.page.locator(".field", has=source)
-    expect(field).to_contain_text("/dev/video99", timeout=WAIT_MS)
+    expect(field).to_contain_text("/dev/video99")
     expect(source).to_have_value("demo")
     visit.page.locator("#outlined").focus()
     with visit.page.expect_response("**/v1/devices"):
@@ -229,12 +230,12 @@ def test_my_face_is_remembered_at_a_click_or_why_not_is_said(visit: Visit, produ
     page.click("#people-shown summary")
     if ended["state"] == "failed":
         expect(told).to_contain_text(ended["hint"])
-        expect(page.locator("#people-told")).to_contain_text("Nobody yet", timeout=WAIT_MS)
+        expect(page.locator("#people-told")).to_contain_text("Nobody yet")
         return
-    expect(page.locator("#people")).to_contain_text("Ada", timeout=WAIT_MS)
+    expect(page.locator("#people")).to_contain_text("Ada")
     page.get_by_role("button", name="Forget Ada").click()
     page.get_by_role("button", name="Really forget Ada").click()
-    expect(page.locator("#people-told")).to_contain_text("Nobody yet", timeout=WAIT_MS)
+    expect(page.locator("#people-told")).to_contain_text("Nobody yet")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -253,13 +254,13 @@ def test_everybody_can_use_it(browser: Any, product: Product, scheme: str, size:
 
 def test_the_daemon_goes_and_the_page_finds_the_next_one(visit: Visit, product: Product) -> None:
     product.run("stop")
-    expect(visit.page.locator("#mood")).to_have_text("Not there", timeout=WAIT_MS)
+    expect(visit.page.locator("#mood")).to_have_text("Not there")
     expect(visit.page.locator("#notices")).to_contain_text("occlufix-vcam start")
     expect(visit.page.locator("#toggle")).to_be_disabled()
     product.run("start")
-    expect(visit.page.locator("#mood")).to_contain_text("On", timeout=WAIT_MS)
+    expect(visit.page.locator("#mood")).to_contain_text("On")
     shown = visit.picture.get_attribute("data-number")
-    expect(visit.picture).not_to_have_attribute("data-number", shown, timeout=WAIT_MS)
+    expect(visit.picture).not_to_have_attribute("data-number", shown)
     expect(visit.page.locator("#notices")).to_be_empty()
     visit.page.click("#toggle")
     expect(visit.page.locator("#toggle")).to_have_attribute("aria-checked", "false")
