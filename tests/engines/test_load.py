@@ -45,6 +45,17 @@ def test_auto_takes_openvino_on_the_processor() -> None:
     assert [(one.backend, "not timed" in one.reason) for one in engine.passed_over] == [("onnxruntime", True)]
 
 
+def test_openvino_runs_int8_only_for_who_asks(models: Path) -> None:
+    """Its int8 is far off the network's pictures on some processors; ONNX Runtime's is offered to be timed."""
+    from engines.onnxruntime import OnnxRuntimeEngine
+    from engines.openvino import OpenVinoEngine
+
+    file = manifest.ModelFile(models / "restore.int8.onnx", "0")
+    model = manifest.Model("restore", {"fp32": file, "int8": file})
+    assert "int8" not in OpenVinoEngine.precisions(model, "CPU")
+    assert "int8" in OnnxRuntimeEngine.precisions(model, "CPU")
+
+
 def test_auto_goes_on_without_a_package_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "engines.openvino", raising=False)
     monkeypatch.setitem(sys.modules, "openvino", None)
