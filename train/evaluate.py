@@ -21,7 +21,7 @@ from rich.progress import track
 
 from engines.contract import CROP_PX, EYE_DISTANCE_PX, Image, Points
 from train import backbones, masks, metrics
-from train.data import FaceSet, valid_mask
+from train.data import FaceSet, typology_angle, valid_mask
 from train.report import Report, by_kind_tables, sheet
 from train.runners import Runner
 
@@ -84,9 +84,7 @@ class Case:
     @property
     def tone(self) -> str:
         """The skin tone as the photograph shows it: one of TONES, by its individual typology angle."""
-        colours = cv2.cvtColor(self.face.astype(np.float32) / 255, cv2.COLOR_BGR2LAB)[(self.bare & self.valid) > 0]
-        lightness, _, yellow = np.median(colours, axis=0) if len(colours) else (100.0, 0.0, 0.0)
-        angle = math.degrees(math.atan2(lightness - 50, max(yellow, 1e-3)))
+        angle = typology_angle(self.face, self.bare & self.valid)
         return next(tone for tone, least in TONES.items() if angle > least)
 
     @property
