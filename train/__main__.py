@@ -56,6 +56,7 @@ def fit(
     precision: Annotated[str | None, typer.Option(help="auto, bf16, fp16 or off")] = None,
     compile_: Annotated[bool | None, typer.Option("--compile", help="compile the networks with torch")] = None,
     attention: Annotated[bool | None, typer.Option("--attention", help="of the restorer, at 16x16")] = None,
+    adversary: Annotated[str | None, typer.Option(help="of the restorer: hinge or logistic")] = None,
     plot_schedule: Annotated[Path | None, typer.Option(help="draw the losses' weights into this PNG, and end")] = None,
     grow: Annotated[bool, typer.Option("--grow", help="modules that the checkpoint does not hold start anew")] = False,
     start_from: Annotated[Path | None, typer.Option(help="weights that a new run begins with: what ships")] = None,
@@ -63,7 +64,7 @@ def fit(
     """Trains a network; a run in the same folder goes on where it stopped."""
     changes = {"threads": threads, "size_px": size, "batch": batch, "steps": steps, "backbone": backbone}
     changes |= {"weights": _weights(weight) if weight else None, "device": device, "compile": compile_}
-    changes |= {"autocast": precision, "attention": attention}
+    changes |= {"autocast": precision, "attention": attention, "adversary": adversary}
     chosen = _recipe(network, recipe).but(**{name: value for name, value in changes.items() if value is not None})
     folder = out or Path("runs") / network
     task = load_task(chosen, data)
@@ -167,7 +168,7 @@ def export(
 def compare_losses(
     recipe: Annotated[str, typer.Option(help="debug, base, full or vit")] = "base",
     data: Data = DEFAULT_DATA,
-    out: Annotated[Path, typer.Option(help="folder of the five runs; they are resumed")] = Path("runs/ablation"),
+    out: Annotated[Path, typer.Option(help="folder of its runs; they are resumed")] = Path("runs/ablation"),
     minutes: Annotated[float, typer.Option(help="stop each run after this time; run again to go on")] = math.inf,
     steps: Annotated[int | None, typer.Option(help="length of each run")] = None,
     size: Annotated[int | None, typer.Option(help="side of a training picture, pixels")] = None,

@@ -1,4 +1,7 @@
-"""What each group of losses is worth: the same network, data, steps and seed, trained on more and more of them."""
+"""What each group of losses is worth: the same network, data, steps and seed, trained on more and more of them.
+
+The last rung is trained once more with the other formulation of the adversaries.
+"""
 
 from __future__ import annotations
 
@@ -22,24 +25,26 @@ RUNGS = {
     "patch": ("adv_patch",),
     "global": ("adv_global",),
 }
+FULL, RIVAL = "global", "logistic"
 
 
 def rung_recipes(recipe: Recipe) -> dict[str, Recipe]:
-    """The recipe of each rung: it leaves out the losses of those above it."""
+    """The recipe of each rung: it leaves out the losses of those above it. And that of the last one's rival."""
     recipes: dict[str, Recipe] = {}
     kept: set[str] = set()
     for rung, added in RUNGS.items():
         kept |= set(added)
         without = {name: 0.0 for name in LOSSES if name not in kept}
         recipes[rung] = recipe.but(weights={**recipe.weights, **without})
-    return recipes
+    return recipes | {RIVAL: recipes[FULL].but(adversary="logistic")}
 
 
 def train_rungs(recipe: Recipe, data: Path, out: Path, minutes: float, console: Console) -> bool:
     """Trains each rung in a folder of its own, `minutes` for each at most; whether all have reached the last step."""
     done = True
     for rung, chosen in rung_recipes(recipe).items():
-        console.print(f"{rung}: {', '.join(name for name in LOSSES if chosen.weights.get(name, 1.0))}")
+        counted = ", ".join(name for name in LOSSES if chosen.weights.get(name, 1.0))
+        console.print(f"{rung}: {counted} ({chosen.adversary})")
         done &= loop.fit(load_task(chosen, data), chosen, out / rung, minutes, console) >= chosen.steps
     return done
 
@@ -47,7 +52,7 @@ def train_rungs(recipe: Recipe, data: Path, out: Path, minutes: float, console: 
 def compare_rungs(recipe: Recipe, data: Path, out: Path, limit: int | None, console: Console) -> Report:
     """The figures of all rungs, the full loss first, beside the baselines; sheets into `out`."""
     runners: dict[str, Runner] = {
-        rung: open_runner(recipe, data, out / rung, recipe.threads) for rung in reversed(RUNGS)
+        rung: open_runner(recipe, data, out / rung, recipe.threads) for rung in (*reversed(RUNGS), RIVAL)
     }
     return load_evaluation(recipe.network)(runners, data, out, limit, recipe.threads, console)
 

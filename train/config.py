@@ -14,7 +14,8 @@ class Recipe:
 
     `batch` is shared by all processes of a run. `weights` sets the final weight of losses by name, 0 leaves one out;
     the others keep the task's own. `backbone` is what the perceptual loss sees with (train/perception.py).
-    `attention` and `blocks` are parts of the restorer (train/networks.py).
+    `attention` and `blocks` are parts of the restorer (train/networks.py), `adversary` is how its discriminators and it
+    play against each other (ADVERSARIES in train/losses.py).
     """
 
     network: str
@@ -35,6 +36,7 @@ class Recipe:
     weights: Mapping[str, float] = field(default_factory=dict)
     attention: bool = False
     blocks: int = 0
+    adversary: str = "hinge"
 
     def but(self, **changes: object) -> Recipe:
         """The same recipe with some fields changed."""

@@ -6,7 +6,8 @@ pixels divides by at least one, so a batch without a hole costs nothing instead 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -153,14 +154,56 @@ def hinge_discriminator(real: Tensor, fake: Tensor, hole: Tensor) -> Tensor:
 
     Source: J. H. Lim and J. C. Ye, "Geometric GAN", 2017.
     """
-    weight = F.adaptive_max_pool2d(hole, fake.shape[-2:])
-    return F.relu(1 - real).mean() + (F.relu(1 + fake) * weight).sum() / weight.sum().clamp_min(1.0)
+    return F.relu(1 - real).mean() + _where_hidden(F.relu(1 + fake), hole)
 
 
 def hinge_generator(fake: Tensor, hole: Tensor) -> Tensor:
     """How little a discriminator believes in the patches that touch the hole (N1HW: its logits, down to one)."""
-    weight = F.adaptive_max_pool2d(hole, fake.shape[-2:])
-    return -(fake * weight).sum() / weight.sum().clamp_min(1.0)
+    return -_where_hidden(fake, hole)
+
+
+def logistic_discriminator(real: Tensor, fake: Tensor, hole: Tensor) -> Tensor:
+    """Cross entropy of a discriminator, counted as `hinge_discriminator` counts.
+
+    Source: I. Goodfellow et al., "Generative adversarial nets", 2014.
+    """
+    return F.softplus(-real).mean() + _where_hidden(F.softplus(fake), hole)
+
+
+def logistic_generator(fake: Tensor, hole: Tensor) -> Tensor:
+    """The non-saturating loss of the same paper: the cross entropy of what should be believed."""
+    return _where_hidden(F.softplus(-fake), hole)
+
+
+def _where_hidden(values: Tensor, hole: Tensor) -> Tensor:
+    """Mean of what a discriminator's patches give, of those that touch the hole."""
+    weight = F.adaptive_max_pool2d(hole, values.shape[-2:])
+    return (values * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def r1(logits: Tensor, real: Tensor) -> Tensor:
+    """Half the squared gradient of the logits by the real pictures, mean over logits; `real` must ask for gradients.
+
+    Source: L. Mescheder et al., "Which training methods for GANs do actually converge?", 2018.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    return gradient.square().sum() / (2 * logits.numel())
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """A formulation of the game between generator and discriminators, and what keeps that steady."""
+
+    discriminator: Callable[[Tensor, Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor, Tensor], Tensor]
+    spectral_norm: bool
+    r1: float
+
+
+ADVERSARIES = {
+    "hinge": Adversary(hinge_discriminator, hinge_generator, spectral_norm=True, r1=0.0),
+    "logistic": Adversary(logistic_discriminator, logistic_generator, spectral_norm=False, r1=1.0),
+}
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

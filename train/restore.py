@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from engines.contract import CROP_PX, Image, Points, similarity, transform_points
 from train import losses
 from train.config import Recipe
-from train.data import Drawn, Faces, mirror_landmarks, open_faces, valid_mask
+from train.data import Drawn, Faces, mirror_landmarks, open_faces, typology_angle, valid_mask
 from train.discriminators import GlobalDiscriminator, PatchDiscriminator
-from train.machine import autocast, bare, check_finite, descend, device
-from train.masks import random_mask
+from train.machine import TrainingError, autocast, bare, check_finite, descend, device
+from train.masks import bare_skin, random_mask
 from train.networks import RestoreDoors, RestoreUNet
 from train.perception import load_backbone
 from train.schedule import LossSchedule, Ramp, with_weights
@@ -44,9 +44,13 @@ GRAIN_SHARE = 0.1
 #: The adversary of each loss; it learns alone for this share of the run before its loss begins to count.
 JUDGES = {"adv_patch": "patch", "adv_global": "global"}
 HEAD_START = 0.005
+#: R1 is asked for in one of so many steps, and counts as much more (T. Karras et al., StyleGAN2, 2020).
+R1_EVERY = 16
 #: So many of a batch are shown in TensorBoard.
 PICTURES = 6
 NO_REFERENCE_CHANCE = 0.5
+#: How often two faces are drawn and the one with the darker skin is taken: dark skin is rare in sets of faces.
+DARKER_CHANCE = 0.75
 
 
 class RestoreTask:
@@ -58,11 +62,15 @@ class RestoreTask:
         self._recipe = recipe
         self._data = data
         self._faces: Faces | None = None
+        if recipe.adversary not in losses.ADVERSARIES:
+            known = ", ".join(losses.ADVERSARIES)
+            raise TrainingError(f"there is no adversary `{recipe.adversary}`; there are: {known}")
+        self._adversary = losses.ADVERSARIES[recipe.adversary]
         self.schedule = LossSchedule(with_weights(RAMPS, recipe.weights), losses.LOSSES)
         self.modules = {
             "network": RestoreUNet(attention=recipe.attention, blocks=recipe.blocks),
-            "patch": PatchDiscriminator(),
-            "global": GlobalDiscriminator(),
+            "patch": PatchDiscriminator(self._adversary.spectral_norm),
+            "global": GlobalDiscriminator(self._adversary.spectral_norm),
         }
         if recipe.size_px != CROP_PX:
             self.modules["network"].fine.requires_grad_(False)
@@ -80,9 +88,7 @@ class RestoreTask:
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """CHW uint8 BGR `face` and `reference`, and their 1HW masks `hole`, `valid`, `reference_mask`; `frontal`."""
-        if self._faces is None:
-            self._faces = open_faces(self._data)
-        drawn = self._faces.draw(rng)
+        drawn = self._draw(rng)
         mirror = bool(rng.random() < 0.5)
         face, valid, landmarks = jitter(drawn.image, valid_mask(drawn.row), drawn.row.landmarks, rng, mirror)
         hole = random_mask(landmarks, rng)
@@ -96,6 +102,13 @@ class RestoreTask:
             **{name: (_resized(mask, side)[None] > 127).astype(np.uint8) for name, mask in maps.items()},
             "frontal": np.array(frontality(landmarks), np.float32),
         }
+
+    def _draw(self, rng: np.random.Generator) -> Drawn:
+        """A face of the set; where the draw says so the darker one of two."""
+        if self._faces is None:
+            self._faces = open_faces(self._data)
+        drawn = [self._faces.draw(rng) for _ in range(2 if rng.random() < DARKER_CHANCE else 1)]
+        return min(drawn, key=_tone)
 
     def _reference(
         self, drawn: Drawn, face: Image, valid: Image, rng: np.random.Generator, mirror: bool
@@ -155,7 +168,7 @@ class RestoreTask:
         for name, judge in JUDGES.items():
             if weights[name] > 0:
                 _, made_part, hole_part = parts[judge]
-                terms[name] = losses.hinge_generator(self._judged(judge, made_part, hole_part), hole_part)
+                terms[name] = self._adversary.generator(self._judged(judge, made_part, hole_part), hole_part)
         check_finite(terms)
         descend(losses.weighted_sum(terms, weights), self.optimizers["network"], self.modules["network"])
         return record | {name: float(value.detach()) for name, value in terms.items()}
@@ -171,10 +184,18 @@ class RestoreTask:
         with autocast(self._recipe):
             both = torch.cat((torch.cat((real, shown)), torch.cat((hole, hole))), dim=1)
             believed, doubted = judge(both).float().chunk(2)
-        loss = losses.hinge_discriminator(believed, doubted, hole)
+        loss = self._adversary.discriminator(believed, doubted, hole)
         check_finite({f"d_{name}": loss})
-        descend(loss, self.optimizers[name], judge)
+        penalty = self._penalty(judge, real, hole)
+        descend(loss if penalty is None else loss + penalty, self.optimizers[name], judge)
         return float(loss.detach())
+
+    def _penalty(self, judge: nn.Module, real: Tensor, hole: Tensor) -> Tensor | None:
+        """R1 in a step that asks for it, in full precision: squares leave what half can hold."""
+        if self._adversary.r1 == 0 or torch.rand(()) >= 1 / R1_EVERY:
+            return None
+        real = real.detach().requires_grad_()
+        return self._adversary.r1 * R1_EVERY * losses.r1(judge(torch.cat((real, hole), dim=1)), real)
 
     def _judged(self, name: str, shown: Tensor, hole: Tensor) -> Tensor:
         """What a discriminator says of the generator's picture; only the generator learns from it."""
@@ -203,6 +224,12 @@ class RestoreTask:
         inputs = {"face": picture, "mask": mask, "reference": picture, "reference_mask": mask}
         dynamic = {name: {0: "batch"} for name in inputs}
         return Doors(RestoreDoors(network), inputs, {"restored": picture}, dynamic)
+
+
+def _tone(drawn: Drawn) -> float:
+    """The typology angle of a face in the template; every fourth pixel of each row and column is enough."""
+    few = np.s_[::4, ::4]
+    return typology_angle(drawn.image[few], (bare_skin() & valid_mask(drawn.row))[few])
 
 
 def middle(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The ablation: five rungs that differ in their losses only, each resumed in its own folder, compared in one go."""
+"""The ablation: rungs that differ in their losses only, each resumed in its own folder, compared in one go."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ TINY = RECIPES["restore", "debug"].but(steps=2)
 
 
 def test_each_rung_adds_losses_to_the_one_before() -> None:
-    recipes = list(ablation.rung_recipes(TINY).values())
+    recipes = [recipe for rung, recipe in ablation.rung_recipes(TINY).items() if rung != ablation.RIVAL]
     kept = [{name for name in LOSSES if recipe.weights.get(name) != 0} for recipe in recipes]
     assert kept[0] == {"l1"} and kept[-1] == set(LOSSES) and len(kept) == 5
     assert all(lower < upper for lower, upper in pairwise(kept))
     assert all(recipe.but(weights={}) == TINY for recipe in recipes)
+
+
+def test_the_rival_differs_from_the_full_loss_in_its_adversaries_only() -> None:
+    recipes = ablation.rung_recipes(TINY)
+    assert recipes[ablation.RIVAL].adversary == "logistic"
+    assert recipes[ablation.RIVAL].but(adversary="hinge") == recipes[ablation.FULL]
 
 
 def test_rungs_begin_with_the_same_weights(tmp_path: Path) -> None:
@@ -44,7 +50,7 @@ def test_all_rungs_are_trained_and_compared(data: Path, tmp_path: Path, monkeypa
     assert ablation.ablation(TINY, data, tmp_path, minutes=0, console=console) is None  # the time is over at once
     assert not compared
     ablation.ablation(TINY, data, tmp_path, console=console)
-    assert compared == ["global", "patch", "tv-histogram-symmetry", "perceptual-style", "l1"]
+    assert compared == ["global", "patch", "tv-histogram-symmetry", "perceptual-style", "l1", "logistic"]
     assert (tmp_path / "report.md").read_text() == "| a table |"
-    for rung in ablation.RUNGS:
+    for rung in compared:
         assert checkpoint.read(tmp_path / rung / loop.CHECKPOINT)["step"] == TINY.steps

@@ -61,6 +61,32 @@ def test_hinge_generator_looks_only_where_the_hole_is() -> None:
     assert logits.grad.tolist() == [[[[-0.5, 0.0], [-0.5, 0.0]]]]
 
 
+def test_logistic_losses_are_cross_entropy_where_the_hole_is() -> None:
+    fake = torch.tensor([[[[0.0, -5.0], [math.log(3), -7.0]]]], requires_grad=True)
+    real = torch.tensor([[[[0.0, 0.0], [0.0, math.log(3)]]]])
+    loss = losses.logistic_discriminator(real, fake, HALF)
+    assert loss.item() == pytest.approx((3 * math.log(2) + math.log(4 / 3)) / 4 + (math.log(2) + math.log(4)) / 2)
+    generator = losses.logistic_generator(fake, HALF)
+    assert generator.item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+    generator.backward()
+    assert fake.grad.flatten().tolist() == pytest.approx([-0.25, 0.0, -0.125, 0.0])  # -sigmoid(-logit) / 2
+
+
+def test_r1_is_half_the_squared_gradient_of_each_logit() -> None:
+    real = torch.rand(2, 3, 4, 4, requires_grad=True)
+    slope = torch.tensor(0.5, requires_grad=True)
+    loss = losses.r1((slope * real).sum((1, 2, 3)), real)
+    assert loss.item() == pytest.approx(48 * 0.25 / 2)
+    loss.backward()
+    assert slope.grad.item() == pytest.approx(48 * 0.5)
+
+
+@pytest.mark.parametrize("discriminator", [PatchDiscriminator, GlobalDiscriminator])
+def test_spectral_norm_bounds_a_discriminator_only_if_asked_for(discriminator: type[torch.nn.Module]) -> None:
+    bounded, free = ({name.rpartition(".")[2] for name in discriminator(asked).state_dict()} for asked in (True, False))
+    assert "original" in bounded and free == {"weight", "bias"}
+
+
 def test_perceptual_distance_of_features() -> None:
     same = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
     right_angle = torch.tensor([0.0, 3.0]).view(1, 2, 1, 1)

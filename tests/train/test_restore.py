@@ -13,8 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from engines.contract import CROP_PX, TEMPLATE, similarity, transform_points
 from train import restore
 from train.config import RECIPES
-from train.data import DataError, FaceSet, valid_mask
+from train.data import DataError, FaceSet, typology_angle, valid_mask
 from train.evaluate import restore as restore_picture
+from train.losses import ADVERSARIES
+from train.machine import TrainingError
+from train.masks import bare_skin
 from train.networks import FIRST_GRAIN, Attention, RestoreDoors, RestoreUNet, generator_input, halved, visible_grain
 from train.runners import Runner, torch_runner
 from train.task import Doors
@@ -171,6 +174,37 @@ def test_samples_are_of_one_shape_and_repeat(data: Path) -> None:
         assert one[name].shape == (1, side, side)
         assert set(np.unique(one[name])) <= {0, 1}
     assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_the_darker_of_two_faces_is_taken_if_the_draw_says_so(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = restore.RestoreTask(RECIPES["restore", "debug"], data)
+
+    def dark_share(chance: float) -> float:
+        monkeypatch.setattr(restore, "DARKER_CHANCE", chance)
+        rng = np.random.default_rng(4)
+        drawn = [task._draw(rng) for _ in range(150)]
+        return float(np.mean([typology_angle(one.image, valid_mask(one.row) & bare_skin()) < 10 for one in drawn]))
+
+    assert dark_share(1.0) > 1.4 * dark_share(0.0) > 0
+
+
+def test_an_adversary_that_is_not_there_is_said(data: Path) -> None:
+    with pytest.raises(TrainingError, match="no adversary `wgan`; there are: hinge, logistic"):
+        restore.RestoreTask(RECIPES["restore", "debug"].but(adversary="wgan"), data)
+
+
+@pytest.mark.parametrize("adversary", list(ADVERSARIES))
+def test_discriminators_learn_to_tell_in_each_formulation(
+    adversary: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore, "R1_EVERY", 2)  # at times it is asked for
+    torch.manual_seed(5)
+    task = restore.RestoreTask(RECIPES["restore", "debug"].but(adversary=adversary), data)
+    real, shown, hole = torch.full((2, 3, 96, 96), 0.7), torch.rand(2, 3, 96, 96), torch.ones(2, 1, 96, 96)
+    for judge in restore.JUDGES.values():
+        losses_ = [task._discriminate(judge, real, shown, hole) for _ in range(40)]
+        assert all(np.isfinite(losses_)) and np.mean(losses_[-4:]) < 0.8 * losses_[0]
+        assert task._judged(judge, real, hole).mean() > task._judged(judge, shown, hole).mean()
 
 
 def test_half_of_the_samples_have_no_reference(data: Path) -> None:
