@@ -277,6 +277,7 @@ def _pixel_figures(case: Case, made: Image) -> dict[str, float]:
         "ssim": metrics.mean_inside(similar, region),
         "ssim_whole": metrics.mean_inside(similar, case.valid),
         "seam": metrics.seam(made, case.face, case.hole, case.valid),
+        "seam_strength": metrics.seam_strength(made, case.face, case.hole, case.valid),
         "sharpness": sharp[0] / max(sharp[1], 1e-3),
         "skin_energy": max(energy[0], 1e-3) / max(energy[1], 1e-3),
     }

@@ -25,6 +25,10 @@ WIDTHS = (32, 64, 112, 208, 256)
 #: How strong the noise is for the visible grain's measure, before anything is learned: of no strength it would never
 #: learn any. With 0.28 the noise alone would have that measure.
 FIRST_GRAIN = 0.25
+#: What the network's picture is off at known pixels is carried on into the hole, so that its rim can't be seen: so far
+#: off at most (of 1; a pixel of the occluder that the mask left out is off further), over so many halvings.
+MOST_APART = 16 / 255
+RIM_FLOORS = 2
 #: What blue, green and red count for the luma.
 LUMA = (0.114, 0.587, 0.299)
 
@@ -233,7 +237,27 @@ class RestoreUNet(nn.Module):
         if not fine:
             return self.coarse(x)[0]
         coarse, features = self.coarse(generator_input(*halved(face, hole), *halved(reference, there, keep=True)))
-        return self.fine(x, coarse, features)
+        made = self.fine(x, coarse, features).float()
+        apart = ((face - made) * (1 - hole)).clamp(-MOST_APART, MOST_APART)
+        correction = carried_on(F.avg_pool2d(apart, 2), F.avg_pool2d(1 - hole, 2))
+        return made + F.interpolate(correction, scale_factor=2.0, mode="nearest")
+
+
+def carried_on(apart: Tensor, known: Tensor) -> Tensor:
+    """What is known of a picture at some pixels (NCHW; 0 at the others), carried on smoothly to all of them.
+
+    `known` (N1HW or NCHW) is the known share of each pixel. It reaches RIM_FLOORS halvings far, beyond that it is 0.
+    Push and pull: S. Gortler et al., "The Lumigraph", 1996.
+    """
+    floors = [(apart, known)]
+    for _ in range(RIM_FLOORS):
+        apart, known = F.avg_pool2d(apart, 2), F.avg_pool2d(known, 2)
+        floors.append((apart, known))
+    apart, known = (F.avg_pool2d(each, 3, 1, 1) for each in floors.pop())  # an unknown pixel has what is around it
+    carried = apart / known.clamp_min(1e-3)
+    for apart, known in reversed(floors):
+        carried = apart + (1 - known) * F.interpolate(carried, scale_factor=2.0, mode="bilinear")
+    return carried
 
 
 def halved(picture: Tensor, mask: Tensor, keep: bool = False) -> tuple[Tensor, Tensor]:
@@ -270,6 +294,7 @@ class RestoreDoors(nn.Module):
         self.register_buffer("grain", grain.unflatten(1, (3, 4)).transpose(1, 2).flatten(1, 2))
         self.register_buffer("skin", network.fine.skin.clone())
         self.gather, self.halve, self.keep, self.edges = _gather(), _halve(), _keep(), _edges()
+        self.average = fixed_conv(torch.eye(3).repeat(1, 4)[..., None, None] / 4)
 
     def forward(self, face: Tensor, mask: Tensor, reference: Tensor, reference_mask: Tensor) -> Tensor:
         # uint8 is cast first and transposed after: TensorRT's parser refuses a UInt8 transpose.
@@ -281,9 +306,16 @@ class RestoreDoors(nn.Module):
         y = self.body(F.leaky_relu(self.from_pixels(x) + self.from_features(features), SLOPE))
         near = F.max_pool2d(half[:, _HIDDEN : _HIDDEN + 1] * (256 / 255), 3, 2, 1)
         strength = mean_where(self.edges(x).abs(), self.skin * (1 - near))
-        made = (self.head(y) + strength * self.grain + 255 * coarse).clamp(0, 255)
+        made = self.head(y) + strength * self.grain + 255 * coarse
         known = self.keep(x)  # -255 where hidden, so that the second below is what was made, else 0 or less
+        made = (made + self._correction(made, known)).clamp(0, 255)
         return doubled(torch.maximum(known, made - 255 - known).round()).to(torch.uint8)
+
+    def _correction(self, made: Tensor, known: Tensor) -> Tensor:
+        """For the 12 channels of 2x2 pixels, out of those that were made and those that are known."""
+        there = (known + 255).clamp(0, 1)
+        apart = ((known - made) * there).clamp(-255 * MOST_APART, 255 * MOST_APART)
+        return carried_on(self.average(apart), self.average(there)).repeat(1, 4, 1, 1)
 
 
 def doubled(x: Tensor) -> Tensor:

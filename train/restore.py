@@ -40,7 +40,7 @@ RAMPS = {
 #: What looks for texture looks at so many pixels of a larger picture, at other ones in each step.
 WINDOW_PX = 128
 #: What the strength of the skin's grain weighs in `style`.
-GRAIN_SHARE = 0.1
+GRAIN_SHARE = 0.2
 #: The adversary of each loss; it learns alone for this share of the run before its loss begins to count.
 JUDGES = {"adv_patch": "patch", "adv_global": "global"}
 HEAD_START = 0.005

@@ -64,6 +64,23 @@ def test_seam_is_the_step_that_the_photograph_does_not_have() -> None:
     assert np.isnan(metrics.seam(lighter, truth, np.zeros_like(hole), EVERYWHERE))
 
 
+def test_seam_strength_asks_for_steps_as_strong_as_the_photographs() -> None:
+    rng = np.random.default_rng(3)
+    truth, grainy = (rng.integers(90, 111, (CROP_PX, CROP_PX, 3), dtype=np.uint8) for _ in range(2))
+    hole = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    hole[60:190, 60:190] = 255
+
+    def filled(inside: np.ndarray | int) -> float:
+        made = np.where(hole[..., None] > 0, inside, truth).astype(np.uint8)
+        return metrics.seam_strength(made, truth, hole, EVERYWHERE)
+
+    assert filled(truth) == 0
+    assert filled(grainy) < 0.6  # of no less grain, and no pixel is the same
+    assert filled(100) > 1.0  # a smudge
+    assert filled(grainy + 15) > 7  # an edge
+    assert np.isnan(metrics.seam_strength(truth, truth, np.zeros_like(hole), EVERYWHERE))
+
+
 def test_kernel_distance_by_hand() -> None:
     made, real = np.array([[0.0], [1.0]]), np.array([[2.0], [3.0]])
     # k(0,1) = 1, k(2,3) = 343; between: k(0,2), k(0,3) = 1, k(1,2) = 27, k(1,3) = 64

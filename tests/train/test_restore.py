@@ -18,7 +18,17 @@ from train.evaluate import restore as restore_picture
 from train.losses import ADVERSARIES
 from train.machine import TrainingError
 from train.masks import bare_skin
-from train.networks import FIRST_GRAIN, Attention, RestoreDoors, RestoreUNet, generator_input, halved, visible_grain
+from train.networks import (
+    FIRST_GRAIN,
+    MOST_APART,
+    Attention,
+    RestoreDoors,
+    RestoreUNet,
+    carried_on,
+    generator_input,
+    halved,
+    visible_grain,
+)
 from train.runners import Runner, torch_runner
 from train.task import Doors
 
@@ -131,13 +141,38 @@ def test_fine_half_starts_as_the_coarse_picture_with_a_little_grain() -> None:
     hole = torch.zeros(1, 1, CROP_PX, CROP_PX)
     hole[..., 80:161, 80:160] = 1.0
     with torch.no_grad():
-        whole = network(face, hole, face * 0, hole * 0)
         halves = (*halved(face, hole), *halved(face * 0, hole * 0, keep=True))
-        coarse, _ = network.coarse(generator_input(*halves))
+        coarse, features = network.coarse(generator_input(*halves))
+        whole = network.fine(generator_input(face, hole, face * 0, hole * 0), coarse, features)
     grain = whole - coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
     assert torch.allclose(grain[:, :1].expand(-1, 3, -1, -1), grain, atol=1e-6)  # of light, not of colour
     strong = visible_grain(generator_input(face, hole, face * 0, hole * 0), network.fine.skin)
     assert grain.std().item() == pytest.approx(FIRST_GRAIN * strong.item(), rel=0.02)
+
+
+def test_what_is_off_at_the_rim_is_carried_on_into_the_hole() -> None:
+    known = torch.ones(1, 1, 64, 64)
+    known[..., 24:40, 24:40] = 0.0
+    slope = torch.linspace(-1, 1, 64).view(1, 1, 1, 64).expand(1, 3, 64, 64)
+    carried = carried_on(slope * known, known)
+    assert torch.allclose(carried[known.expand_as(carried) > 0], slope[known.expand_as(carried) > 0])
+    assert (carried - slope).abs().max() < 0.2  # and goes on in the hole
+    assert (carried.diff(dim=-1).abs() < 0.12).all() and (carried.diff(dim=-2).abs() < 0.12).all()
+    nowhere = carried_on(slope * 0, known * 0)
+    assert torch.equal(nowhere, torch.zeros_like(nowhere))
+
+
+def test_a_hole_has_no_rim_even_where_the_network_knows_nothing() -> None:
+    network = RestoreUNet().eval()  # it learned nothing: its picture is grey
+    torch.nn.init.zeros_(network.coarse.head.weight)
+    torch.nn.init.zeros_(network.fine.strength)
+    face = torch.full((1, 3, CROP_PX, CROP_PX), 0.5 + MOST_APART)
+    hole = torch.zeros(1, 1, CROP_PX, CROP_PX)
+    hole[..., 80:160, 80:160] = 1.0
+    with torch.no_grad():
+        made = network(face, hole, face * 0, hole * 0)
+        assert (made - face)[..., 80:82, 90:150].abs().max() < 0.005
+        assert (network(face + 0.2, hole, face * 0, hole * 0) - made).abs().max() < 1e-5  # so far and no further
 
 
 def test_grain_is_measured_on_visible_skin() -> None:
