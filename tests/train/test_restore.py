@@ -164,8 +164,8 @@ def test_what_is_off_at_the_rim_is_carried_on_into_the_hole() -> None:
 
 def test_a_hole_has_no_rim_even_where_the_network_knows_nothing() -> None:
     network = RestoreUNet().eval()  # it learned nothing: its picture is grey
-    torch.nn.init.zeros_(network.coarse.head.weight)
-    torch.nn.init.zeros_(network.fine.strength)
+    for parameter in (network.coarse.head.weight, network.coarse.head.bias, network.fine.strength):
+        torch.nn.init.zeros_(parameter)
     face = torch.full((1, 3, CROP_PX, CROP_PX), 0.5 + MOST_APART)
     hole = torch.zeros(1, 1, CROP_PX, CROP_PX)
     hole[..., 80:160, 80:160] = 1.0
