@@ -12,8 +12,9 @@ import torch
 
 from engines.contract import CROP_PX, Image
 from train.config import RECIPES
+from train.data import FaceSet
 from train.hidden import HiddenDoors, HiddenTask, HiddenUNet, dice, masked_bce
-from train.hidden_data import Example, misalignment, relight, webcam
+from train.hidden_data import COVERED, EVAL_SEED, Example, Examples, misalignment, relight, webcam
 from train.hidden_figures import boundary_f, figures, iou, marked
 
 MODELS = Path(__file__).resolve().parents[2] / "engines" / "models"
@@ -129,13 +130,26 @@ def test_light_and_camera_keep_the_kind_of_picture() -> None:
         assert seen.shape == picture.shape and seen.dtype == np.uint8
 
 
+def test_faces_that_are_hidden_already_are_not_evaluated_on(data: Path) -> None:
+    faces = FaceSet(data, "eval")
+    assert {row.file for row in faces.rows} >= COVERED, "a name that is none would leave nothing out"
+    assert len(list(Examples(data, "eval").clean())) == len(faces) - len(COVERED)
+    firsts = [int(np.random.default_rng([EVAL_SEED, number]).integers(len(faces))) for number in range(40)]
+    number = next(number for number, index in enumerate(firsts) if faces.rows[index].file in COVERED)
+    drawn: list[str] = []
+    examples = Examples(data, "eval")
+    examples._make = lambda row, *rest: drawn.append(row.file)  # type: ignore[method-assign,assignment,return-value]
+    list(examples.fixed([], number + 1))
+    assert len(drawn) == number + 1 and not set(drawn) & COVERED
+
+
 def test_the_shipped_model_sees_what_hides_and_leaves_faces_alone(data: Path) -> None:
     """Loose bounds: they catch a model that was exported wrongly or trained badly, not a bad day."""
     entry = tomllib.loads((MODELS / "models.toml").read_text(encoding="utf-8"))["hidden"]
     session = onnxruntime.InferenceSession(str(MODELS / entry["fp32"]["file"]), providers=["CPUExecutionProvider"])
     found = figures(lambda face: session.run(None, {"face": face[None]})[0][0, :, :, 0], data, each_kind=8)
-    assert found["iou"] > 0.75
-    assert found["iou_medical_mask"] > 0.85
-    assert found["clean_marked"] < 0.015
-    assert found["eyeglasses_marked"] < 0.02
+    assert found["iou"] > 0.80
+    assert found["iou_medical_mask"] > 0.90
+    assert found["clean_marked"] < 0.002
+    assert found["eyeglasses_marked"] < 0.01
     assert found["iou_real_silver"] > 0.7
