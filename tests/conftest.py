@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from occlufix_vcam.telemetry import LOGGER_NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,6 +28,16 @@ def data() -> Path:
     if folder is None:
         pytest.skip("no data folder: set OCCLUFIX_DATA to run the tests that need real faces")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def log_levels_as_they_were() -> Iterator[None]:
+    """A daemon in this process may have been asked to say less; the next test listens to all of it."""
+    loggers = [logging.getLogger(name) for name in LOGGER_NAMES]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)
