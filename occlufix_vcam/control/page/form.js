@@ -64,6 +64,7 @@ function explain(one) {
 }
 
 async function change(one, value, field, told) {
+  const before = field.now; // while it is tried, the daemon may tell of the new value as if it held
   field.box.setAttribute("aria-busy", "true");
   delete field.box.dataset.bad;
   told.textContent = "";
@@ -76,7 +77,7 @@ async function change(one, value, field, told) {
   } catch (error) {
     field.box.dataset.bad = "";
     told.textContent = `${error.message}. ${error.hint ? `${error.hint}.` : ""}`;
-    field.show(field.now);
+    field.show(before);
   } finally {
     field.box.removeAttribute("aria-busy");
   }
