@@ -6,10 +6,12 @@ CUDA comes through cuda-python. Each of its failures becomes an EngineRunError.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -230,6 +232,22 @@ def make_logger(library: ModuleType) -> Any:
             _log.debug("TensorRT: %s", message)
 
     return Logger()
+
+
+@contextlib.contextmanager
+def no_garbage() -> Iterator[None]:
+    """While TensorRT makes a builder or a runtime: it logs in Python and holds a lock that its dying objects wait for.
+
+    One that an exception's traceback kept would be collected in the midst of that, and the thread waits for itself.
+    """
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def one_line(message: object) -> str:

@@ -29,7 +29,7 @@ from engines.base import (
 )
 from engines.cache import EngineCache, Key
 from engines.manifest import Model
-from engines.nvidia import Buffers, Cuda, Graph, installed_library, make_logger, open_library
+from engines.nvidia import Buffers, Cuda, Graph, installed_library, make_logger, no_garbage, open_library
 from engines.tensorrt_plan import TYPES, Order, Plan, build_plan, order
 
 UNTRIED = "building engines is tested, but this version was never run on a GPU: only on a stand-in of TensorRT"
@@ -163,7 +163,8 @@ class _Session:
         self._graph: Graph | None = None
         self._context: Any = None
         self._jit_cache: Any = None
-        self._runtime = library.Runtime(self._logger)
+        with no_garbage():
+            self._runtime = library.Runtime(self._logger)
         _check_validity(library, self._runtime, plan)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:

@@ -27,7 +27,7 @@ from engines.base import (
 )
 from engines.cache import Key
 from engines.manifest import Model, sha256_of
-from engines.nvidia import Gpu, library_name, make_logger, one_line
+from engines.nvidia import Gpu, library_name, make_logger, no_garbage, one_line
 
 #: The kind of plan that runs on every GPU from Ampere on.
 PORTABLE = "portable"
@@ -93,7 +93,8 @@ def build_plan(library: ModuleType, wanted: Order, progress: Progress = lambda s
     began = time.perf_counter()
     logger = make_logger(library)
     try:
-        builder = library.Builder(logger)
+        with no_garbage():
+            builder = library.Builder(logger)
     except (RuntimeError, TypeError) as error:  # classic TensorRT without a GPU has no builder
         raise EngineUnavailable(
             f"{library_name(library)} does not build here: {logger.last_error or one_line(error)}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -135,6 +137,29 @@ def test_what_is_no_model_is_said(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(ModelCorrupt, match=r"own\.onnx"):
         build_plan(LIBRARY, order_for(path))
+
+
+def test_a_builder_that_an_exception_kept_does_not_stop_the_next_one() -> None:
+    """TensorRT logs with a lock held that a dying builder waits for: a collection in the midst of that never ended."""
+    script = """
+import gc, logging, tensorrt_rtx
+from engines import nvidia
+
+class Collecting(logging.Handler):
+    def emit(self, record): gc.collect()
+
+logging.getLogger("engines.nvidia").addHandler(Collecting())
+logging.getLogger("engines.nvidia").setLevel(logging.DEBUG)
+gc.disable()
+kept = [tensorrt_rtx.Builder(nvidia.make_logger(tensorrt_rtx))]
+kept.append(kept)
+del kept
+with nvidia.no_garbage():
+    tensorrt_rtx.Builder(nvidia.make_logger(tensorrt_rtx))
+print("built")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "built\n", done.stderr
 
 
 def test_open_axes_need_a_size_and_take_only_one_that_fits(tmp_path: Path) -> None:
