@@ -25,9 +25,9 @@ class SqueezeNetFeatures(nn.Module):
 
     name = "squeezenet"
     FILE = "squeezenet_v1.0_imagenet_fp16.onnx"
-    LAYERS = ("fire3", "fire5")
-    _FIRES = (2, 3, 4, 5)
-    _POOL_BEFORE = ("fire2", "fire5")
+    LAYERS = ("fire3", "fire5", "fire7", "fire9")
+    _FIRES = (2, 3, 4, 5, 6, 7, 8, 9)
+    _POOL_BEFORE = ("fire2", "fire5", "fire9")
 
     def __init__(self, file: Path) -> None:
         super().__init__()

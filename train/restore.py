@@ -39,6 +39,8 @@ RAMPS = {
 }
 #: What looks for texture looks at so many pixels of a larger picture, at other ones in each step.
 WINDOW_PX = 128
+#: Textures are fine: `style` looks at so many of the backbone's first layers. Deeper ones cost more than all the rest.
+STYLE_LAYERS = 2
 #: What the strength of the skin's grain weighs in `style`.
 GRAIN_SHARE = 0.2
 #: The adversary of each loss; it learns alone for this share of the run before its loss begins to count.
@@ -158,7 +160,7 @@ class RestoreTask:
                 with torch.no_grad():
                     truth = self._backbone(real[near])
             terms["perceptual"] = losses.perceptual(features, truth, hole[near])
-            terms["style"] = losses.style(features, truth, hole[near])
+            terms["style"] = losses.style(features[:STYLE_LAYERS], truth[:STYLE_LAYERS], hole[near])
             if face.shape[-1] == CROP_PX:  # the coarse half, alone, has no noise to make texture of
                 grain = losses.grain(shown[near], real[near], hole[near], skin[near])
                 terms["style"] = terms["style"] + GRAIN_SHARE * grain

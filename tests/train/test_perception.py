@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train import losses
+from train import backbones, losses
 from train.data import DataError
 from train.perception import SqueezeNetFeatures, Vgg16Features, load_backbone
 
@@ -22,7 +23,16 @@ def test_squeezenet_features_know_a_picture_from_noise(data: Path) -> None:
     truth = features(picture)
     assert losses.perceptual(features(near), truth, hole) < 0.3 * losses.perceptual(features(far), truth, hole)
     assert losses.style(features(near), truth, hole) < 0.3 * losses.style(features(far), truth, hole)
-    assert [feature.shape[1] for feature in truth] == [128, 256]
+
+
+def test_squeezenet_features_are_those_of_its_file(data: Path) -> None:
+    pictures = np.random.default_rng(1).integers(0, 256, (2, 96, 96, 3), np.uint8)
+    network, file = load_backbone("squeezenet", data), backbones.squeezenet(data / "weights", 1)
+    wanted = dict(zip(file.layers, file(pictures), strict=True))
+    made = network(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255)
+    for layer, features in zip(network.LAYERS, made, strict=True):
+        assert features.shape == wanted[layer].shape
+        assert (features - wanted[layer]).abs().mean() < 0.02 * wanted[layer].abs().mean()
 
 
 def torchvision_vgg16() -> nn.Sequential:
