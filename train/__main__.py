@@ -60,6 +60,7 @@ def fit(
     plot_schedule: Annotated[Path | None, typer.Option(help="draw the losses' weights into this PNG, and end")] = None,
     grow: Annotated[bool, typer.Option("--grow", help="modules that the checkpoint does not hold start anew")] = False,
     start_from: Annotated[Path | None, typer.Option(help="weights that a new run begins with: what ships")] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="of those weights the network alone, from step 0 on")] = False,
 ) -> None:
     """Trains a network; a run in the same folder goes on where it stopped."""
     changes = {"threads": threads, "size_px": size, "batch": batch, "steps": steps, "backbone": backbone}
@@ -74,7 +75,7 @@ def fit(
         draw_schedule(task, chosen.steps, plot_schedule)
         console.print(f"weights of the losses over {chosen.steps} steps: {plot_schedule}")
         return
-    step = loop.fit(task, chosen, folder, minutes, console, grow, start_from)
+    step = loop.fit(task, chosen, folder, minutes, console, grow, start_from, anew)
     console.print(f"step {step} of {chosen.steps}; checkpoint in {folder / loop.CHECKPOINT}")
 
 
@@ -175,11 +176,12 @@ def compare_losses(
     batch: Annotated[int | None, typer.Option(help="pictures a step")] = None,
     threads: Annotated[int | None, typer.Option(help="processor threads")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="judge only so many pictures of each kind")] = None,
+    start_from: Annotated[Path | None, typer.Option(help="weights that each of them begins with, at step 0")] = None,
 ) -> None:
     """Trains the restorer with one group of losses after the other, and compares what each is worth."""
     changes = {"steps": steps, "size_px": size, "batch": batch, "threads": threads}
     chosen = _recipe("restore", recipe).but(**{name: value for name, value in changes.items() if value is not None})
-    report = ablation(chosen, data, out, minutes, limit, console)
+    report = ablation(chosen, data, out, minutes, limit, console, start_from)
     if report is None:
         console.print("the time is over; run the same command again to go on")
     else:

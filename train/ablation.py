@@ -39,13 +39,19 @@ def rung_recipes(recipe: Recipe) -> dict[str, Recipe]:
     return recipes | {RIVAL: recipes[FULL].but(adversary="logistic")}
 
 
-def train_rungs(recipe: Recipe, data: Path, out: Path, minutes: float, console: Console) -> bool:
-    """Trains each rung in a folder of its own, `minutes` for each at most; whether all have reached the last step."""
+def train_rungs(
+    recipe: Recipe, data: Path, out: Path, minutes: float, console: Console, start_from: Path | None
+) -> bool:
+    """Trains each rung in a folder of its own, `minutes` for each at most; whether all have reached the last step.
+
+    All begin with the network of `start_from` where that is given, with judges of their own and at step 0.
+    """
     done = True
     for rung, chosen in rung_recipes(recipe).items():
         counted = ", ".join(name for name in LOSSES if chosen.weights.get(name, 1.0))
         console.print(f"{rung}: {counted} ({chosen.adversary})")
-        done &= loop.fit(load_task(chosen, data), chosen, out / rung, minutes, console) >= chosen.steps
+        task = load_task(chosen, data)
+        done &= loop.fit(task, chosen, out / rung, minutes, console, start_from=start_from, anew=True) >= chosen.steps
     return done
 
 
@@ -64,10 +70,11 @@ def ablation(
     minutes: float = math.inf,
     limit: int | None = None,
     console: Console | None = None,
+    start_from: Path | None = None,
 ) -> Report | None:
     """Trains and compares; None where the time was over before the last step of every rung."""
     console = console or Console()
-    if not train_rungs(recipe, data, out, minutes, console):
+    if not train_rungs(recipe, data, out, minutes, console, start_from):
         return None
     report = compare_rungs(recipe, data, out, limit, console)
     report.write(out)

@@ -161,8 +161,11 @@ def write_weights(path: Path, content: Mapping[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def start(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe) -> Resumed:
-    """Puts what `write_weights` wrote into `task`, whose optimisers start anew. Raises CheckpointError."""
+def start(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe, anew: bool = False) -> Resumed:
+    """Puts what `write_weights` wrote into `task`, whose optimisers start anew. Raises CheckpointError.
+
+    With `anew` only the network is taken: its steps count from 0 again, and so do its judges, learning rate and ramps.
+    """
     try:
         with safe_open(path, "pt") as file:
             facts = file.metadata() or {}
@@ -171,14 +174,15 @@ def start(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe) -> 
         raise CheckpointError(f"{path} has no weights that can be read: {error}") from error
     if facts.get("network") != recipe.network:
         raise CheckpointError(f"{path} is of `{facts.get('network')}`, not of `{recipe.network}`")
-    step, images = int(facts["step"]), int(facts["images"])
+    step, images = 0 if anew else int(facts["step"]), int(facts["images"])  # what the network saw, it saw
     if step >= recipe.steps:
         raise CheckpointError(f"{path} stands at step {step}: say with --steps how many there shall be in all")
-    for name, module in task.modules.items():
+    taken = ["network"] if anew else list(task.modules)
+    for name in taken:
         mine = {key.removeprefix(f"{name}/"): tensors[key] for key in tensors if key.startswith(f"{name}/")}
-        _load(module, mine, name)
+        _load(task.modules[name], mine, name)
     averaged.load(task.modules["network"].state_dict())
-    return Resumed(step, images, ["optimisers"], {})
+    return Resumed(step, images, ["optimisers", *(name for name in task.modules if name not in taken)], {})
 
 
 def _fits(module: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:

@@ -62,17 +62,18 @@ def fit(
     console: Console | None = None,
     grow: bool = False,
     start_from: Path | None = None,
+    anew: bool = False,
 ) -> int:
     """Trains until the last step, for `minutes` or until Ctrl-C; resumes what is in `out`. Gives the step reached.
 
     `grow` allows a resumed run to have modules that its checkpoint does not hold. `start_from` are the exported weights
-    that a run begins with which has no checkpoint yet. Raises TrainingError and CheckpointError; the checkpoint that
-    was written last stays as it was.
+    that a run begins with which has no checkpoint yet; `anew` takes the network alone and counts steps from 0. Raises
+    TrainingError and CheckpointError; the checkpoint that was written last stays as it was.
     """
     world = World.join(recipe)
     try:
         run = _Run(task, recipe, out, console or Console(), world)
-        run.resume(grow, start_from)
+        run.resume(grow, start_from, anew)
         run.train(minutes)
         return run.step
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -106,13 +107,13 @@ class _Run:
         self._averaged = _prepare(task, recipe, self._where)
         self._pending: dict[str, list[float]] = {}
 
-    def resume(self, grow: bool, start_from: Path | None) -> None:
+    def resume(self, grow: bool, start_from: Path | None, anew: bool) -> None:
         """Goes on from the run's own checkpoint, else from weights that were exported, else from nothing."""
         if (self._out / CHECKPOINT).exists():
             content = checkpoint.read(self._out / CHECKPOINT)
             resumed = checkpoint.restore(content, self._task, self._averaged, self._recipe, grow)
         elif start_from is not None:
-            resumed = checkpoint.start(start_from, self._task, self._averaged, self._recipe)
+            resumed = checkpoint.start(start_from, self._task, self._averaged, self._recipe, anew)
         else:
             return
         self.step, self.images, self._pending = resumed.step, resumed.images, resumed.pending

@@ -38,6 +38,22 @@ def test_rungs_begin_with_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(first[name], other[name]) for name in first)
 
 
+def test_all_rungs_can_begin_with_weights_that_were_trained(data: Path, tmp_path: Path) -> None:
+    task = load_task(TINY, data)
+    loop.fit(task, TINY, tmp_path / "before", minutes=0)
+    file = tmp_path / "start.safetensors"
+    content = checkpoint.read(tmp_path / "before" / loop.CHECKPOINT)
+    content["averaged"]["coarse.head.bias"] += 0.5
+    checkpoint.write_weights(file, content)
+    ablation.train_rungs(TINY, data, tmp_path / "rungs", 0, Console(quiet=True), file)
+    for rung in ablation.rung_recipes(TINY):  # the rival's judges have no spectral norm: they are its own
+        begun = checkpoint.read(tmp_path / "rungs" / rung / loop.CHECKPOINT)
+        assert begun["step"] == 0
+        assert torch.allclose(
+            begun["modules"]["network"]["coarse.head.bias"], content["averaged"]["coarse.head.bias"], rtol=1e-3
+        )
+
+
 def test_all_rungs_are_trained_and_compared(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[str] = []
 

@@ -136,6 +136,22 @@ def test_a_run_can_start_from_exported_weights(tmp_path: Path) -> None:
     assert loop.fit(Judged(RECIPE), RECIPE, tmp_path / "after", start_from=tmp_path / "none") == 400
 
 
+def test_a_run_can_take_the_network_alone_and_count_anew(tmp_path: Path) -> None:
+    loop.fit(Line(RECIPE), RECIPE, tmp_path / "before")
+    content = checkpoint.read(tmp_path / "before" / loop.CHECKPOINT)
+    file = tmp_path / "restore.safetensors"
+    checkpoint.write_weights(file, content)
+    task, averaged = Judged(RECIPE), checkpoint.AveragedWeights(nn.Linear(1, 1), 0.9)
+    judge = task.modules["judge"].weight.clone()
+    started = checkpoint.start(file, task, averaged, RECIPE, anew=True)  # which holds no judge, and is at its last step
+    assert (started.step, started.images, started.fresh) == (0, 3200, ["optimisers", "judge"])
+    assert torch.allclose(task.modules["network"].weight, content["averaged"]["weight"], rtol=1e-3)
+    assert torch.equal(task.modules["judge"].weight, judge)
+    few = RECIPE.but(steps=50)
+    assert loop.fit(Judged(few), few, tmp_path / "after", start_from=file, anew=True) == 50
+    assert logged(tmp_path / "after")[0]["images"] == 3200 + 50 * RECIPE.batch
+
+
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     half = RECIPE.but(steps=200)
     loop.fit(Line(half), half, tmp_path)
