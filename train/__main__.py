@@ -47,6 +47,7 @@ def fit(
     out: Annotated[Path | None, typer.Option(help="run folder; a run there is resumed")] = None,
     minutes: Annotated[float, typer.Option(help="stop after this time; run again to go on")] = math.inf,
     threads: Annotated[int | None, typer.Option(help="processor threads")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="processes that make samples; 0: this one does")] = None,
     size: Annotated[int | None, typer.Option(help="side of a training picture, pixels")] = None,
     batch: Annotated[int | None, typer.Option(help="pictures a step")] = None,
     steps: Annotated[int | None, typer.Option(help="length of the whole run")] = None,
@@ -65,7 +66,7 @@ def fit(
     """Trains a network; a run in the same folder goes on where it stopped."""
     changes = {"threads": threads, "size_px": size, "batch": batch, "steps": steps, "backbone": backbone}
     changes |= {"weights": _weights(weight) if weight else None, "device": device, "compile": compile_}
-    changes |= {"autocast": precision, "attention": attention, "adversary": adversary}
+    changes |= {"workers": workers, "autocast": precision, "attention": attention, "adversary": adversary}
     chosen = _recipe(network, recipe).but(**{name: value for name, value in changes.items() if value is not None})
     folder = out or Path("runs") / network
     task = load_task(chosen, data)
@@ -175,11 +176,12 @@ def compare_losses(
     size: Annotated[int | None, typer.Option(help="side of a training picture, pixels")] = None,
     batch: Annotated[int | None, typer.Option(help="pictures a step")] = None,
     threads: Annotated[int | None, typer.Option(help="processor threads")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="processes that make samples; 0: this one does")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="judge only so many pictures of each kind")] = None,
     start_from: Annotated[Path | None, typer.Option(help="weights that each of them begins with, at step 0")] = None,
 ) -> None:
     """Trains the restorer with one group of losses after the other, and compares what each is worth."""
-    changes = {"steps": steps, "size_px": size, "batch": batch, "threads": threads}
+    changes = {"steps": steps, "size_px": size, "batch": batch, "threads": threads, "workers": workers}
     chosen = _recipe("restore", recipe).but(**{name: value for name, value in changes.items() if value is not None})
     report = ablation(chosen, data, out, minutes, limit, console, start_from)
     if report is None:

@@ -28,8 +28,8 @@ from train.task import Doors, Sample
 #: the picture: each adversary pushes about as hard as `l1` and `style`; `perceptual` pushes three times as hard. With a
 #: quarter of it, `adv_patch` left the face as soft as it was.
 RAMPS = {
-    "l1": Ramp(4.0, 4.0),
-    "perceptual": Ramp(0.1, 0.5, start=0.02, end=0.3),
+    "l1": Ramp(8.0, 8.0),
+    "perceptual": Ramp(0.2, 0.8, start=0.02, end=0.3),
     "style": Ramp(0.0, 0.15, start=0.05, end=0.3),
     "tv": Ramp(0.0, 0.1, start=0.05, end=0.3),
     "histogram": Ramp(0.0, 0.2, start=0.05, end=0.3),
@@ -42,7 +42,7 @@ WINDOW_PX = 128
 #: Textures are fine: `style` looks at so many of the backbone's first layers. Deeper ones cost more than all the rest.
 STYLE_LAYERS = 2
 #: What the strength of the skin's grain weighs in `style`.
-GRAIN_SHARE = 0.2
+GRAIN_SHARE = 0.6
 #: The adversary of each loss; it learns alone for this share of the run before its loss begins to count.
 JUDGES = {"adv_patch": "patch", "adv_global": "global"}
 HEAD_START = 0.005
@@ -51,6 +51,11 @@ R1_EVERY = 16
 #: So many of a batch are shown in TensorBoard.
 PICTURES = 6
 NO_REFERENCE_CHANCE = 0.5
+#: With a reference, how often a person is looked for (in so many draws at most) who has another photograph, and how
+#: often that is the reference then. The same photograph bent teaches to copy; another one, what may be copied.
+PAIRED_CHANCE, PAIRED_DRAWS, ANOTHER_CHANCE = 0.5, 4, 0.85
+#: How far the same photograph is bent, in pixels.
+BEND_PX = (2.0, 7.0)
 #: How often two faces are drawn and the one with the darker skin is taken: dark skin is rare in sets of faces.
 DARKER_CHANCE = 0.75
 
@@ -90,11 +95,14 @@ class RestoreTask:
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """CHW uint8 BGR `face` and `reference`, and their 1HW masks `hole`, `valid`, `reference_mask`; `frontal`."""
-        drawn = self._draw(rng)
+        wants_reference = rng.random() >= NO_REFERENCE_CHANCE
+        drawn = self._draw(rng, wants_reference and rng.random() < PAIRED_CHANCE)
         mirror = bool(rng.random() < 0.5)
         face, valid, landmarks = jitter(drawn.image, valid_mask(drawn.row), drawn.row.landmarks, rng, mirror)
         hole = random_mask(landmarks, rng)
-        reference, there = self._reference(drawn, face, valid, rng, mirror)
+        reference, there = np.zeros_like(face), np.zeros_like(valid)
+        if wants_reference:
+            reference, there = self._reference(drawn, face, valid, rng, mirror)
         face = relight(face, rng, 0.5)
         maps = {"hole": hole, "valid": valid, "reference_mask": there}
         pictures = {"face": face, "reference": reference}
@@ -105,21 +113,23 @@ class RestoreTask:
             "frontal": np.array(frontality(landmarks), np.float32),
         }
 
-    def _draw(self, rng: np.random.Generator) -> Drawn:
-        """A face of the set; where the draw says so the darker one of two."""
+    def _draw(self, rng: np.random.Generator, paired: bool = False) -> Drawn:
+        """A face of the set; where the draw says so the darker one of two. `paired` looks for somebody who is named."""
         if self._faces is None:
             self._faces = open_faces(self._data)
-        drawn = [self._faces.draw(rng) for _ in range(2 if rng.random() < DARKER_CHANCE else 1)]
-        return min(drawn, key=_tone)
+        for _ in range(PAIRED_DRAWS if paired else 1):
+            drawn = [self._faces.draw(rng) for _ in range(2 if rng.random() < DARKER_CHANCE else 1)]
+            chosen = min(drawn, key=_tone)
+            if chosen.row.identity is not None:
+                break
+        return chosen
 
     def _reference(
         self, drawn: Drawn, face: Image, valid: Image, rng: np.random.Generator, mirror: bool
     ) -> tuple[Image, Image]:
-        """Another photograph of the same person, or the same one warped and relit, or none."""
-        if rng.random() < NO_REFERENCE_CHANCE:
-            return np.zeros_like(face), np.zeros_like(valid)
+        """Another photograph of the same person, or the same one warped and relit."""
         another = drawn.sibling(rng)
-        if another is not None and rng.random() < 0.7:
+        if another is not None and rng.random() < ANOTHER_CHANCE:
             row, image = another
             reference, there, _ = jitter(image, valid_mask(row), row.landmarks, rng, mirror, 0.6)
         else:
@@ -272,7 +282,8 @@ def jitter(
 
 def bend(image: Image, valid: Image, rng: np.random.Generator) -> tuple[Image, Image]:
     """The same face a moment later: a smooth warp of a few pixels, sometimes softer."""
-    coarse = rng.normal(0, 4.0, (5, 5, 2)).astype(np.float32) + rng.normal(0, 4.0, 2).astype(np.float32)
+    far_px = rng.uniform(*BEND_PX)
+    coarse = (rng.normal(0, far_px, (5, 5, 2)) + rng.normal(0, far_px, 2)).astype(np.float32)
     flow = cv2.resize(coarse, (CROP_PX, CROP_PX), interpolation=cv2.INTER_CUBIC)
     x, y = np.meshgrid(np.arange(CROP_PX, dtype=np.float32), np.arange(CROP_PX, dtype=np.float32))
     bent = cv2.remap(image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -249,6 +249,16 @@ def test_half_of_the_samples_have_no_reference(data: Path) -> None:
     assert 25 <= without <= 55
 
 
+def test_a_person_with_another_photograph_is_looked_for(data: Path) -> None:
+    task = restore.RestoreTask(RECIPES["restore", "debug"], data)
+    named = {
+        paired: np.mean([task._draw(rng, paired).row.identity is not None for _ in range(60)])
+        for paired in (False, True)
+        for rng in [np.random.default_rng(6)]
+    }
+    assert named[True] > 1.5 * named[False] > 0
+
+
 def test_jitter_moves_landmarks_with_the_picture() -> None:
     image = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
     for x, y in np.round(TEMPLATE).astype(int):
