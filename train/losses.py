@@ -26,6 +26,9 @@ KNOWN_SHARE = 0.15
 HISTOGRAM_LEVELS = 17
 #: Least pixels of skin that a histogram is made of.
 LEAST_SKIN = 24.0
+#: Least grain of a photograph that says how much there is to be: root mean square of the luma's Laplacian. Half of the
+#: sets' faces have less: they were enlarged or smoothed, and would teach a camera's skin to be smooth.
+LEAST_GRAIN = 8 / 255
 #: Pictures are compared with their mirror image in so many blocks across: faces are never symmetric to the pixel.
 SYMMETRY_BLOCKS = 24
 
@@ -75,13 +78,14 @@ def _gram(features: Tensor, near: Tensor) -> Tensor:
 def grain(made: Tensor, truth: Tensor, hole: Tensor, skin: Tensor) -> Tensor:
     """How far the finest texture of the restored skin is from the true one in strength: a part of `style`.
 
-    Mean over pictures that have enough of it of |log ratio| of the luma's mean square Laplacian: 0.7 where that is half
-    or twice the true one. Which texture it is does not matter, so a network that has noise can meet it; a backbone
-    hardly sees what is this fine. `skin` is 1 where the template shows skin.
+    Mean over pictures that have enough skin, and grain, of |log ratio| of the luma's mean square Laplacian: 0.7 where
+    that is half or twice the true one. Which texture it is does not matter, so a network that has noise can meet it; a
+    backbone hardly sees what is this fine. `skin` is 1 where the template shows skin.
     """
     inside = 1 - F.max_pool2d(1 - hole * skin, 3, 1, 1)  # what the Laplacian sees is restored skin too
-    enough = (inside.sum((1, 2, 3)) >= LEAST_SKIN).float()
-    apart = (_grain_energy(made, inside).log() - _grain_energy(truth, inside).log()).abs()
+    truly = _grain_energy(truth, inside)
+    enough = ((inside.sum((1, 2, 3)) >= LEAST_SKIN) & (truly >= LEAST_GRAIN**2)).float()
+    apart = (_grain_energy(made, inside).log() - truly.log()).abs()
     return (apart * enough).sum() / enough.sum().clamp_min(1.0)
 
 
