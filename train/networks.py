@@ -143,8 +143,8 @@ class CoarseUNet(nn.Module):
         self.middle = Residual(d)
         self.up2 = Up(d, c, c)
         self.refine = Residual(c)
-        self.up1 = Up(c, b, b)
-        self.up0 = Up(b, a, a)
+        self.up1, self.refine1 = Up(c, b, b), Residual(b)
+        self.up0, self.refine0 = Up(b, a, a), Residual(a)
         self.full = conv(a + 8, 16)
         self.head = nn.Conv2d(16, 3, 3, padding=1)
 
@@ -156,9 +156,12 @@ class CoarseUNet(nn.Module):
         lowest = self.transformer(s3) if hasattr(self, "transformer") else self.up3(self.down4(s3), s3)
         y = self.up2(self.middle(lowest), s2)
         y = self.refine(self.attend(y))
-        y = self.up0(self.up1(y, s1), s0)
+        y = self.refine1(self.up1(y, s1))
+        y = self.refine0(self.up0(y, s0))
         y = F.interpolate(y, scale_factor=2.0, mode="nearest")
-        y = self.full(torch.cat((y, x), dim=1))
+        y = self.full(
+            torch.cat((y, x.to(y.dtype)), dim=1)
+        )  # of two types autocast would make the wider, pixel by pixel
         return torch.sigmoid(self.head(y)), y
 
 
@@ -186,7 +189,7 @@ class FineNet(nn.Module):
         self.register_buffer("skin", torch.from_numpy(bare_skin()[::4, ::4] / np.float32(255))[None, None])
 
     def forward(self, x: Tensor, coarse: Tensor, features: Tensor) -> Tensor:
-        detail = self.head(self.body(torch.cat((F.pixel_unshuffle(x, 2), features), dim=1)))
+        detail = self.head(self.body(torch.cat((F.pixel_unshuffle(x, 2).to(features.dtype), features), dim=1)))
         detail = detail + visible_grain(x, self.skin) * self.grain()
         return F.interpolate(coarse, scale_factor=2.0, mode="nearest") + F.pixel_shuffle(detail, 2)
 
@@ -407,4 +410,5 @@ def _folded(layer: nn.Module) -> nn.Conv2d:
 
 def generator_input(face: Tensor, hole: Tensor, reference: Tensor, there: Tensor) -> Tensor:
     """The generator's 8 channels: NCHW BGR in 0..1, `hole` and `there` 1 where hidden and where valid."""
-    return torch.cat((face * (1 - hole), hole, reference * there, there), dim=1)
+    x = torch.cat((face * (1 - hole), hole, reference * there, there), dim=1)
+    return x.contiguous(memory_format=torch.channels_last)  # as the weights lie in training
