@@ -24,7 +24,7 @@ class Recipe:
     batch: int
     size_px: int
     learning_rate: float = 2e-4
-    ema_decay: float = 0.999
+    ema_decay: float = 0.998
     workers: int = 1
     threads: int = 2
     save_every_s: float = 120.0

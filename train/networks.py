@@ -159,9 +159,7 @@ class CoarseUNet(nn.Module):
         y = self.refine1(self.up1(y, s1))
         y = self.refine0(self.up0(y, s0))
         y = F.interpolate(y, scale_factor=2.0, mode="nearest")
-        y = self.full(
-            torch.cat((y, x.to(y.dtype)), dim=1)
-        )  # of two types autocast would make the wider, pixel by pixel
+        y = self.full(torch.cat((y, x), dim=1))
         return torch.sigmoid(self.head(y)), y
 
 
@@ -189,7 +187,7 @@ class FineNet(nn.Module):
         self.register_buffer("skin", torch.from_numpy(bare_skin()[::4, ::4] / np.float32(255))[None, None])
 
     def forward(self, x: Tensor, coarse: Tensor, features: Tensor) -> Tensor:
-        detail = self.head(self.body(torch.cat((F.pixel_unshuffle(x, 2).to(features.dtype), features), dim=1)))
+        detail = self.head(self.body(torch.cat((F.pixel_unshuffle(x, 2), features), dim=1)))
         detail = detail + visible_grain(x, self.skin) * self.grain()
         return F.interpolate(coarse, scale_factor=2.0, mode="nearest") + F.pixel_shuffle(detail, 2)
 
@@ -410,5 +408,4 @@ def _folded(layer: nn.Module) -> nn.Conv2d:
 
 def generator_input(face: Tensor, hole: Tensor, reference: Tensor, there: Tensor) -> Tensor:
     """The generator's 8 channels: NCHW BGR in 0..1, `hole` and `there` 1 where hidden and where valid."""
-    x = torch.cat((face * (1 - hole), hole, reference * there, there), dim=1)
-    return x.contiguous(memory_format=torch.channels_last)  # as the weights lie in training
+    return torch.cat((face * (1 - hole), hole, reference * there, there), dim=1)
