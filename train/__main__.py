@@ -68,6 +68,8 @@ def fit(
     changes |= {"weights": _weights(weight) if weight else None, "device": device, "compile": compile_}
     changes |= {"workers": workers, "autocast": precision, "attention": attention, "adversary": adversary}
     chosen = _recipe(network, recipe).but(**{name: value for name, value in changes.items() if value is not None})
+    if anew and start_from is None:
+        raise typer.BadParameter("--anew takes the network of weights: name them with --start-from")
     folder = out or Path("runs") / network
     task = load_task(chosen, data)
     if weight and not isinstance(task, Illustrated):

@@ -25,8 +25,8 @@ from train.schedule import LossSchedule, Ramp, with_weights
 from train.task import Doors, Sample
 
 #: Structure first, then perception and colour, then the two adversaries. The heights come from the gradients that reach
-#: the picture: each adversary pushes about as hard as `l1` and `style`; `perceptual` pushes three times as hard. With a
-#: quarter of it, `adv_patch` left the face as soft as it was.
+#: the picture: each adversary pushes about as hard as `l1` and `style`; `perceptual` pushes several times as hard. With
+#: a quarter of it, `adv_patch` left the face as soft as it was.
 RAMPS = {
     "l1": Ramp(8.0, 8.0),
     "perceptual": Ramp(0.2, 0.8, start=0.02, end=0.3),
