@@ -34,7 +34,7 @@ def rung_recipes(recipe: Recipe) -> dict[str, Recipe]:
     kept: set[str] = set()
     for rung, added in RUNGS.items():
         kept |= set(added)
-        without = {name: 0.0 for name in LOSSES if name not in kept}
+        without = {name: 0.0 for name in (*LOSSES, *recipe.weights) if name not in kept}
         recipes[rung] = recipe.but(weights={**recipe.weights, **without})
     return recipes | {RIVAL: recipes[FULL].but(adversary="logistic")}
 

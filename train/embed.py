@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 import torch.nn.functional as F
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from engines.contract import CROP_PX
 from train.config import Recipe
+from train.data import DataError
 from train.embed_data import CACHE, Lessons, Teacher
 from train.machine import autocast, bare, check_finite, descend
 from train.networks import Residual, conv
@@ -100,6 +103,36 @@ class EmbedDoors(nn.Module):
 def unit_length(vectors: Tensor) -> Tensor:
     """Rows of length 1, in plain operators that every engine has."""
     return vectors / vectors.square().sum(1, keepdim=True).sqrt().clamp(min=1e-6)
+
+
+def exported(file: Path) -> EmbedNet:
+    """The network of an exported FP32 file, frozen: what the restorer's `identity` loss looks through.
+
+    The file has batch norm worked into the convolutions, so here it only adds their bias. Raises DataError.
+    """
+    try:
+        weights = {item.name: numpy_helper.to_array(item) for item in onnx.load(str(file)).graph.initializer}
+    except Exception as error:  # what protobuf raises for a broken file has no common class
+        raise DataError(f"the identity loss needs {file}, as `export embed` writes it: {error}") from error
+    network = EmbedNet().eval().requires_grad_(False)
+    try:
+        for name, parameter in network.named_parameters():
+            parameter.copy_(torch.from_numpy(_from_folded(weights, f"network.{name}")))
+    except (KeyError, RuntimeError) as error:
+        raise DataError(f"{file} is no `embed` of this program: {str(error).splitlines()[0]}") from error
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.eps = 0.0  # mean 0 and variance 1, as they began: nothing is left to scale
+    return network
+
+
+def _from_folded(weights: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """A parameter by its name in training; a batch norm's from the convolution before it."""
+    if name in weights:
+        return weights[name].copy()
+    norm, _, kind = name.rpartition(".")
+    convolution = norm.removesuffix("1") + "0.weight_bias"
+    return weights[convolution].copy() if kind == "bias" else np.ones_like(weights[convolution])
 
 
 class EmbedTask:

@@ -20,6 +20,8 @@ from train.masks import bare_skin
 from train.networks import luma_edges
 
 LOSSES = ("l1", "perceptual", "style", "tv", "histogram", "symmetry", "adv_patch", "adv_global")
+#: Counts only where the recipe gives it a weight.
+OPTIONAL = ("identity",)
 #: What a pixel that is known weighs against one in the hole; it keeps the output continuous across the rim.
 KNOWN_SHARE = 0.15
 #: Levels at which a histogram is read; between them a pixel counts for both neighbours.
@@ -151,6 +153,11 @@ def symmetry(made: Tensor, truth: Tensor, hole: Tensor, valid: Tensor, frontal: 
     weight = weight * frontal.view(-1, 1, 1, 1)
     apart = (F.avg_pool2d(made, block) - F.avg_pool2d(truth.flip(-1), block)).abs().mean(dim=1, keepdim=True)
     return (apart * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def identity(made: Tensor, truth: Tensor) -> Tensor:
+    """How far the restored face is from its owner: 1 - cosine of what a face-embedding network (NxC) sees in both."""
+    return (1 - F.cosine_similarity(made.float(), truth.float(), dim=1)).mean()
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor, hole: Tensor) -> Tensor:

@@ -10,13 +10,16 @@ from types import EllipsisType
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.contract import CROP_PX, Image, Points, similarity, transform_points
+from engines.manifest import MODELS
 from train import losses
 from train.config import Recipe
 from train.data import Drawn, Faces, mirror_landmarks, open_faces, typology_angle, valid_mask
 from train.discriminators import GlobalDiscriminator, PatchDiscriminator
+from train.embed import INPUT_PX, EmbedNet, exported
 from train.machine import TrainingError, autocast, bare, check_finite, descend, device
 from train.masks import bare_skin, random_mask
 from train.networks import RestoreDoors, RestoreUNet
@@ -37,6 +40,8 @@ RAMPS = {
     "adv_patch": Ramp(0.0, 4.0, start=0.3, end=0.5),
     "adv_global": Ramp(0.0, 0.02, start=0.4, end=0.6),
 }
+#: Of the losses that count only where the recipe gives them a weight; the height is then the recipe's.
+OPTIONAL_RAMPS = {"identity": Ramp(0.0, 1.0, start=0.02, end=0.2)}
 #: What looks for texture looks at so many pixels of a larger picture, at other ones in each step.
 WINDOW_PX = 128
 #: Textures are fine: `style` looks at so many of the backbone's first layers. Deeper ones cost more than all the rest.
@@ -53,9 +58,9 @@ PICTURES = 6
 NO_REFERENCE_CHANCE = 0.5
 #: With a reference, how often a person is looked for (in so many draws at most) who has another photograph, and how
 #: often that is the reference then. The same photograph bent teaches to copy; another one, what may be copied.
-PAIRED_CHANCE, PAIRED_DRAWS, ANOTHER_CHANCE = 0.5, 4, 0.85
+PAIRED_CHANCE, PAIRED_DRAWS, ANOTHER_CHANCE = 0.5, 4, 0.7
 #: How far the same photograph is bent, in pixels.
-BEND_PX = (2.0, 7.0)
+BEND_PX = (1.5, 5.0)
 #: How often two faces are drawn and the one with the darker skin is taken: dark skin is rare in sets of faces.
 DARKER_CHANCE = 0.75
 
@@ -73,7 +78,11 @@ class RestoreTask:
             known = ", ".join(losses.ADVERSARIES)
             raise TrainingError(f"there is no adversary `{recipe.adversary}`; there are: {known}")
         self._adversary = losses.ADVERSARIES[recipe.adversary]
-        self.schedule = LossSchedule(with_weights(RAMPS, recipe.weights), losses.LOSSES)
+        optional = {name: ramp for name, ramp in OPTIONAL_RAMPS.items() if name in recipe.weights}
+        self.schedule = LossSchedule(
+            with_weights(RAMPS | optional, recipe.weights),
+            (*losses.LOSSES, *(name for name in losses.OPTIONAL if name in recipe.weights)),
+        )
         self.modules = {
             "network": RestoreUNet(attention=recipe.attention, blocks=recipe.blocks),
             "patch": PatchDiscriminator(self._adversary.spectral_norm),
@@ -90,6 +99,11 @@ class RestoreTask:
     def _backbone(self) -> nn.Module:
         """What `perceptual` and `style` see with; only training needs its file."""
         return load_backbone(self._recipe.backbone, self._data).to(device(self._recipe))
+
+    @cached_property
+    def _embed(self) -> EmbedNet:
+        """What `identity` sees with."""
+        return exported(MODELS / "embed.fp32.onnx").to(device(self._recipe), memory_format=torch.channels_last)
 
     # -- samples
 
@@ -152,6 +166,8 @@ class RestoreTask:
         with autocast(self._recipe):
             made = self._generate(face, hole, reference, there).float()
         terms = {"l1": losses.l1(made, face, hole, valid)}
+        if weights.get("identity", 0.0) > 0:
+            terms["identity"] = losses.identity(*self._embedded(face + hole * (made - face), face))
         # Smeared edges are shown to every judge as they are in both pictures, so they teach nothing.
         skin = middle(losses.skin_map(face.shape[-1]).to(face.device))
         valid, hole = middle(valid), middle(hole * valid)
@@ -188,6 +204,15 @@ class RestoreTask:
     def _generate(self, face: Tensor, hole: Tensor, reference: Tensor, there: Tensor) -> Tensor:
         """Pictures smaller than the template train the coarse half alone, which sees them as it will at half size."""
         return self.modules["network"](face, hole, reference, there, fine=self._recipe.size_px == CROP_PX)
+
+    def _embedded(self, shown: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors of the restored and of the true face, as `embed` sees faces: whole ones, at INPUT_PX."""
+        uncovered = face.new_zeros(len(face), 1, INPUT_PX, INPUT_PX)
+        shown, face = (F.adaptive_avg_pool2d(picture, INPUT_PX) for picture in (shown, face))
+        with autocast(self._recipe):
+            with torch.no_grad():
+                truth = self._embed(face, uncovered)
+            return self._embed(shown, uncovered), truth
 
     def _discriminate(self, name: str, real: Tensor, shown: Tensor, hole: Tensor) -> float:
         """One step of a discriminator; what it doubts counts only where the hole is."""

@@ -27,6 +27,11 @@ def test_each_rung_adds_losses_to_the_one_before() -> None:
     assert all(recipe.but(weights={}) == TINY for recipe in recipes)
 
 
+def test_an_optional_loss_is_on_no_rung() -> None:
+    recipes = ablation.rung_recipes(TINY.but(weights={"identity": 0.5, "l1": 3.0}))
+    assert all(recipe.weights["identity"] == 0.0 and recipe.weights["l1"] == 3.0 for recipe in recipes.values())
+
+
 def test_the_rival_differs_from_the_full_loss_in_its_adversaries_only() -> None:
     recipes = ablation.rung_recipes(TINY)
     assert recipes[ablation.RIVAL].adversary == "logistic"

@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from engines.contract import CROP_PX, TEMPLATE, Image
+from engines.manifest import MODELS
 from train.config import RECIPES
-from train.data import FaceSet
-from train.embed import EmbedDoors, EmbedNet, EmbedTask, metric
+from train.data import DataError, FaceSet
+from train.embed import INPUT_PX, EmbedDoors, EmbedNet, EmbedTask, exported, metric
 from train.embed_data import Lessons, held_out_people, unit
 from train.embed_figures import Pairs, cover, enrolled, pairs_by_cover, table, vectors_by_cover
+from train.export import export_network
 from train.masks import medical_mask
 
 
@@ -99,6 +101,28 @@ def test_the_doors_are_those_of_the_contract(task: EmbedTask) -> None:
     doors = task.doors(task.modules["network"])
     assert doors.inputs == {"face": (1, 256, 256, 3), "mask": (1, 256, 256, 1)}
     assert doors.outputs == {"embedding": (1, 128)}
+
+
+def test_the_exported_network_comes_back_as_it_was(task: EmbedTask, tmp_path: Path) -> None:
+    network = task.modules["network"]
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as training leaves them: none of it what it began with
+            for values in (module.weight, module.bias, module.running_mean, module.running_var):
+                torch.nn.init.uniform_(values, 0.5, 1.5)
+    list(export_network(task, {"images": 0}, tmp_path, {}, licence="none", trained_on="nothing"))
+    again = exported(tmp_path / "embed.fp32.onnx")
+    face, hole = torch.rand(2, 3, INPUT_PX, INPUT_PX), (torch.rand(2, 1, INPUT_PX, INPUT_PX) > 0.5).float()
+    with torch.no_grad():
+        assert torch.allclose(again(face, hole), network.eval()(face, hole), atol=1e-4)
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+
+
+def test_another_file_is_no_exported_network(tmp_path: Path) -> None:
+    (tmp_path / "embed.fp32.onnx").write_bytes(b"no network")
+    with pytest.raises(DataError, match="as `export embed` writes it"):
+        exported(tmp_path / "embed.fp32.onnx")
+    with pytest.raises(DataError, match="is no `embed` of this program"):
+        exported(MODELS / "hidden.fp32.onnx")
 
 
 def test_what_is_hidden_has_no_effect_and_what_is_seen_has() -> None:

@@ -186,6 +186,14 @@ def test_debug_recipe_of_the_restorer_trains(data: Path, tmp_path: Path) -> None
     assert {*LOSSES, "d_patch", "d_global"} <= set(last)
 
 
+def test_the_identity_loss_counts_where_a_recipe_gives_it_a_weight(data: Path, tmp_path: Path) -> None:
+    recipe = RECIPES["restore", "debug"].but(steps=2, weights={"identity": 0.5})
+    loop.fit(load_task(recipe, data), recipe, tmp_path)
+    last = logged(tmp_path)[-1]
+    assert last["weights"]["identity"] == 0.5
+    assert 0 < last["identity"] < 2
+
+
 def test_ctrl_c_keeps_what_was_learned(tmp_path: Path) -> None:
     class Interrupted(Line):
         def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:

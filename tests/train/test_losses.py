@@ -36,6 +36,16 @@ def test_l1_ignores_what_was_never_photographed() -> None:
     assert losses.l1(made, truth, EVERYWHERE, HALF).item() == 0.0
 
 
+def test_identity_is_how_far_two_faces_point_apart() -> None:
+    truth = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+    made = torch.tensor([[5.0, 0.0], [1.0, 0.0]], requires_grad=True)
+    loss = losses.identity(made, truth)
+    assert loss.item() == pytest.approx((0 + 1) / 2)
+    loss.backward()
+    # Length makes no difference; the second has to turn towards its owner: -1 by y, and half of that in the mean.
+    assert torch.allclose(made.grad, torch.tensor([[0.0, 0.0], [0.0, -0.5]]))
+
+
 def test_hinge_discriminator_is_zero_when_sure_and_right() -> None:
     hole = torch.ones(1, 1, 4, 4)
     right, wrong = torch.full((1, 1, 2, 2), 2.0), torch.full((1, 1, 2, 2), -3.0)
