@@ -25,6 +25,8 @@ WIDTHS = (32, 64, 112, 208, 256)
 #: How strong the noise is for the visible grain's measure, before anything is learned: of no strength it would never
 #: learn any. With 0.28 the noise alone would have that measure.
 FIRST_GRAIN = 0.25
+#: Neither soft nor sharp, in the measure of `visible_grain`: about half of the training faces have less grain.
+TYPICAL_GRAIN = 0.02
 #: What the network's picture is off at known pixels is carried on into the hole, so that its rim can't be seen: so far
 #: off at most (of 1; a pixel of the occluder that the mask left out is off further), over so many halvings.
 MOST_APART = 16 / 255
@@ -169,7 +171,8 @@ class FineNet(nn.Module):
     It works on 2x2 pixels at a time (pixel unshuffle and shuffle): the same detail at half the memory traffic. Nothing
     visible tells the grain, only how strong it is: in the measure of the visible skin's, noise is added (StyleGAN, T.
     Karras et al., 2019), always the same and at its place in the face, so that it neither flickers nor swims. How much
-    of it each place has is learned.
+    of it each place has is learned; and how much of what else it paints a soft or a sharp photograph should have, as a
+    gain of each of the body's features (E. Perez et al., "FiLM", 2018).
     """
 
     noise: Tensor
@@ -182,19 +185,29 @@ class FineNet(nn.Module):
         nn.init.zeros_(self.head.weight)  # starts as the coarse picture, with a little grain everywhere
         nn.init.zeros_(self.head.bias)
         self.strength = nn.Parameter(torch.full((1, 1, 16, 16), FIRST_GRAIN))
+        self.sharpness = nn.Parameter(torch.zeros(1, width, 1, 1))
         noise = torch.randn(1, 4, CROP_PX // 2, CROP_PX // 2, generator=torch.Generator().manual_seed(7))
         self.register_buffer("noise", noise)
         self.register_buffer("skin", torch.from_numpy(bare_skin()[::4, ::4] / np.float32(255))[None, None])
 
     def forward(self, x: Tensor, coarse: Tensor, features: Tensor) -> Tensor:
-        detail = self.head(self.body(torch.cat((F.pixel_unshuffle(x, 2), features), dim=1)))
-        detail = detail + visible_grain(x, self.skin) * self.grain()
+        visible = visible_grain(x, self.skin)
+        y = self.body(torch.cat((F.pixel_unshuffle(x, 2), features), dim=1))
+        detail = self.head(y * gain(visible / TYPICAL_GRAIN, self.sharpness).to(y.dtype)) + visible * self.grain()
         return F.interpolate(coarse, scale_factor=2.0, mode="nearest") + F.pixel_shuffle(detail, 2)
 
     def grain(self) -> Tensor:
         """The noise for the 12 channels of 2x2 pixels, as strong as it is where the visible grain measures 1."""
         strength = F.interpolate(self.strength, self.noise.shape[-2:], mode="bilinear")
         return (strength * self.noise).repeat(1, 3, 1, 1)
+
+
+def gain(grain: Tensor, sharpness: Tensor) -> Tensor:
+    """What features are multiplied with, NC11: `sharpness` (1C11) says how each follows `grain` (N111, 1 is typical).
+
+    From twice the typical grain on it stays. The 4 makes these weights learn as quickly as a convolution's.
+    """
+    return 1 + (4 * grain.clamp(max=2) - 4) * sharpness
 
 
 def luma_edges(picture: Tensor) -> Tensor:
@@ -291,6 +304,7 @@ class RestoreDoors(nn.Module):
             head.bias.unflatten(0, (3, 4)).t().flatten() * 255,
             padding=1,
         )
+        self.register_buffer("sharpness", network.fine.sharpness.detach().clone())
         grain = network.fine.grain().detach()
         self.register_buffer("grain", grain.unflatten(1, (3, 4)).transpose(1, 2).flatten(1, 2))
         self.register_buffer("skin", network.fine.skin.clone())
@@ -307,6 +321,7 @@ class RestoreDoors(nn.Module):
         y = self.body(F.leaky_relu(self.from_pixels(x) + self.from_features(features), SLOPE))
         near = F.max_pool2d(half[:, _HIDDEN : _HIDDEN + 1] * (256 / 255), 3, 2, 1)
         strength = mean_where(self.edges(x).abs(), self.skin * (1 - near))
+        y = y * gain(strength * (1 / 255 / TYPICAL_GRAIN), self.sharpness)
         made = self.head(y) + strength * self.grain + 255 * coarse
         known = self.keep(x)  # -255 where hidden, so that the second below is what was made, else 0 or less
         made = (made + self._correction(made, known)).clamp(0, 255)

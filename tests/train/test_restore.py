@@ -25,6 +25,7 @@ from train.networks import (
     RestoreDoors,
     RestoreUNet,
     carried_on,
+    gain,
     generator_input,
     halved,
     visible_grain,
@@ -111,8 +112,10 @@ def test_the_doors_say_what_the_network_says() -> None:
             torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
     torch.nn.init.normal_(network.fine.head.weight, 0, 0.05)
     torch.nn.init.normal_(network.fine.head.bias, 0, 0.05)
+    torch.nn.init.normal_(network.fine.sharpness, 0, 0.1)
     network.eval()
     face, reference = (torch.randint(0, 256, (2, CROP_PX, CROP_PX, 3), dtype=torch.uint8) for _ in range(2))
+    face[1] = 100 + face[1] // 32  # with about the typical grain
     masks = [torch.zeros(2, CROP_PX, CROP_PX, 1, dtype=torch.uint8) for _ in range(2)]
     for mask in masks:
         mask[:, 53:160, 80:203] = 255
@@ -187,6 +190,15 @@ def test_grain_is_measured_on_visible_skin() -> None:
     hollow = torch.cat((stripes * (1 - hole), hole, x[:, 4:]), dim=1)
     assert visible_grain(hollow, skin).item() == pytest.approx(0.02, rel=1e-3)  # the hole's rim is no grain
     assert visible_grain(torch.cat((stripes * 0, hole * 0 + 1, x[:, 4:]), dim=1), skin).item() == 0.0
+
+
+def test_a_sharp_photograph_is_painted_sharper_where_the_network_learned_that() -> None:
+    sharpness = torch.tensor([0.0, 0.1, -0.1]).view(1, 3, 1, 1)
+    soft, typical, sharp, noisy = gain(torch.tensor([0.5, 1.0, 2.0, 9.0]).view(4, 1, 1, 1), sharpness).flatten(1)
+    assert torch.equal(typical, torch.ones(3))
+    assert torch.allclose(soft, torch.tensor([1.0, 0.8, 1.2]))
+    assert torch.allclose(sharp, torch.tensor([1.0, 1.4, 0.6]))
+    assert torch.equal(noisy, sharp)
 
 
 def test_halving_never_takes_a_hidden_pixel_for_known() -> None:
