@@ -34,6 +34,9 @@ WITH_REFERENCE = " + reference"
 #: Skin tones and above how many degrees of typology angle they begin, after A. Chardon et al., 1991 (whose six classes
 #: are taken two by two). A photograph's light shifts it: groups compare, single faces don't.
 TONES = {"light skin": 41.0, "medium skin": 10.0, "dark skin": -math.inf}
+#: Kinds of photographs, and above how strong a grain of the face's skin they begin (uint8 steps): about half of the
+#: training faces have less, as they were enlarged or smoothed.
+GRAINS = {"sharp photograph": 8.0, "soft photograph": -math.inf}
 
 Method = Callable[["Case"], Image | None]
 """Fills the hole of a case; None where it can't, as there is no reference."""
@@ -84,8 +87,12 @@ class Case:
     @property
     def tone(self) -> str:
         """The skin tone as the photograph shows it: one of TONES, by its individual typology angle."""
-        angle = typology_angle(self.face, self.bare & self.valid)
-        return next(tone for tone, least in TONES.items() if angle > least)
+        return _class_of(typology_angle(self.face, self.bare & self.valid), TONES)
+
+    @property
+    def grain(self) -> str:
+        """One of GRAINS, by the root mean square of the Laplacian of the photograph's skin."""
+        return _class_of(math.sqrt(metrics.laplacian_energy(self.face, self.bare & self.valid)), GRAINS)
 
     @property
     def bare(self) -> Image:
@@ -100,6 +107,10 @@ class Case:
             area, _pixel(middle), (round(0.55 * EYE_DISTANCE_PX), round(0.26 * EYE_DISTANCE_PX)), 0, 0, 360, 0, -1
         )
         return area
+
+
+def _class_of(value: float, classes: Mapping[str, float]) -> str:
+    return next(name for name, least in classes.items() if value > least)
 
 
 def eval_cases(faces: FaceSet, shape: masks.MaskShape, limit: int | None = None) -> Iterator[Case]:
@@ -186,7 +197,7 @@ class Judged:
     figures: dict[str, float]
     features: dict[str, tuple[np.ndarray, np.ndarray]]
     has_reference: bool
-    tone: str
+    groups: tuple[str, ...]
 
 
 class Judge:
@@ -258,7 +269,7 @@ class Judge:
                 figures[place],
                 {name: (seen[name][0][place], known[name][0][place]) for name in pooled},
                 case.reference is not None,
-                case.tone,
+                (case.tone, case.grain),
             )
             for place, case in enumerate(cases)
         ]
@@ -297,35 +308,35 @@ def _report(results: Mapping[str, Mapping[str, Sequence[Judged | None]]], asked:
             for name, found in methods.items()
         }
     tables = by_kind_tables(every, "All faces, without a reference")
-    tones = {kind: _by_tone(methods, asked) for kind, methods in results.items()}
-    tables += by_kind_tables(tones, "By skin tone as the photographs show it, without a reference")
+    groups = {kind: _by_group(methods, asked) for kind, methods in results.items()}
+    tables += by_kind_tables(groups, "By skin tone as the photographs show it, and by their grain; without a reference")
     if any(values["cases"] for methods in paired.values() for values in methods.values()):
         tables += by_kind_tables(paired, "Faces of which there is another picture, without and with it as a reference")
-    figures = _flat(every, paired, asked) | _flat_tones(tones)
-    return Report(figures, tables, {"all": every, "paired": paired, "tones": tones})
+    figures = _flat(every, paired, asked) | _flat_groups(groups)
+    return Report(figures, tables, {"all": every, "paired": paired, "groups": groups})
 
 
-def _by_tone(methods: Mapping[str, Sequence[Judged | None]], asked: str) -> dict[str, dict[str, float]]:
-    """For each skin tone that is there the means of the restorer that was asked about, and what it gains over Telea."""
+def _by_group(methods: Mapping[str, Sequence[Judged | None]], asked: str) -> dict[str, dict[str, float]]:
+    """For each group that is there the means of the restorer that was asked about, and what it gains over Telea."""
     means: dict[str, dict[str, float]] = {}
-    for tone in TONES:
+    for group in (*TONES, *GRAINS):
         own, telea = (
-            [judged for judged in methods[name] if judged is not None and judged.tone == tone]
+            [judged for judged in methods[name] if judged is not None and group in judged.groups]
             for name in (asked, "telea")
         )
         if own:
-            # Distances between sets depend on how many faces there are: no figure to compare tones by.
-            means[tone] = {name: value for name, value in _means(own).items() if name[:3] not in ("kid", "fid")}
-            means[tone]["psnr_gain_over_telea"] = means[tone]["psnr"] - _means(telea)["psnr"]
+            # Distances between sets depend on how many faces there are: no figure to compare groups by.
+            means[group] = {name: value for name, value in _means(own).items() if name[:3] not in ("kid", "fid")}
+            means[group]["psnr_gain_over_telea"] = means[group]["psnr"] - _means(telea)["psnr"]
     return means
 
 
-def _flat_tones(tones: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
-    """What models.toml keeps of each tone: of the kind of hole that hides the most skin."""
+def _flat_groups(groups: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
+    """What models.toml keeps of each group: of the kind of hole that hides the most skin."""
     kept = ("cases", "psnr", "psnr_gain_over_telea", "ssim", "pd_mobilenet", "skin_energy", "identity")
     return {
-        f"mask_{tone.replace(' ', '_')}_{name}": float(values[name])
-        for tone, values in tones["mask"].items()
+        f"mask_{group.replace(' ', '_')}_{name}": float(values[name])
+        for group, values in groups["mask"].items()
         for name in kept
     }
 

@@ -28,9 +28,9 @@ KNOWN_SHARE = 0.15
 HISTOGRAM_LEVELS = 17
 #: Least pixels of skin that a histogram is made of.
 LEAST_SKIN = 24.0
-#: Least grain of a photograph that says how much there is to be: root mean square of the luma's Laplacian. Half of the
-#: sets' faces have less: they were enlarged or smoothed, and would teach a camera's skin to be smooth.
-LEAST_GRAIN = 8 / 255
+#: Least grain of a photograph that says how much there is to be: root mean square of the luma's Laplacian. With less it
+#: was smoothed or enlarged so far that its hidden part may well have had another measure than the visible one.
+LEAST_GRAIN = 4 / 255
 #: Pictures are compared with their mirror image in so many blocks across: faces are never symmetric to the pixel.
 SYMMETRY_BLOCKS = 24
 

@@ -85,6 +85,14 @@ def test_tones_are_told_by_the_skin_alone() -> None:
         assert case.tone == tone
 
 
+def test_soft_and_sharp_photographs_are_told_by_the_grain_of_the_skin() -> None:
+    hole = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    noise = np.random.default_rng(1).normal(0, 1, (CROP_PX, CROP_PX, 1))  # its Laplacian's is sqrt(20) times as strong
+    for strength, grain in ((1.5, "soft photograph"), (2.1, "sharp photograph")):
+        face = np.round(128 + strength * noise).astype(np.uint8).repeat(3, axis=2)
+        assert evaluate.Case(face, hole, hole + 255, TEMPLATE).grain == grain
+
+
 def test_a_report_holds_all_kinds_methods_and_figures(data: Path, tmp_path: Path) -> None:
     report = evaluate.evaluate({"grey": greyed, "same": greyed}, data, tmp_path, limit=4, threads=1)
     report.write(tmp_path)
@@ -98,10 +106,12 @@ def test_a_report_holds_all_kinds_methods_and_figures(data: Path, tmp_path: Path
     assert flat["mask_gain_over_telea"] == pytest.approx(flat["mask_psnr"] - flat["mask_telea"])
     assert flat["mask_kid_mobilenet"] == detail["all"]["mask"]["grey"]["kid_mobilenet"]
     assert {"rectangle_identity_with_reference", "rectangle_identity_without_reference"} <= flat.keys()
-    assert sum(tone["cases"] for tone in detail["tones"]["mask"].values()) == 4
-    assert {"light skin", "medium skin", "dark skin"} >= detail["tones"]["mask"].keys()
-    tone, values = next(iter(detail["tones"]["mask"].items()))
-    assert flat[f"mask_{tone.replace(' ', '_')}_psnr"] == values["psnr"]
+    groups = detail["groups"]["mask"]
+    for classes in (evaluate.TONES, evaluate.GRAINS):
+        assert sum(groups[group]["cases"] for group in classes if group in groups) == 4
+    assert {*evaluate.TONES, *evaluate.GRAINS} >= groups.keys()
+    for group, values in groups.items():
+        assert flat[f"mask_{group.replace(' ', '_')}_psnr"] == values["psnr"]
     table = (tmp_path / "report.md").read_text()
     assert "| telea | 4 |" in table and "pd mobilenet" in table and "lpips" not in table
     sheet = cv2.imread(str(tmp_path / "restore_mask.png"))
