@@ -3,6 +3,7 @@
     python scripts/contact_sheet.py clips ../shared/data output/contact_sheet.png   12 frames of real clips, covered
     python scripts/contact_sheet.py demo docs/before-after.png                      the demo face, covered and restored
     python scripts/contact_sheet.py strip docs/memory-strip.jpg                 a hand passes; with and without memory
+    python scripts/contact_sheet.py networks OUT.png NETWORK NETWORK ...        the demo face by several restorers
 
 The clips show people whom nothing hides; held-out occluders are put in front of them, so each row has the truth too.
 """
@@ -63,9 +64,13 @@ def main() -> None:
     demo.add_argument("out", type=Path)
     strip = commands.add_parser("strip", help="a hand passes in front of the demo's face")
     strip.add_argument("out", type=Path)
+    networks = commands.add_parser("networks", help="the demo's face by several restorers, without memory")
+    networks.add_argument("out", type=Path)
+    networks.add_argument("networks", type=Path, nargs="+", help="run folder, checkpoint or ONNX file")
     chosen = parser.parse_args()
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     sheets = {"clips": lambda: clip_sheet(chosen.data), "demo": demo_sheet, "strip": memory_strip}
+    sheets["networks"] = lambda: network_sheet(chosen.networks)
     picture = sheets[chosen.command]()
     if not cv2.imwrite(str(chosen.out), picture):
         raise SystemExit(f"{chosen.out} can't be written")
@@ -185,6 +190,27 @@ def memory_strip() -> Image:
             for name, picture in pictures.items():
                 rows[name].append(cv2.resize(picture[STRIP_PART], (200, 200), interpolation=cv2.INTER_AREA))
     return np.vstack([np.hstack(row) for row in rows.values()])
+
+
+def network_sheet(networks: list[Path]) -> Image:
+    """A row for each moment of the demo: the face with its hole, as each network fills it, and the truth."""
+    from train.config import RECIPES
+    from train.evaluate import restore as filled
+    from train.runners import open_runner
+
+    source, find = open_source("demo", realtime=False), open_finder("own", ENGINES.load)
+    runners = [open_runner(RECIPES["restore", "base"], Path(), network, 2) for network in networks]
+    rows = []
+    for moment in DEMO_MOMENTS_S:
+        truth, hidden = source.truth(round(moment * source.rate))  # type: ignore[attr-defined]
+        frame = Frame(truth, 0, 0.0)
+        crop = align(frame, find(frame)[0])
+        if crop is None:
+            raise SystemExit(f"the demo's face was not found at {moment} s")
+        hole = cv2.warpAffine(hidden, crop.to_crop, (CROP_PX, CROP_PX), flags=cv2.INTER_NEAREST)
+        hollow = np.where(hole[..., None] > 0, 0, crop.image).astype(np.uint8)
+        rows.append(np.hstack([hollow, *(filled(run, crop.image, hole) for run in runners), crop.image]))
+    return np.vstack(rows)
 
 
 if __name__ == "__main__":
