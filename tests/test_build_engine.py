@@ -61,7 +61,12 @@ def build(*models: str, onnx: Path | None = None, **settings: object) -> list[En
 def test_all_models_are_checked_and_timed_beside_the_fp32_onnx(precision: str, no_tensorrt: None) -> None:
     told: list[float] = []
     settings = Settings().but(precision=precision)
-    checks = list(build_engines(MODEL_NAMES, None, settings, (), lambda what, share: told.append(share)))
+    try:
+        checks = list(build_engines(MODEL_NAMES, None, settings, (), lambda what, share: told.append(share)))
+    except EngineBuildError as error:
+        if precision != "int8" or "vnni" in Path("/proc/cpuinfo").read_text():
+            raise
+        pytest.skip(f"a processor without VNNI, on which int8 is refused as it should be: {error}")
 
     assert {check.model for check in checks} == set(MODEL_NAMES)
     assert [check.shape for check in checks if check.model == "faces"] == ["1x192x320x3", "1x160x160x3"]
