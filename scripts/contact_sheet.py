@@ -204,7 +204,8 @@ def network_sheet(networks: list[Path]) -> Image:
     for moment in DEMO_MOMENTS_S:
         truth, hidden = source.truth(round(moment * source.rate))  # type: ignore[attr-defined]
         frame = Frame(truth, 0, 0.0)
-        crop = align(frame, find(frame)[0])
+        faces = find(frame)
+        crop = align(frame, faces[0]) if faces else None
         if crop is None:
             raise SystemExit(f"the demo's face was not found at {moment} s")
         hole = cv2.warpAffine(hidden, crop.to_crop, (CROP_PX, CROP_PX), flags=cv2.INTER_NEAREST)
