@@ -20,8 +20,6 @@ from train.masks import bare_skin
 from train.networks import luma_edges
 
 LOSSES = ("l1", "perceptual", "style", "tv", "histogram", "symmetry", "adv_patch", "adv_global")
-#: Counts only where the recipe gives it a weight.
-OPTIONAL = ("identity",)
 #: What a pixel that is known weighs against one in the hole; it keeps the output continuous across the rim.
 KNOWN_SHARE = 0.15
 #: Levels at which a histogram is read; between them a pixel counts for both neighbours.

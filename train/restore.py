@@ -78,11 +78,11 @@ class RestoreTask:
             known = ", ".join(losses.ADVERSARIES)
             raise TrainingError(f"there is no adversary `{recipe.adversary}`; there are: {known}")
         self._adversary = losses.ADVERSARIES[recipe.adversary]
-        optional = {name: ramp for name, ramp in OPTIONAL_RAMPS.items() if name in recipe.weights}
-        self.schedule = LossSchedule(
-            with_weights(RAMPS | optional, recipe.weights),
-            (*losses.LOSSES, *(name for name in losses.OPTIONAL if name in recipe.weights)),
-        )
+        optional = OPTIONAL_RAMPS.keys() & recipe.weights.keys()
+        ramps = with_weights(RAMPS | OPTIONAL_RAMPS, recipe.weights)
+        for name in OPTIONAL_RAMPS.keys() - optional:
+            del ramps[name]
+        self.schedule = LossSchedule(ramps, (*losses.LOSSES, *optional))
         self.modules = {
             "network": RestoreUNet(attention=recipe.attention, blocks=recipe.blocks),
             "patch": PatchDiscriminator(self._adversary.spectral_norm),
