@@ -34,7 +34,7 @@ WITH_REFERENCE = " + reference"
 #: Skin tones and above how many degrees of typology angle they begin, after A. Chardon et al., 1991 (whose six classes
 #: are taken two by two). A photograph's light shifts it: groups compare, single faces don't.
 TONES = {"light skin": 41.0, "medium skin": 10.0, "dark skin": -math.inf}
-#: Kinds of photographs, and above how strong a grain of the face's skin they begin (uint8 steps): about half of the
+#: Kinds of photographs, and above how strong a grain of the face's skin they begin (uint8 steps): three in five of the
 #: training faces have less, as they were enlarged or smoothed.
 GRAINS = {"sharp photograph": 8.0, "soft photograph": -math.inf}
 

@@ -25,7 +25,7 @@ WIDTHS = (32, 64, 112, 208, 256)
 #: How strong the noise is for the visible grain's measure, before anything is learned: of no strength it would never
 #: learn any. With 0.28 the noise alone would have that measure.
 FIRST_GRAIN = 0.25
-#: Neither soft nor sharp, in the measure of `visible_grain`: about half of the training faces have less grain.
+#: Neither soft nor sharp, in the measure of `visible_grain`: a quarter of the training faces have less grain.
 TYPICAL_GRAIN = 0.02
 #: What the network's picture is off at known pixels is carried on into the hole, so that its rim can't be seen: so far
 #: off at most (of 1; a pixel of the occluder that the mask left out is off further), over so many halvings.
