@@ -181,15 +181,7 @@ class RestoreTask:
             if soon[name] > 0
         }
         if weights["perceptual"] > 0 or weights["style"] > 0:
-            with autocast(self._recipe):
-                features = self._backbone(shown[near])
-                with torch.no_grad():
-                    truth = self._backbone(real[near])
-            terms["perceptual"] = losses.perceptual(features, truth, hole[near])
-            terms["style"] = losses.style(features[:STYLE_LAYERS], truth[:STYLE_LAYERS], hole[near])
-            if face.shape[-1] == CROP_PX:  # the coarse half, alone, has no noise to make texture of
-                grain = losses.grain(shown[near], real[near], hole[near], skin[near])
-                terms["style"] = terms["style"] + GRAIN_SHARE * grain
+            terms |= self._perceived(shown[near], real[near], hole[near], skin[near])
         terms["tv"] = losses.tv(shown, hole)
         terms["histogram"] = losses.histogram(shown, real, hole, valid, skin)
         terms["symmetry"] = losses.symmetry(shown, real, hole, valid, batch["frontal"])
@@ -213,6 +205,17 @@ class RestoreTask:
             with torch.no_grad():
                 truth = self._embed(face, uncovered)
             return self._embed(shown, uncovered), truth
+
+    def _perceived(self, shown: Tensor, real: Tensor, hole: Tensor, skin: Tensor) -> dict[str, Tensor]:
+        """`perceptual` and `style`, from one look of the backbone at each picture."""
+        with autocast(self._recipe):
+            features = self._backbone(shown)
+            with torch.no_grad():
+                truth = self._backbone(real)
+        style = losses.style(features[:STYLE_LAYERS], truth[:STYLE_LAYERS], hole)
+        if self._recipe.size_px == CROP_PX:  # the coarse half, alone, has no noise to make texture of
+            style = style + GRAIN_SHARE * losses.grain(shown, real, hole, skin)
+        return {"perceptual": losses.perceptual(features, truth, hole), "style": style}
 
     def _discriminate(self, name: str, real: Tensor, shown: Tensor, hole: Tensor) -> float:
         """One step of a discriminator; what it doubts counts only where the hole is."""
