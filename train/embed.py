@@ -20,7 +20,7 @@ from engines.contract import CROP_PX
 from train.config import Recipe
 from train.data import DataError
 from train.embed_data import CACHE, Lessons, Teacher
-from train.machine import autocast, bare, check_finite, descend, layout
+from train.machine import autocast, bare, check_finite, descend
 from train.networks import Residual, conv
 from train.task import Doors, Sample
 
@@ -157,7 +157,7 @@ class EmbedTask:
 
     def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
         network = self.modules["network"]
-        face = (batch["face"].permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=layout(self._recipe))
+        face = (batch["face"].permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
         hole = (batch["mask"][:, None] > 127).float()
         with autocast(self._recipe):
             vectors = network(face, hole)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from engines.contract import CROP_PX
 from train.config import Recipe
 from train.hidden_data import Examples
-from train.machine import autocast, check_finite, descend, layout
+from train.machine import autocast, check_finite, descend
 from train.networks import Residual, conv, doubled, fixed_conv
 from train.task import Doors, Sample
 
@@ -107,7 +107,7 @@ class HiddenTask:
 
     def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
         network = self.modules["network"]
-        face = (batch["face"].permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=layout(self._recipe))
+        face = (batch["face"].permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
         valid = F.avg_pool2d(batch["valid"][:, None].float() / 255, 2)
         truth = F.avg_pool2d(batch["hidden"][:, None].float() / 255, 2)
         with autocast(self._recipe):

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from train import checkpoint
 from train.config import Recipe
-from train.machine import ScaledOptimizer, TrainingError, World, bare, device, layout, precision
+from train.machine import ScaledOptimizer, TrainingError, World, bare, device, precision
 from train.records import Records
 from train.task import Illustrated, Sample, Task
 
@@ -192,7 +192,7 @@ class _Run:
 def _prepare(task: Task, recipe: Recipe, where: torch.device) -> checkpoint.AveragedWeights:
     """Takes the task to its device, in the precision of the recipe."""
     for module in task.modules.values():
-        module.to(where, memory_format=layout(recipe))
+        module.to(where, memory_format=torch.channels_last)
         if recipe.compile:
             module.compile()
     if precision(recipe) == "fp16":

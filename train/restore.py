@@ -20,7 +20,7 @@ from train.config import Recipe
 from train.data import Drawn, Faces, mirror_landmarks, open_faces, typology_angle, valid_mask
 from train.discriminators import GlobalDiscriminator, PatchDiscriminator
 from train.embed import INPUT_PX, EmbedNet, exported
-from train.machine import TrainingError, autocast, bare, check_finite, descend, device, layout
+from train.machine import TrainingError, autocast, bare, check_finite, descend, device
 from train.masks import bare_skin, random_mask
 from train.networks import RestoreDoors, RestoreUNet
 from train.perception import load_backbone
@@ -103,7 +103,7 @@ class RestoreTask:
     @cached_property
     def _embed(self) -> EmbedNet:
         """What `identity` sees with."""
-        return exported(MODELS / "embed.fp32.onnx").to(device(self._recipe), memory_format=layout(self._recipe))
+        return exported(MODELS / "embed.fp32.onnx").to(device(self._recipe), memory_format=torch.channels_last)
 
     # -- samples
 
@@ -158,7 +158,7 @@ class RestoreTask:
     def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
         """First each discriminator whose turn it is, then the generator."""
         face, reference = (
-            (batch[name].float() / 255).contiguous(memory_format=layout(self._recipe)) for name in ("face", "reference")
+            (batch[name].float() / 255).contiguous(memory_format=torch.channels_last) for name in ("face", "reference")
         )
         hole, valid, there = (batch[name].float() for name in ("hole", "valid", "reference_mask"))
         weights = self.schedule.at(progress)

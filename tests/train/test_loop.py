@@ -294,17 +294,6 @@ def test_cuda_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     assert machine.device(RECIPE).type == "cpu"
 
 
-def test_planes_are_kept_only_where_a_processor_computes_in_full_precision() -> None:
-    def layout(precision: Any) -> torch.memory_format:
-        task, recipe = load_task(RECIPES["restore", "debug"], Path()), RECIPE.but(autocast=precision)
-        loop._prepare(task, recipe, torch.device("cpu"))
-        weight = next(weight for weight in task.modules["network"].parameters() if weight.ndim == 4 and len(weight) > 1)
-        return torch.contiguous_format if weight.is_contiguous() else torch.channels_last
-
-    assert layout("off") == machine.layout(RECIPE.but(autocast="off")) == torch.contiguous_format
-    assert layout("bf16") == machine.layout(RECIPE.but(autocast="bf16")) == torch.channels_last
-
-
 @pytest.mark.parametrize(
     "error",
     [
