@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
-from engines import choice
+from engines import autotune
+from engines.autotune import Timed, Way
 from engines.base import (
     ContractMismatch,
     EngineBuildError,
@@ -29,7 +30,6 @@ from engines.base import (
     Refusal,
     TensorSpec,
 )
-from engines.choice import Timed, Way
 from engines.manifest import Model, find_model
 
 __all__ = [
@@ -56,12 +56,12 @@ __all__ = [
 ]
 
 #: Best first among equals. "auto" tries the accelerators of all of them, then the processor, until it is known which
-#: is the fastest here (engines/choice.py); never the fake.
+#: is the fastest here (engines/autotune.py); never the fake.
 BACKENDS = {
-    "tensorrt": "engines.tensorrt:TensorRtEngine",
-    "openvino": "engines.openvino:OpenVinoEngine",
-    "onnxruntime": "engines.onnxruntime:OnnxRuntimeEngine",
-    "fake": "engines.fake:FakeEngine",
+    "tensorrt": "engines.backends.tensorrt:TensorRtEngine",
+    "openvino": "engines.backends.openvino:OpenVinoEngine",
+    "onnxruntime": "engines.backends.onnxruntime:OnnxRuntimeEngine",
+    "fake": "engines.backends.fake:FakeEngine",
 }
 
 _DEFAULTS = EngineOptions()
@@ -135,14 +135,14 @@ def measure(model: str | Path, again: bool = False) -> list[Timed]:
     """
     found = find_model(model)
     ways, _ = _ways(found, _DEFAULTS)
-    known = [] if again else choice.remembered(found, ways)
-    return known or choice.measure(found, ways, lambda way: _open(found, way, _DEFAULTS))
+    known = [] if again else autotune.remembered(found, ways)
+    return known or autotune.measure(found, ways, lambda way: _open(found, way, _DEFAULTS))
 
 
 def timed(model: str | Path) -> list[Timed]:
     """What `measure` found, if it was run already. Raises ModelError."""
     found = find_model(model)
-    return choice.remembered(found, _ways(found, _DEFAULTS)[0])
+    return autotune.remembered(found, _ways(found, _DEFAULTS)[0])
 
 
 def survey() -> list[BackendReport]:
@@ -186,7 +186,7 @@ def _remembered(model: Model, ways: Sequence[Way], options: EngineOptions) -> li
     """What was timed; of that only a free choice makes use, and only for a model that is known by its hash."""
     is_free = options.backend == options.precision == "auto"
     is_ours = all(file.sha256 for file in model.files.values())
-    return choice.remembered(model, ways) if is_free and is_ours else []
+    return autotune.remembered(model, ways) if is_free and is_ours else []
 
 
 def _open(model: Model, way: Way, options: EngineOptions) -> InferenceEngine:

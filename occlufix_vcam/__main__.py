@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from occlufix_vcam.quick import quick_toggle
+from occlufix_vcam.client.fast_toggle import quick_toggle
 
 
 def main() -> None:
@@ -17,9 +17,9 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  the command line says what it is
         failure = error
     if told is None:
-        from occlufix_vcam import cli
+        from occlufix_vcam.cli import app
 
-        cli.main(failure)
+        app.main(failure)
     sys.stdout.write(f"{told}\n")
 
 

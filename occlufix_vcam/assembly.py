@@ -8,100 +8,28 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from typing_extensions import TypedDict
-
-from engines.base import EngineError, EngineOptions, InferenceEngine, ModelCorrupt
-from occlufix_vcam.engine_builder import Build
-from occlufix_vcam.errors import OccluFixError, SinkUnavailable
-from occlufix_vcam.people import Enrolled, PeopleStore
-from occlufix_vcam.settings import Settings
+from engines.base import EngineError, ModelCorrupt
+from occlufix_vcam.core.errors import OccluFixError, SinkUnavailable
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.telemetry import Telemetry
+from occlufix_vcam.inference import Engines
+from occlufix_vcam.people.store import Enrolled, PeopleStore
 from occlufix_vcam.sinks import VIRTUAL_CAMERAS, FrameSink, LeftOut, Sinks, none_opened, open_sink
 from occlufix_vcam.sources import CameraSource, open_source
-from occlufix_vcam.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from occlufix_vcam.enrolment import Enrolment
+    from occlufix_vcam.enrollment.collector import Enrolment
     from occlufix_vcam.pipeline import HiddenSeer, Pipeline
+    from occlufix_vcam.stages.embed import Recogniser
     from occlufix_vcam.stages.find import FaceFinder
-    from occlufix_vcam.stages.known import KnownFaces
+    from occlufix_vcam.stages.identify import KnownFaces
     from occlufix_vcam.stages.memory import Memory
-    from occlufix_vcam.stages.recognise import Recogniser
 
 log = logging.getLogger(__name__)
-
-_AS_THEY_ARE: Mapping[str, tuple[int, ...]] = {}
-
-
-class EngineFacts(TypedDict):
-    """What runs a model, and why nothing better does."""
-
-    backend: str
-    device: str
-    precision: str
-    passed_over: list[dict[str, str]]
-
-
-class Engines:
-    """The engines of one pipeline: loaded as the settings say, named for `status`, closed together.
-
-    `live`: what takes long to build is passed over, and is in `unbuilt`, unless the settings allow nothing else.
-    `avoid` names backends on devices that are not to be trusted. Used by one thread; `facts` may be asked for by any.
-    """
-
-    def __init__(self, settings: Settings, live: bool = False, avoid: frozenset[tuple[str, str]] = frozenset()) -> None:
-        self._settings = settings
-        self._wait_for_build = not live or settings.backend != "auto"
-        self._avoid = avoid
-        self._loaded: dict[str, InferenceEngine] = {}
-
-    def load(self, model: str, input_shapes: Mapping[str, tuple[int, ...]] = _AS_THEY_ARE) -> InferenceEngine:
-        """The engine for `model`, made at the first call. Raises EngineError."""
-        import engines
-
-        name = " ".join([model, *("x".join(map(str, shape)) for shape in input_shapes.values())])
-        if name not in self._loaded:
-            options = EngineOptions(
-                backend=self._settings.backend,
-                precision=self._settings.precision,
-                input_shapes=input_shapes,
-                wait_for_build=self._wait_for_build,
-                avoid=self._avoid,
-            )
-            self._loaded[name] = engines.load(model, options)
-        return self._loaded[name]
-
-    def unbuilt(self) -> dict[str, Build]:
-        """What would be better and is only not built yet, by the engine's name."""
-        return {
-            model: refusal.build
-            for model, engine in self._loaded.items()
-            for refusal in engine.passed_over
-            if refusal.build is not None
-        }
-
-    def facts(self, tell: Callable[[str], str] = lambda model: "") -> dict[str, EngineFacts]:
-        """`tell` knows how far what was not built is by now."""
-        return {
-            model: EngineFacts(
-                backend=engine.backend,
-                device=engine.device,
-                precision=engine.precision,
-                passed_over=[
-                    {"backend": one.backend, "reason": (tell(model) if one.build else "") or one.reason}
-                    for one in engine.passed_over
-                ],
-            )
-            for model, engine in dict(self._loaded).items()
-        }
-
-    def close(self) -> None:
-        for engine in self._loaded.values():
-            engine.close()
-        self._loaded.clear()
 
 
 def build_pipeline(
@@ -149,7 +77,7 @@ def _open_memory(settings: Settings, engines: Engines) -> Memory:
 def open_recogniser(engines: Engines) -> Recogniser:
     """The network that tells people apart, with the likeness that means one person. Raises EngineError."""
     from engines.manifest import find_model
-    from occlufix_vcam.stages.recognise import Recogniser
+    from occlufix_vcam.stages.embed import Recogniser
 
     model = find_model("embed")
     if "threshold" not in model.metrics:
@@ -162,14 +90,14 @@ def open_recogniser(engines: Engines) -> Recogniser:
 
 def open_known(engines: Engines, store: PeopleStore | None = None) -> KnownFaces:
     """Names the faces of those who enrolled, also of who enrols later, in whatever process. Raises EngineError."""
-    from occlufix_vcam.stages.known import KnownFaces
+    from occlufix_vcam.stages.identify import KnownFaces
 
     return KnownFaces(Enrolled(store or PeopleStore()).people, open_recogniser(engines))
 
 
 def open_enrolment(settings: Settings, engines: Engines) -> Enrolment:
     """What gets to know one person, in the thread that will use it. Raises EngineError, ConfigError."""
-    from occlufix_vcam.enrolment import Enrolment
+    from occlufix_vcam.enrollment.collector import Enrolment
     from occlufix_vcam.stages.find import open_finder
     from occlufix_vcam.stages.hidden import HiddenSegmenter
 

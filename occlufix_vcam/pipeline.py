@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin, Patch
+from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin, Patch
+from occlufix_vcam.core.telemetry import Telemetry
+from occlufix_vcam.stages.align import Blender, align
 from occlufix_vcam.stages.find import FaceFinder
-from occlufix_vcam.stages.geometry import Blender, align
-from occlufix_vcam.stages.mark import put_mark
 from occlufix_vcam.stages.memory import Memory
-from occlufix_vcam.stages.views import Reference
-from occlufix_vcam.telemetry import Telemetry
+from occlufix_vcam.stages.reference import Reference
+from occlufix_vcam.stages.watermark import put_mark
 
 
 class HiddenSeer(Protocol):

@@ -27,9 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import engines  # noqa: E402  found through the line above
-from occlufix_vcam.benchmark import Bench, as_text  # noqa: E402
-from occlufix_vcam.errors import OccluFixError  # noqa: E402
-from occlufix_vcam.settings import load_settings  # noqa: E402
+from occlufix_vcam.core.errors import OccluFixError  # noqa: E402
+from occlufix_vcam.core.settings import load_settings  # noqa: E402
+from occlufix_vcam.offline.benchmark import Bench, as_text  # noqa: E402
 
 TURNS = 20
 

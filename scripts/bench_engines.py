@@ -22,8 +22,8 @@ import engines
 from engines import EngineOptions, Way
 from engines.contract import MODEL_NAMES
 from engines.manifest import Model, find_model
-from occlufix_vcam.engine_check import EngineCheck, Pictures, compare, real_pictures
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.offline.engine_check import EngineCheck, Pictures, compare, real_pictures
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
 #: Of a matrix product and of a copy that are large enough to reach what the machine can.

@@ -19,13 +19,14 @@ import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, Affine, Image, transform_points
-from occlufix_vcam.assembly import Engines, build_pipeline
-from occlufix_vcam.frame import FaceTrack, Frame
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.assembly import build_pipeline
+from occlufix_vcam.core.frame import FaceTrack, Frame
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.telemetry import Telemetry
+from occlufix_vcam.inference import Engines
 from occlufix_vcam.sources import open_source
+from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.find import open_finder
-from occlufix_vcam.stages.geometry import align
-from occlufix_vcam.telemetry import Telemetry
 
 KINDS = ("medical_mask", "hand", "cup", "medical_mask", "phone", "hand", "medical_mask", "microphone", "scarf")
 CELLS = 12

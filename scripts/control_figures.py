@@ -26,13 +26,13 @@ import httpx
 import numpy as np
 
 from occlufix_vcam.control.api import serve
-from occlufix_vcam.daemon import Daemon, Parts
-from occlufix_vcam.frame import Frame
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.state import ControlAddress, StateFolder
+from occlufix_vcam.runtime.daemon import Daemon, Parts
 from occlufix_vcam.sinks import Sinks
 from occlufix_vcam.sources import SourceOptions
-from occlufix_vcam.sources.demo import Demo
-from occlufix_vcam.state import ControlAddress, StateFolder
+from occlufix_vcam.sources.demo.source import Demo
 
 #: When the demo wears its mask.
 MASKED_AT_S = 3.0

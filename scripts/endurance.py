@@ -32,12 +32,13 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
 
-from occlufix_vcam.daemon import Daemon, Parts, Status  # noqa: E402  found through the line above
-from occlufix_vcam.settings import Settings  # noqa: E402
+from occlufix_vcam.core.settings import Settings  # noqa: E402
+from occlufix_vcam.core.state import StateFolder  # noqa: E402
+from occlufix_vcam.core.status import Status  # noqa: E402
+from occlufix_vcam.runtime.daemon import Daemon, Parts  # noqa: E402
 from occlufix_vcam.sources import CameraInfo, CameraSource, SourceOptions  # noqa: E402
 from occlufix_vcam.sources.camera import Camera  # noqa: E402
-from occlufix_vcam.state import StateFolder  # noqa: E402
-from occlufix_vcam.v4l2 import OWN_LABEL  # noqa: E402
+from occlufix_vcam.system.v4l2 import OWN_LABEL  # noqa: E402
 from tests.readers import film, numbered, product, session  # noqa: E402
 
 SIZE, RATE = (640, 360), 30.0

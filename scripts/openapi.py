@@ -8,9 +8,9 @@ from pathlib import Path
 from occlufix_vcam.control.api import build_app
 from occlufix_vcam.control.guard import Sessions
 from occlufix_vcam.control.services import Services
-from occlufix_vcam.daemon import Daemon
-from occlufix_vcam.settings import Settings
-from occlufix_vcam.state import ControlAddress
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.state import ControlAddress
+from occlufix_vcam.runtime.daemon import Daemon
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "openapi.json"
 

@@ -7,8 +7,8 @@ import sys
 from PySide6.QtCore import QRect
 from PySide6.QtGui import QColor, QImage, QPainter
 
-from occlufix_vcam.control.tray.icons import draw
-from occlufix_vcam.control.tray.moods import MOODS
+from occlufix_vcam.desktop.tray.icons import draw
+from occlufix_vcam.desktop.tray.status_view import MOODS
 
 #: As the panel shows them, and as one looks at them.
 SIZES = (16, 22, 32, 64)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from occlufix_vcam.telemetry import LOGGER_NAMES
+from occlufix_vcam.core.telemetry import LOGGER_NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 import numpy as np
 
 from engines.contract import Image
-from occlufix_vcam.daemon import Daemon
-from occlufix_vcam.errors import SinkUnavailable, Trouble
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.errors import SinkUnavailable, Trouble
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.pipeline import Seen
-from occlufix_vcam.telemetry import Telemetry
+from occlufix_vcam.runtime.daemon import Daemon
 
 WAIT_S = 20.0
 

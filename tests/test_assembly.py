@@ -11,9 +11,10 @@ from engines import manifest
 from engines.base import ModelCorrupt
 from engines.manifest import Model, ModelFile
 from occlufix_vcam import assembly
-from occlufix_vcam.assembly import Engines, open_recogniser, open_sinks
-from occlufix_vcam.errors import SinkUnavailable, Trouble
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.assembly import open_recogniser, open_sinks
+from occlufix_vcam.core.errors import SinkUnavailable, Trouble
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.inference import Engines
 from tests.sinks.fakes import FakeSink, frame_of
 
 SIZE, RATE = (64, 48), 30.0

@@ -12,9 +12,9 @@ from types import TracebackType
 
 import pytest
 
-from occlufix_vcam import doctor
-from occlufix_vcam.autostart import CAMERA, TRAY, Autostart, DesktopEntry, LaunchAgent, RunValue, SystemdUnit
-from occlufix_vcam.errors import ConfigError
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.desktop.autostart import CAMERA, TRAY, Autostart, DesktopEntry, LaunchAgent, RunValue, SystemdUnit
+from occlufix_vcam.diagnostics import doctor
 
 #: As odd as a path may be.
 FOLDER = 'a %h "quoted" $HOME\\folder'

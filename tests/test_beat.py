@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from occlufix_vcam.beat import Beat
+from occlufix_vcam.runtime.pacer import Beat
 
 RATE = 30.0
 

@@ -8,10 +8,10 @@ import pytest
 
 import engines
 from engines.contract import CLOSE_UP_SIZE, CROP_PX, TEMPLATE
-from occlufix_vcam import benchmark
-from occlufix_vcam.benchmark import SIZE, Bench, as_text, draw_mask, fit
-from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.offline import benchmark
+from occlufix_vcam.offline.benchmark import SIZE, Bench, as_text, draw_mask, fit
 
 
 class StandIn:

@@ -16,12 +16,13 @@ from engines import ContractMismatch, EngineBuildError, EngineOptions, EngineUna
 from engines.cache import EngineCache, Entry
 from engines.contract import MODEL_NAMES
 from engines.manifest import find_model
-from occlufix_vcam import doctor, engine_check
-from occlufix_vcam.build_engine import build_engines
-from occlufix_vcam.cli import app
-from occlufix_vcam.engine_check import EngineCheck
-from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.cli.app import app
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.diagnostics import doctor
+from occlufix_vcam.offline import engine_check
+from occlufix_vcam.offline.build_engine import build_engines
+from occlufix_vcam.offline.engine_check import EngineCheck
 from tests.engines import standin
 from tests.engines.models import write_graph
 from tests.engines.standin import Machine

@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 
 from engines import manifest
-from occlufix_vcam import cli
-from occlufix_vcam.daemon import Daemon, Status
-from occlufix_vcam.errors import CameraBusy
-from occlufix_vcam.settings import Settings
-from occlufix_vcam.state import StateFolder
+from occlufix_vcam.cli import app
+from occlufix_vcam.core.errors import CameraBusy
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.state import StateFolder
+from occlufix_vcam.core.status import Status
+from occlufix_vcam.runtime.daemon import Daemon
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
@@ -67,12 +68,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs the command in this process, which no worker of another test's daemon may end."""
-    monkeypatch.setattr(cli, "WORKERS", set[str]())
+    monkeypatch.setattr(app, "WORKERS", set[str]())
 
     def run(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["occlufix-vcam", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            app.main()
         told = capsys.readouterr()
         return Answer(ended.value.code, told.out, told.err)  # type: ignore[arg-type]
 
@@ -136,13 +137,13 @@ def fail(error: Exception) -> Callable[..., None]:
 
 
 def test_an_error_is_two_lines_and_its_exit_code(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "load_settings", fail(CameraBusy("held by zoom (process 7)", "close it")))
+    monkeypatch.setattr(app, "load_settings", fail(CameraBusy("held by zoom (process 7)", "close it")))
     answer = command("config", "show")
     assert (answer.code, answer.err) == (3, "error: held by zoom (process 7)\n  close it\n")
 
 
 def test_our_own_fault_is_said_and_traced_only_with_debug(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "load_settings", fail(ZeroDivisionError("oh")))
+    monkeypatch.setattr(app, "load_settings", fail(ZeroDivisionError("oh")))
     answer = command("config", "show")
     assert answer.code == 1 and "Traceback" not in answer.err and "ZeroDivisionError('oh')" in answer.err
     answer = command("config", "show", "--debug")
@@ -151,7 +152,7 @@ def test_our_own_fault_is_said_and_traced_only_with_debug(command: Command, monk
 
 def test_a_tray_icon_without_its_extra_names_it(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PySide6", None)
-    for name in [name for name in sys.modules if name.startswith("occlufix_vcam.control.tray")]:
+    for name in [name for name in sys.modules if name.startswith("occlufix_vcam.desktop.tray")]:
         monkeypatch.delitem(sys.modules, name)
     answer = command("tray")
     assert answer.code == 1 and "PySide6" in answer.err and "pip install 'occlufix-vcam[tray]'" in answer.err
@@ -227,7 +228,7 @@ def test_what_is_wrong_is_said_with_what_to_do(capsys: pytest.CaptureFixture[str
     status["trouble"] = {"OccluFix Camera (PipeWire)": "the desktop refuses cameras to firefox", "capture": "asleep"}
     status["left_out"] = {"v4l2": "the kernel module v4l2loopback is not loaded"}
     status["hints"] = {"v4l2": "`occlufix-vcam setup`", "OccluFix Camera (PipeWire)": "allow it"}
-    cli._print_running(status, "http://127.0.0.1:1")
+    app._print_running(status, "http://127.0.0.1:1")
     assert capsys.readouterr().out.splitlines()[-6:] == [
         "  trouble  OccluFix Camera (PipeWire): the desktop refuses cameras to firefox",
         "           allow it",

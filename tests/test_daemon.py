@@ -13,20 +13,21 @@ import numpy as np
 import pytest
 
 from engines import EngineError, EngineRunError, ModelMissing
-from occlufix_vcam import demand as demand_module
 from occlufix_vcam import sinks as sinks_module
-from occlufix_vcam.assembly import Engines
-from occlufix_vcam.daemon import Daemon, Parts, Status
-from occlufix_vcam.errors import CameraBusy, CameraLost, CameraNotFound, ConfigError, SinkUnavailable, Trouble
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.core.errors import CameraBusy, CameraLost, CameraNotFound, ConfigError, SinkUnavailable, Trouble
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.status import Status
+from occlufix_vcam.core.telemetry import Telemetry
+from occlufix_vcam.inference import Engines
+from occlufix_vcam.runtime import capture as capture_module
+from occlufix_vcam.runtime import demand as demand_module
+from occlufix_vcam.runtime import output as output_module
+from occlufix_vcam.runtime import supervisor as supervisor_module
+from occlufix_vcam.runtime.daemon import Daemon, Parts
+from occlufix_vcam.runtime.processing import FAILURES_IN_A_ROW
+from occlufix_vcam.runtime.supervisor import NeedsRestart, SwitchFailed
 from occlufix_vcam.sinks import LeftOut, Sinks
 from occlufix_vcam.sources import EndOfClip
-from occlufix_vcam.telemetry import Telemetry
-from occlufix_vcam.workers import capture as capture_module
-from occlufix_vcam.workers import output as output_module
-from occlufix_vcam.workers import supervisor as supervisor_module
-from occlufix_vcam.workers.restoring import FAILURES_IN_A_ROW
-from occlufix_vcam.workers.supervisor import NeedsRestart, SwitchFailed
 from tests.fakes import WAIT_S, InvertingPipeline, ReadSink, ScriptedCamera, WatchedSink, running
 
 
@@ -313,7 +314,7 @@ def test_stopping_ends_every_worker_and_closes_everything() -> None:
 
 def test_opencv_is_there_before_the_threads_that_want_it() -> None:
     """Two threads that import it at the same time break it."""
-    look = "import sys, occlufix_vcam.daemon; sys.exit('cv2' not in sys.modules)"
+    look = "import sys, occlufix_vcam.runtime.daemon; sys.exit('cv2' not in sys.modules)"
     assert subprocess.run([sys.executable, "-c", look]).returncode == 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from occlufix_vcam.demand import LINGER_S, Demand
+from occlufix_vcam.runtime.demand import LINGER_S, Demand
 from tests.sources.fakes import FakeClock
 
 STEP_S = 0.1

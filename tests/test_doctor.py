@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from occlufix_vcam import doctor, v4l2
 from occlufix_vcam.assembly import open_sinks
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.state import StateFolder
+from occlufix_vcam.diagnostics import doctor
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks import pipewire as pipewire_module
-from occlufix_vcam.state import StateFolder
+from occlufix_vcam.system import v4l2
 from tests.sinks.fakes import FakeSink
 
 PIPEWIRE = VirtualCameraInfo("pipewire", "OccluFix Camera in PipeWire", "")

@@ -10,10 +10,10 @@ import pytest
 
 from engines import EngineBuildError, EngineRunError
 from engines.base import Progress
-from occlufix_vcam.assembly import Engines
-from occlufix_vcam.engine_builder import EngineBuilder
-from occlufix_vcam.workers import supervisor as supervisor_module
-from occlufix_vcam.workers.restoring import FAILURES_IN_A_ROW
+from occlufix_vcam.inference import Engines
+from occlufix_vcam.runtime import supervisor as supervisor_module
+from occlufix_vcam.runtime.background_build import EngineBuilder
+from occlufix_vcam.runtime.processing import FAILURES_IN_A_ROW
 from tests.engines import standin
 from tests.engines.standin import Machine
 from tests.fakes import WAIT_S, InvertingPipeline, running

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from occlufix_vcam.assembly import Engines
-from occlufix_vcam.enrolling import CameraEnrolment, EnrolmentBusy, Enrolments, EnrolmentStatus
-from occlufix_vcam.enrolment import Enrolment
-from occlufix_vcam.frame import Frame, Origin
-from occlufix_vcam.latest import Shown
-from occlufix_vcam.people import EnrolmentError, KeyFile, PeopleStore
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.assembly import open_enrolment
+from occlufix_vcam.core.frame import Frame, Origin
+from occlufix_vcam.core.handoff import Shown
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.enrollment.collector import Enrolment
+from occlufix_vcam.enrollment.session import CameraEnrolment, EnrolmentBusy, Enrolments, EnrolmentStatus
+from occlufix_vcam.inference import Engines
+from occlufix_vcam.people.store import EnrolmentError, KeyFile, PeopleStore
 from tests.test_enrolment import BOB, Finder, Scene
 
 WAIT_S = 20.0
@@ -152,7 +153,7 @@ def test_a_slate_is_not_looked_at(scene: Scene, store: PeopleStore) -> None:
 
 
 def test_one_at_a_time(store: PeopleStore) -> None:
-    enrolments = Enrolments(Shown(), store)
+    enrolments = Enrolments(Shown(), open_enrolment, store)
     assert enrolments.status() is None
     assert enrolments.start("Ann", Settings(backend="fake"))["state"] == "looking"
     with pytest.raises(EnrolmentBusy, match="Ann is being enrolled"):
@@ -167,7 +168,7 @@ def test_people_are_listed_and_deleted(scene: Scene, store: PeopleStore) -> None
     worker = CameraEnrolment("Bob", pictures, Settings(), store, build=build_with(scene))
     worker.start()
     film(scene, pictures, worker)
-    enrolments = Enrolments(pictures, store)
+    enrolments = Enrolments(pictures, open_enrolment, store)
     assert enrolments.people()["people"] == [{"name": "Bob", "views": 8}]
     assert enrolments.delete("Bob")["people"] == []
     with pytest.raises(EnrolmentError, match="nobody"):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image
-from occlufix_vcam.enrolment import WANTED, Enrolment, keep, pose_of, sharpness
-from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.people import EnrolmentError, KeyFile, PeopleStore, Person
-from occlufix_vcam.stages.recognise import Embedding
+from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
+from occlufix_vcam.enrollment.collector import WANTED, Enrolment, keep, pose_of, sharpness
+from occlufix_vcam.people.store import EnrolmentError, KeyFile, PeopleStore, Person
+from occlufix_vcam.stages.embed import Embedding
 
 ANN, BOB = 0, 1
 

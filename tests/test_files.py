@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from occlufix_vcam.files import write_atomically
+from occlufix_vcam.core.files import write_atomically
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, Image
-from occlufix_vcam.assembly import Engines, open_recogniser
-from occlufix_vcam.frame import Crop, FaceTrack
-from occlufix_vcam.people import Person, View
-from occlufix_vcam.settings import Settings
-from occlufix_vcam.stages.known import KnownFaces, Recognise, vectors
+from occlufix_vcam.assembly import open_recogniser
+from occlufix_vcam.core.frame import Crop, FaceTrack
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.inference import Engines
+from occlufix_vcam.people.store import Person, View
+from occlufix_vcam.stages.identify import KnownFaces, Recognise, vectors
 from train.data import FaceSet, valid_mask
 from train.masks import medical_mask
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from occlufix_vcam.latest import Latest
+from occlufix_vcam.core.handoff import Latest
 
 
 def test_the_newest_wins_and_the_rest_is_counted() -> None:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from occlufix_vcam.opening import Opening
+from occlufix_vcam.core.background_open import Opening
 from tests.fakes import WAIT_S
 
 

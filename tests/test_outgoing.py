@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from engines.contract import Image
-from occlufix_vcam.frame import Frame
-from occlufix_vcam.outgoing import Outgoing, cropped
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.runtime.frame_selector import Outgoing, cropped
 from tests.sources.fakes import FakeClock, grey
 
 SIZE = (160, 90)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
-from occlufix_vcam.people import (
+from occlufix_vcam.people.store import (
     Enrolled,
     EnrolmentError,
     KeyFile,

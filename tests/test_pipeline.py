@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image
-from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop, Patch
+from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Patch
+from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.pipeline import Pipeline, Seen
 from occlufix_vcam.stages.memory import NoMemory
-from occlufix_vcam.telemetry import Telemetry
 
 STAGES = ["find", "align", "hidden", "remember", "restore", "blend", "total"]
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 import engines
 from engines.base import BufferedEngine, EngineOptions, TensorSpec
 from engines.contract import CROP_PX
-from occlufix_vcam.errors import CameraNotFound, ConfigError, DeviceError, SinkUnavailable
-from occlufix_vcam.process import Report, Swaps, process
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.core.errors import CameraNotFound, ConfigError, DeviceError, SinkUnavailable
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.offline.process import Report, Swaps, process
 
 PAINT = (10, 200, 90)
 PICTURE, MASK = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)

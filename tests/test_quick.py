@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from occlufix_vcam.client.fast_toggle import control_file, quick_toggle
 from occlufix_vcam.control.api import serve
-from occlufix_vcam.daemon import Daemon
-from occlufix_vcam.errors import OccluFixError
-from occlufix_vcam.quick import control_file, quick_toggle
-from occlufix_vcam.settings import Settings
-from occlufix_vcam.state import StateFolder
+from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.state import StateFolder
+from occlufix_vcam.runtime.daemon import Daemon
 from tests.conftest import ROOT
 
 SLOW = {"numpy", "pydantic", "typer", "filelock", "asyncio", "typing", "pathlib", "dataclasses", "platformdirs"}

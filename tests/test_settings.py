@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.settings import Settings, config_path, load_settings, save_settings
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.settings import Settings, config_path, load_settings, save_settings
 
 
 @pytest.fixture

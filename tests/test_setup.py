@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from occlufix_vcam import cli, doctor, machine, setup
-from occlufix_vcam.errors import DeviceError
-from occlufix_vcam.machine import Machine
-from occlufix_vcam.setup import OPTIONS, Step, failure, plan, undo_plan
+from occlufix_vcam.cli import app
+from occlufix_vcam.core.errors import DeviceError
+from occlufix_vcam.diagnostics import doctor, setup
+from occlufix_vcam.diagnostics.setup import OPTIONS, Step, failure, plan, undo_plan
 from occlufix_vcam.sinks import VirtualCameraInfo
+from occlufix_vcam.system import linux
+from occlufix_vcam.system.linux import Machine
 
 KERNEL = "6.1.0-18-amd64"
 SYSTEMS = {
@@ -70,7 +72,7 @@ class Laid:
             case ("modprobe", "-r", _):
                 shutil.rmtree(self.root / "sys", ignore_errors=True)
             case ("modprobe", _):
-                conf = (self.root / machine.OPTIONS_FILE).read_text()
+                conf = (self.root / linux.OPTIONS_FILE).read_text()
                 self.load(
                     conf.partition('card_label="')[2].partition('"')[0], "Y" if "exclusive_caps=1" in conf else "N"
                 )
@@ -147,7 +149,7 @@ def test_what_is_there_is_not_done_again(laid: Laid) -> None:
 
 def test_the_first_setup_is_remembered_by_a_later_one(laid: Laid) -> None:
     laid.do()
-    laid.write(machine.OPTIONS_FILE, laid.machine.options.replace("exclusive_caps=1 ", ""))
+    laid.write(linux.OPTIONS_FILE, laid.machine.options.replace("exclusive_caps=1 ", ""))
     laid.do()
     laid.undo()
     assert not laid.machine.has_module and not laid.machine.is_in_group("video")
@@ -175,7 +177,7 @@ def test_a_module_that_is_loaded_otherwise_is_loaded_again(laid: Laid, label: st
 def test_devices_that_a_user_added_are_left(laid: Laid) -> None:
     laid.do()
     more = 'devices=2 exclusive_caps=1,1 card_label="OccluFix Camera","OBS"'
-    laid.write(machine.OPTIONS_FILE, laid.machine.options.replace(OPTIONS.partition("loopback ")[2], more))
+    laid.write(linux.OPTIONS_FILE, laid.machine.options.replace(OPTIONS.partition("loopback ")[2], more))
     assert more in laid.machine.options and plan(laid.machine).steps == []
 
 
@@ -269,9 +271,9 @@ def test_a_step_is_shown_as_one_can_type_it() -> None:
 @pytest.fixture
 def command(laid: Laid, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(machine, "this_machine", lambda: laid.machine)
+    monkeypatch.setattr(linux, "this_machine", lambda: laid.machine)
     monkeypatch.setattr(setup, "run_step", laid.run)
-    return lambda *arguments: CliRunner().invoke(cli.app, ["setup", *arguments])
+    return lambda *arguments: CliRunner().invoke(app.app, ["setup", *arguments])
 
 
 def test_without_being_told_nothing_is_changed(command, laid: Laid) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.state import NotRunning, StateFolder
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.state import NotRunning, StateFolder
 
 HOLD = """
 import sys, pathlib
-from occlufix_vcam.state import StateFolder
+from occlufix_vcam.core.state import StateFolder
 state = StateFolder(pathlib.Path(sys.argv[1]))
 with state.hold():
     state.publish(1)

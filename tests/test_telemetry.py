@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from occlufix_vcam import telemetry as telemetry_module
-from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.telemetry import SaidOnce, Telemetry, configure_logging
+from occlufix_vcam.core import telemetry as telemetry_module
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.telemetry import SaidOnce, Telemetry, configure_logging
 
 
 class Clock:

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from occlufix_vcam.daemon import Daemon
-from occlufix_vcam.settings import Settings
-from occlufix_vcam.timing import BUSY_LOOKS, IDLE_LOOKS, timing_when_idle
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.runtime.daemon import Daemon
+from occlufix_vcam.runtime.idle_autotune import BUSY_LOOKS, IDLE_LOOKS, timing_when_idle
 
 LOOK_S = 0.001
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from occlufix_vcam import v4l2
+from occlufix_vcam.system import v4l2
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="video nodes are Linux'")
 

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from engines.contract import HIDDEN, Image
-from occlufix_vcam.assembly import Engines, build_pipeline
-from occlufix_vcam.frame import Frame
-from occlufix_vcam.process import Swaps, process
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.assembly import build_pipeline
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.telemetry import Telemetry
+from occlufix_vcam.inference import Engines
+from occlufix_vcam.offline.process import Swaps, process
 from occlufix_vcam.sources import open_source
 from occlufix_vcam.stages.hidden import GivenMask
-from occlufix_vcam.telemetry import Telemetry
 
 #: Width and height; the face of the demo is about a third of the height.
 SIZES = [(64, 64), (97, 65), (320, 240), (641, 481), (480, 853), (1280, 720), (1081, 1921), (3840, 2160)]

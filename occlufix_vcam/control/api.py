@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from occlufix_vcam.daemon import Daemon
-from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.state import ControlAddress, StateFolder
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.state import ControlAddress, StateFolder
+from occlufix_vcam.runtime.daemon import Daemon
 
 if TYPE_CHECKING:
     import uvicorn

@@ -12,10 +12,10 @@ from typing_extensions import TypedDict
 
 from engines.base import EngineError
 from engines.contract import MODEL_NAMES
-from occlufix_vcam.build_engine import Tell, build_engines
-from occlufix_vcam.engine_check import EngineCheck
-from occlufix_vcam.errors import ConfigError, OccluFixError
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.core.errors import ConfigError, OccluFixError
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.offline.build_engine import Tell, build_engines
+from occlufix_vcam.offline.engine_check import EngineCheck
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from occlufix_vcam.settings import CAMERA_SETTINGS, LIVE_SETTINGS, SINK_SETTINGS, START_SETTINGS, Settings
+from occlufix_vcam.core.settings import CAMERA_SETTINGS, LIVE_SETTINGS, SINK_SETTINGS, START_SETTINGS, Settings
 
 Kind = Literal["switch", "choice", "whole", "number", "text", "list"]
 Part = Literal["camera", "output", "restoring", "program"]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from occlufix_vcam.state import ControlAddress
+from occlufix_vcam.core.state import ControlAddress
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

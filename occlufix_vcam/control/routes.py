@@ -24,15 +24,16 @@ from engines.base import EngineError
 from occlufix_vcam.control.builds import BuildStatus, BuildUnderWay
 from occlufix_vcam.control.forms import Field, settings_form
 from occlufix_vcam.control.guard import HINT
-from occlufix_vcam.control.pictures import View
+from occlufix_vcam.control.preview_stream import View
 from occlufix_vcam.control.services import Services
-from occlufix_vcam.daemon import Daemon, Status
-from occlufix_vcam.doctor import list_devices
-from occlufix_vcam.enrolling import EnrolmentBusy, EnrolmentStatus, PeopleFacts
-from occlufix_vcam.errors import OccluFixError
-from occlufix_vcam.settings import START_SETTINGS, Settings, save_settings
-from occlufix_vcam.telemetry import SaidOnce
-from occlufix_vcam.workers.supervisor import NeedsRestart, SwitchFailed
+from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.settings import START_SETTINGS, Settings, save_settings
+from occlufix_vcam.core.status import Status
+from occlufix_vcam.core.telemetry import SaidOnce
+from occlufix_vcam.diagnostics.doctor import list_devices
+from occlufix_vcam.enrollment.session import EnrolmentBusy, EnrolmentStatus, PeopleFacts
+from occlufix_vcam.runtime.daemon import Daemon
+from occlufix_vcam.runtime.supervisor import NeedsRestart, SwitchFailed
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from occlufix_vcam.control.builds import Builds
 from occlufix_vcam.control.events import Events, Topic
 from occlufix_vcam.control.guard import Sessions
-from occlufix_vcam.control.pictures import Pictures
-from occlufix_vcam.daemon import Daemon
+from occlufix_vcam.control.preview_stream import Pictures
+from occlufix_vcam.runtime.daemon import Daemon
 
 #: What of the status is told when it changes; the rest are figures, which always do.
 STATUS_SIGNS = (

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from occlufix_vcam.errors import ConfigError, SinkUnavailable, Trouble, trouble_of
-from occlufix_vcam.frame import Frame
-from occlufix_vcam.opening import Opening
+from occlufix_vcam.core.background_open import Opening
+from occlufix_vcam.core.errors import ConfigError, SinkUnavailable, Trouble, trouble_of
+from occlufix_vcam.core.frame import Frame
 
 log = logging.getLogger(__name__)
 

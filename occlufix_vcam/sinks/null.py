@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.frame import Frame
 
 
 class Null:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import Image
-from occlufix_vcam.errors import SinkUnavailable
-from occlufix_vcam.files import write_atomically
+from occlufix_vcam.core.errors import SinkUnavailable
+from occlufix_vcam.core.files import write_atomically
 
 Pixels = NDArray[np.integer[Any] | np.floating[Any]]
 

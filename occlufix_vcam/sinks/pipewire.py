@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 
 from engines.contract import Image
-from occlufix_vcam.errors import SinkUnavailable, Trouble
-from occlufix_vcam.frame import Frame
-from occlufix_vcam.portal import Refusals, refusal, refused_programs
+from occlufix_vcam.core.errors import SinkUnavailable, Trouble
+from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks.letterbox import Letterbox
 from occlufix_vcam.sinks.libpipewire import PipeWireError
 from occlufix_vcam.sinks.pipewire_node import RESTART_HINT, CameraNode, Session
-from occlufix_vcam.v4l2 import OWN_LABEL
+from occlufix_vcam.system.camera_portal import Refusals, refusal, refused_programs
+from occlufix_vcam.system.v4l2 import OWN_LABEL
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Protocol, cast
 import cv2
 
 from engines.contract import Image
-from occlufix_vcam.errors import ConfigError, SinkUnavailable
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
+from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks.letterbox import Letterbox
 
 #: Stops while there still is room to finish the file, and for other programs to live.

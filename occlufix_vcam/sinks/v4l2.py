@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 
 from engines.contract import Image
-from occlufix_vcam import v4l2
-from occlufix_vcam.errors import SinkUnavailable, Trouble
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.errors import SinkUnavailable, Trouble
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.placeholder import slate
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks.letterbox import Letterbox
 from occlufix_vcam.sinks.v4l2_node import BYTES_OF_4_PIXELS, LoopbackNode, Node
 from occlufix_vcam.sinks.v4l2_readers import Readers, WhoReads
-from occlufix_vcam.slate import slate
+from occlufix_vcam.system import v4l2
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from occlufix_vcam import v4l2
+from occlufix_vcam.system import v4l2
 
 _OPENED, _CLOSED = 0x20, 0x08 | 0x10
 

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from engines.contract import Image
-from occlufix_vcam.errors import SinkUnavailable
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.errors import SinkUnavailable
+from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks.letterbox import Letterbox
 from occlufix_vcam.sinks.v4l2 import find_virtual_cameras as loopback_nodes

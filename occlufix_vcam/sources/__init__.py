@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.frame import Frame
 
 #: To add a source: one file, and one line here. `--source NAME` opens it by its name.
 SOURCES = {
     "camera": "occlufix_vcam.sources.camera:Camera",
     "clip": "occlufix_vcam.sources.clip:Clip",
-    "demo": "occlufix_vcam.sources.demo:Demo",
+    "demo": "occlufix_vcam.sources.demo.source:Demo",
 }
 
 

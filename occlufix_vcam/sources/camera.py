@@ -15,13 +15,13 @@ from typing import Any, ClassVar, Protocol, cast
 import cv2
 
 from engines.contract import Image
-from occlufix_vcam import v4l2
-from occlufix_vcam.errors import CameraBusy, CameraLost, CameraNotFound, DeviceError
-from occlufix_vcam.frame import Frame
-from occlufix_vcam.latest import Latest
+from occlufix_vcam.core.errors import CameraBusy, CameraLost, CameraNotFound, DeviceError
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.handoff import Latest
 from occlufix_vcam.sources import CameraInfo, SourceOptions
 from occlufix_vcam.sources.pictures import to_bgr
 from occlufix_vcam.sources.watchdog import Frozen, Pace
+from occlufix_vcam.system import v4l2
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Protocol
 import cv2
 
 from engines.contract import Image
-from occlufix_vcam.errors import CameraNotFound, DeviceError
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.errors import CameraNotFound, DeviceError
+from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sources import EndOfClip, SourceOptions
 from occlufix_vcam.sources.pace import Pace
 from occlufix_vcam.sources.pictures import PICTURE_SUFFIXES, load_picture, picture_files, to_bgr

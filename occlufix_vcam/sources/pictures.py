@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import Image
-from occlufix_vcam.errors import CameraNotFound, DeviceError
+from occlufix_vcam.core.errors import CameraNotFound, DeviceError
 
 PICTURE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".pnm")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 
 from engines.contract import Image
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sources import CameraSource
 
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}

@@ -19,8 +19,8 @@ import numpy as np
 from engines.base import EngineUnavailable, InferenceEngine, ModelMissing
 from engines.contract import CLOSE_UP_SIZE, SEARCH_SIZE, Image, Points
 from engines.faces_maps import FacesReader, Find, Maps, overlap
-from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.frame import FaceTrack, Frame
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.frame import FaceTrack, Frame
 
 LoadEngine = Callable[[str, Mapping[str, tuple[int, ...]]], InferenceEngine]
 

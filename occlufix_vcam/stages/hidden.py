@@ -9,8 +9,8 @@ import numpy as np
 
 from engines.base import InferenceEngine, Tensor
 from engines.contract import CROP_PX, HIDDEN, Image
-from occlufix_vcam.frame import Crop, HiddenCrop
-from occlufix_vcam.stages.geometry import face_area
+from occlufix_vcam.core.frame import Crop, HiddenCrop
+from occlufix_vcam.stages.align import face_area
 
 #: Share of the way to the newest probability in one frame: a hand is seen at once and let go over four frames.
 ATTACK, RELEASE = 0.7, 0.3

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, Image, Points
-from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.people import Person
-from occlufix_vcam.stages.geometry import align, face_area
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
+from occlufix_vcam.people.store import Person
+from occlufix_vcam.stages.align import align, face_area
+from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedding, Recognise, similarity
 from occlufix_vcam.stages.motion import IDENTITY, Continuity, Look, look, motion
-from occlufix_vcam.stages.recognise import DOUBT_BELOW, Embedding, Recognise, similarity
-from occlufix_vcam.stages.views import (
+from occlufix_vcam.stages.reference import (
     LEAST_SHARE,
     NO_REFERENCE,
     WELL_FOUND,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from occlufix_vcam import v4l2
 from occlufix_vcam.sinks import SINKS, FrameSink, Watchable
 from occlufix_vcam.sinks.null import Null
 from occlufix_vcam.sinks.pipewire import PipeWireCamera
 from occlufix_vcam.sinks.recorder import Recorder
 from occlufix_vcam.sinks.v4l2 import V4l2Camera
 from occlufix_vcam.sinks.virtual_camera import VirtualCamera
+from occlufix_vcam.system import v4l2
 from tests.sinks.fakes import FakeLoopback, FakeNode, FakePyvirtualcam, FakeReaders, frame_of
 
 SIZE, RATE = (64, 48), 30.0

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sources import SOURCES, CameraInfo, CameraSource, SourceOptions
 from occlufix_vcam.sources.camera import Camera
 from occlufix_vcam.sources.clip import Clip
-from occlufix_vcam.sources.demo import Demo
+from occlufix_vcam.sources.demo.source import Demo
 from tests.sources.fakes import FakeCapture, grey, write_clip
 
 Opener = Callable[[Path], CameraSource]

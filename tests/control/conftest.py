@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from occlufix_vcam.client.client import ControlClient
 from occlufix_vcam.control.api import serve
-from occlufix_vcam.control.client import ControlClient
-from occlufix_vcam.daemon import Daemon
-from occlufix_vcam.settings import Settings
-from occlufix_vcam.state import ControlAddress, StateFolder
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.state import ControlAddress, StateFolder
+from occlufix_vcam.runtime.daemon import Daemon
 from tests.conftest import ROOT
 
 

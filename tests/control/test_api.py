@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from occlufix_vcam.client.client import ControlClient, ControlError
 from occlufix_vcam.control.api import serve
-from occlufix_vcam.control.client import ControlClient, ControlError
 from occlufix_vcam.control.guard import LONGEST_BODY
-from occlufix_vcam.daemon import Daemon
-from occlufix_vcam.settings import Settings, config_path, load_settings
-from occlufix_vcam.state import NotRunning, StateFolder
+from occlufix_vcam.core.settings import Settings, config_path, load_settings
+from occlufix_vcam.core.state import NotRunning, StateFolder
+from occlufix_vcam.runtime.daemon import Daemon
 from tests.control.conftest import Served
 
 
@@ -124,7 +124,7 @@ def test_devices_and_the_description_of_all_this_can_be_had(served: Served) -> N
 def test_a_daemon_of_another_version_is_named(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ControlClient(served.state) as client:
         assert client.other_version() is None
-    monkeypatch.setattr("occlufix_vcam.state.__version__", "0.0.9")
+    monkeypatch.setattr("occlufix_vcam.core.state.__version__", "0.0.9")
     state = StateFolder(tmp_path)
     state.prepare()
     with serve(served.daemon, state), state.hold():

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from occlufix_vcam.control.guard import BURST, LINK_S, LONGEST_DELAY_S, MOST_SESSIONS, PROOF_S, Sessions, Throttle
-from occlufix_vcam.state import ControlAddress
+from occlufix_vcam.core.state import ControlAddress
 from tests.control.conftest import Served
 from tests.fakes import WAIT_S
 

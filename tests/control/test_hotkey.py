@@ -18,10 +18,10 @@ pytest.importorskip("jeepney", reason="NO JEEPNEY: the hotkey is NOT tested here
 from jeepney import DBusAddress, HeaderFields, new_signal
 from jeepney.low_level import Message
 
-from occlufix_vcam.control.hotkey import HotkeyUnavailable, bind
-from occlufix_vcam.control.hotkey.portal import DESKTOP, PATH, REGISTRY, REQUEST, SHORTCUTS, PortalKey, as_trigger
-from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.desktop.hotkey import HotkeyUnavailable, bind
+from occlufix_vcam.desktop.hotkey.wayland import DESKTOP, PATH, REGISTRY, REQUEST, SHORTCUTS, PortalKey, as_trigger
 from tests.conftest import ROOT
 from tests.control.conftest import Product
 from tests.control.desktop import Answer, Service, display, session_bus
@@ -30,7 +30,7 @@ WITHIN_S = 60.0
 #: A program of its own, since pynput keeps the display of the process that imports it.
 WATCH = """
 import sys, threading
-from occlufix_vcam.control.hotkey import bind
+from occlufix_vcam.desktop.hotkey import bind
 key = bind(sys.argv[1], lambda: print("pressed", flush=True), print)
 print("ready", flush=True)
 sys.stdin.readline()
@@ -115,7 +115,7 @@ def test_it_switches_the_daemon_while_the_icon_runs(desktop: dict[str, str], pro
 
 def test_without_pynput_the_extra_and_the_way_by_hand_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynput", None)
-    monkeypatch.delitem(sys.modules, "occlufix_vcam.control.hotkey.watched", raising=False)
+    monkeypatch.delitem(sys.modules, "occlufix_vcam.desktop.hotkey.pynput_keys", raising=False)
     with pytest.raises(HotkeyUnavailable) as refused:
         bind("f9", print, print, {"XDG_SESSION_TYPE": "x11"}, "linux")
     assert "occlufix-vcam[hotkey]" in refused.value.hint and "occlufix-vcam toggle" in refused.value.hint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from occlufix_vcam.control.launch import StartFailed
+from occlufix_vcam.client.launch import StartFailed
 
 
 @pytest.mark.parametrize(

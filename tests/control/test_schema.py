@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from occlufix_vcam.control.guard import Throttle
-from occlufix_vcam.daemon import Daemon, Parts
-from occlufix_vcam.frame import Frame
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.runtime.daemon import Daemon, Parts
 from occlufix_vcam.sinks import Sinks
 from scripts.openapi import TARGET, description
 from tests.control.conftest import Served, serving

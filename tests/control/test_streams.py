@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 from engines.contract import HIDDEN, Image
+from occlufix_vcam.client.client import ControlClient
 from occlufix_vcam.control import events as events_module
 from occlufix_vcam.control.builds import Builds, BuildUnderWay
-from occlufix_vcam.control.client import ControlClient
 from occlufix_vcam.control.events import Topic
 from occlufix_vcam.control.forms import settings_form
-from occlufix_vcam.control.pictures import Pictures, outlines_of
-from occlufix_vcam.daemon import Daemon
-from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.control.preview_stream import Pictures, outlines_of
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.runtime.daemon import Daemon
 from tests.control.conftest import Served, serving
 from tests.fakes import WAIT_S
 

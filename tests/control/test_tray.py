@@ -22,14 +22,14 @@ pytest.importorskip("PySide6", reason="NO PYSIDE6: the tray icon is NOT tested; 
 
 from PySide6.QtGui import QImage
 
-from occlufix_vcam.control.client import ControlClient
-from occlufix_vcam.control.tray.icons import draw
-from occlufix_vcam.control.tray.listener import Listener
-from occlufix_vcam.control.tray.moods import MOODS, look_at
-from occlufix_vcam.daemon import Daemon
-from occlufix_vcam.errors import Trouble
-from occlufix_vcam.settings import Settings
-from occlufix_vcam.state import StateFolder
+from occlufix_vcam.client.client import ControlClient
+from occlufix_vcam.core.errors import Trouble
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.state import StateFolder
+from occlufix_vcam.desktop.tray.icons import draw
+from occlufix_vcam.desktop.tray.listener import Listener
+from occlufix_vcam.desktop.tray.status_view import MOODS, look_at
+from occlufix_vcam.runtime.daemon import Daemon
 from tests.conftest import ROOT
 from tests.control.conftest import Product, serving
 from tests.control.desktop import Panel, display, session_bus

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import engines
-from engines import EngineOptions, choice, manifest
+from engines import EngineOptions, autotune, manifest
 from engines.base import BufferedEngine, EngineRunError, EngineUnavailable, Precision, TensorSpec
 from engines.manifest import Model
 from tests.engines.models import write_models
@@ -65,7 +65,7 @@ def two_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCCLUFIX_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(manifest, "MODELS", write_models(tmp_path))
     monkeypatch.setattr(engines, "BACKENDS", {"early": f"{__name__}:Early", "late": f"{__name__}:Late"})
-    monkeypatch.setattr(choice.time, "perf_counter", lambda: Now.seconds)
+    monkeypatch.setattr(autotune.time, "perf_counter", lambda: Now.seconds)
     backends = {"early": Early, "late": Late}
     monkeypatch.setattr(engines, "_backend", lambda name: backends[name])
 
@@ -139,7 +139,7 @@ def test_a_change_makes_it_unknown(what: str, monkeypatch: pytest.MonkeyPatch) -
         digest = manifest.read_manifest()["hidden"].files["fp16"].sha256
         (manifest.MODELS / manifest.MANIFEST).write_text(text.replace(digest, "0" * 64), encoding="utf-8")
     elif what == "library":
-        monkeypatch.setattr(choice, "_version", lambda library: "1.2.3")
+        monkeypatch.setattr(autotune, "_version", lambda library: "1.2.3")
     else:
         monkeypatch.setitem(Late.pace, ("GPU", "fp16"), 0.001)
 
@@ -174,7 +174,7 @@ def test_one_that_is_hopelessly_slow_is_not_run_to_the_end(monkeypatch: pytest.M
 @pytest.mark.parametrize("content", [b"", b"{", b'[{"way": 3}]', b"\xff"], ids=repr)
 def test_damaged_times_are_as_good_as_none(content: bytes) -> None:
     engines.measure("hidden")
-    (times,) = Path(choice.EngineCache().folder).glob("*.times")
+    (times,) = Path(autotune.EngineCache().folder).glob("*.times")
     assert json.loads(times.read_text())[0]["p50_ms"] == 2.0
     times.write_bytes(content)
 
@@ -205,5 +205,5 @@ def test_feeds_are_of_the_doors_types() -> None:
     engine = Noting.__new__(Noting)
     engine._seconds = 0.001
     BufferedEngine.__init__(engine, "CPU", "fp32", [spec], [spec])
-    choice.measure(Model("own", {}), [choice.Way("noting", "CPU", "fp32")], lambda way: engine)
+    autotune.measure(Model("own", {}), [autotune.Way("noting", "CPU", "fp32")], lambda way: engine)
     assert {feed.dtype.name for feed in seen} == {"float32"}

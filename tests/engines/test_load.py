@@ -47,8 +47,8 @@ def test_auto_takes_openvino_on_the_processor() -> None:
 
 def test_openvino_runs_int8_only_for_who_asks(models: Path) -> None:
     """Its int8 is far off the network's pictures on some processors; ONNX Runtime's is offered to be timed."""
-    from engines.onnxruntime import OnnxRuntimeEngine
-    from engines.openvino import OpenVinoEngine
+    from engines.backends.onnxruntime import OnnxRuntimeEngine
+    from engines.backends.openvino import OpenVinoEngine
 
     file = manifest.ModelFile(models / "restore.int8.onnx", "0")
     model = manifest.Model("restore", {"fp32": file, "int8": file})
@@ -57,7 +57,7 @@ def test_openvino_runs_int8_only_for_who_asks(models: Path) -> None:
 
 
 def test_auto_goes_on_without_a_package_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "engines.openvino", raising=False)
+    monkeypatch.delitem(sys.modules, "engines.backends.openvino", raising=False)
     monkeypatch.setitem(sys.modules, "openvino", None)
 
     engine = engines.load("hidden")

@@ -15,7 +15,7 @@ from engines import EngineOptions, EngineUnavailable, manifest
 from tests.engines.models import write_models
 
 pytest.importorskip("onnxruntime")
-from engines import onnxruntime as backend
+from engines.backends import onnxruntime as backend
 
 HERE = EngineOptions(backend="onnxruntime")
 
@@ -92,7 +92,7 @@ def test_a_broken_package_is_not_called_missing(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "onnxruntime").mkdir()
     (tmp_path / "onnxruntime/__init__.py").write_text("raise ImportError('DLL load failed')", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "engines.onnxruntime")
+    monkeypatch.delitem(sys.modules, "engines.backends.onnxruntime")
     monkeypatch.delitem(sys.modules, "onnxruntime")
 
     with pytest.raises(EngineUnavailable, match=r"broken: DLL load failed") as unavailable:

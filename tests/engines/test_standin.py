@@ -66,8 +66,8 @@ def test_what_tensorrt_for_rtx_has() -> None:
 
 def test_the_callbacks_have_the_librarys_parameters() -> None:
     library = real("tensorrt_rtx")
-    from engines.nvidia import make_logger
-    from engines.tensorrt_plan import _make_monitor
+    from engines.backends.nvidia import make_logger
+    from engines.backends.tensorrt_plan import _make_monitor
 
     monitor, logger = _make_monitor(library, lambda share: True), make_logger(library)
     for ours, base in ((monitor, library.IProgressMonitor), (logger, library.ILogger)):

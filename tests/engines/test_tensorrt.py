@@ -23,9 +23,9 @@ from engines import (
     InferenceEngine,
     manifest,
 )
+from engines.backends.tensorrt import Draft
 from engines.cache import EngineCache
 from engines.manifest import find_model
-from engines.tensorrt import Draft
 from tests.engines import standin
 from tests.engines.models import write_faces, write_models
 from tests.engines.standin import Machine
@@ -195,7 +195,7 @@ def _other_gpu(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _other_model(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engines.tensorrt_plan.sha256_of", lambda path: "of a new file")
+    monkeypatch.setattr("engines.backends.tensorrt_plan.sha256_of", lambda path: "of a new file")
 
 
 @pytest.mark.parametrize("change", [_other_driver, _other_library, _other_gpu, _other_model], ids=lambda f: f.__name__)
@@ -344,7 +344,7 @@ def test_no_driver_no_gpu_and_no_cuda_are_told_apart(machine: Machine, monkeypat
 def test_without_a_gpu_the_library_is_not_even_imported(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes 100 MB."""
     machine.driver = 0
-    monkeypatch.setattr("engines.tensorrt.open_library", lambda: pytest.fail("imported"))
+    monkeypatch.setattr("engines.backends.tensorrt.open_library", lambda: pytest.fail("imported"))
     assert engines.load("hidden").backend == "openvino"
 
 
@@ -422,5 +422,5 @@ def test_the_module_imports_nothing_of_nvidias(monkeypatch: pytest.MonkeyPatch) 
     """Looking at the table of backends costs nothing where nobody asks for this one."""
     for name in ("tensorrt_rtx", "tensorrt", "cuda.bindings.runtime"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "engines.tensorrt", raising=False)
-    importlib.import_module("engines.tensorrt")
+    monkeypatch.delitem(sys.modules, "engines.backends.tensorrt", raising=False)
+    importlib.import_module("engines.backends.tensorrt")

@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from engines import ContractMismatch, EngineBuildError, EngineOptions, EngineUnavailable, ModelCorrupt, manifest
+from engines.backends.tensorrt_plan import PORTABLE, Order, Plan, architectures, build_plan, order
 from engines.manifest import Model, ModelFile
-from engines.tensorrt_plan import PORTABLE, Order, Plan, architectures, build_plan, order
 from tests.engines.models import write_graph, write_models
 
 try:
@@ -148,8 +148,8 @@ from engines import nvidia
 class Collecting(logging.Handler):
     def emit(self, record): gc.collect()
 
-logging.getLogger("engines.nvidia").addHandler(Collecting())
-logging.getLogger("engines.nvidia").setLevel(logging.DEBUG)
+logging.getLogger("engines.backends.nvidia").addHandler(Collecting())
+logging.getLogger("engines.backends.nvidia").setLevel(logging.DEBUG)
 gc.disable()
 kept = [tensorrt_rtx.Builder(nvidia.make_logger(tensorrt_rtx))]
 kept.append(kept)

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from occlufix_vcam import v4l2
-from occlufix_vcam.v4l2 import OWN_LABEL
+from occlufix_vcam.system import v4l2
+from occlufix_vcam.system.v4l2 import OWN_LABEL
 
 SIZE, RATE, CLIP_PICTURES = (640, 360), 5.0, 60
 LOOPBACK, VIVID = "/dev/video10", "/dev/video0"
@@ -134,7 +134,7 @@ class Forked:
                         os.dup2(log.fileno(), descriptor)
                 os.environ.update(environment)
                 sys.argv = command
-                importlib.import_module("occlufix_vcam.cli").main()
+                importlib.import_module("occlufix_vcam.cli.app").main()
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else 1
             except BaseException:  # noqa: BLE001  nothing of the checks may go on in this process
@@ -159,7 +159,7 @@ class Forked:
 
 #: What the daemon imports, sooner or later.
 MODULES = (
-    *("cv2", "uvicorn", "fastapi", "engines.fake"),
+    *("cv2", "uvicorn", "fastapi", "engines.backends.fake"),
     *(f"occlufix_vcam.{name}" for name in ("cli", "daemon", "pipeline", "telemetry", "timing")),
     *(f"occlufix_vcam.control.{name}" for name in ("api", "guard", "routes", "services")),
     *(f"occlufix_vcam.stages.{name}" for name in ("find", "hidden", "memory", "restore")),
@@ -391,7 +391,7 @@ def the_node_is_free_after_a_kill(scene: Scene) -> dict[str, Any]:
 
 @check
 def a_kept_format_is_said_before_it_is_tried(scene: Scene) -> dict[str, Any]:
-    from occlufix_vcam.errors import SinkUnavailable
+    from occlufix_vcam.core.errors import SinkUnavailable
     from occlufix_vcam.sinks import open_sink
     from occlufix_vcam.sinks.v4l2 import find_virtual_cameras
 
@@ -525,7 +525,7 @@ def a_reader_that_stays_sees_the_next_writer(scene: Scene) -> dict[str, Any]:
 
 def fork_writer(number: int) -> tuple[int, bytes]:
     """A process that writes one numbered picture until it is ended; and what it said once it did."""
-    from occlufix_vcam.frame import Frame
+    from occlufix_vcam.core.frame import Frame
     from occlufix_vcam.sinks import open_sink
     from tests.readers import numbered
 

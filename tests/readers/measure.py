@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 import psutil
 
-from occlufix_vcam.daemon import Daemon, Parts
-from occlufix_vcam.errors import OccluFixError
-from occlufix_vcam.frame import Frame
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.runtime.daemon import Daemon, Parts
 from occlufix_vcam.sources import SourceOptions
-from occlufix_vcam.sources.demo import Demo
+from occlufix_vcam.sources.demo.source import Demo
 from occlufix_vcam.sources.pace import Pace
-from occlufix_vcam.v4l2 import OWN_LABEL
+from occlufix_vcam.system.v4l2 import OWN_LABEL
 from tests.readers import film, numbered, product, session
 
 ROUNDS = 3

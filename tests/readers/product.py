@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from occlufix_vcam.control.client import ControlClient
-from occlufix_vcam.daemon import Status
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.client.client import ControlClient
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.state import StateFolder
+from occlufix_vcam.core.status import Status
 from occlufix_vcam.sinks.recorder import Recorder
 from occlufix_vcam.sources import SourceOptions
-from occlufix_vcam.sources.demo import Demo
-from occlufix_vcam.state import StateFolder
+from occlufix_vcam.sources.demo.source import Demo
 from tests.readers import numbered
 
 ROOT = Path(__file__).resolve().parents[2]

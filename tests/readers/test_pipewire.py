@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from occlufix_vcam.sinks.pipewire import PipeWireCamera
-from occlufix_vcam.v4l2 import OWN_LABEL
+from occlufix_vcam.system.v4l2 import OWN_LABEL
 from tests.readers import browsers, film, numbered, product, session
 
 PICTURES = 120

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks.recorder import Recorder
 from occlufix_vcam.sources import SourceOptions
-from occlufix_vcam.sources.demo import Demo
+from occlufix_vcam.sources.demo.source import Demo
 from scripts.vm.machine import NoMachine, find
 from tests.readers import in_machine, numbered
 

@@ -33,7 +33,7 @@ class StandInBench:
         self.measured.append(frames)
 
     def report(self):
-        from occlufix_vcam.benchmark import BenchReport
+        from occlufix_vcam.offline.benchmark import BenchReport
 
         figures = {"p50_ms": 10.0, "p95_ms": 11.0, "p99_ms": 12.0, "count": sum(self.measured)}
         stages = {"total": figures, "networks": figures}

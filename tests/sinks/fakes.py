@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from occlufix_vcam.errors import SinkUnavailable
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.errors import SinkUnavailable
+from occlufix_vcam.core.frame import Frame
 
 
 class PixelFormat(Enum):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.sinks.pictures import encode, put_into, write_file
 
 

@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from occlufix_vcam.errors import SinkUnavailable, Trouble
-from occlufix_vcam.frame import Frame
-from occlufix_vcam.portal import AGAIN_S, Refusals, refused_programs
+from occlufix_vcam.core.errors import SinkUnavailable, Trouble
+from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks import libpipewire, open_sink
 from occlufix_vcam.sinks.libpipewire import PipeWireError, buffer_needs, load_library, video_format
 from occlufix_vcam.sinks.pipewire import PipeWireCamera, find_virtual_cameras
 from occlufix_vcam.sinks.pipewire_node import Registry
+from occlufix_vcam.system.camera_portal import AGAIN_S, Refusals, refused_programs
 from tests.sinks.fakes import FakeNode, frame_of
 from tests.sources.fakes import FakeClock
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from occlufix_vcam.errors import ConfigError, SinkUnavailable
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
+from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks import Sinks
 from occlufix_vcam.sinks.recorder import Recorder
 from tests.sinks.fakes import frame_of
@@ -150,8 +150,8 @@ def test_a_file_that_can_grow_no_more_is_told(tmp_path: Path) -> None:
     record_noise = """
 import resource, sys
 import numpy as np
-from occlufix_vcam.errors import SinkUnavailable
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.errors import SinkUnavailable
+from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks.recorder import Recorder
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))

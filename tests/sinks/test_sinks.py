@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from occlufix_vcam import sinks as sinks_module
-from occlufix_vcam.errors import ConfigError, SinkUnavailable, Trouble
+from occlufix_vcam.core.errors import ConfigError, SinkUnavailable, Trouble
 from occlufix_vcam.sinks import LEFT_OUT_PAUSE_S, Audience, LeftOut, Sinks, open_sink
 from tests.fakes import WAIT_S, ReadSink
 from tests.sinks.fakes import FakeSink, frame_of

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from occlufix_vcam import v4l2
-from occlufix_vcam.errors import SinkUnavailable, Trouble
-from occlufix_vcam.frame import Frame
+from occlufix_vcam.core.errors import SinkUnavailable, Trouble
+from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks.v4l2 import V4l2Camera, find_virtual_cameras
+from occlufix_vcam.system import v4l2
 from tests.sinks.fakes import FakeLoopback, FakeReaders, frame_of
 
 

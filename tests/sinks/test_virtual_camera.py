@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from occlufix_vcam import v4l2
-from occlufix_vcam.errors import SinkUnavailable
+from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.sinks import open_sink
 from occlufix_vcam.sinks import virtual_camera as virtual_camera_module
 from occlufix_vcam.sinks.virtual_camera import VirtualCamera, find_virtual_cameras
+from occlufix_vcam.system import v4l2
 from tests.sinks.fakes import FakePyvirtualcam, PixelFormat, frame_of
 
 

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from occlufix_vcam import v4l2
-from occlufix_vcam.errors import CameraBusy, CameraLost, CameraNotFound, DeviceError
+from occlufix_vcam.core.errors import CameraBusy, CameraLost, CameraNotFound, DeviceError
 from occlufix_vcam.sources import CameraInfo, SourceOptions
 from occlufix_vcam.sources import camera as camera_module
 from occlufix_vcam.sources.camera import Camera, choose_camera
+from occlufix_vcam.system import v4l2
 from tests.sources.fakes import BROKEN, MJPG, UNPLUGGED, YUYV, FakeCapture, grey
 
 CAMERAS = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from occlufix_vcam.errors import CameraNotFound, DeviceError
+from occlufix_vcam.core.errors import CameraNotFound, DeviceError
 from occlufix_vcam.sources import EndOfClip, SourceOptions
 from occlufix_vcam.sources.clip import Clip
 from tests.sources.fakes import FakeClock, grey, number_of, write_clip

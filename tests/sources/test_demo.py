@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from occlufix_vcam.errors import DeviceError
+from occlufix_vcam.core.errors import DeviceError
 from occlufix_vcam.sources import EndOfClip, SourceOptions
-from occlufix_vcam.sources.demo import ACTS, ROUND_S, Demo
+from occlufix_vcam.sources.demo.source import ACTS, ROUND_S, Demo
 
 #: A moment within each act, and one between them.
 HELD = {act.prop: round((act.begin + act.end) / 2 * 30) for act in ACTS}

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from occlufix_vcam import sources
-from occlufix_vcam.errors import CameraNotFound, DeviceError
+from occlufix_vcam.core.errors import CameraNotFound, DeviceError
 from occlufix_vcam.sources import CameraInfo, open_source
 from occlufix_vcam.sources import camera as camera_module
 from occlufix_vcam.sources.clip import Clip
-from occlufix_vcam.sources.demo import Demo
+from occlufix_vcam.sources.demo.source import Demo
 from tests.sources.fakes import UNPLUGGED, FakeCapture, grey, write_clip
 
 

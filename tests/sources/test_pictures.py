@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from occlufix_vcam.errors import CameraNotFound, DeviceError
+from occlufix_vcam.core.errors import CameraNotFound, DeviceError
 from occlufix_vcam.sources.pictures import load_picture, to_bgr
 
 GREY = np.array([[0, 100, 255]], np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from occlufix_vcam.assembly import open_camera
-from occlufix_vcam.settings import Settings
+from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.sources.turned import Turned
 from tests.fakes import ScriptedCamera
 

@@ -19,8 +19,8 @@ import engines
 from engines.base import EngineUnavailable, ModelError, ModelMissing, Tensor, TensorSpec
 from engines.contract import TEMPLATE, Image, Points
 from engines.faces_maps import STRIDE, TEMPLATE_BOX
-from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.frame import FaceTrack, Frame
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.frame import FaceTrack, Frame
 from occlufix_vcam.stages import find
 from occlufix_vcam.stages.find import GRACE_FRAMES, FaceFinder, InsightFaceFinder, OneEuro, open_finder
 from train.covers import EYE_REGION, LOWER_FACE, Cover, CutOuts

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image, Points, transform_points
-from occlufix_vcam.frame import Crop, FaceTrack, Frame, Patch
-from occlufix_vcam.stages.geometry import Blender, align, face_area, feather, match_colours
+from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, Patch
+from occlufix_vcam.stages.align import Blender, align, face_area, feather, match_colours
 
 FADE_PX = 6
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image
-from occlufix_vcam.frame import Crop, FaceTrack
-from occlufix_vcam.stages.geometry import face_area
+from occlufix_vcam.core.frame import Crop, FaceTrack
+from occlufix_vcam.stages.align import face_area
 from occlufix_vcam.stages.hidden import GROWTH_PX, GivenMask, HiddenSegmenter, covered_share, remove_specks
 
 

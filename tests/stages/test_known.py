@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image
-from occlufix_vcam.frame import Crop, FaceTrack
-from occlufix_vcam.people import Person, View
-from occlufix_vcam.stages.known import ASK_EVERY, LOOKS, KnownFaces
-from occlufix_vcam.stages.recognise import Embedding
+from occlufix_vcam.core.frame import Crop, FaceTrack
+from occlufix_vcam.people.store import Person, View
+from occlufix_vcam.stages.embed import Embedding
+from occlufix_vcam.stages.identify import ASK_EVERY, LOOKS, KnownFaces
 
 WHOLE = np.zeros((CROP_PX, CROP_PX), np.uint8)
 ANN, BOB, STRANGER = np.eye(128, dtype=np.float32)[:3]

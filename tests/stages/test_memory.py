@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
-from occlufix_vcam.errors import ConfigError
-from occlufix_vcam.frame import Crop, FaceTrack, HiddenCrop
-from occlufix_vcam.people import Person
-from occlufix_vcam.people import View as EnrolledView
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.frame import Crop, FaceTrack, HiddenCrop
+from occlufix_vcam.people.store import Person
+from occlufix_vcam.people.store import View as EnrolledView
 from occlufix_vcam.stages.memory import (
     DOUBTED_FRAMES,
     GONE_S,
@@ -22,7 +22,7 @@ from occlufix_vcam.stages.memory import (
     FixedReference,
     NoMemory,
 )
-from occlufix_vcam.stages.views import MARGIN_PX, NO_REFERENCE, Reference
+from occlufix_vcam.stages.reference import MARGIN_PX, NO_REFERENCE, Reference
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (CROP_PX, CROP_PX, 3), dtype=np.uint8)
 

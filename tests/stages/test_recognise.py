@@ -8,8 +8,8 @@ import numpy as np
 
 from engines.base import Refusal, Tensor, TensorSpec
 from engines.contract import CROP_PX, TEMPLATE
-from occlufix_vcam.frame import Crop, FaceTrack
-from occlufix_vcam.stages.recognise import Recogniser, similarity
+from occlufix_vcam.core.frame import Crop, FaceTrack
+from occlufix_vcam.stages.embed import Recogniser, similarity
 
 
 class MeanEngine:

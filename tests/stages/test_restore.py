@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
-from occlufix_vcam.frame import Crop, FaceTrack, HiddenCrop
+from occlufix_vcam.core.frame import Crop, FaceTrack, HiddenCrop
 from occlufix_vcam.stages.motion import IDENTITY
+from occlufix_vcam.stages.reference import NO_REFERENCE, Reference
 from occlufix_vcam.stages.restore import NEWEST, Restorer
-from occlufix_vcam.stages.views import NO_REFERENCE, Reference
 
 
 class Negative:

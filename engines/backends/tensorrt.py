@@ -1,0 +1,320 @@
+"""TensorRT on an NVIDIA GPU: TensorRT for RTX where it is installed, classic TensorRT else, through the same code.
+
+A plan is built once for each model, GPU, driver and library version, and cached. What runs is recorded as a CUDA graph:
+by the library where it does that itself, else here, else not at all. Loading and running need a GPU and were written
+without one: what is tested of them is the order of the calls, on a stand-in with the signatures of the real libraries.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from engines.backends.nvidia import Buffers, Cuda, Graph, installed_library, make_logger, no_garbage, open_library
+from engines.backends.tensorrt_plan import TYPES, Order, Plan, build_plan, order
+from engines.base import (
+    BufferedEngine,
+    CacheUnusable,
+    ContractMismatch,
+    EngineBuildError,
+    EngineNotBuilt,
+    EngineOptions,
+    EngineRunError,
+    EngineUnavailable,
+    InferenceEngine,
+    Progress,
+    TensorSpec,
+)
+from engines.cache import EngineCache, Key
+from engines.manifest import Model
+
+UNTRIED = "building engines is tested, but this version was never run on a GPU: only on a stand-in of TensorRT"
+_JIT = ".jit"
+#: What `get_engine_validity` complains of and a new build mends; the rest is the machine's.
+_MENDED_BY_BUILDING = ("VERSION_MISMATCH", "UNSUPPORTED_CC", "MALFORMED_ENGINE")
+
+_log = logging.getLogger(__name__)
+
+
+class TensorRtEngine(BufferedEngine):
+    """One plan in one execution context on one stream, its buffers made once."""
+
+    backend = "tensorrt"
+
+    def __init__(self, model: Model, device: str, options: EngineOptions, plan: Plan | None = None) -> None:
+        """From the cache, or else built; `plan` is run as it is, whatever the cache holds."""
+        library, cuda = open_library(), Cuda()
+        gpu = cuda.find_gpu()
+        wanted = order(model, options, gpu.architecture, here=True)
+        cache, key = EngineCache(), wanted.key(library, gpu)
+        self._session: _Session | None = None
+        if plan is not None:
+            self._session = _Session(library, cuda, plan.content)
+        else:
+            self._session = self._open_cached(library, cuda, cache, key, wanted, options)
+        super().__init__(device, wanted.precision, self._session.inputs, self._session.outputs)
+        try:
+            self._feeds = {spec.name: self._session.arrays[spec.name] for spec in self.inputs}
+            self._results = {spec.name: self._session.arrays[spec.name] for spec in self.outputs}
+            self._session.warm_up()
+        except BaseException:
+            self._session.close()
+            raise
+        if plan is None:
+            _keep_jit(cache, key, self._session)
+
+    @staticmethod
+    def devices() -> Sequence[str]:
+        """The GPU's name. Raises EngineUnavailable without TensorRT, without cuda-python and without a driver."""
+        name = installed_library()
+        try:
+            gpu = Cuda().find_gpu()
+        except EngineUnavailable as error:
+            raise EngineUnavailable(f"{name} is installed, but: {error.message}", error.hint) from error
+        open_library()
+        return (gpu.name,)
+
+    @staticmethod
+    def warning() -> str:
+        """Said wherever it would be used, until somebody has tried it."""
+        return f"{UNTRIED}; mend it: occlufix-vcam build-engine checks and times it here"
+
+    def _execute(self) -> None:
+        assert self._session is not None
+        self._session.run()
+
+    def _release(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+
+    @staticmethod
+    def _open_cached(
+        library: ModuleType, cuda: Cuda, cache: EngineCache, key: Key, wanted: Order, options: EngineOptions
+    ) -> _Session:
+        """A plan that will not load is thrown away and built once; then it is an EngineBuildError."""
+        build = partial(_build_into, cache, key, library, wanted)
+        while True:
+            content = cache.read(key)
+            is_new = content is None
+            if content is None:
+                if not options.wait_for_build:
+                    raise EngineNotBuilt(f"its engine for {wanted.model.name} is not built yet", build)
+                content = build(lambda share: True)
+            try:
+                return _Session(library, cuda, content, _read_jit(cache, key))
+            except _PlanRefused as refused:
+                _log.warning("the plan %s does not load: %s", cache.path(key).name, refused)
+                cache.delete(key)
+                if is_new:
+                    raise EngineBuildError(
+                        f"A new TensorRT plan for {wanted.model.name} does not load: {refused}"
+                    ) from refused
+
+
+class Draft:
+    """A plan that is built and not installed yet. Made anywhere; opened only on the GPU that it is for."""
+
+    def __init__(self, model: Model, options: EngineOptions, architecture: str, progress: Progress) -> None:
+        """`architecture` "" is this machine's GPU. Raises EngineUnavailable, EngineBuildError, ModelError."""
+        library = open_library()
+        self._gpu = None if architecture else Cuda().find_gpu()
+        self._model, self._options = model, options
+        self._wanted = order(model, options, self._gpu.architecture if self._gpu else architecture, not architecture)
+        self._key = self._wanted.key(library, self._gpu)
+        self.plan = build_plan(library, self._wanted, progress)
+        self.device = self._gpu.name if self._gpu else self._wanted.architecture
+        self.precision = self._wanted.precision
+
+    def open(self) -> InferenceEngine:
+        """Raises EngineUnavailable where the plan is for another GPU than this machine's, EngineRunError."""
+        if self._gpu is None:
+            raise EngineUnavailable(f"An engine for {self.device} is not run here")
+        try:
+            return TensorRtEngine(self._model, self._gpu.name, self._options, self.plan)
+        except _PlanRefused as refused:
+            message = f"The new TensorRT plan for {self._model.name} does not load: {refused}"
+            raise EngineBuildError(message) from refused
+
+    def install(self, notes: Mapping[str, Any]) -> Path:
+        """Puts it where `load` finds it. Raises CacheUnusable."""
+        cache = EngineCache()
+        with cache.locked(self._key):
+            return cache.write(self._key, self.plan.content, {**self.plan.notes, **notes})
+
+
+class _PlanRefused(Exception):
+    """TensorRT does not take this plan, and building it anew may mend that."""
+
+
+class _Session:
+    """What lives from loading to closing: runtime, engine, context, stream, buffers, and the graph if there is one."""
+
+    def __init__(self, library: ModuleType, cuda: Cuda, plan: bytes, jit: bytes | None = None) -> None:
+        """Raises _PlanRefused, EngineUnavailable, EngineRunError."""
+        self._cuda = cuda
+        self._logger = make_logger(library)
+        self._stream: Any = None
+        self._buffers: Buffers | None = None
+        self._graph: Graph | None = None
+        self._context: Any = None
+        self._jit_cache: Any = None
+        with no_garbage():
+            self._runtime = library.Runtime(self._logger)
+        _check_validity(library, self._runtime, plan)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise self._refusal()
+        self.inputs, self.outputs = _doors(library, self._engine)
+        try:
+            self._context, self._jit_cache, self._records_itself = self._make_context(library, jit)
+            self._stream = cuda.call("cudaStreamCreateWithFlags", cuda.flag("cudaStreamNonBlocking"))
+            self._buffers = Buffers(cuda, self.inputs, self.outputs)
+            self.arrays = self._buffers.arrays
+            for name, address in self._buffers.addresses.items():
+                if not self._context.set_tensor_address(name, address):
+                    raise self._failure(f"TensorRT does not take the buffer of {name}")
+        except BaseException:
+            self.close()
+            raise
+
+    def warm_up(self) -> None:
+        """The first run compiles what is compiled here; then it is recorded if it can be. Raises EngineRunError."""
+        self.run()
+        if self._records_itself:
+            return
+        self._graph = Graph.record(self._cuda, self._stream, self._enqueue)
+        try:
+            self.run()
+        except EngineRunError as error:
+            if self._graph is None:
+                raise
+            _log.info("running without a CUDA graph: %s", error.message)
+            self._graph.close()
+            self._graph = None
+            self.run()
+
+    def run(self) -> None:
+        """Raises EngineRunError."""
+        if self._graph is not None:
+            self._graph.launch(self._stream)
+        else:
+            self._enqueue()
+        self._cuda.call("cudaStreamSynchronize", self._stream)
+
+    def compiled(self) -> bytes | None:
+        """What TensorRT for RTX compiled for this GPU, to be given to the next session."""
+        return bytes(self._jit_cache.serialize()) if self._jit_cache is not None else None
+
+    def close(self) -> None:
+        """May be called twice; newest first."""
+        if self._graph is not None:
+            self._graph.close()
+        self._context = self._jit_cache = self._engine = self._runtime = self._graph = None
+        if self._buffers is not None:
+            self._buffers.close()
+        if self._stream is not None:
+            self._cuda.release("cudaStreamDestroy", self._stream)
+        self._stream = self._buffers = None
+
+    def _enqueue(self) -> None:
+        assert self._buffers is not None
+        self._buffers.upload(self._stream)
+        if not self._context.execute_async_v3(int(self._stream)):
+            raise self._failure("TensorRT did not run")
+        self._buffers.download(self._stream)
+
+    def _make_context(self, library: ModuleType, jit: bytes | None) -> tuple[Any, Any, bool]:
+        """The context, its cache of compiled kernels, and whether it records CUDA graphs itself."""
+        has_config = hasattr(self._engine, "create_runtime_config")
+        config: Any = self._engine.create_runtime_config() if has_config else None
+        records_itself = hasattr(config, "cuda_graph_strategy")
+        if records_itself:
+            config.cuda_graph_strategy = library.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        jit_cache: Any = None
+        if hasattr(config, "create_runtime_cache"):
+            jit_cache = config.create_runtime_cache()
+            if jit is not None and not jit_cache.deserialize(jit):
+                _log.info("what was compiled for another driver or GPU is compiled anew")
+            config.set_runtime_cache(jit_cache)
+        make = self._engine.create_execution_context
+        context = make(runtime_config=config) if has_config else make()
+        if context is None:
+            raise self._failure("TensorRT makes no execution context")
+        return context, jit_cache, records_itself
+
+    def _refusal(self) -> Exception:
+        said = self._logger.last_error
+        if "memory" in said.lower() or "cuda runtime" in said.lower():
+            return self._failure("TensorRT could not load its plan")
+        return _PlanRefused(said or "TensorRT does not say why")
+
+    def _failure(self, what: str) -> EngineRunError:
+        said = self._logger.last_error
+        hint = "Close what else uses the GPU." if "memory" in said.lower() else "The engine is made anew."
+        return EngineRunError(f"{what}: {said}" if said else what, hint)
+
+
+def _build_into(cache: EngineCache, key: Key, library: ModuleType, wanted: Order, progress: Progress) -> bytes:
+    """A new plan, unless one is there, or another process just builds it."""
+
+    def build() -> tuple[bytes, dict[str, Any]]:
+        plan = build_plan(library, wanted, progress)
+        return plan.content, plan.notes
+
+    return cache.obtain(key, build, go_on=lambda: progress(0.0))
+
+
+def _check_validity(library: ModuleType, runtime: Any, plan: bytes) -> None:
+    """Asks before anything is loaded, where the library can be asked. Raises _PlanRefused, EngineUnavailable."""
+    if not hasattr(runtime, "get_engine_validity"):
+        return
+    validity, complaints = runtime.get_engine_validity(plan)
+    if validity == library.EngineValidity.SUBOPTIMAL:
+        _log.info("TensorRT calls its plan less than the best for this GPU")
+    if validity != library.EngineValidity.INVALID:
+        return
+    names = [
+        name for name, flag in library.EngineInvalidityDiagnostics.__members__.items() if int(complaints) & int(flag)
+    ]
+    words = ", ".join(name.lower().replace("_", " ") for name in names) or "invalid"
+    if names and not set(names) & set(_MENDED_BY_BUILDING):
+        raise EngineUnavailable(f"TensorRT cannot use this GPU: {words}", "Update the driver, free its memory.")
+    raise _PlanRefused(words)
+
+
+def _doors(library: ModuleType, engine: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
+    for at in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(at)
+        kind = engine.get_tensor_dtype(name).name
+        if kind not in TYPES:
+            raise ContractMismatch(f"{name} is {kind} in the plan, which no array holds")
+        spec = TensorSpec(name, tuple(int(size) for size in engine.get_tensor_shape(name)), TYPES[kind])
+        (inputs if engine.get_tensor_mode(name) == library.TensorIOMode.INPUT else outputs).append(spec)
+    return inputs, outputs
+
+
+def _read_jit(cache: EngineCache, key: Key) -> bytes | None:
+    """TensorRT checks it itself, and takes none that was made elsewhere."""
+    path = cache.path(key, _JIT)
+    try:
+        return None if path.is_symlink() else path.read_bytes()
+    except OSError:
+        return None
+
+
+def _keep_jit(cache: EngineCache, key: Key, session: _Session) -> None:
+    """For the next start, which without it compiles again; so it is no reason to fail."""
+    compiled = session.compiled()
+    if compiled is None or compiled == _read_jit(cache, key):
+        return
+    try:
+        cache.write_beside(key, _JIT, compiled)
+    except CacheUnusable as error:
+        _log.warning("%s", error.message)

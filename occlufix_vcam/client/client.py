@@ -1,0 +1,151 @@
+"""The other end of the control API: what the command line and the tray icon use to reach the daemon.
+
+With the standard library's client: larger ones take longer to import than the daemon to answer, and on the loopback
+there is no certificate, no proxy (which must never see the token) and no connection worth keeping.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from occlufix_vcam import __version__
+from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.state import NotRunning, StateFolder
+
+if TYPE_CHECKING:
+    from occlufix_vcam.core.status import Status
+    from occlufix_vcam.enrollment.session import EnrolmentStatus
+
+TIMEOUT_S = 5.0
+CHANGE_TIMEOUT_S = 30.0  # a camera takes its time to open, and the old one again where it does not
+ALIVE_TIMEOUT_S = 40.0
+
+
+class ControlError(OccluFixError):
+    """The daemon runs but does not answer, or refuses."""
+
+
+class ControlClient:
+    """Asks the running daemon. Raises NotRunning where there is none, ControlError where it refuses."""
+
+    def __init__(self, state: StateFolder, timeout: float = TIMEOUT_S) -> None:
+        if not state.held():
+            raise NotRunning
+        self.address = state.read_control()
+        self._timeout = timeout
+
+    def __enter__(self) -> ControlClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing stays open between two questions."""
+
+    def status(self) -> Status:
+        return cast("Status", self._ask("GET", "/v1/status"))
+
+    def toggle(self, enabled: bool | None = None) -> bool:
+        return bool(self._ask("POST", "/v1/toggle", {"enabled": enabled})["enabled"])
+
+    def stop(self) -> None:
+        self._ask("POST", "/v1/stop")
+
+    def settings(self) -> dict[str, Any]:
+        return self._ask("GET", "/v1/settings")
+
+    def change_settings(self, changes: dict[str, object], save: bool = False) -> dict[str, Any]:
+        """Changes settings at once; with `save` also for the next start."""
+        path = f"/v1/settings?save={str(save).lower()}"
+        return self._ask("PATCH", path, changes, timeout=CHANGE_TIMEOUT_S)
+
+    def devices(self) -> dict[str, Any]:
+        """Cameras, virtual cameras, backends and engines, as `devices --json` has them."""
+        return self._ask("GET", "/v1/devices", timeout=CHANGE_TIMEOUT_S)
+
+    def enrol(self, name: str) -> EnrolmentStatus:
+        """Begins to look at the camera for `name`; `enrolment` says how that goes."""
+        return cast("EnrolmentStatus", self._ask("POST", "/v1/enroll", {"name": name}))
+
+    def enrolment(self) -> EnrolmentStatus | None:
+        return cast("EnrolmentStatus | None", self._ask("GET", "/v1/enroll/progress")["enrolment"])
+
+    def cancel_enrolment(self) -> None:
+        self._ask("POST", "/v1/enroll/cancel")
+
+    def link(self) -> str:
+        """The address that opens the control page, once and within a minute."""
+        return f"{self.address.url}{self._ask('POST', '/v1/links')['path']}"
+
+    def other_version(self) -> str | None:
+        """The daemon's version where that is not ours."""
+        return None if self.address.version == __version__ else self.address.version or "an earlier one"
+
+    def events(self, every: float | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Names and values as the daemon tells them, until it stops; `every`: see the API. Raises ControlError."""
+        path = "/v1/events" if every is None else f"/v1/events?every={every}"
+        # The daemon says at least every quarter of a minute that it is alive.
+        with closing(self._connection(ALIVE_TIMEOUT_S)) as connection:
+            try:
+                response = self._answer(connection, "GET", path, None)
+                if response.status >= 400:
+                    self._refuse(response.status, _json(response.read()))
+                name = ""
+                for line in response:
+                    key, _, value = line.decode().rstrip("\n").partition(": ")
+                    if key == "event":
+                        name = value
+                    elif key == "data":
+                        yield name, json.loads(value)
+            except (http.client.HTTPException, OSError, ValueError) as error:
+                raise self._no_answer(error) from error
+
+    def _ask(self, method: str, path: str, body: object = None, timeout: float | None = None) -> dict[str, Any]:
+        with closing(self._connection(timeout or self._timeout)) as connection:
+            try:
+                response = self._answer(connection, method, path, body)
+                answer = _json(response.read())
+            except (http.client.HTTPException, OSError, ValueError) as error:
+                raise self._no_answer(error) from error
+        if response.status >= 400:
+            self._refuse(response.status, answer)
+        return answer
+
+    def _connection(self, timeout: float) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=timeout)
+
+    def _answer(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: object
+    ) -> http.client.HTTPResponse:
+        headers = {"Authorization": f"Bearer {self.address.token}", "Content-Type": "application/json"}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        return connection.getresponse()
+
+    def _refuse(self, status: int, answer: dict[str, Any]) -> NoReturn:
+        if status in (404, 405) and (version := self.other_version()):
+            raise ControlError(
+                f"the running OccluFix Camera is another version ({version}, this is {__version__})",
+                "`occlufix-vcam stop`, then start it again",
+            )
+        detail = answer.get("detail")
+        told = detail if isinstance(detail, dict) else {"message": str(detail)}
+        raise ControlError(str(told.get("message")), str(told.get("hint", "")))
+
+    def _no_answer(self, error: Exception) -> ControlError:
+        return ControlError(
+            f"the running OccluFix Camera (process {self.address.pid}) does not answer: {error}",
+            "end that process, then start again",
+        )
+
+
+def _json(answer: bytes) -> dict[str, Any]:
+    """Raises ValueError where it is no object: somebody else answered."""
+    told = json.loads(answer)
+    if not isinstance(told, dict):
+        raise ValueError("the answer is no object")
+    return told

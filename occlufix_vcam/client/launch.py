@@ -1,0 +1,72 @@
+"""Starts the daemon in the background, and waits until it runs or has said why it does not."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from occlufix_vcam.client.client import ControlClient, ControlError
+from occlufix_vcam.core.errors import DeviceError, OccluFixError
+from occlufix_vcam.core.state import NotRunning, StateFolder
+
+if TYPE_CHECKING:
+    from occlufix_vcam.core.status import Status
+
+FIRST_PICTURE_WITHIN_S = 60.0
+ENGINES_WITHIN_S = 20.0
+POLL_S = 0.1
+ERROR = "error: "  # with this the daemon's own command line starts what it says before it exits
+
+
+class StartFailed(OccluFixError):
+    """The daemon ended before it ran: its words, its exit code."""
+
+    def __init__(self, said: str, exit_code: int, log: str) -> None:
+        lines = [line.strip() for line in said[max(said.rfind(ERROR), 0) :].splitlines() if line.strip()]
+        message = lines[0].removeprefix(ERROR) if lines else f"the daemon ended with code {exit_code}"
+        super().__init__(message, lines[1] if len(lines) > 1 else f"the log may say why: {log}")
+        self.exit_code = exit_code if exit_code > 0 else 1
+
+
+def launch(arguments: Sequence[str], state: StateFolder) -> tuple[Status, str] | None:
+    """Runs `start` with `arguments` in a process of its own; its status and address once it runs.
+
+    None where it has ended well already, as a short clip does. Raises StartFailed, DeviceError.
+    """
+    state.prepare()
+    apart: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        apart = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+    command = [sys.executable, "-m", "occlufix_vcam", "start", "--detached", *arguments]
+    with state.startup.open("wb") as told:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, **apart)
+    try:
+        return _await_running(child, state)
+    except BaseException:
+        child.terminate()
+        raise
+
+
+def _await_running(child: subprocess.Popen[bytes], state: StateFolder) -> tuple[Status, str] | None:
+    began = time.monotonic()
+    while child.poll() is None:
+        waited = time.monotonic() - began
+        # Until it listens there is nobody to ask, and while it ends nobody answers any more.
+        with contextlib.suppress(NotRunning, ControlError), ControlClient(state) as client:
+            status = client.status()
+            engines_take_long = status["frames"] > 0 and waited > ENGINES_WITHIN_S
+            if status["state"] in ("running", "idle") or engines_take_long:
+                return status, client.address.url
+        if waited > FIRST_PICTURE_WITHIN_S:
+            raise DeviceError(
+                f"no picture went out within {FIRST_PICTURE_WITHIN_S:.0f} s", f"the log may say why: {state.log}"
+            )
+        time.sleep(POLL_S)
+    if child.returncode == 0:
+        return None
+    said = state.startup.read_text(encoding="utf-8", errors="replace")
+    raise StartFailed(said, child.returncode, str(state.log))

@@ -1,0 +1,187 @@
+"""Settings: defaults < config file < environment (OCCLUFIX_*) < command line. Frozen: a change is a new value."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from occlufix_vcam import APP_NAME
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.files import write_atomically
+
+ENVIRONMENT_PREFIX = "OCCLUFIX_"
+
+
+#: What typing never presses; a digit without shift, with which it is another key on every keyboard.
+HOTKEY = (
+    r"^((shift\+)?((ctrl|alt|super)\+)+(shift\+)?([a-z]|space)|((ctrl|alt|super)\+)+[0-9]"
+    r"|((ctrl|alt|shift|super)\+)*(f[1-9]|f1[0-2]|pause))?$"
+)
+
+
+def _names(value: object) -> object:
+    """A comma-separated text, as the environment and `config set` give it, is a list of names."""
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+def _keys(value: str) -> str:
+    """Checked here rather than by `pattern`, which nobody could read in an error."""
+    if not re.fullmatch(HOTKEY, value):
+        raise ValueError("write it like ctrl+alt+o: ctrl, alt or super and a letter or digit; or f1 to f12, pause")
+    return value
+
+
+class Settings(BaseModel):
+    """Everything a user can choose. Sizes in pixels, rates in frames a second, shares 0..1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    source: str = Field("auto", min_length=1, description="auto, demo, a camera's index or name, or a path")
+    sinks: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        ("auto",), min_length=1, description="where the pictures go: auto, null, or a virtual camera's name"
+    )
+    width: int = Field(1280, ge=64, le=3840, description="of the virtual camera, and asked of the camera")
+    height: int = Field(720, ge=64, le=3840, description="of the virtual camera, and asked of the camera")
+    rate: float = Field(30.0, ge=1, le=120, description="asked of the camera")
+    always_on: bool = Field(False, description="keep the camera open while no program reads the virtual one")
+    rotate: Literal[0, 90, 180, 270] = Field(0, description="turn the camera's picture clockwise, in degrees")
+    flip: bool = Field(False, description="turn the camera's picture upside down, as some drivers deliver it")
+    mirror: bool = Field(False, description="exchange left and right in what goes out")
+    fit: Literal["letterbox", "crop"] = Field(
+        "letterbox", description="a picture of another shape than the virtual camera's gets bars, or is cut"
+    )
+    loop: bool = Field(True, description="a clip starts again at its end")
+    realtime: bool = Field(True, description="a clip plays at its own pace, not as fast as possible")
+    record: Path | None = Field(None, description="also write the pictures to this file: .mp4, or .mkv without loss")
+    enabled: bool = Field(True, description="restore; off passes the untouched picture")
+    finder: Literal["own", "insightface"] = "own"
+    backend: str = Field("auto", description="engine backend, or auto for the best one here")
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    max_faces: int = Field(4, ge=1, le=16)
+    memory: bool = Field(True, description="fill a hidden part from what was seen of the same face before")
+    restorer: Literal["auto", "network", "memory"] = Field(
+        "auto", description="what fills a hidden part: the network, what is remembered, or each where it fits"
+    )
+    when_unsure: Literal["restore", "passthrough", "hold", "blank"] = Field(
+        "passthrough",
+        description="a face of which too little is seen or remembered: restored all the same, left as it is, "
+        "held as it last was, or shown in squares",
+    )
+    mark: bool = Field(False, description="write a small `restored` into the corner while a face is restored")
+    min_coverage: float = Field(0.02, ge=0, le=1, description="hidden share of a face below which it is left alone")
+    on_failure: Literal["passthrough", "hold", "blank"] = Field(
+        "passthrough", description="what a frame that could not be restored becomes"
+    )
+    hotkey: Annotated[str, AfterValidator(_keys)] = Field(
+        "",
+        json_schema_extra={"pattern": HOTKEY},
+        description="switches on and off wherever you are, while the tray icon runs, such as ctrl+alt+o; empty: none",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    control_port: int = Field(0, ge=0, le=65535, description="of the control API; 0 takes a free one")
+
+    def but(self, **changes: object) -> Settings:
+        """The same settings with some changed. Raises ConfigError."""
+        return validate({**self.model_dump(), **changes})
+
+
+#: What a running daemon applies at once, or leaves to others who read it.
+LIVE_SETTINGS = frozenset({"enabled", "always_on", "mirror", "fit", "on_failure", "hotkey", "log_level"})
+#: What makes a running daemon open its camera anew, or its sinks. Everything else builds the pipeline anew.
+CAMERA_SETTINGS = frozenset({"source", "width", "height", "rate", "rotate", "flip", "loop", "realtime"})
+SINK_SETTINGS = frozenset({"sinks", "record"})
+#: What needs a restart.
+START_SETTINGS = frozenset({"control_port"})
+
+
+def config_path() -> Path:
+    """The settings file; it need not exist. OCCLUFIX_CONFIG names another one."""
+    named = os.environ.get("OCCLUFIX_CONFIG")
+    return Path(named) if named else platformdirs.user_config_path(APP_NAME) / "settings.toml"
+
+
+def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
+    """The settings of this run; `overrides` come from the command line. Raises ConfigError naming where and what."""
+    path = config_path()
+    file_values = _read_file(path)
+    environment_values = {
+        name: os.environ[variable]
+        for name in Settings.model_fields
+        if (variable := f"{ENVIRONMENT_PREFIX}{name.upper()}") in os.environ
+    }
+    # Each layer is checked by itself, so that the error can name the layer; only known-good values are merged.
+    validate(file_values, where=str(path))
+    validate(environment_values, where="the environment (OCCLUFIX_*)")
+    return validate({**file_values, **environment_values, **(overrides or {})}, where="the command line")
+
+
+def validate(values: Mapping[str, object], where: str = "settings") -> Settings:
+    """`values` over the defaults. Raises ConfigError with the place, the key and the nearest valid key."""
+    for key in values:
+        if key not in Settings.model_fields:
+            raise _unknown_key(key, where)
+    try:
+        return Settings.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "?"
+        raise ConfigError(
+            f"{where}: {key} = {first['input']!r} will not do: {first['msg'].lower()}",
+            "`occlufix-vcam config show` lists every setting",
+        ) from error
+
+
+def save_settings(changes: Mapping[str, object]) -> Path:
+    """Writes settings to the config file, atomically, its comments kept. Raises ConfigError, writing nothing.
+
+    None, which TOML does not know, takes a setting out of the file.
+    """
+    import tomlkit  # only who saves needs it
+
+    path = config_path()
+    settings = validate({**_read_file(path), **changes}, where=str(path))
+    document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
+    for key in changes:
+        value = getattr(settings, key)
+        if value is None:
+            document.pop(key, None)
+        else:
+            document[key] = _plain(value)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, tomlkit.dumps(document).encode())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", "mend its permissions") from error
+    return path
+
+
+def _plain(value: object) -> Any:
+    """`value` as TOML can hold it."""
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}", "mend that line, or delete the file") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "mend its permissions") from error
+
+
+def _unknown_key(key: str, where: str) -> ConfigError:
+    near = difflib.get_close_matches(key, Settings.model_fields, n=1, cutoff=0.5)
+    hint = f"did you mean `{near[0]}`?" if near else "`occlufix-vcam config show` lists every setting"
+    return ConfigError(f"{where}: `{key}` is not a setting", hint)

@@ -1,0 +1,330 @@
+"""The icon itself: shows what the daemon tells, asks of it what is clicked.
+
+Two threads beside Qt's: one listens to the daemon's events, one asks it for things, one after another. So no click
+waits for an answer, and at rest nothing runs at all. The icon starts a daemon where none runs; neither needs the other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, cast
+
+from PySide6.QtCore import QFileSystemWatcher, QObject, Qt, QTimer, Signal
+from PySide6.QtWidgets import QApplication, QSystemTrayIcon
+
+from occlufix_vcam import __version__
+from occlufix_vcam.client.client import ControlClient
+from occlufix_vcam.client.launch import launch
+from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.state import StateFolder
+from occlufix_vcam.desktop import autostart, hotkey
+from occlufix_vcam.desktop.tray.icons import icon
+from occlufix_vcam.desktop.tray.listener import Listener
+from occlufix_vcam.desktop.tray.menu import TrayMenu
+from occlufix_vcam.desktop.tray.status_view import GONE, NOT_RUNNING, Look, Troubles, look_at
+
+log = logging.getLogger(__name__)
+
+TITLE = "OccluFix Camera"
+#: Under which name the menu enrols, as `enroll` does.
+ME = "me"
+SHOWN_MS = 10_000
+#: Trouble that is over sooner shows in the icon and is not worth a message.
+LASTING_MS = 2_000
+LOOK_AGAIN_S = 2.0
+
+Work = Callable[[], None]
+
+
+class NoTray(OccluFixError):
+    """This desktop shows no icons."""
+
+    exit_code = 3
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        page = "`occlufix-vcam preview` opens the control page, which does the same"
+        super().__init__(why, f"{hint}; {page}" if hint else page)
+
+
+class Tray(QObject):
+    _told = Signal(str, object)
+    _failed = Signal(str, str)
+    _devices_came = Signal(object)
+
+    def __init__(self, application: QApplication, state: StateFolder) -> None:
+        super().__init__()
+        self._application, self._state = application, state
+        self._look = NOT_RUNNING
+        self._status: Mapping[str, Any] = {}
+        self._troubles = Troubles()
+        self._lasting = QTimer(self, singleShot=True, interval=LASTING_MS)
+        self._settings: Mapping[str, Any] = {}
+        self._enrolling = self._other = ""
+        self._keys, self._hotkey = "", cast("hotkey.Hotkey | None", None)
+        self._icon = QSystemTrayIcon()
+        self._menu = TrayMenu()
+        self._icon.setContextMenu(self._menu.menu)
+        self._wanted: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self._listener = Listener(state, self._told.emit)
+        self._files = QFileSystemWatcher([str(state.path)])
+        self._connect()
+        self._show(NOT_RUNNING)
+        self._icon.show()
+        threading.Thread(target=self._work, name="asking", daemon=True).start()
+        self._listener.start()
+        if not state.held():
+            self._start()
+
+    def _connect(self) -> None:
+        menu = self._menu
+        self._told.connect(self._hear)
+        self._failed.connect(self._fail)
+        self._lasting.timeout.connect(self._tell_trouble)
+        self._devices_came.connect(menu.show_devices)
+        self._files.directoryChanged.connect(lambda _: self._listener.wake())
+        self._icon.activated.connect(self._clicked)
+        self._application.styleHints().colorSchemeChanged.connect(lambda _: self._draw())
+        menu.opened.connect(self._opened)
+        menu.switched.connect(self._switch)
+        menu.camera_chosen.connect(lambda source: self._change(source=source))
+        menu.engine_chosen.connect(lambda backend: self._change(backend=backend))
+        menu.preview_wanted.connect(lambda: self._ask(_open_preview))
+        menu.face_wanted.connect(self._remember)
+        menu.autostart_wanted.connect(self._start_at_login)
+        menu.running_wanted.connect(lambda wanted: self._start() if wanted else self._ask(ControlClient.stop))
+        menu.quit_wanted.connect(self._application.quit)
+
+    # ---- what the daemon tells ----
+
+    def _hear(self, name: str, value: Mapping[str, Any]) -> None:
+        if name == "status":
+            self._show(look_at(value))
+            self._menu.switch.setChecked(value["enabled"])
+            self._status = value
+            if not value["trouble"]:
+                self._tell_trouble()  # the next time it is news again
+            elif not self._lasting.isActive():
+                self._lasting.start()
+        elif name == "settings":
+            self._settings = value
+            self._menu.show_settings(value)
+            self._bind(str(value.get("hotkey", "")))
+            self._menu.show_daemon(True)  # not sooner: a click switches to what does not hold
+        elif name == "enrolment":
+            self._show_enrolment(value["enrolment"])
+        elif name == "found":
+            self._show_version(str(value["version"]))
+        elif name == "lost":
+            self._menu.show_daemon(False)
+            self._menu.show_notes("")
+            self._lost(bool(value["told"]))
+
+    def _tell_trouble(self) -> None:
+        trouble, hints = self._status.get("trouble", {}), self._status.get("hints", {})
+        for what, remedy in self._troubles.news(trouble, hints):
+            self._say(what, remedy)
+
+    def _lost(self, told: bool) -> None:
+        self._show(NOT_RUNNING if told else GONE)
+        self._status = {}
+        self._tell_trouble()
+        if not told:
+            self._say(f"{GONE.words}: the picture is gone", "Start it again in this icon's menu; the log says why.")
+
+    def _show_version(self, other: str) -> None:
+        notes = f"Version {other} runs, this icon is {__version__}" if other else ""
+        self._menu.show_notes(notes)
+        if other and other != self._other:
+            self._say(notes, "Stop it and start it again in this icon's menu.")
+        self._other = other
+
+    def _show_enrolment(self, enrolment: Mapping[str, Any] | None) -> None:
+        self._menu.show_enrolment(enrolment)
+        state = enrolment["state"] if enrolment else ""
+        if enrolment and self._enrolling == "looking" and state != "looking":
+            self._say(str(enrolment["say"]), str(enrolment["hint"]))
+        self._enrolling = state
+
+    def _show(self, look: Look) -> None:
+        self._look = look
+        self._menu.show_words(look.words)
+        self._icon.setToolTip(f"{TITLE}\n{look.words}")
+        self._draw()
+
+    def _draw(self) -> None:
+        self._icon.setIcon(icon(self._look.mood, dark=panel_is_dark(self._application)))
+
+    def _fail(self, what: str, hint: str) -> None:
+        """What was clicked could not be done: the menu shows what holds."""
+        if self._settings:
+            self._menu.show_settings(self._settings)
+        self._say(what, hint)
+
+    def _say(self, what: str, hint: str) -> None:
+        """Once, in a message that goes away by itself."""
+        self._icon.showMessage(TITLE, f"{what}\n{hint}", icon("trouble", dark=False), SHOWN_MS)
+
+    # ---- what its user wants ----
+
+    def _clicked(self, reason: QSystemTrayIcon.ActivationReason) -> None:
+        if reason != QSystemTrayIcon.ActivationReason.Trigger:
+            return
+        if self._menu.switch.isEnabled():
+            self._switch(not self._menu.switch.isChecked())
+        else:
+            self._start()
+
+    def _switch(self, wanted: bool) -> None:
+        self._menu.switch.setChecked(wanted)
+        self._ask(lambda client: client.toggle(wanted))
+
+    def _bind(self, keys: str) -> None:
+        """The key that the settings name, instead of the one before."""
+        if keys == self._keys:
+            return
+        if self._hotkey is not None:
+            self._hotkey.close()
+        self._keys, self._hotkey = keys, None
+        if not keys:
+            return
+        try:
+            # Straight to the thread that asks: a key is pressed in a hurry.
+            self._hotkey = hotkey.bind(keys, lambda: self._ask(ControlClient.toggle), self._no_hotkey)
+        except hotkey.HotkeyUnavailable as error:
+            self._no_hotkey(error)
+
+    def _no_hotkey(self, error: OccluFixError) -> None:
+        self._failed.emit(error.message, error.hint)
+
+    def _change(self, **changes: object) -> None:
+        self._ask(lambda client: client.change_settings(changes, save=True))
+
+    def _remember(self, wanted: bool) -> None:
+        self._ask(lambda client: client.enrol(ME) if wanted else client.cancel_enrolment())
+
+    def _opened(self) -> None:
+        """What may have changed without a word: devices are plugged in, log-in is set elsewhere."""
+        self._menu.autostart.setChecked(_starts_at_login())
+        if self._menu.switch.isEnabled():
+            self._ask(lambda client: self._devices_came.emit(client.devices()))
+
+    def _start_at_login(self, wanted: bool) -> None:
+        def write() -> None:
+            here = autostart.autostart_here()
+            told = here.turn_on(with_tray=True) if wanted else here.turn_off()
+            if told.problem:
+                raise OccluFixError(told.problem, told.hint)
+
+        self._wanted.put(write)
+
+    def _start(self) -> None:
+        self._show(Look("idle", "Starting"))
+        self._wanted.put(self._launch)
+
+    def _launch(self) -> None:
+        try:
+            launch([], self._state)
+        except OccluFixError:
+            if not self._state.held():  # else somebody else was faster
+                self._told.emit("lost", {"told": True})
+                raise
+
+    def _ask(self, what: Callable[[ControlClient], object]) -> None:
+        def work() -> None:
+            with ControlClient(self._state) as client:
+                what(client)
+
+        self._wanted.put(work)
+
+    def _work(self) -> None:
+        while True:
+            work = self._wanted.get()
+            try:
+                work()
+            except OccluFixError as error:
+                self._failed.emit(error.message, error.hint)
+            except Exception as error:
+                log.exception("the tray icon failed")
+                self._failed.emit(
+                    f"unexpected: {error!r}", "run `occlufix-vcam tray --debug` and report what it prints"
+                )
+
+
+def _open_preview(client: ControlClient) -> None:
+    link = client.link()
+    if not webbrowser.open(link):
+        raise OccluFixError("no browser could be opened", "`occlufix-vcam preview --print` prints the link")
+
+
+def _starts_at_login() -> bool:
+    try:
+        return autostart.autostart_here().status().on
+    except OccluFixError:
+        return False
+
+
+def panel_is_dark(application: QApplication) -> bool:
+    """GNOME's panel is dark whatever the programs are; elsewhere it goes with them."""
+    if "GNOME" in os.environ.get("XDG_CURRENT_DESKTOP", ""):
+        return True
+    return application.styleHints().colorScheme() == Qt.ColorScheme.Dark
+
+
+def run(state: StateFolder, wait: float = 0.0) -> int:
+    """Shows the icon until it is told to quit. `wait`: seconds for which a desktop may still be starting.
+
+    Raises NoTray, and ConfigError where there is an icon already.
+    """
+    with state.hold_tray():
+        _look_for_display()
+        application = QApplication(sys.argv[:1])
+        application.setApplicationName(TITLE)
+        application.setDesktopFileName("occlufix-vcam-tray")
+        application.setQuitOnLastWindowClosed(False)
+        if not QSystemTrayIcon.isSystemTrayAvailable():
+            if wait <= 0:
+                raise NoTray("this desktop shows no tray icons", "GNOME shows them with the extension AppIndicator")
+            _try_again(wait)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)  # Python's own handlers never run while Qt waits
+        tray = Tray(application, state)
+        code = application.exec()
+        del tray
+        return code
+
+
+def _try_again(wait: float) -> NoReturn:
+    """In a process made anew: Qt asks only once whether there is a tray."""
+    time.sleep(LOOK_AGAIN_S)
+    command = [sys.executable, "-m", "occlufix_vcam", "tray", "--wait", str(max(0.0, wait - LOOK_AGAIN_S))]
+    os.execv(sys.executable, command)
+
+
+def _look_for_display() -> None:
+    """Raises NoTray where Qt would end the process without a word to us."""
+    if not sys.platform.startswith("linux") or os.environ.get("QT_QPA_PLATFORM"):
+        return
+    if os.environ.get("WAYLAND_DISPLAY"):
+        return
+    if not os.environ.get("DISPLAY"):
+        raise NoTray("there is no desktop in this session", "run it in a terminal of the desktop")
+    try:
+        ctypes.CDLL("libxcb-cursor.so.0")
+        xcb = ctypes.CDLL("libxcb.so.1")
+    except OSError as error:
+        raise NoTray(f"Qt can't show anything: {error}", "Debian, Ubuntu: sudo apt install libxcb-cursor0") from error
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
+    refused = xcb.xcb_connection_has_error(connection)
+    xcb.xcb_disconnect(connection)
+    if refused:
+        raise NoTray(f"the display {os.environ['DISPLAY']} can't be reached", "run it in a terminal of the desktop")

@@ -1,0 +1,223 @@
+"""`devices` and `doctor`: what this machine has, what is wrong with it, and how to mend it. Changes nothing.
+
+The engines are timed once, which takes some seconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import engines
+from engines import BackendReport, EngineError
+from engines.backends.tensorrt import UNTRIED
+from engines.base import CacheUnusable
+from engines.cache import EngineCache
+from engines.contract import MODEL_NAMES
+from engines.manifest import read_manifest
+from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.settings import config_path, load_settings
+from occlufix_vcam.core.state import NotRunning, StateFolder
+from occlufix_vcam.desktop.autostart import autostart_here
+from occlufix_vcam.diagnostics import setup
+from occlufix_vcam.sinks import VirtualCameraInfo, list_virtual_cameras
+from occlufix_vcam.sources import CameraInfo, list_cameras
+from occlufix_vcam.system.linux import Machine, this_machine
+
+Verdict = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """What `devices` lists."""
+
+    cameras: list[CameraInfo]
+    virtual_cameras: list[VirtualCameraInfo]
+    backends: list[BackendReport]
+    #: By model, how fast each way of running it is here, the fastest first; empty where that was not timed yet.
+    engines: dict[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `hint` says how to mend it and is "" where nothing needs mending."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    hint: str = ""
+
+
+def list_devices() -> Devices:
+    return Devices(
+        list_cameras(), list_virtual_cameras(), engines.survey(), {name: _timed(name) for name in MODEL_NAMES}
+    )
+
+
+def _timed(model: str) -> list[str]:
+    try:
+        return [str(one) for one in engines.timed(model)]
+    except EngineError:  # there is no such model here: `doctor` says that
+        return []
+
+
+def examine() -> list[Finding]:
+    """Everything that `start` relies on, in the order in which it does."""
+    findings: list[Finding] = []
+    looks = (
+        _python,
+        _settings,
+        _state,
+        _log_in,
+        _cameras,
+        _virtual_cameras,
+        _set_up,
+        _backends,
+        _cache,
+        _models,
+        _engines,
+    )
+    for look in looks:
+        findings += _told(look)
+    return findings
+
+
+def _told(look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """What `look` finds; where it can't even look, that is the finding."""
+    try:
+        return list(look())
+    except (OccluFixError, EngineError) as error:
+        return [Finding(look.__name__.strip("_").replace("_", " "), "error", error.message, error.hint)]
+
+
+def _python() -> Iterator[Finding]:
+    version = sys.version_info
+    yield Finding("python", "ok", f"{version.major}.{version.minor}.{version.micro} on {sys.platform}")
+
+
+def _settings() -> Iterator[Finding]:
+    load_settings()
+    path = config_path()
+    yield Finding("settings", "ok", str(path) if path.exists() else f"the defaults (no {path})")
+
+
+def _state() -> Iterator[Finding]:
+    state = StateFolder()
+    state.prepare()
+    yield Finding("state", "ok", f"{state.path}, daemon {'running' if state.held() else 'not running'}")
+    yield Finding("log", "ok", str(state.log))
+
+
+def _log_in() -> Iterator[Finding]:
+    """Whether it starts at log-in, and whether what starts then is still there."""
+    told = autostart_here().status()
+    if told.problem:
+        yield Finding("log-in", "warning", told.problem, told.hint)
+    elif told.on:
+        yield Finding("log-in", "ok", "the camera and the tray icon start" if told.tray else "the camera starts")
+    else:
+        yield Finding("log-in", "ok", "nothing starts; `occlufix-vcam autostart on` changes that")
+
+
+def _cameras() -> Iterator[Finding]:
+    cameras = list_cameras()
+    for camera in cameras:
+        yield Finding("camera", "ok", f"{camera.index}: {camera.name} {camera.path}".strip())
+    if not cameras:
+        yield Finding("camera", "warning", "there is none", "plug one in, or start with `--source demo`")
+
+
+def _virtual_cameras() -> Iterator[Finding]:
+    """Each kind as `start` would find it; where one of a kind is ready, the others of that kind need not be."""
+    cameras = list_virtual_cameras()
+    ready = {camera.backend for camera in cameras if not camera.problem}
+    if ready and sys.platform != "linux":  # there one kind stands for the other; on Linux some programs see one only
+        ready = {camera.backend for camera in cameras}
+    for camera in cameras:
+        found = f"{camera.name or camera.backend} {camera.path}".strip()
+        if camera.flaw:
+            yield Finding("virtual camera", "warning", f"{found}: {camera.flaw}", camera.hint)
+        elif not camera.problem:
+            yield Finding("virtual camera", "ok", found)
+        elif _is_ours(camera):
+            yield Finding("virtual camera", "ok", f"{found}: OccluFix Camera sends to it now")
+        elif camera.backend not in ready:
+            yield Finding("virtual camera", "warning", f"{found}: {camera.problem}", camera.hint)
+    if not cameras:
+        yield Finding("virtual camera", "warning", "this system has none", "record with `--sink null --record FILE`")
+
+
+def _is_ours(camera: VirtualCameraInfo) -> bool:
+    """Whether it is taken by the very daemon that runs."""
+    try:
+        return f"({StateFolder().read_control().pid})" in camera.problem
+    except NotRunning:
+        return False
+
+
+def _set_up(machine: Callable[[], Machine] = this_machine) -> Iterator[Finding]:
+    """Whether every program gets to see the camera: some look at the kernel's only."""
+    if sys.platform in setup.STEPS_BY_HAND:
+        if all(camera.problem for camera in list_virtual_cameras()):
+            yield Finding("set-up", "warning", "there is no virtual camera", "`occlufix-vcam setup` tells each step")
+        return
+    here = machine()
+    if not here.is_loaded:
+        found = "programs that know the kernel's cameras only, as Zoom and Teams do, will not list OccluFix Camera"
+        yield Finding("set-up", "warning", found, "`occlufix-vcam setup` shows what is missing, and does it")
+    for hindrance in setup.hindrances(here):
+        yield Finding("set-up", "warning", hindrance)
+    for sandbox in setup.sandboxes(here):
+        yield Finding("set-up", "ok", sandbox)
+
+
+def _backends() -> Iterator[Finding]:
+    reports = engines.survey()
+    for report in reports:
+        if report.available:
+            yield Finding("backend", "ok", f"{report.name} on {report.device}")
+        elif report.name == "tensorrt":  # most machines have no such GPU, and need not be mended
+            yield Finding("backend", "ok", f"tensorrt is not used: {report.reason}; {UNTRIED}")
+        else:
+            yield Finding("backend", "warning", f"{report.name}: {report.reason}")
+        if report.warning:
+            what, _, mend = report.warning.partition("; mend it: ")
+            yield Finding("backend", "warning", f"{report.name}: {what}", mend)
+
+
+def _cache() -> Iterator[Finding]:
+    """The folder of built engines: without it all runs too, and starts more slowly."""
+    cache = EngineCache()
+    try:
+        kept = cache.entries()
+    except CacheUnusable as error:
+        yield Finding("cache", "warning", error.message, error.hint)
+    else:
+        size = sum(entry.size for entry in kept) / 1e6
+        yield Finding("cache", "ok", f"{len(kept)} engines, {size:.1f} MB in {cache.folder}")
+
+
+def _models() -> Iterator[Finding]:
+    manifest = read_manifest()
+    for name in MODEL_NAMES:
+        if name not in manifest:
+            yield Finding("model", "error", f"models.toml names no `{name}`", "install the product again")
+            continue
+        for precision in manifest[name].files:
+            try:
+                _, path = manifest[name].pick(precision)
+                yield Finding("model", "ok", f"{name} {precision}: {path.name}")
+            except EngineError as error:
+                yield Finding("model", "error", error.message, error.hint)
+
+
+def _engines() -> Iterator[Finding]:
+    """What each model runs on here; timed now, unless it was already."""
+    for name in read_manifest():
+        if name not in MODEL_NAMES:
+            continue
+        fastest, *others = engines.measure(name)
+        verdict: Verdict = "ok" if fastest.p50_ms else "error"
+        passed_over = "; ".join(map(str, others)) or "there is no other"
+        yield Finding("engine", verdict, f"{name}: {fastest}. Passed over: {passed_over}")

@@ -1,0 +1,276 @@
+"""`setup`: what is missing before every program lists OccluFix Camera, and doing it, step by step.
+
+A step is a command that is shown before it runs. What was done is written into our own file for modprobe, so that
+`--undo` takes back that and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from occlufix_vcam.core.errors import DeviceError
+from occlufix_vcam.system.linux import LOAD_FILE, MODULE, OPTIONS_FILE, Machine
+from occlufix_vcam.system.v4l2 import OWN_LABEL
+
+OPTIONS = f'options {MODULE} devices=1 exclusive_caps=1 card_label="{OWN_LABEL}"'
+#: What of it must stay, whatever else a user adds: devices for other programs, say.
+_OURS = re.compile(rf'^options {MODULE} .*\bexclusive_caps=1\b.*\bcard_label="{OWN_LABEL}"', re.MULTILINE)
+DKMS_PACKAGE = "v4l2loopback-dkms"
+FEDORA_PACKAGE = "akmod-v4l2loopback"
+_DONE, _GROUP = "# setup did: ", "group"
+_WITHOUT_MODULE = "the camera in PipeWire needs no module: `occlufix-vcam start --sink pipewire`"
+
+
+class SetupFailed(DeviceError):
+    """A step did not work; those after it were left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do: why, the command, and what the command reads."""
+
+    why: str
+    command: tuple[str, ...]
+    text: str = ""
+
+    def __str__(self) -> str:
+        line = shlex.join(self.command)
+        return f"printf %s {shlex.quote(self.text)} | {line}" if self.text else line
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`ready` is what needs nothing, `steps` what to do in this order, `notes` what only the user can do or know."""
+
+    ready: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def plan(machine: Machine) -> Plan:
+    """What is missing on a Linux machine. Raises DeviceError where it can't be had by any step that we know."""
+    made = Plan()
+    packages = [] if machine.has_module or machine.is_loaded else _packages(machine)
+    joins = machine.user != "root" and not machine.is_in_group("video")
+    if packages:
+        made.steps.extend(_install(machine, packages))
+    else:
+        made.ready.append(f"the kernel module {MODULE} is installed")
+    _configure(machine, made, [*packages, *([_GROUP] if joins else [])])
+    _load(machine, made)
+    if joins:
+        made.steps.append(Step(f"lets {machine.user} write to it", ("usermod", "-aG", "video", machine.user)))
+        made.notes.append("log out and in again: only then the group counts")
+    made.notes.extend(notes(machine))
+    return made
+
+
+def undo_plan(machine: Machine) -> Plan:
+    """Takes back what `plan` did, as far as our own file tells."""
+    made = Plan()
+    if not machine.options and not machine.loads_at_start:
+        made.ready.append("setup has left nothing here")
+        return made
+    for file in (OPTIONS_FILE, LOAD_FILE):
+        made.steps.append(Step("forgets our settings", ("rm", "-f", f"/{file}")))
+    if machine.is_loaded:
+        made.steps.append(Step("unloads the module", ("modprobe", "-r", MODULE)))
+    did = _recorded(machine)
+    packages = [name for name in did if name != _GROUP]
+    if packages and (manager := machine.package_manager):
+        remove = {"apt": ("apt-get", "remove", "-y"), "dnf": ("dnf", "remove", "-y"), "pacman": ("pacman", "-R")}
+        made.steps.append(Step("removes what setup installed", (*remove[manager], *packages)))
+    if _GROUP in did:
+        made.steps.append(Step(f"takes {machine.user} out again", ("gpasswd", "-d", machine.user, "video")))
+    return made
+
+
+# ---- the steps ----
+
+
+def _packages(machine: Machine) -> list[str]:
+    """What brings the module, and what it is built with."""
+    if not machine.modules.is_dir():
+        raise DeviceError(
+            f"there are no modules for the running kernel {machine.kernel}: a container, or a kernel just updated",
+            f"restart the machine and run this again; or else: {_WITHOUT_MODULE}",
+        )
+    headers = not machine.has_headers
+    match machine.package_manager:
+        case "apt":
+            return [DKMS_PACKAGE, *([f"linux-headers-{machine.kernel}"] if headers else [])]
+        case "dnf":
+            return [FEDORA_PACKAGE, *([f"kernel-devel-{machine.kernel}"] if headers else [])]
+        case "pacman":
+            return [DKMS_PACKAGE, *([f"{machine.kernel_package}-headers"] if headers else [])]
+    name = machine.release.get("PRETTY_NAME", "this system")
+    raise DeviceError(
+        f"{name} has no package manager by which we could install {MODULE} (known: apt, dnf, pacman)",
+        f"install {MODULE} as your system does it; or else: {_WITHOUT_MODULE}",
+    )
+
+
+def _install(machine: Machine, packages: list[str]) -> Iterator[Step]:
+    why = f"installs the kernel module {MODULE}"
+    match machine.package_manager:
+        case "apt":
+            yield Step("looks what packages there are", ("apt-get", "update"))
+            yield Step(why, ("apt-get", "install", "-y", *packages))
+        case "dnf":
+            if not (machine.root / "etc/yum.repos.d/rpmfusion-free.repo").exists():
+                yield Step("adds RPM Fusion, which has the module", ("dnf", "install", "-y", _rpm_fusion(machine)))
+            yield Step(why, ("dnf", "install", "-y", *packages))
+            yield Step("builds it for this kernel", ("akmods", "--force", "--kernels", machine.kernel))
+        case "pacman":
+            yield Step(why, ("pacman", "-S", "--needed", "--noconfirm", *packages))
+
+
+def _rpm_fusion(machine: Machine) -> str:
+    kind = "fedora" if machine.release.get("ID") == "fedora" else "el"
+    version = machine.release.get("VERSION_ID", "").split(".")[0]
+    return f"https://mirrors.rpmfusion.org/free/{kind}/rpmfusion-free-release-{version}.noarch.rpm"
+
+
+def _configure(machine: Machine, made: Plan, did: list[str]) -> None:
+    """Label and exclusive_caps for every later loading, and loading at each start of the machine."""
+    if _OURS.search(machine.options):
+        made.ready.append(f"its settings are in /{OPTIONS_FILE}")
+    else:
+        did = list(dict.fromkeys([*_recorded(machine), *did]))
+        record = f"{_DONE}{' '.join(did)}\n" if did else ""
+        text = f"# Written by `occlufix-vcam setup`; `occlufix-vcam setup --undo` takes it back.\n{record}{OPTIONS}\n"
+        made.steps.append(Step("label, and what browsers insist on", ("tee", f"/{OPTIONS_FILE}"), text))
+    if machine.loads_at_start:
+        made.ready.append("it is loaded when the machine starts")
+    else:
+        made.steps.append(Step("loads it when the machine starts", ("tee", f"/{LOAD_FILE}"), f"{MODULE}\n"))
+
+
+def _recorded(machine: Machine) -> list[str]:
+    """What an earlier setup did: packages that it installed, and `group`."""
+    return next((line.removeprefix(_DONE).split() for line in machine.options.splitlines() if _DONE in line), [])
+
+
+def _load(machine: Machine, made: Plan) -> None:
+    if machine.is_loaded and machine.is_labelled and machine.exclusive:
+        made.ready.append(f"it is loaded, as {OWN_LABEL}")
+        return
+    if machine.is_loaded:
+        there = ", ".join(machine.labels) or "no device"
+        wrong = "without exclusive_caps" if machine.is_labelled else f"with other devices ({there})"
+        made.steps.append(Step(f"unloads it: it is loaded {wrong}", ("modprobe", "-r", MODULE)))
+    made.steps.append(Step("loads it now", ("modprobe", MODULE)))
+
+
+def notes(machine: Machine) -> list[str]:
+    """What no step of ours mends: Secure Boot, settings of others, sandboxes."""
+    return [*hindrances(machine), *sandboxes(machine)]
+
+
+def hindrances(machine: Machine) -> list[str]:
+    """What may keep the module from being loaded as it should be."""
+    said = [
+        f"{file} sets options for {MODULE} too: modprobe joins them with ours, which may give it other devices"
+        for file in machine.other_options
+    ]
+    if machine.secure_boot and not machine.is_loaded:
+        said.append(f"Secure Boot is on: the kernel takes the module only once its key is enrolled. {_enrol(machine)}")
+    return said
+
+
+def sandboxes(machine: Machine) -> list[str]:
+    """What lets programs in sandboxes see a camera, for each that is installed."""
+    return [_sandbox_note(program.kind, program.identity, program.name) for program in machine.sandboxed]
+
+
+def _enrol(machine: Machine) -> str:
+    keys = {"ubuntu": "/var/lib/shim-signed/mok/MOK.der", "dnf": "/etc/pki/akmods/certs/public_key.der"}
+    family = machine.release.get("ID", "") if machine.package_manager == "apt" else machine.package_manager or ""
+    if family == "pacman":
+        return f"Sign it with a key of your own (sbctl), or switch Secure Boot off; or else: {_WITHOUT_MODULE}"
+    key = keys.get(family, "/var/lib/dkms/mok.pub")
+    return f"`sudo mokutil --import {key}`, restart, choose Enroll MOK; or else: {_WITHOUT_MODULE}"
+
+
+def _sandbox_note(kind: str, identity: str, name: str) -> str:
+    if kind == "snap":
+        return f"{name} is a snap: if it lists no camera, `sudo snap connect {identity}:camera`, then start it again"
+    return (
+        f"{name} is a flatpak: if it lists no camera, `flatpak override --user --device=all {identity}`, "
+        "then start it again"
+    )
+
+
+# ---- doing them ----
+
+Run = Callable[[Step], None]
+
+
+def run_step(step: Step) -> None:
+    """Runs one step as root, through sudo where needed. Raises SetupFailed."""
+    command = list(step.command)
+    if os.geteuid() != 0:
+        if shutil.which("sudo") is None:
+            raise SetupFailed("this needs root, and there is no sudo", f"as root: {step}")
+        command = ["sudo", *command]
+    try:
+        quiet = subprocess.DEVNULL if step.text else None  # `tee` repeats what it writes; a package manager tells
+        done = subprocess.run(command, input=step.text or None, stdout=quiet, stderr=subprocess.PIPE, text=True)
+    except OSError as error:
+        raise SetupFailed(f"{command[0]} could not be run: {error.strerror}", f"as root: {step}") from error
+    if done.returncode != 0:
+        raise failure(step, done.stderr)
+
+
+def failure(step: Step, said: str) -> SetupFailed:
+    """A failed step in our words, where we know why; else in the command's own."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    known = {
+        r"Key was rejected|Required key not available": (
+            "the kernel refuses the module: Secure Boot is on and its key is not enrolled",
+            f"`occlufix-vcam setup` says which key to enrol; or else: {_WITHOUT_MODULE}",
+        ),
+        r"is in use|Device or resource busy": (
+            f"{MODULE} is in use: a program has one of its devices open",
+            "close the programs that use a camera (`occlufix-vcam doctor` names them), then run this again",
+        ),
+        r"not found in directory|Module .* not found": (
+            f"{MODULE} was not built for the running kernel",
+            "restart into the newest kernel, then run this again; `dkms status` tells more",
+        ),
+        r"Unable to locate package|No match for argument|target not found": (
+            f"the package manager knows no {' '.join(step.command[-2:])}",
+            f"look for {MODULE} in your system's packages; or else: {_WITHOUT_MODULE}",
+        ),
+    }
+    for pattern, (message, hint) in known.items():
+        if re.search(pattern, said):
+            return SetupFailed(message, hint)
+    reason = lines[-1] if lines else "it said nothing"
+    return SetupFailed(f"`{shlex.join(step.command)}` failed: {reason}", "mend that, then run this again")
+
+
+# ---- the other systems: nothing there may be installed from a command line of ours ----
+
+STEPS_BY_HAND: dict[str, tuple[str, ...]] = {
+    "win32": (
+        "download Unity Capture: github.com/schellingb/UnityCapture, Code > Download ZIP; unpack it where it may stay",
+        f"in its folder Install run InstallCustomName.bat as administrator and type: {OWN_LABEL}",
+        "start again the programs that were open; the camera is then in their lists",
+        "or else: install OBS Studio (obsproject.com); the camera is then listed as OBS Virtual Camera",
+        "to take it back: Uninstall.bat as administrator, in the same folder",
+    ),
+    "darwin": (
+        "install OBS Studio 30 or later (obsproject.com) into Applications and open it once",
+        "in OBS press Start Virtual Camera, then Stop Virtual Camera, then quit OBS",
+        "macOS asks: System Settings > General > Login Items & Extensions > Camera Extensions, switch OBS on",
+        "restart the programs that were open; the camera is listed as OBS Virtual Camera",
+        "to take it back: remove OBS from Applications",
+    ),
+}

@@ -1,0 +1,73 @@
+"""The engines of one pipeline: loaded as the settings say, owned and closed in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from engines.base import EngineOptions, InferenceEngine, Progress
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.status import EngineFacts
+
+#: Makes an engine that is not built yet; it is told a function that takes the share that is done.
+Build = Callable[[Progress], object]
+
+_AS_THEY_ARE: Mapping[str, tuple[int, ...]] = {}
+
+
+class Engines:
+    """The engines of one pipeline: loaded as the settings say, named for `status`, closed together.
+
+    `live`: what takes long to build is passed over, and is in `unbuilt`, unless the settings allow nothing else.
+    `avoid` names backends on devices that are not to be trusted. Used by one thread; `facts` may be asked for by any.
+    """
+
+    def __init__(self, settings: Settings, live: bool = False, avoid: frozenset[tuple[str, str]] = frozenset()) -> None:
+        self._settings = settings
+        self._wait_for_build = not live or settings.backend != "auto"
+        self._avoid = avoid
+        self._loaded: dict[str, InferenceEngine] = {}
+
+    def load(self, model: str, input_shapes: Mapping[str, tuple[int, ...]] = _AS_THEY_ARE) -> InferenceEngine:
+        """The engine for `model`, made at the first call. Raises EngineError."""
+        import engines
+
+        name = " ".join([model, *("x".join(map(str, shape)) for shape in input_shapes.values())])
+        if name not in self._loaded:
+            options = EngineOptions(
+                backend=self._settings.backend,
+                precision=self._settings.precision,
+                input_shapes=input_shapes,
+                wait_for_build=self._wait_for_build,
+                avoid=self._avoid,
+            )
+            self._loaded[name] = engines.load(model, options)
+        return self._loaded[name]
+
+    def unbuilt(self) -> dict[str, Build]:
+        """What would be better and is only not built yet, by the engine's name."""
+        return {
+            model: refusal.build
+            for model, engine in self._loaded.items()
+            for refusal in engine.passed_over
+            if refusal.build is not None
+        }
+
+    def facts(self, tell: Callable[[str], str] = lambda model: "") -> dict[str, EngineFacts]:
+        """`tell` knows how far what was not built is by now."""
+        return {
+            model: EngineFacts(
+                backend=engine.backend,
+                device=engine.device,
+                precision=engine.precision,
+                passed_over=[
+                    {"backend": one.backend, "reason": (tell(model) if one.build else "") or one.reason}
+                    for one in engine.passed_over
+                ],
+            )
+            for model, engine in dict(self._loaded).items()
+        }
+
+    def close(self) -> None:
+        for engine in self._loaded.values():
+            engine.close()
+        self._loaded.clear()

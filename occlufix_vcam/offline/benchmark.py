@@ -1,0 +1,285 @@
+"""How fast the product is on this machine: its own pipeline, on pictures with a hidden face, stage by stage.
+
+The pictures are made ready before anything is timed: read, fitted to 1280x720, and a mask drawn over the largest
+face, so that all networks have their work in every frame.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import psutil
+
+from engines.base import InferenceEngine, Refusal, Tensor, TensorSpec
+from engines.contract import TEMPLATE, Image, Points, similarity, transform_points
+from occlufix_vcam.assembly import build_pipeline, open_camera
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.status import EngineFacts
+from occlufix_vcam.core.telemetry import StageFigures, Telemetry
+from occlufix_vcam.inference import Engines
+from occlufix_vcam.sources import EndOfClip
+from occlufix_vcam.stages.find import open_finder
+
+SIZE: Final = (1280, 720)
+#: So many pictures are kept and shown to and fro, so that a face moves without jumps: 84 MiB.
+PICTURES = 32
+READ_TIMEOUT_S = 10.0
+#: The outline of a medical mask in the face template, and its colour.
+MASK_OUTLINE: Points = np.array(
+    [[58, 140], [128, 122], [198, 140], [202, 180], [172, 228], [128, 242], [84, 228], [54, 180]], np.float32
+)
+MASK_COLOUR = (205, 180, 150)
+PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnxruntime")
+
+#: (frames done, of how many)
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """`stages` holds the pipeline's own spans; "networks" is what all engines took of a frame, "rest" what is left.
+    `cpu_ms` is the processor time of a frame, over all threads, `cpu_rest_ms` that of the rest: other work on the
+    machine stretches the stages, but hardly this.
+    `faces` and `restored` are means for a frame; memory is resident, in MiB, of which the pictures take a part.
+    """
+
+    source: str
+    size: tuple[int, int]
+    frames: int
+    faces: float
+    restored: float
+    stages: Mapping[str, StageFigures]
+    cpu_ms: float
+    cpu_rest_ms: float
+    memory_mib: Sequence[float]
+    pictures_mib: float
+    engines: Mapping[str, EngineFacts]
+    environment: Mapping[str, str]
+
+
+class Bench:
+    """One benchmark: `measure` as often as wanted, then `report`. Used by one thread."""
+
+    def __init__(self, settings: Settings, frames: int) -> None:
+        """Loads the engines and makes the pictures ready; `frames` is how many will be measured in all.
+
+        Raises ConfigError where the source shows no face, and what sources and engines raise.
+        """
+        settings = settings.but(width=SIZE[0], height=SIZE[1], realtime=False, loop=True)
+        self._source = settings.source
+        self._telemetry = Telemetry(window=frames)
+        self._engines = _TimedEngines(settings)
+        try:
+            self._pictures = hidden_faces(settings, self._engines)
+            self._pipeline = build_pipeline(settings, self._telemetry, self._engines)
+        except BaseException:
+            self._engines.close()
+            raise
+        self._process = psutil.Process()
+        self._shown = 0
+        self._cpu_s = 0.0
+        self._memory_mib: list[float] = []
+
+    def warm_up(self, frames: int = 30) -> None:
+        """Runs without being measured, and forgets all figures so far."""
+        for _ in range(frames):
+            self._pipeline(self._next_frame())
+        self._telemetry.reset()
+        self._cpu_s = self._engines.spent_cpu_s = 0.0
+        self._memory_mib = [self._resident_mib()]
+
+    def measure(self, frames: int, progress: Progress = lambda done, total: None) -> None:
+        """Runs `frames` more; notes the memory ten times on the way."""
+        for done in range(1, frames + 1):
+            frame = self._next_frame()
+            self._engines.spent_s = 0.0
+            cpu_s, began = time.process_time(), time.perf_counter()
+            self._pipeline(frame)
+            total_s = time.perf_counter() - began
+            self._cpu_s += time.process_time() - cpu_s
+            self._telemetry.record("networks", self._engines.spent_s)
+            self._telemetry.record("rest", total_s - self._engines.spent_s)
+            if done % max(frames // 10, 1) == 0:
+                self._memory_mib.append(self._resident_mib())
+                progress(done, frames)
+
+    def report(self) -> BenchReport:
+        """The figures since the warm-up. Raises ConfigError where nothing was measured."""
+        stages, counts = self._telemetry.percentiles(), self._telemetry.counts()
+        if "total" not in stages:
+            raise ConfigError("no frame was measured", "ask for one frame or more")
+        frames = stages["total"]["count"]
+        return BenchReport(
+            source=self._source,
+            size=SIZE,
+            frames=frames,
+            faces=counts["faces"] / frames,
+            restored=counts["restored"] / frames,
+            stages=stages,
+            cpu_ms=self._cpu_s / frames * 1e3,
+            cpu_rest_ms=(self._cpu_s - self._engines.spent_cpu_s) / frames * 1e3,
+            memory_mib=tuple(round(mib, 1) for mib in self._memory_mib),
+            pictures_mib=sum(picture.nbytes for picture in self._pictures) / 2**20,
+            engines=self._engines.facts(),
+            environment=environment(),
+        )
+
+    def close(self) -> None:
+        self._pipeline.close()
+        self._engines.close()
+
+    def _next_frame(self) -> Frame:
+        there_and_back = 2 * len(self._pictures) - 2 or 1
+        place = self._shown % there_and_back
+        picture = self._pictures[min(place, there_and_back - place)]
+        self._shown += 1
+        # A thirtieth apart, as a camera's are: the finder's smoothing goes by time.
+        return Frame(picture, self._shown, self._shown / 30)
+
+    def _resident_mib(self) -> float:
+        return float(self._process.memory_info().rss) / 2**20
+
+
+def hidden_faces(settings: Settings, engines: Engines) -> list[Image]:
+    """The first pictures of the source that show a face, in SIZE, the largest with a mask drawn over it.
+
+    Raises ConfigError where there is none.
+    """
+    pictures: list[Image] = []
+    with closing(open_camera(settings)) as camera:
+        # Not closed: its engines are those that the pipeline will run on.
+        find = open_finder(settings.finder, engines.load, settings.max_faces)
+        for _ in range(2 * PICTURES):
+            try:
+                frame = camera.read(READ_TIMEOUT_S)
+            except EndOfClip:
+                break
+            if frame is None:
+                break
+            picture = fit(frame.image)
+            faces = find(Frame(picture, frame.index, frame.index / 30))
+            if faces:
+                draw_mask(picture, faces[0].landmarks)
+                pictures.append(picture)
+            if len(pictures) == PICTURES:
+                break
+    if not pictures:
+        raise ConfigError(f"no face was found in the source {settings.source}", "choose another with --source")
+    return pictures
+
+
+def fit(image: Image) -> Image:
+    """A new picture of SIZE with the whole of `image` in its middle."""
+    height, width = image.shape[:2]
+    scale = min(SIZE[0] / width, SIZE[1] / height)
+    inner = max(round(width * scale), 1), max(round(height * scale), 1)
+    picture: Image = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    left, top = (SIZE[0] - inner[0]) // 2, (SIZE[1] - inner[1]) // 2
+    flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    cv2.resize(image, inner, dst=picture[top : top + inner[1], left : left + inner[0]], interpolation=flags)
+    return picture
+
+
+def draw_mask(picture: Image, landmarks: Points) -> None:
+    """Draws a medical mask on the face with these landmarks, in place."""
+    outline = transform_points(MASK_OUTLINE, similarity(TEMPLATE, landmarks))
+    cv2.fillPoly(picture, [np.rint(outline).astype(np.int32)], MASK_COLOUR, cv2.LINE_AA)
+
+
+def environment() -> dict[str, str]:
+    """What the figures depend on beside the program."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    return {
+        "processor": _processor(),
+        "cores": str(usable),
+        "load": load,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def as_text(report: BenchReport) -> str:
+    """The report for a person."""
+    lines = [
+        f"{report.source}, {report.size[0]}x{report.size[1]}, {report.frames} frames, "
+        f"{report.faces:.2f} faces and {report.restored:.2f} restored a frame",
+        f"{'stage':<12}{'p50':>9}{'p95':>9}{'p99':>9}  ms",
+    ]
+    for stage, figures in report.stages.items():
+        lines.append(f"{stage:<12}{figures['p50_ms']:>9.2f}{figures['p95_ms']:>9.2f}{figures['p99_ms']:>9.2f}")
+    first, last, most = report.memory_mib[0], report.memory_mib[-1], max(report.memory_mib)
+    lines += [
+        f"processor time a frame: {report.cpu_ms:.1f} ms, of which {report.cpu_rest_ms:.1f} beside the networks",
+        f"resident memory: {first:.0f} MiB at the start, {last:.0f} at the end, {most:.0f} at most "
+        f"({report.pictures_mib:.0f} of them the pictures)",
+    ]
+    for model, facts in report.engines.items():
+        lines.append(f"{model}: {facts['backend']} on {facts['device']}, {facts['precision']}")
+    lines.append(", ".join(f"{name} {value}" for name, value in report.environment.items()))
+    return "\n".join(lines)
+
+
+class _TimedEngines(Engines):
+    """The product's engines; their runs add up in `spent_s` and, as processor time, in `spent_cpu_s`."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.spent_s = 0.0
+        self.spent_cpu_s = 0.0
+
+    def load(self, model: str, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> InferenceEngine:
+        return _TimedEngine(super().load(model, input_shapes or {}), self)
+
+
+class _TimedEngine:
+    """An engine whose runs are timed."""
+
+    def __init__(self, engine: InferenceEngine, clock: _TimedEngines) -> None:
+        self._engine = engine
+        self._clock = clock
+        self.backend = engine.backend
+        self.device = engine.device
+        self.precision = engine.precision
+        self.inputs: Sequence[TensorSpec] = engine.inputs
+        self.outputs: Sequence[TensorSpec] = engine.outputs
+        self.passed_over: Sequence[Refusal] = engine.passed_over
+
+    def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        cpu_s, began = time.process_time(), time.perf_counter()
+        results = self._engine.run(feeds)
+        self._clock.spent_s += time.perf_counter() - began
+        self._clock.spent_cpu_s += time.process_time() - cpu_s
+        return results
+
+    def close(self) -> None:
+        self._engine.close()

@@ -1,0 +1,136 @@
+"""The worker that has the camera: opens it while somebody looks, hands each picture on, closes it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+from occlufix_vcam.core.background_open import Opening
+from occlufix_vcam.core.errors import CameraNotFound, Trouble
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.runtime.demand import Demand
+from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
+from occlufix_vcam.sources import CameraSource, EndOfClip, is_camera
+
+SLOW_OPENING_S = 6.0  # it may take 5 s until the first picture
+DOES_NOT_OPEN = Trouble("the camera does not open: its driver gives no answer", "unplug it and plug it in again")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the virtual camera is, from its opening on: (width, height), and pictures a second."""
+
+    size: tuple[int, int]
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCamera:
+    """The source while it is open. Compared by identity: each opening is another one."""
+
+    size: tuple[int, int]
+    rate: float
+
+
+class Capture:
+    """`work` runs in the worker's thread; what it shows may be looked at from any."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        demand: Demand,
+        open_camera: Callable[[Settings], CameraSource],
+        find_camera: Callable[[Settings], str],
+        deliver: Callable[[Frame], None],
+        clock: Callable[[], float],
+    ) -> None:
+        #: What a person calls the source, and the source itself while it is open.
+        self.name: str | None = None
+        self.camera: OpenCamera | None = None
+        #: When the newest picture was there.
+        self.captured_at = float("inf")
+        self._supervisor, self._demand = supervisor, demand
+        self._open, self._find, self._deliver, self._clock = open_camera, find_camera, deliver, clock
+        self._form: Form | None = None
+        self._form_known = threading.Event()
+        self._same_camera: tuple[str, str] | None = None
+        self._new_call = True
+
+    @property
+    def form(self) -> Form | None:
+        return self._form
+
+    def wait_for_form(self, timeout: float) -> Form | None:
+        """What the virtual camera is to be; None where that is not known within `timeout` seconds."""
+        return self._form if self._form_known.wait(timeout) else None
+
+    def work(self) -> None:
+        settings = self._supervisor.settings
+        on_demand = is_camera(settings.source)
+        if on_demand and self._supervisor.is_asked_anew("capture"):
+            # The virtual camera is in the lists before the camera is open, so its form cannot be the camera's.
+            self.name = self._find(settings)
+            self._know_form(Form((settings.width, settings.height), settings.rate))
+        while self._supervisor.goes_on("capture"):
+            if on_demand and not self._demand.wait(PATIENCE_S):
+                self._new_call = True
+                if self._supervisor.is_proven("output"):
+                    self._supervisor.well("capture")  # nobody waits for a picture: a camera that is busy may be so
+                continue
+            source = self._open_unless_stopped(lambda: self._open_camera(settings))
+            if source is not None:
+                with closing(source):
+                    self._read(source, on_demand)
+            on_demand = True
+
+    def _open_camera(self, settings: Settings) -> CameraSource:
+        """The camera that there was before, though it may have another number now; another one only for a new call."""
+        if self._same_camera is None or self._same_camera[0] != settings.source:
+            return self._open(settings)
+        try:
+            return self._open(settings.but(source=self._same_camera[1]))
+        except CameraNotFound:
+            if not self._new_call:
+                raise
+        return self._open(settings)
+
+    def _read(self, source: CameraSource, form_is_known: bool) -> None:
+        """Until the stop, until the clip is over or until nobody looks any more."""
+        self.name = source.description
+        if not form_is_known:
+            self._know_form(Form(source.size, source.rate))
+            self._demand.note()
+        else:
+            self._same_camera = self._supervisor.settings.source, source.identity
+        self._new_call = False
+        self.camera = OpenCamera(source.size, source.rate)
+        self._supervisor.well("capture")
+        try:
+            while self._supervisor.goes_on("capture") and self._demand.now:
+                frame = source.read(PATIENCE_S)
+                if frame is not None:
+                    self.captured_at = self._clock()
+                    self._deliver(frame)
+        except EndOfClip:
+            self._supervisor.stop()
+        finally:
+            self.camera = None
+
+    def _know_form(self, form: Form) -> None:
+        self._form = form
+        self._form_known.set()
+
+    def _open_unless_stopped(self, open_: Callable[[], CameraSource]) -> CameraSource | None:
+        """What `open_` gives; None where the stop came first, for a driver may take seconds to open a camera."""
+        opening = Opening(open_)
+        slow_at = self._clock() + SLOW_OPENING_S
+        while self._supervisor.goes_on("capture"):
+            if opening.is_over(PATIENCE_S):
+                return opening.result()
+            if self._clock() > slow_at and self._supervisor.is_proven("capture"):
+                self._supervisor.trouble["capture"] = DOES_NOT_OPEN
+        opening.give_up()
+        return None

@@ -1,0 +1,191 @@
+"""The daemon: builds everything from Settings and keeps three workers going until it is told to stop.
+
+    capture:  camera -> captured         process:  captured -> pipeline -> finished         output:  finished -> sinks
+
+The camera is open only while somebody reads what goes out. `supervisor` keeps the three going and changes their
+settings.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from occlufix_vcam import __version__
+from occlufix_vcam.assembly import build_pipeline, open_camera, open_enrolment, open_sinks
+from occlufix_vcam.core.errors import Trouble
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.handoff import Latest, Shown
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.status import State, Status
+from occlufix_vcam.core.telemetry import LOGGER_NAMES, Telemetry
+from occlufix_vcam.enrollment.session import Enrolments
+from occlufix_vcam.inference import Engines
+from occlufix_vcam.runtime.capture import Capture
+from occlufix_vcam.runtime.demand import Demand
+from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S
+from occlufix_vcam.runtime.output import Output
+from occlufix_vcam.runtime.processing import Restoring
+from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
+from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sources import CameraSource, find_camera
+
+if TYPE_CHECKING:
+    from occlufix_vcam.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How a daemon comes by its camera, its sinks and its pipeline; tests give their own."""
+
+    open_camera: Callable[[Settings], CameraSource] = open_camera
+    open_sinks: Callable[[Settings, tuple[int, int], float], Sinks] = open_sinks
+    build_pipeline: Callable[[Settings, Telemetry, Engines], Pipeline] = build_pipeline
+    find_camera: Callable[[Settings], str] = lambda settings: find_camera(settings.source).description
+
+
+class Daemon:
+    """One run of the product. `run` blocks; every other method may be called from any thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        parts: Parts = Parts(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.telemetry = Telemetry()
+        #: What goes out, for whoever wants to look at it.
+        self.shown: Shown[Frame] = Shown()
+        self._clock = clock
+        self._started_at = clock()
+        self._captured: Latest[Frame] = Latest()
+        self._finished: Latest[Frame] = Latest()
+        self._demand = Demand(clock)
+        #: Who is known, and getting to know somebody.
+        self.enrolments = Enrolments(self.shown, open_enrolment, watched=self._demand.held)
+        supervisor = self._supervisor = Supervisor(settings, clock, (self._captured.close, self._finished.close))
+        self._restoring = Restoring(
+            supervisor, self.telemetry, parts.build_pipeline, self._captured, self._finished, clock
+        )
+        self._capture = Capture(supervisor, self._demand, parts.open_camera, parts.find_camera, self._deliver, clock)
+        self._output = Output(
+            supervisor,
+            self._capture,
+            self._restoring,
+            self._demand,
+            self.telemetry,
+            parts.open_sinks,
+            self._finished,
+            self.shown,
+            clock,
+        )
+
+    def _deliver(self, frame: Frame) -> None:
+        (self._finished if self._restoring.is_passed_by() else self._captured).put(frame)
+
+    @property
+    def settings(self) -> Settings:
+        """Those that hold now."""
+        return self._supervisor.settings
+
+    def run(self, seconds: float | None = None, on_running: Callable[[], None] = lambda: None) -> None:
+        """Works until `stop`, for `seconds` at most. Raises what stopped it, if that was an error."""
+        workers = {"capture": self._capture.work, "process": self._restoring.work, "output": self._output.work}
+        ends_at = self._clock() + seconds if seconds is not None else float("inf")
+        told = False
+        with self._supervisor.working(workers):
+            try:
+                while not self._supervisor.stopped.wait(PATIENCE_S) and self._clock() < ends_at:
+                    if not told and self.state in ("running", "idle"):
+                        told = True
+                        on_running()
+            finally:
+                self.stop()
+                self.enrolments.cancel()
+
+    def stop(self) -> None:
+        self._supervisor.stop()
+
+    def toggle(self, enabled: bool | None = None) -> bool:
+        """Restores, or passes the untouched picture, from the next frame on; None changes it. Returns which."""
+        return self._supervisor.toggle(enabled)
+
+    def watched(self) -> AbstractContextManager[None]:
+        """As long as this block lasts somebody looks, though no program reads: the camera stays open for a preview."""
+        return self._demand.held()
+
+    def update(self, changes: Mapping[str, object]) -> Settings:
+        """Changes settings while it runs: at once, or by opening anew what they concern, which is waited for.
+
+        Raises ConfigError, NeedsRestart where a key can't change live, SwitchFailed where the new camera, sinks or
+        pipeline can't be had; then nothing has changed.
+        """
+        self._supervisor.update(changes)
+        set_log_level(self.settings.log_level)
+        return self.settings
+
+    @property
+    def state(self) -> State:
+        supervisor = self._supervisor
+        if supervisor.stopped.is_set():
+            return "stopping"
+        if supervisor.trouble:
+            return "waiting"
+        if supervisor.is_proven("output") and supervisor.is_proven("capture") and not self._demand.now:
+            return "idle"
+        if not self._output.frames:
+            return "starting"
+        return "running" if self._restoring.is_ready else "loading"
+
+    def status(self) -> Status:
+        stages = self.telemetry.percentiles()
+        latency = stages.pop("added", None)
+        counts = self.telemetry.counts()
+        camera, form = self._capture.camera, self._capture.form
+        sinks, readers = self._output.sinks, self._output.readers
+        enabled = self.settings.enabled
+        trouble, left_out = self._trouble(sinks), dict(sinks.left_out) if sinks else {}
+        return Status(
+            state=self.state,
+            enabled=enabled,
+            fps=round(self.telemetry.rate("sent"), 1),
+            latency=latency,
+            stages=stages,
+            dropped=self._captured.dropped + self._finished.dropped,
+            frames=self._output.frames,
+            first_picture_s=self._output.first_picture_s,
+            faces=self._restoring.faces if enabled else 0,
+            restoring=self._restoring.restored if enabled else 0,
+            restored=counts.get("restored", 0),
+            failed=counts.get("failed", 0),
+            engine=self._restoring.facts(),
+            building=self._restoring.building(),
+            camera=self._capture.name,
+            camera_open=camera is not None,
+            size=camera.size if camera else form.size if form else None,
+            sinks=[sink.name for sink in sinks.open] if sinks else [],
+            viewers=len(readers) if readers is not None else None,
+            readers=list(readers or ()),
+            trouble={name: one.what for name, one in trouble.items()},
+            left_out={name: one.what for name, one in left_out.items()},
+            hints={name: one.hint for name, one in {**left_out, **trouble}.items() if one.hint},
+            uptime_s=round(self._clock() - self._started_at, 1),
+            pid=os.getpid(),
+            version=__version__,
+        )
+
+    def _trouble(self, sinks: Sinks | None) -> dict[str, Trouble]:
+        hangs = {"process": Trouble(f"restoring has given nothing for {LAST_PICTURE_S} s")}
+        of_sinks = {**sinks.flaws, **sinks.failures} if sinks else {}
+        return {**self._supervisor.trouble, **(hangs if self._restoring.hangs else {}), **of_sinks}
+
+
+def set_log_level(level: str) -> None:
+    """Of everything the product logs, from now on."""
+    for name in LOGGER_NAMES:
+        logging.getLogger(name).setLevel(level.upper())

@@ -1,0 +1,65 @@
+"""Finds out which engine is the fastest here when nobody needs the machine: in a process of its own, at low priority.
+
+What it finds counts from the next start on. `doctor` and `build-engine` do the same at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from occlufix_vcam.runtime.daemon import Daemon
+
+#: How long nobody has looked, or else how long the daemon has been at work, in looks of LOOK_S.
+LOOK_S = 1.0
+IDLE_LOOKS, BUSY_LOOKS = 5, 90
+PATIENCE_S = 0.2
+COMMAND = (sys.executable, "-m", "engines")
+ROOT = Path(__file__).resolve().parents[2]  # where `-m engines` finds it, installed or not
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def timing_when_idle(daemon: Daemon, command: tuple[str, ...] = COMMAND, look_s: float = LOOK_S) -> Iterator[None]:
+    """As long as the block lasts, the engines are timed once, when it disturbs least; at its end that is ended."""
+    ended = threading.Event()
+    thread = threading.Thread(target=_watch, args=(daemon, command, look_s, ended), name="timing")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _watch(daemon: Daemon, command: tuple[str, ...], look_s: float, ended: threading.Event) -> None:
+    idle = busy = 0
+    while idle < IDLE_LOOKS and busy < BUSY_LOOKS:
+        if ended.wait(look_s):
+            return
+        idle = idle + 1 if daemon.state == "idle" else 0
+        busy += daemon.state == "running"
+    if daemon.settings.backend == daemon.settings.precision == "auto":
+        _run(command, lambda: ended.wait(PATIENCE_S))
+
+
+def _run(command: tuple[str, ...], give_up: Callable[[], bool]) -> None:
+    try:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with process:
+            psutil.Process(process.pid).nice(psutil.IDLE_PRIORITY_CLASS if psutil.WINDOWS else 19)
+            while process.poll() is None:
+                if give_up():
+                    process.kill()
+    except (OSError, psutil.Error) as error:
+        log.warning("the engines could not be timed: %s", error)
+        return
+    log.info("the engines were timed" if process.returncode == 0 else "timing the engines was ended")

@@ -1,0 +1,147 @@
+"""The worker that has the sinks: a picture at each beat while somebody looks, else a slate now and then."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import closing
+
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.handoff import Latest, Shown
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.telemetry import Telemetry
+from occlufix_vcam.runtime.capture import Capture, Form
+from occlufix_vcam.runtime.demand import Demand
+from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, Outgoing
+from occlufix_vcam.runtime.pacer import Beat
+from occlufix_vcam.runtime.processing import Restoring
+from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
+from occlufix_vcam.sinks import Sinks
+
+#: While nobody reads: how often a slate goes out, and how soon a new reader is seen.
+IDLE_S, LOOK_S = 1.0, 0.1
+
+WAKING = "waking the camera"
+
+log = logging.getLogger(__name__)
+
+
+class Output:
+    """`work` runs in the worker's thread; what it shows may be looked at from any."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        capture: Capture,
+        restoring: Restoring,
+        demand: Demand,
+        telemetry: Telemetry,
+        open_sinks: Callable[[Settings, tuple[int, int], float], Sinks],
+        finished: Latest[Frame],
+        shown: Shown[Frame],
+        clock: Callable[[], float],
+    ) -> None:
+        self.sinks: Sinks | None = None
+        #: The programs that read; None where no sink can tell.
+        self.readers: tuple[str, ...] | None = None
+        #: Pictures of the camera that went out, and seconds from the start to the first of them.
+        self.frames = 0
+        self.first_picture_s: float | None = None
+        self._supervisor, self._capture, self._restoring, self._demand = supervisor, capture, restoring, demand
+        self._telemetry, self._open_sinks, self._finished, self._shown = telemetry, open_sinks, finished, shown
+        self._clock = clock
+        self._started_at = clock()
+
+    def work(self) -> None:
+        while (form := self._capture.wait_for_form(PATIENCE_S)) is None:
+            if self._supervisor.stopped.is_set():
+                return
+        settings = self._supervisor.settings
+        if self._supervisor.is_proven("output"):  # a second attempt must not write over what was recorded
+            settings = settings.but(record=None)
+        with closing(self._open_sinks(settings, form.size, form.rate)) as sinks:
+            try:
+                self._serve(sinks, form)
+            finally:
+                self.readers = None
+
+    def _serve(self, sinks: Sinks, form: Form) -> None:
+        outgoing = Outgoing(form.size, self._clock)
+        if before := self._shown.after(0, 0):  # the sinks were opened anew: nobody sees them start
+            outgoing.take(before[1])
+        self._send(sinks, outgoing, outgoing.now(form.rate, "starting", self._supervisor.settings, camera_gone=False))
+        self._look(sinks)
+        self.sinks = sinks
+        self._supervisor.well("output")
+        while self._goes_on():
+            self._show(sinks, outgoing, form)
+            self._idle(sinks, outgoing, form)
+
+    def _goes_on(self) -> bool:
+        return self._supervisor.goes_on("output")
+
+    def _look(self, sinks: Sinks) -> bool:
+        """Whether somebody looks: a reader of a sink, or whoever else holds the demand."""
+        audience, settings = sinks.audience(), self._supervisor.settings
+        self.readers = audience.viewers
+        # A clip that ends, or that runs as fast as it can, has to be read to its end.
+        if audience.wanted or settings.always_on or not (settings.loop and settings.realtime):
+            self._demand.note()
+        return self._demand.now
+
+    def _show(self, sinks: Sinks, outgoing: Outgoing, form: Form) -> None:
+        """A picture at each beat, as long as somebody looks."""
+        camera, beat, rate = None, Beat(form.rate, self._clock), form.rate
+        while self._goes_on() and self._look(sinks):
+            if self._capture.camera is not camera:
+                camera = self._capture.camera
+                rate = camera.rate if camera else form.rate
+                beat = Beat(rate, self._clock)
+            if self._supervisor.stopped.wait(beat.until_early()):
+                return
+            fresh = self._finished.take(beat.until_late())
+            is_new = fresh is not None and outgoing.take(fresh)
+            beat.next(is_new)
+            camera_gone = "capture" in self._supervisor.trouble
+            frame = outgoing.now(rate, self._reason(), self._supervisor.settings, camera_gone=camera_gone)
+            self._send(sinks, outgoing, frame)
+            if is_new and frame.index >= 0:
+                self._account(frame)
+
+    def _idle(self, sinks: Sinks, outgoing: Outgoing, form: Form) -> None:
+        """A slate now and then, as long as nobody looks: it is what the next reader sees first."""
+        outgoing.forget()
+        while self._goes_on():
+            self._finished.take(0)
+            frame = outgoing.now(form.rate, WAKING, self._supervisor.settings, camera_gone=True)
+            self._send(sinks, outgoing, frame)
+            again_at = self._clock() + IDLE_S
+            while self._clock() < again_at and self._goes_on():
+                if self._look(sinks):
+                    return
+                self._supervisor.stopped.wait(LOOK_S)
+
+    def _send(self, sinks: Sinks, outgoing: Outgoing, frame: Frame) -> None:
+        before = self._shown.after(0, 0)
+        if before is None or frame is not before[1]:
+            self._shown.show(frame)
+        sinks.send(outgoing.finished(frame, self._supervisor.settings))
+
+    def _reason(self) -> str:
+        """Why no picture comes, in case none does."""
+        if trouble := self._supervisor.trouble.get("capture"):
+            return trouble.what
+        if self._capture.camera is None:
+            return WAKING
+        if self._clock() - self._capture.captured_at > LAST_PICTURE_S:
+            return "the camera sends no pictures"
+        return "restoring has stopped" if self._restoring.is_ready else "restoring is being made ready"
+
+    def _account(self, frame: Frame) -> None:
+        now = self._clock()
+        self._telemetry.record("added", now - frame.captured_at)
+        self._telemetry.tick("sent")
+        self.frames += 1
+        if self.first_picture_s is None:
+            self.first_picture_s = round(now - self._started_at, 2)
+            log.info("first picture out after %.2f s", self.first_picture_s)
