@@ -1,6 +1,6 @@
 """models.toml: which model files there are, what they promise, and whether a file is still the one that was made.
 
-`train/export.py` writes the table. A file whose sha256 differs is refused, with the command that restores it.
+`train/export/export.py` writes the table. A file whose sha256 differs is refused, with the command that restores it.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def clip_sheet(data: Path) -> Image:
 
 def clip_cases(data: Path) -> Iterator[Case]:
     """CELLS cases, taken in turn from the clips at different moments, each with another occluder."""
-    from train.occluders import Occluders
+    from train.occlusion.occluders import Occluders
 
     occluders = Occluders(data, "eval")
     find = open_finder("own", ENGINES.load)
@@ -196,8 +196,8 @@ def memory_strip() -> Image:
 def network_sheet(networks: list[Path]) -> Image:
     """A row for each moment of the demo: the face with its hole, as each network fills it, and the truth."""
     from train.config import RECIPES
-    from train.evaluate import restore as filled
-    from train.runners import open_runner
+    from train.evaluation.restore import restore as filled
+    from train.evaluation.runners import open_runner
 
     source, find = open_source("demo", realtime=False), open_finder("own", ENGINES.load)
     runners = [open_runner(RECIPES["restore", "base"], Path(), network, 2) for network in networks]

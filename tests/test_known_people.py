@@ -15,8 +15,8 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.inference import Engines
 from occlufix_vcam.people.store import Person, View
 from occlufix_vcam.stages.identify import KnownFaces, Recognise, vectors
-from train.data import FaceSet, valid_mask
-from train.masks import medical_mask
+from train.data.face_set import FaceSet, valid_mask
+from train.occlusion.masks import medical_mask
 
 SWAPS, FRAMES = 20, 6  # of each pair of people, and frames of each
 WHOLE = np.zeros((CROP_PX, CROP_PX), np.uint8)

@@ -12,21 +12,21 @@ from rich.console import Console
 
 from engines.contract import CROP_PX
 from train import checkpoint, loop
-from train.ablation import ablation
 from train.config import RECIPES, Recipe
-from train.data import DataError
-from train.export import LICENCE, TRAINED_ON, ExportError, export_network
-from train.machine import TrainingError
-from train.plots import draw_schedule
-from train.prepare import prepare, summary
-from train.preview import write_masks, write_preview
-from train.quantise import quantise_network
-from train.report import Report
-from train.runners import names_of, open_checkpoint, open_runner
+from train.data.face_set import DataError
+from train.data.importers import CelebA, PictureFolder, Source, TemplateSet
+from train.data.prepare import prepare, summary
+from train.evaluation.ablation import ablation
+from train.evaluation.plots import draw_schedule
+from train.evaluation.report import Report
+from train.evaluation.runners import names_of, open_checkpoint, open_runner
+from train.evaluation.video import evaluate_video
+from train.export.export import LICENCE, TRAINED_ON, ExportError, export_network
+from train.export.quantise import quantise_network
+from train.hardware import TrainingError
+from train.occlusion.preview import write_masks, write_preview
 from train.schedule import ScheduleError
-from train.sources import CelebA, PictureFolder, Source, TemplateSet
 from train.task import TASKS, Illustrated, load_evaluation, load_task
-from train.video import evaluate_video
 
 #: What is wrong with what was given; the message is all that a person needs.
 USER_ERRORS = (DataError, ExportError, ScheduleError, checkpoint.CheckpointError, TrainingError)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from train.config import Recipe
-from train.machine import bare
+from train.hardware import bare
 from train.task import Task
 
 

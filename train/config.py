@@ -13,9 +13,9 @@ class Recipe:
     """`size_px` is the side of a training picture; `steps` the length of the whole run, over all its resumes.
 
     `batch` is shared by all processes of a run. `weights` sets the final weight of losses by name, 0 leaves one out;
-    the others keep the task's own. `backbone` is what the perceptual loss sees with (train/perception.py).
-    `attention` and `blocks` are parts of the restorer (train/networks.py), `adversary` is how its discriminators and it
-    play against each other (ADVERSARIES in train/losses.py).
+    the others keep the task's own. `backbone` is what the perceptual loss sees with (train/networks/perception.py).
+    `attention` and `blocks` are parts of the restorer (train/networks/unet.py), `adversary` is how its discriminators
+    and it play against each other (ADVERSARIES in train/losses.py).
     """
 
     network: str

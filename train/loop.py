@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from train import checkpoint
 from train.config import Recipe
-from train.machine import ScaledOptimizer, TrainingError, World, bare, device, precision
-from train.records import Records
+from train.hardware import ScaledOptimizer, TrainingError, World, bare, device, precision
+from train.run_log import Records
 from train.task import Illustrated, Sample, Task
 
 CHECKPOINT = "last.pt"

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.masks import bare_skin
-from train.networks import luma_edges
+from train.networks.unet import luma_edges
+from train.occlusion.masks import bare_skin
 
 LOSSES = ("l1", "perceptual", "style", "tv", "histogram", "symmetry", "adv_patch", "adv_global")
 #: What a pixel that is known weighs against one in the hole; it keeps the output continuous across the rim.

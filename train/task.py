@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from engines.contract import Image
 from train.config import Recipe
-from train.machine import ScaledOptimizer
+from train.hardware import ScaledOptimizer
 from train.schedule import LossSchedule
 
 Sample = dict[str, np.ndarray]
@@ -64,10 +64,10 @@ class Illustrated(Protocol):
 
 
 TASKS = {
-    "restore": "train.restore:RestoreTask",
-    "hidden": "train.hidden:HiddenTask",
-    "faces": "train.faces:FacesTask",
-    "embed": "train.embed:EmbedTask",
+    "restore": "train.tasks.restore:RestoreTask",
+    "hidden": "train.tasks.hidden:HiddenTask",
+    "faces": "train.tasks.faces:FacesTask",
+    "embed": "train.tasks.embed:EmbedTask",
 }
 
 
@@ -82,14 +82,14 @@ def load_task(recipe: Recipe, data: Path) -> Task:
 #: Where a network's figures come from: a function of runners by name, the data, a folder for sheets or None, how many
 #: pictures of each kind at most or None, processor threads, and a console for progress or None.
 EVALUATIONS = {
-    "restore": "train.evaluate:evaluate",
-    "hidden": "train.hidden_figures:evaluate",
-    "faces": "train.faces_figures:evaluate",
-    "embed": "train.embed_figures:evaluate",
+    "restore": "train.evaluation.restore:evaluate",
+    "hidden": "train.evaluation.hidden:evaluate",
+    "faces": "train.evaluation.faces:evaluate",
+    "embed": "train.evaluation.embed:evaluate",
 }
 
 
 def load_evaluation(network: str) -> Any:
-    """The function of EVALUATIONS; it gives a train.report.Report."""
+    """The function of EVALUATIONS; it gives a train.evaluation.report.Report."""
     module, _, name = EVALUATIONS[network].partition(":")
     return getattr(importlib.import_module(module), name)

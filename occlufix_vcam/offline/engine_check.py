@@ -32,7 +32,7 @@ FRAME_SIZE = (640, 360)
 #: 54 dB and more; one that computes something else is below 30.
 LEAST_PSNR_DB, MOST_MEAN_ERROR = 40.0, 1.0
 #: int8 is farther off by its nature, the finder's distances most of all (33 dB): what that costs in faces, holes and
-#: landmarks was judged before it shipped (train/quantise.py). Here it only has to be the same network.
+#: landmarks was judged before it shipped (train/export/quantise.py). Here it only has to be the same network.
 BOUNDS = {"int8": (30.0, 6.0)}
 
 

@@ -23,7 +23,7 @@ from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import FaceTrack, Frame
 from occlufix_vcam.stages import find
 from occlufix_vcam.stages.find import GRACE_FRAMES, FaceFinder, InsightFaceFinder, OneEuro, open_finder
-from train.covers import EYE_REGION, LOWER_FACE, Cover, CutOuts
+from train.occlusion.scene_occluders import EYE_REGION, LOWER_FACE, Cover, CutOuts
 
 BOX = TEMPLATE_BOX[2:] - TEMPLATE_BOX[:2]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from train import loop
 from train.config import Recipe
-from train.machine import ScaledOptimizer, autocast, check_finite, descend
+from train.hardware import ScaledOptimizer, autocast, check_finite, descend
 
 RECIPE = Recipe(
     "restore", "line", steps=400, batch=8, size_px=1, learning_rate=0.1, workers=0, threads=1, autocast="off"

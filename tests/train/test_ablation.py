@@ -10,10 +10,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from train import ablation, checkpoint, loop
+from train import checkpoint, loop
 from train.config import RECIPES
+from train.evaluation import ablation
+from train.evaluation.report import Report
 from train.losses import LOSSES
-from train.report import Report
 from train.task import load_task
 
 TINY = RECIPES["restore", "debug"].but(steps=2)

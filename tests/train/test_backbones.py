@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from train import backbones
-from train.data import DataError, FaceSet
-from train.inception import Inception
+from train.data.face_set import DataError, FaceSet
+from train.networks import backbones
+from train.networks.inception import Inception
 
 
 def test_the_distance_of_features_by_hand() -> None:

@@ -14,12 +14,12 @@ import torch
 from engines.contract import CROP_PX, TEMPLATE, Image
 from engines.manifest import MODELS
 from train.config import RECIPES
-from train.data import DataError, FaceSet
-from train.embed import INPUT_PX, EmbedDoors, EmbedNet, EmbedTask, exported, metric
-from train.embed_data import Lessons, held_out_people, unit
-from train.embed_figures import Pairs, cover, enrolled, pairs_by_cover, table, vectors_by_cover
-from train.export import export_network
-from train.masks import medical_mask
+from train.data.face_set import DataError, FaceSet
+from train.evaluation.embed import Pairs, cover, enrolled, pairs_by_cover, table, vectors_by_cover
+from train.export.export import export_network
+from train.occlusion.masks import medical_mask
+from train.tasks.embed import INPUT_PX, EmbedDoors, EmbedNet, EmbedTask, exported, metric
+from train.tasks.embed_data import Lessons, held_out_people, unit
 
 
 def teacher(crops: Iterable[Image]) -> np.ndarray:

@@ -17,8 +17,8 @@ import torch
 from onnx import TensorProto
 
 from engines.contract import CROP_PX
-from train import export, model_card
-from train.networks import Attention, RestoreDoors, RestoreUNet
+from train.export import export, model_card
+from train.networks.unet import Attention, RestoreDoors, RestoreUNet
 from train.task import Doors
 
 PICTURE, MASK = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)

@@ -12,14 +12,14 @@ import torch
 import engines
 from engines.contract import CLOSE_UP_SIZE, SEARCH_SIZE, TEMPLATE, Points
 from engines.faces_maps import STRIDE, FacesReader, decode, template_box
-from train import scenes
 from train.config import RECIPES
-from train.covers import paste
-from train.data import DataError
-from train.faces import FacesDoors, FacesNetwork, FacesTask, distance_loss, heat_loss, targets
-from train.faces_figures import scene_figures
-from train.labels import Labels, YuNet, match
-from train.scenes import TrainingPictures, degrade, load_scenes, mirrored
+from train.data.face_set import DataError
+from train.data.labels import Labels, YuNet, match
+from train.evaluation.faces import scene_figures
+from train.occlusion.scene_occluders import paste
+from train.tasks import faces_data
+from train.tasks.faces import FacesDoors, FacesNetwork, FacesTask, distance_loss, heat_loss, targets
+from train.tasks.faces_data import TrainingPictures, degrade, load_scenes, mirrored
 
 SIDE = 192
 
@@ -184,17 +184,17 @@ def test_samples_have_equal_shapes_and_occluded_faces_keep_their_labels(
     assert shapes[0]["frame"] == (SIDE, SIDE, 3)
 
     bare: list[np.ndarray] = []
-    keep = scenes.CutOuts.cover
+    keep = faces_data.CutOuts.cover
     monkeypatch.setattr(
-        scenes.CutOuts,
+        faces_data.CutOuts,
         "cover",
         lambda self, image, landmarks, rng, *rest: (
             bare.append(image.copy()),
             keep(self, image, landmarks, rng, *rest),
         ),
     )
-    monkeypatch.setattr(scenes, "degrade", lambda image, rng: image)
-    monkeypatch.setattr(scenes, "VIEW_SHARES", (0, 1, 0, 0))
+    monkeypatch.setattr(faces_data, "degrade", lambda image, rng: image)
+    monkeypatch.setattr(faces_data, "VIEW_SHARES", (0, 1, 0, 0))
     pictures, changed = TrainingPictures(data, SIDE), 0
     for _ in range(12):
         before = len(bare)

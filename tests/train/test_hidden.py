@@ -12,10 +12,10 @@ import torch
 
 from engines.contract import CROP_PX, Image
 from train.config import RECIPES
-from train.data import FaceSet
-from train.hidden import HiddenDoors, HiddenTask, HiddenUNet, dice, masked_bce
-from train.hidden_data import COVERED, EVAL_SEED, Example, Examples, misalignment, relight, webcam
-from train.hidden_figures import boundary_f, figures, iou, marked
+from train.data.face_set import FaceSet
+from train.evaluation.hidden import boundary_f, figures, iou, marked
+from train.tasks.hidden import HiddenDoors, HiddenTask, HiddenUNet, dice, masked_bce
+from train.tasks.hidden_data import COVERED, EVAL_SEED, Example, Examples, misalignment, relight, webcam
 
 MODELS = Path(__file__).resolve().parents[2] / "engines" / "models"
 EVERYWHERE = np.full((CROP_PX, CROP_PX), 255, np.uint8)

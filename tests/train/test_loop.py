@@ -17,24 +17,24 @@ import torch
 from torch import Tensor, nn
 
 from tests.train.lines import RECIPE, Line
-from train import checkpoint, loop, machine, records
+from train import checkpoint, hardware, loop, run_log
 from train.config import RECIPES, Recipe
 from train.losses import LOSSES
-from train.restore import RAMPS
 from train.task import load_task
+from train.tasks.restore import RAMPS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def logged(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / records.LOG).read_text().splitlines()]
+    return [json.loads(line) for line in (out / run_log.LOG).read_text().splitlines()]
 
 
 def test_fit_lowers_the_loss_and_leaves_a_checkpoint(tmp_path: Path) -> None:
     assert loop.fit(Line(RECIPE), RECIPE, tmp_path) == 400
-    records = logged(tmp_path)
-    assert records[-1]["square"] < 0.2 * records[0]["square"]
-    assert records[-1]["images"] == 3200
+    run_log = logged(tmp_path)
+    assert run_log[-1]["square"] < 0.2 * run_log[0]["square"]
+    assert run_log[-1]["images"] == 3200
     assert checkpoint.read(tmp_path / loop.CHECKPOINT)["step"] == 400
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -57,8 +57,8 @@ def test_the_same_seed_gives_the_same_losses(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_named() -> None:
-    with pytest.raises(machine.TrainingError, match="`adv_patch`"):
-        machine.check_finite({"l1": torch.tensor(1.0), "adv_patch": torch.tensor(float("nan"))})
+    with pytest.raises(hardware.TrainingError, match="`adv_patch`"):
+        hardware.check_finite({"l1": torch.tensor(1.0), "adv_patch": torch.tensor(float("nan"))})
 
 
 def test_average_follows_the_weights() -> None:
@@ -239,7 +239,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(tmp_path: Path) -> None:
                 break
     assert process.returncode == -signal.SIGKILL
     assert 0 < checkpoint.read(tmp_path / "killed" / loop.CHECKPOINT)["step"] < 1000
-    with (tmp_path / "killed" / records.LOG).open("a") as log:
+    with (tmp_path / "killed" / run_log.LOG).open("a") as log:
         log.write('{"step": 950, "squ')  # a line that the kill cut off
     assert loop.fit(Line(recipe), recipe, tmp_path / "killed") == 1000
     loop.fit(Line(recipe), recipe, tmp_path / "whole")
@@ -264,7 +264,7 @@ def test_half_precision_scales_the_gradients_and_keeps_the_scale(tmp_path: Path)
     recipe = RECIPE.but(autocast="fp16", steps=200)
     task = Line(recipe)
     loop.fit(task, recipe, tmp_path)
-    assert isinstance(task.optimizers["network"], machine.ScaledOptimizer)
+    assert isinstance(task.optimizers["network"], hardware.ScaledOptimizer)
     assert logged(tmp_path)[-1]["square"] < 0.5 * logged(tmp_path)[0]["square"]
     state = checkpoint.read(tmp_path / loop.CHECKPOINT)["optimizers"]["network"]
     assert state["scaler"]["scale"] == task.optimizers["network"].scaler.get_scale() > 1
@@ -275,23 +275,23 @@ def test_half_precision_scales_the_gradients_and_keeps_the_scale(tmp_path: Path)
 def test_a_step_whose_scaled_gradients_overflow_is_left_out() -> None:
     network = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
-    scaled = machine.ScaledOptimizer(optimizer, torch.amp.GradScaler("cpu", init_scale=4.0))
+    scaled = hardware.ScaledOptimizer(optimizer, torch.amp.GradScaler("cpu", init_scale=4.0))
     before = network.weight.detach().clone()
-    machine.descend(network(torch.full((1, 1), torch.inf)).sum(), scaled, network)
+    hardware.descend(network(torch.full((1, 1), torch.inf)).sum(), scaled, network)
     assert torch.equal(network.weight, before)
     assert scaled.scaler.get_scale() == 2.0
-    machine.descend(network(torch.ones(1, 1)).sum(), scaled, network)
+    hardware.descend(network(torch.ones(1, 1)).sum(), scaled, network)
     assert float((before - network.weight).detach()) == pytest.approx(0.1)
 
 
 def test_cuda_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     asked = RECIPE.but(device="cuda")
-    with pytest.raises(machine.TrainingError, match=r"no CUDA .* leave out --device"):
+    with pytest.raises(hardware.TrainingError, match=r"no CUDA .* leave out --device"):
         loop.fit(Line(asked), asked, tmp_path)
-    with pytest.raises(machine.TrainingError, match="there are: auto, cpu, cuda"):
-        machine.device(RECIPE.but(device="gpu"))
-    assert machine.device(RECIPE).type == "cpu"
+    with pytest.raises(hardware.TrainingError, match="there are: auto, cpu, cuda"):
+        hardware.device(RECIPE.but(device="gpu"))
+    assert hardware.device(RECIPE).type == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_too_little_memory_names_a_batch_that_may_fit(tmp_path: Path, error: Exc
         def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
             raise error
 
-    with pytest.raises(machine.TrainingError, match=r"out of memory with 8 pictures .* try --batch 4"):
+    with pytest.raises(hardware.TrainingError, match=r"out of memory with 8 pictures .* try --batch 4"):
         loop.fit(Greedy(RECIPE), RECIPE, tmp_path)
 
 
@@ -324,7 +324,7 @@ def test_a_full_disk_loses_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
         raise error
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(machine.TrainingError, match=r"can't write to .* is untouched, make room"):
+    with pytest.raises(hardware.TrainingError, match=r"can't write to .* is untouched, make room"):
         loop.fit(Line(RECIPE), RECIPE, tmp_path)
     assert (tmp_path / loop.CHECKPOINT).read_bytes() == before
     assert not list(tmp_path.glob("*.tmp"))

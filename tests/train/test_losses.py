@@ -9,9 +9,9 @@ import torch
 
 from engines.contract import CROP_PX, TEMPLATE
 from train import losses
-from train.discriminators import GlobalDiscriminator, PatchDiscriminator
-from train.restore import RAMPS, frontality
+from train.networks.discriminators import GlobalDiscriminator, PatchDiscriminator
 from train.schedule import LossSchedule, Ramp, ScheduleError, with_weights
+from train.tasks.restore import RAMPS, frontality
 
 HALF = torch.zeros(1, 1, 4, 4)
 HALF[..., :2] = 1.0

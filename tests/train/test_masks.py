@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
-from train import masks
+from train.occlusion import masks
 
 
 @pytest.mark.parametrize("name", masks.SHAPES)

@@ -8,7 +8,7 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from engines.contract import CROP_PX, Image
-from train import metrics
+from train.evaluation import metrics
 
 EVERYWHERE = np.full((CROP_PX, CROP_PX), 255, np.uint8)
 

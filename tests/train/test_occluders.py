@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from engines.contract import TEMPLATE, Image
-from train import compositing
-from train.data import DataError
-from train.occluders import OCCLUDERS, WORN, Occluders, random_names
+from train.data.face_set import DataError
+from train.occlusion import compositing
+from train.occlusion.occluders import OCCLUDERS, WORN, Occluders, random_names
 
 
 @pytest.fixture(scope="module")

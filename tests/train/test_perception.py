@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train import backbones, losses
-from train.data import DataError
-from train.perception import SqueezeNetFeatures, Vgg16Features, load_backbone
+from train import losses
+from train.data.face_set import DataError
+from train.networks import backbones
+from train.networks.perception import SqueezeNetFeatures, Vgg16Features, load_backbone
 
 
 def test_squeezenet_features_know_a_picture_from_noise(data: Path) -> None:

@@ -8,9 +8,9 @@ import cv2
 import pytest
 
 from tests.train.lines import RECIPE, Line
-from train import plots
 from train.config import RECIPES
-from train.machine import TrainingError
+from train.evaluation import plots
+from train.hardware import TrainingError
 from train.task import load_task
 
 

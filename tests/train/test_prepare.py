@@ -16,13 +16,14 @@ import pytest
 from rich.console import Console
 
 from engines.contract import CROP_PX, TEMPLATE, Image, similarity
-from train import loop, prepare, shards
+from train import loop
 from train.__main__ import said
 from train.config import RECIPES
-from train.data import DataError, FaceSet, open_faces, valid_mask
-from train.prepare import Prepared, summary
-from train.shards import FaceStream
-from train.sources import BrokenPicture, CelebA, PictureFolder, TemplateSet, align
+from train.data import prepare, shards
+from train.data.face_set import DataError, FaceSet, open_faces, valid_mask
+from train.data.importers import BrokenPicture, CelebA, PictureFolder, TemplateSet, align
+from train.data.prepare import Prepared, summary
+from train.data.shards import FaceStream
 from train.task import load_task
 
 CONSOLE = Console(quiet=True)

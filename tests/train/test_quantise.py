@@ -13,8 +13,8 @@ import pytest
 
 from engines.contract import CROP_PX
 from tests.train.test_export import SHAPES, Small
-from train import export, quantise
-from train.export import ExportError
+from train.export import export, quantise
+from train.export.export import ExportError
 from train.task import Sample
 
 

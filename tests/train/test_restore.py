@@ -11,14 +11,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from engines.contract import CROP_PX, TEMPLATE, similarity, transform_points
-from train import restore
 from train.config import RECIPES
-from train.data import DataError, FaceSet, typology_angle, valid_mask
-from train.evaluate import restore as restore_picture
+from train.data.face_set import DataError, FaceSet, typology_angle, valid_mask
+from train.evaluation.restore import restore as restore_picture
+from train.evaluation.runners import Runner, torch_runner
+from train.hardware import TrainingError
 from train.losses import ADVERSARIES
-from train.machine import TrainingError
-from train.masks import bare_skin
-from train.networks import (
+from train.networks.unet import (
     FIRST_GRAIN,
     MOST_APART,
     Attention,
@@ -30,8 +29,9 @@ from train.networks import (
     halved,
     visible_grain,
 )
-from train.runners import Runner, torch_runner
+from train.occlusion.masks import bare_skin
 from train.task import Doors
+from train.tasks import restore
 
 DOORS = {"face": 3, "mask": 1, "reference": 3, "reference_mask": 1}
 

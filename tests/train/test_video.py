@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from train import video
-from train.data import DataError
-from train.evaluate import Judge
-from train.video import COMES, GONE, Film, Scene, film_figures, make_film
+from train.data.face_set import DataError
+from train.evaluation import video
+from train.evaluation.restore import Judge
+from train.evaluation.video import COMES, GONE, Film, Scene, film_figures, make_film
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,206 @@
+"""Faces to train on and to evaluate with, all in the template of engines/contract.py.
+
+A set lies in a folder: `train/index.jsonl` with pictures in zip or tar shards, `eval/index.jsonl` with pictures in such
+shards or beside it. What `python -m train data` prepared is read as a stream to train with (train/data/shards.py).
+Each line gives `file`, `landmarks` (5x2), `identity` (or null), `origin` and `valid_quad`: the part of the crop that
+was inside the photograph. What lies outside is smeared edge and must count in no loss and in no figure.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from engines.contract import CROP_PX, Image, Points
+
+#: Mirroring swaps the eyes and the mouth corners: the first is always the one further left in the picture.
+_MIRRORED = [1, 0, 2, 4, 3]
+#: Share of each origin in what the restorer sees; the soft utk is sampled less than it is there.
+ORIGIN_SHARES = {"scut": 0.30, "cfp": 0.30, "utk": 0.25}
+
+
+class DataError(Exception):
+    """A set of faces is missing or broken; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class FaceRow:
+    """One aligned picture: where it lies, its landmarks and what part of it is real."""
+
+    file: str
+    shard: str | None
+    identity: str | None
+    origin: str
+    landmarks: Points
+    valid_quad: Points
+    #: Where the picture lies in a tar shard: its first byte and how many.
+    span: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A face that was drawn at random: 256x256x3 uint8 BGR; and another picture of the same person, if there is one."""
+
+    row: FaceRow
+    image: Image
+    sibling: Callable[[np.random.Generator], tuple[FaceRow, Image] | None]
+
+
+class Faces(Protocol):
+    """What training draws its faces from."""
+
+    def draw(self, rng: np.random.Generator) -> Drawn: ...
+
+
+def open_faces(data: Path) -> Faces:
+    """The faces to train with: a stream where the folder was prepared, else all of them at hand. Raises DataError."""
+    if not (data / "prepared").is_dir():
+        return FaceSet(data, "train", keep=True)
+    from train.data.shards import FaceStream  # only prepared folders need the webdataset package
+
+    return FaceStream(data)
+
+
+class FaceSet:
+    """Aligned 256x256 faces of one split. Pictures are read when asked for; a broken one raises DataError.
+
+    With `keep` a picture is decoded once and then kept (192 KiB each): decoding costs as much as all the rest.
+    """
+
+    def __init__(self, data: Path, split: str, keep: bool = False) -> None:
+        self._folder = data / split
+        index = self._folder / "index.jsonl"
+        if not index.is_file():
+            raise DataError(f"no faces in {self._folder}: {index.name} is missing; give the data folder with --data")
+        with index.open(encoding="utf-8") as lines:
+            self.rows = [row_of(json.loads(line)) for line in lines]
+        if not self.rows:
+            raise DataError(f"{index} is empty")
+        self._shards: dict[str, zipfile.ZipFile] = {}
+        self._kept: dict[int, Image] | None = {} if keep else None
+        self._cumulated: np.ndarray | None = None
+        people: dict[str, list[int]] = defaultdict(list)
+        for index_, row in enumerate(self.rows):
+            if row.identity is not None:
+                people[row.identity].append(index_)
+        self.people = {name: members for name, members in people.items() if len(members) > 1}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_shards": {}}  # a zip handle can't be shared between worker processes
+
+    def image(self, index: int) -> Image:
+        """256x256x3 uint8 BGR."""
+        if self._kept is not None and index in self._kept:
+            return self._kept[index]
+        row = self.rows[index]
+        encoded = np.frombuffer(self._encoded(row), np.uint8)
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+        if image is None or image.shape != (CROP_PX, CROP_PX, 3):
+            raise DataError(f"{row.file} is no {CROP_PX}x{CROP_PX} picture")
+        if self._kept is not None:
+            self._kept[index] = image
+        return image
+
+    def encoded(self, index: int) -> bytes:
+        """The picture's file, as it lies there. Raises OSError, KeyError or BadZipFile where it does not."""
+        return self._encoded(self.rows[index])
+
+    def _encoded(self, row: FaceRow) -> bytes:
+        if row.shard is None:
+            return (self._folder / row.file).read_bytes()
+        if row.span is not None:
+            with (self._folder / row.shard).open("rb") as shard:
+                shard.seek(row.span[0])
+                return shard.read(row.span[1])
+        if row.shard not in self._shards:
+            self._shards[row.shard] = zipfile.ZipFile(self._folder / row.shard)
+        return self._shards[row.shard].read(row.file)
+
+    def origin_weights(self) -> np.ndarray:
+        """Probability of each row such that origins have their ORIGIN_SHARES, the others what is left."""
+        counts = Counter(row.origin for row in self.rows)
+        shares = origin_shares(counts)
+        weights = np.array([shares[row.origin] / counts[row.origin] for row in self.rows])
+        return weights / weights.sum()
+
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        """A random face, origins as `origin_weights` has them."""
+        if self._cumulated is None:
+            self._cumulated = np.cumsum(self.origin_weights())
+        index = int(np.searchsorted(self._cumulated, rng.random() * self._cumulated[-1]))
+
+        def another(rng: np.random.Generator) -> tuple[FaceRow, Image] | None:
+            other = self.sibling(index, rng)
+            return None if other is None else (self.rows[other], self.image(other))
+
+        return Drawn(self.rows[index], self.image(index), another)
+
+    def sibling(self, index: int, rng: np.random.Generator) -> int | None:
+        """Another picture of the same person, or None where there is none."""
+        identity = self.rows[index].identity
+        others = [other for other in self.people.get(identity or "", []) if other != index]
+        return int(rng.choice(others)) if others else None
+
+
+def origin_shares(counts: Mapping[str, int]) -> dict[str, float]:
+    """How much of what is drawn each origin should be: ORIGIN_SHARES, and the others by their size what is left."""
+    shares = {origin: ORIGIN_SHARES[origin] for origin in counts if origin in ORIGIN_SHARES}
+    rest = sum(count for origin, count in counts.items() if origin not in shares)
+    left = max(1.0 - sum(ORIGIN_SHARES.values()), 0.01)
+    return shares | {origin: left * count / rest for origin, count in counts.items() if origin not in shares}
+
+
+def row_of(line: Mapping[str, Any]) -> FaceRow:
+    """A line of an index, or the facts of a shard's face."""
+    return FaceRow(
+        file=str(line["file"]),
+        shard=str(line["shard"]) if line.get("shard") else None,
+        identity=str(line["identity"]) if line.get("identity") else None,
+        origin=str(line["origin"]),
+        landmarks=np.array(line["landmarks"], np.float32),
+        valid_quad=np.array(line["valid_quad"], np.float32),
+        span=(int(line["offset"]), int(line["bytes"])) if "offset" in line else None,
+    )
+
+
+def valid_mask(row: FaceRow, margin_px: int = 2) -> Image:
+    """256x256 uint8: 255 where the crop shows the photograph, 0 where it shows smeared edges."""
+    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    cv2.fillConvexPoly(mask, np.round(row.valid_quad).astype(np.int32), 255)
+    if margin_px:
+        size = 2 * margin_px + 1
+        # Pixels beyond the crop are not known to be smeared: only a quad's edge inside the crop is cut back.
+        mask = cv2.erode(mask, np.ones((size, size), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    return mask
+
+
+def typology_angle(image: Image, skin: Image) -> float:
+    """Individual typology angle of the skin's median colour, degrees: above 41 light, below 10 dark; 90 without skin.
+
+    `skin` is a mask like `image`. Source: A. Chardon et al., "Skin colour typology and suntanning pathways", 1991.
+    """
+    pixels = image[skin > 0][None]
+    if not pixels.size:
+        return 90.0
+    colours = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_BGR2LAB)[0]
+    lightness, _, yellow = np.median(colours, axis=0)
+    return math.degrees(math.atan2(lightness - 50, max(yellow, 1e-3)))
+
+
+def mirror_landmarks(landmarks: Points, side_px: int = CROP_PX) -> Points:
+    """The five landmarks (...x5x2) of the mirrored picture, `side_px` wide."""
+    points = landmarks[..., _MIRRORED, :].copy()
+    points[..., 0] = side_px - 1 - points[..., 0]
+    return points

@@ -1,0 +1,304 @@
+"""How well the face finder finds: its two passes, as the product runs them, on photographs that it never saw.
+
+A face counts as found where a find's box has an IoU of at least 0.4 with its label. Photographs are fitted into
+1280x720, as a camera would show them; faces lower than 90 pixels there are not asked for.
+
+The landmarks' labels are noisy (train/data/labels.py), so errors are given twice: from the labels, and from the mean of
+several runs ("steady"), which is nearer to the truth; and YuNet's own errors on the same frames beside ours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count, islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from engines.contract import Affine, Image, Points, transform_points
+from engines.faces_maps import FacesReader, Find, Maps, overlap
+from train.data.labels import YuNet, match
+from train.evaluation.report import Report, column_table
+from train.evaluation.runners import Runner
+from train.occlusion.scene_occluders import EYE_REGION, LOWER_FACE, Cover, CutOuts
+from train.tasks.faces_data import Scene, load_scenes
+
+FRAME_SIZE = (720, 1280)
+LEAST_HEIGHT_PX = 90
+#: Of a clip's frames, which differ little from one to the next, one in so many is measured.
+EVERY_FRAME = 8
+#: Faces nearer to profile than this (eye distance over box width) have no eye distance to measure by.
+LEAST_EYE_SHARE = 0.2
+
+Finder = Callable[[Image], list[Find]]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A face to find: its box x0, y0, x1, y1, the label's landmarks and the mean of several detections."""
+
+    box: Points
+    landmarks: Points
+    steady: Points
+
+
+@dataclass
+class Tally:
+    """Faces asked for, faces found, and the landmark errors of the found ones in eye distances."""
+
+    asked: int = 0
+    found: int = 0
+    errors: list[float] = field(default_factory=list)
+    steady_errors: list[float] = field(default_factory=list)
+
+    def add(self, find: Find | None, face: Asked | None) -> None:
+        self.asked += 1
+        self.found += find is not None
+        if find is None or face is None:
+            return
+        eye_distance = float(np.hypot(*(face.landmarks[1] - face.landmarks[0])))
+        if eye_distance >= LEAST_EYE_SHARE * (face.box[2] - face.box[0]):
+            for errors, truth in ((self.errors, face.landmarks), (self.steady_errors, face.steady)):
+                errors.append(float(np.hypot(*(find.landmarks - truth).T).mean()) / eye_distance)
+
+    @property
+    def recall(self) -> float:
+        return self.found / max(self.asked, 1)
+
+    def figures(self, name: str) -> dict[str, float]:
+        """The recall and the errors."""
+        figures = {f"{name}recall": self.recall, f"{name}faces": self.asked}
+        if self.errors:
+            figures[f"{name}landmark_error"] = float(np.mean(self.errors))
+            figures[f"{name}landmark_error_steady"] = float(np.mean(self.steady_errors))
+            figures[f"{name}landmark_error_steady_median"] = float(np.median(self.steady_errors))
+        return figures
+
+
+def evaluate(
+    runners: Mapping[str, Runner],
+    data: Path,
+    out: Path | None = None,
+    limit: int | None = None,
+    threads: int = 2,
+    console: Console | None = None,
+) -> Report:
+    """All figures of each finder in `runners`, and YuNet's beside them; pictures with what was found into `out`."""
+    torch.set_num_threads(threads)
+    finders: dict[str, Finder] = {name: own_finder(run) for name, run in runners.items()} | {"yunet": YuNet(data)}
+    sheets: dict[str, list[Image]] = {name: [] for name in finders}
+    scenes = scene_figures(finders, data, sheets, limit, console)
+    clips = clip_figures(finders, data, sheets, limit, console)
+    found = {name: scenes[name] | clips[name] for name in finders}
+    if out is not None:
+        for name, sheet in sheets.items():
+            write_sheet(sheet, out / f"{name.replace('/', '_')}_finds.png")
+    own = found[next(iter(runners))]
+    flat = own | {f"yunet_{name}": value for name, value in found["yunet"].items()}
+    return Report(flat, column_table(found, "faces"), {"faces": found})
+
+
+def own_finder(run: Runner) -> Finder:
+    """The two passes, with the network run by whatever `run` is."""
+
+    def look(pictures: Image) -> Maps:
+        return run({"frame": pictures})
+
+    reader = FacesReader(look, look)
+    return lambda image: reader.find(image, limit=8)
+
+
+@dataclass
+class _SceneTallies:
+    """What one finder found in the photographs."""
+
+    every: Tally = field(default_factory=Tally)
+    bare: Tally = field(default_factory=Tally)
+    worn: Tally = field(default_factory=Tally)
+    masked: Tally = field(default_factory=Tally)
+    lower: Tally = field(default_factory=Tally)
+    eyes: Tally = field(default_factory=Tally)
+    false_finds: int = 0
+    negatives: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def figures(self) -> dict[str, float]:
+        return {
+            **self.every.figures(""),
+            "false_finds": self.false_finds,
+            "negatives": self.negatives,
+            "source_masked_recall": self.masked.recall,
+            "source_masked_faces": self.masked.asked,
+            **self.bare.figures("bare_"),
+            **self.worn.figures("masked_"),
+            **self.lower.figures("lower_covered_"),
+            **self.eyes.figures("eyes_covered_"),
+            "ms_per_picture": 1e3 * float(np.median(self.seconds)),
+        }
+
+
+def scene_figures(
+    finders: Mapping[str, Finder],
+    data: Path,
+    sheets: Mapping[str, list[Image]],
+    limit: int | None = None,
+    console: Console | None = None,
+) -> dict[str, dict[str, float]]:
+    """Photographs with faces as they are, with each bare face covered, and without faces, for each finder.
+
+    A photograph is read, framed, labelled and covered once, and then shown to all finders: that costs as much as
+    looking does.
+    """
+    cut_outs, yunet = CutOuts(data, "eval"), YuNet(data)
+    tallies = {name: _SceneTallies() for name in finders}
+    scenes = load_scenes(data, "eval")
+    step = 1 if limit is None else max(1, len(scenes) // limit)
+    for number, scene in enumerate(track(scenes, "scenes", console=console, disable=console is None)):
+        if number % step:
+            continue
+        image, matrix = framed(scene.image)
+        view = _View(image, matrix, scene, yunet, cut_outs, number)
+        for name, finder in finders.items():
+            _look_at(view, finder, tallies[name], sheets[name])
+    return {name: tally.figures() for name, tally in tallies.items()}
+
+
+class _View:
+    """A photograph as a frame, and what is to be found in it; worked out once for all finders."""
+
+    def __init__(
+        self, image: Image, matrix: Affine, scene: Scene, yunet: YuNet, cut_outs: CutOuts, number: int
+    ) -> None:
+        self.image, self.number = image, number
+        self.is_empty = not len(scene.labels.boxes) and not len(scene.labels.ignored)
+        self.masked_boxes: Sequence[Points] = () if self.is_empty else _tall(_moved(scene.masked_boxes, matrix))
+        masks = _moved(np.vstack([scene.masked_boxes, scene.half_masked_boxes]), matrix)
+        #: Each face, whether it wears a mask, and else the frame with its lower part or its eyes covered.
+        self.faces: list[tuple[Asked, bool, tuple[Image, ...]]] = []
+        for face in () if self.is_empty else _asked_faces(scene, matrix, yunet):
+            is_masked = any(overlap(mask, face.box) > 0.2 for mask in masks)
+            hidden = () if is_masked else (LOWER_FACE, EYE_REGION)
+            pictures = tuple(_covered(image, face.landmarks, cut_outs, covers, number) for covers in hidden)
+            self.faces.append((face, is_masked, pictures))
+
+
+def _look_at(view: _View, finder: Finder, tallies: _SceneTallies, sheet: list[Image]) -> None:
+    started = time.perf_counter()
+    finds = finder(view.image)
+    tallies.seconds.append(time.perf_counter() - started)
+    if view.is_empty:
+        tallies.negatives, tallies.false_finds = tallies.negatives + 1, tallies.false_finds + len(finds)
+        sheet += [drawn(view.image, finds)] * bool(finds)
+        return
+    is_shown = view.number % 4 == 0
+    sheet += [drawn(view.image, finds)] * is_shown
+    for box in view.masked_boxes:
+        tallies.masked.add(match(finds, box), None)
+    for face, is_masked, pictures in view.faces:
+        for tally in (tallies.every, tallies.worn if is_masked else tallies.bare):
+            tally.add(match(finds, face.box), face)
+        for tally, hidden in zip((tallies.lower, tallies.eyes), pictures, strict=False):
+            hidden_finds = finder(hidden)
+            tally.add(match(hidden_finds, face.box), face)
+            sheet += [drawn(hidden, hidden_finds)] * is_shown
+
+
+def clip_figures(
+    finders: Mapping[str, Finder],
+    data: Path,
+    sheets: Mapping[str, list[Image]],
+    limit: int | None = None,
+    console: Console | None = None,
+) -> dict[str, dict[str, float]]:
+    """The share of the clips' frames in which a face is found; each holds one. At most `limit` frames of each clip."""
+    frames, found = 0, dict.fromkeys(finders, 0)
+    clips = sorted((data / "clips").glob("*.mp4"))
+    for path in track(clips, "clips", console=console, disable=console is None):
+        for number, image in islice(_frames(path, EVERY_FRAME), limit):
+            frames += 1
+            for name, finder in finders.items():
+                finds = finder(image)
+                found[name] += bool(finds)
+                if number % (30 * EVERY_FRAME) == 0 or not finds:
+                    sheets[name].append(drawn(image, finds))
+    return {name: {"clip_recall": count / max(frames, 1), "clip_frames": frames} for name, count in found.items()}
+
+
+def framed(image: Image) -> tuple[Image, Affine]:
+    """`image` fitted into the middle of a 1280x720 frame, and the matrix that took it there."""
+    height, width = image.shape[:2]
+    scale = min(FRAME_SIZE[0] / height, FRAME_SIZE[1] / width)
+    shift = (FRAME_SIZE[1] - width * scale) / 2, (FRAME_SIZE[0] - height * scale) / 2
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float32)
+    return cv2.warpAffine(image, matrix, FRAME_SIZE[::-1]), matrix
+
+
+def drawn(image: Image, finds: Sequence[Find]) -> Image:
+    """A small copy of `image` with boxes, landmarks and scores."""
+    image = image.copy()
+    for find in finds:
+        x0, y0, x1, y1 = (int(value) for value in find.box)
+        thick = max(1, image.shape[0] // 240)
+        cv2.rectangle(image, (x0, y0), (x1, y1), (0, 255, 0), thick)
+        cv2.putText(image, f"{find.score:.2f}", (x0, y0 - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thick, (0, 255, 0), thick)
+        for x, y in find.landmarks:
+            cv2.circle(image, (round(float(x)), round(float(y))), thick + 1, (0, 0, 255), -1)
+    scale = 240 / max(image.shape[0], image.shape[1] * 9 / 16)
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:240, :426]
+    return cv2.copyMakeBorder(small, 0, 240 - small.shape[0], 0, 426 - small.shape[1], cv2.BORDER_CONSTANT)
+
+
+def write_sheet(pictures: Sequence[Image], path: Path) -> None:
+    """One contact sheet, six pictures a row."""
+    columns = 6
+    blank = np.zeros((240, 426, 3), np.uint8)
+    padded = [*pictures, *[blank] * (-len(pictures) % columns)]
+    rows = [np.hstack(padded[start : start + columns]) for start in range(0, len(padded), columns)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.vstack(rows))
+
+
+def _asked_faces(scene: Scene, matrix: Affine, yunet: YuNet) -> Iterator[Asked]:
+    """The faces of a scene that a finder must find, in the frame's pixels."""
+    tall = [index for index, box in enumerate(_moved(scene.labels.boxes, matrix)) if len(_tall(box[None]))]
+    labels = scene.labels
+    steady = yunet.steady(scene.image, labels) if tall else labels
+    for index in tall:
+        points, mean = (transform_points(group.landmarks[index], matrix) for group in (labels, steady))
+        yield Asked(_moved(labels.boxes[index], matrix)[0], points, mean)
+
+
+def _covered(image: Image, landmarks: Points, cut_outs: CutOuts, covers: Sequence[Cover], number: int) -> Image:
+    hidden = image.copy()
+    cut_outs.cover(hidden, landmarks, np.random.default_rng([11, number]), covers)
+    return hidden
+
+
+def _moved(boxes: Points, matrix: Affine) -> Points:
+    return transform_points(boxes.reshape(-1, 2), matrix).reshape(-1, 4)
+
+
+def _tall(boxes: Points) -> Points:
+    return boxes[boxes[:, 3] - boxes[:, 1] >= LEAST_HEIGHT_PX]
+
+
+def _frames(path: Path, every: int) -> Iterator[tuple[int, Image]]:
+    """One frame in `every`, with its number; the others are not even turned into pictures."""
+    capture = cv2.VideoCapture(str(path))
+    try:
+        for number in count():
+            if not capture.grab():
+                return
+            if number % every == 0:
+                good, image = capture.retrieve()
+                if not good:
+                    return
+                yield number, image
+    finally:
+        capture.release()

@@ -1,0 +1,89 @@
+"""A network behind its uint8 doors, from a checkpoint or an ONNX file: what evaluation runs, whichever it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from train import checkpoint, loop
+from train.config import Recipe
+from train.data.face_set import DataError
+from train.task import Doors, Task, load_task
+
+#: What of a recipe decides which weights a network has.
+_PARTS = ("attention", "blocks")
+
+Arrays = dict[str, np.ndarray]
+Runner = Callable[[Mapping[str, np.ndarray]], Arrays]
+"""Inputs by the contract's names, batch first, to outputs by name."""
+
+
+def torch_runner(doors: Doors) -> Runner:
+    """The network as torch computes it."""
+    module = doors.module.eval()
+
+    @torch.no_grad()
+    def run(feeds: Mapping[str, np.ndarray]) -> Arrays:
+        outputs = module(*(torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in doors.inputs))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        return {name: output.numpy() for name, output in zip(doors.outputs, outputs, strict=True)}
+
+    return run
+
+
+def onnx_runner(file: Path, threads: int) -> Runner:
+    """An exported network in ONNX Runtime, on the processor. Raises DataError."""
+    if not file.is_file():
+        raise DataError(f"there is no {file}; give an ONNX file or a run folder")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # what ONNX Runtime raises for a broken file has no common class
+        raise DataError(f"{file} is no network that can be read: {str(error).splitlines()[0]}") from error
+    inputs = [door.name for door in session.get_inputs()]
+    outputs = [door.name for door in session.get_outputs()]
+
+    def run(feeds: Mapping[str, np.ndarray]) -> Arrays:
+        missing = set(inputs) - set(feeds)
+        if missing:
+            raise DataError(f"{file} wants {', '.join(sorted(missing))}: it is no network of this kind")
+        return dict(zip(outputs, session.run(outputs, {name: feeds[name] for name in inputs}), strict=True))
+
+    return run
+
+
+def names_of(paths: Sequence[Path]) -> dict[str, Path]:
+    """A short name for each network, that tells it from the others: its file's, with as many folders as that takes."""
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.with_suffix("").parts[-depth:]) for path in paths]
+        if len(set(names)) == len(paths):
+            return dict(zip(names, paths, strict=True))
+    raise DataError("the same network was given twice; give each once")
+
+
+def open_runner(recipe: Recipe, data: Path, path: Path, threads: int) -> Runner:
+    """An ONNX file, a checkpoint with the parts that it was trained with, or a run's folder.
+
+    Raises DataError, CheckpointError.
+    """
+    if path.suffix == ".onnx":
+        return onnx_runner(path, threads)
+    file = path / loop.CHECKPOINT if path.is_dir() or not path.suffix else path
+    task, _ = open_checkpoint(recipe, data, file)
+    return torch_runner(task.doors(task.modules["network"]))
+
+
+def open_checkpoint(recipe: Recipe, data: Path, file: Path) -> tuple[Task, dict[str, Any]]:
+    """The task of a checkpoint with the parts that it was trained with, its average loaded, and the file's content."""
+    kept = checkpoint.read(file)["recipe"]
+    if kept["network"] != recipe.network:
+        raise checkpoint.CheckpointError(f"{file} is of `{kept['network']}`, not of `{recipe.network}`")
+    task = load_task(recipe.but(**{part: kept[part] for part in _PARTS if part in kept}), data)
+    return task, checkpoint.load_averaged(file, task.modules["network"])

@@ -1,0 +1,136 @@
+"""Training of `hidden`: a small U-Net that marks what hides a face and leaves the face's own things alone.
+
+It learns from real faces with occluders in front, whose place is known to the pixel. Figures come from other people
+with other occluders, and from photographs of people who really wear masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engines.contract import CROP_PX
+from train.config import Recipe
+from train.hardware import autocast, check_finite, descend
+from train.networks.unet import Residual, conv, doubled, fixed_conv
+from train.task import Doors, Sample
+from train.tasks.hidden_data import Examples
+
+#: Width at each halving of the picture: 1/2, 1/4, 1/8, 1/16, 1/32.
+WIDTHS = (16, 32, 64, 96, 128)
+
+
+class HiddenUNet(nn.Module):
+    """BGR in 0..1, any side / 32, to the logit of "hidden" on a grid of half that side."""
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+        super().__init__()
+        a, b, c, d, e = widths
+        self.stem = conv(3, a, stride=2)
+        self.down1 = nn.Sequential(conv(a, b, stride=2), conv(b, b))
+        self.down2 = nn.Sequential(conv(b, c, stride=2), Residual(c))
+        self.down3 = nn.Sequential(conv(c, d, stride=2), Residual(d))
+        self.down4 = nn.Sequential(conv(d, e, stride=2), Residual(e))
+        self.up3, self.up2, self.up1, self.up0 = Join(e, d), Join(d, c), Join(c, b), Join(b, a)
+        self.head = nn.Conv2d(a, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        s0 = self.stem(x * 2 - 1)
+        s1 = self.down1(s0)
+        s2 = self.down2(s1)
+        s3 = self.down3(s2)
+        y = self.up3(self.down4(s3), s3)
+        return self.head(self.up0(self.up1(self.up2(y, s2), s1), s0))
+
+
+class Join(nn.Module):
+    """Doubles the picture and adds the skip connection."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.reduce = conv(inputs, outputs, kernel=1)
+        self.mix = conv(outputs, outputs)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return self.mix(F.interpolate(self.reduce(x), scale_factor=2.0, mode="nearest") + skip)
+
+
+class HiddenDoors(nn.Module):
+    """The segmenter with the contract's doors: `face` uint8 BGR in, probability x 255 out, NHWC."""
+
+    def __init__(self, network: HiddenUNet) -> None:
+        super().__init__()
+        self.network = network
+        self.between = _between()
+
+    def forward(self, face: Tensor) -> Tensor:
+        dtype = self.between.weight.dtype
+        x = face.to(dtype).permute(0, 3, 1, 2) * (1 / 255)
+        logits = self.between(F.pad(self.network(x), (1, 1, 1, 1), mode="replicate"))
+        return doubled(torch.sigmoid(logits) * 255 + 0.5).to(torch.uint8)
+
+
+def _between() -> nn.Conv2d:
+    """Bilinear doubling as a convolution from a padded map to each of the four pixels.
+
+    The same numbers as `F.interpolate` gives, which takes some engines as long as the whole network.
+    """
+    near = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])
+    return fixed_conv(torch.einsum("ay,bx->abyx", near, near).reshape(4, 1, 3, 3))
+
+
+class HiddenTask:
+    """Binary cross-entropy and soft Dice, inside the photographs only."""
+
+    name = "hidden"
+
+    def __init__(self, recipe: Recipe, data: Path) -> None:
+        self._recipe = recipe
+        self._data = data
+        self._maker: Examples | None = None
+        self.modules = {"network": HiddenUNet()}
+        self.optimizers = {
+            "network": torch.optim.AdamW(self.modules["network"].parameters(), recipe.learning_rate, weight_decay=1e-3)
+        }
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """HWC uint8 BGR `face` and HW uint8 `hidden` and `valid`."""
+        if self._maker is None:
+            self._maker = Examples(self._data, "train")
+        example = self._maker.random(rng, self._recipe.size_px)
+        return {"face": example.face, "hidden": example.mask, "valid": example.valid}
+
+    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+        network = self.modules["network"]
+        face = (batch["face"].permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
+        valid = F.avg_pool2d(batch["valid"][:, None].float() / 255, 2)
+        truth = F.avg_pool2d(batch["hidden"][:, None].float() / 255, 2)
+        with autocast(self._recipe):
+            logits = network(face)
+        terms = {"bce": masked_bce(logits.float(), truth, valid), "dice": dice(logits.float(), truth, valid)}
+        check_finite(terms)
+        descend(terms["bce"] + 0.5 * terms["dice"], self.optimizers["network"], network)
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    def doors(self, network: nn.Module) -> Doors:
+        shape = (1, CROP_PX, CROP_PX)
+        return Doors(HiddenDoors(network), {"face": (*shape, 3)}, {"hidden": (*shape, 1)}, {"face": {0: "n"}})
+
+
+def masked_bce(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """Mean binary cross-entropy where `valid`."""
+    loss = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    return (loss * valid).sum() / valid.sum().clamp(min=1)
+
+
+def dice(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """1 - Dice of each picture, averaged; an empty truth costs as much as is marked."""
+    seen, truth = torch.sigmoid(logits) * valid, truth * valid
+    both = (seen * truth).sum((1, 2, 3))
+    smooth = 0.002 * valid[0].numel()
+    return (1 - (2 * both + smooth) / (seen.sum((1, 2, 3)) + truth.sum((1, 2, 3)) + smooth)).mean()

@@ -1,0 +1,159 @@
+"""What the segmenter is shown: faces with occluders in front, as badly aligned and lit as a live crop may be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from engines.contract import CROP_PX, EYE_DISTANCE_PX, HIDDEN, Affine, Image, transform_points
+from train.data.face_set import FaceRow, Faces, FaceSet, mirror_landmarks, open_faces, valid_mask
+from train.occlusion.occluders import WORN, Occluders, random_names
+
+CLEAN_SHARE = 0.25
+EVAL_SEED = 23
+_NOISE_PX = 512
+#: Photographs of the evaluation set in which a hand, a phone or a cloth hides the face already (all were looked at):
+#: what is composited there is not all that hides it, so they can't tell how well that is seen.
+COVERED = frozenset(
+    {
+        "cfp/cfp462_03.webp",
+        "cfp/cfp478_08.webp",
+        "cfp/cfp480_01.webp",
+        "cfp/cfp495_05.webp",
+        "ciplab_real/real_00017.webp",
+        "ciplab_real/real_00047.webp",
+        "ciplab_real/real_00671.webp",
+        "ciplab_real/real_00802.webp",
+        "ciplab_real/real_01011.webp",
+        "ref_identity/dmd00075_8.webp",
+        "ref_identity/dmd00086_4.webp",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A crop, the mask of what hides the face in it, and 255 where both mean something."""
+
+    face: Image
+    mask: Image
+    valid: Image
+
+
+class Examples:
+    """Faces of a split with its occluders in front."""
+
+    def __init__(self, data: Path, split: Literal["train", "eval"]) -> None:
+        self._data, self._split = data, split
+        self._faces: Faces | None = None
+        self._occluders = Occluders(data, split)
+
+    def random(self, rng: np.random.Generator, size: int) -> Example:
+        """As the live crop may look: badly aligned, in any light, from any camera; one in four hidden by nothing."""
+        if self._faces is None:
+            self._faces = open_faces(self._data) if self._split == "train" else FaceSet(self._data, self._split)
+        drawn = self._faces.draw(rng)
+        if rng.random() >= CLEAN_SHARE:
+            names = random_names(rng)
+        else:
+            names = [str(rng.choice(list(WORN)))] if rng.random() < 0.5 else []
+        return self._make(drawn.row, drawn.image, rng, size, names)
+
+    def fixed(self, names: list[str], count: int) -> Iterator[Example]:
+        """The same composites at every call, at 256 px, on faces that nothing else hides."""
+        faces = FaceSet(self._data, self._split)
+        for number in range(count):
+            rng = np.random.default_rng([EVAL_SEED, number])
+            index = int(rng.integers(len(faces)))
+            while faces.rows[index].file in COVERED:
+                index = int(rng.integers(len(faces)))
+            yield self._make(faces.rows[index], faces.image(index), rng, CROP_PX, names)
+
+    def clean(self) -> Iterator[Example]:
+        """The photographs as they are, of faces that nothing hides."""
+        faces = FaceSet(self._data, self._split)
+        for index, row in enumerate(faces.rows):
+            if row.file in COVERED:
+                continue
+            yield Example(faces.image(index), np.zeros((CROP_PX, CROP_PX), np.uint8), valid_mask(row))
+
+    def _make(self, row: FaceRow, image: Image, rng: np.random.Generator, size: int, names: list[str]) -> Example:
+        valid, landmarks = valid_mask(row), row.landmarks
+        if rng.random() < 0.5:
+            image, valid = image[:, ::-1], valid[:, ::-1]
+            landmarks = mirror_landmarks(landmarks)
+        matrix = misalignment(rng, size)
+        image = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
+        valid = cv2.warpAffine(valid, matrix, (size, size), flags=cv2.INTER_NEAREST)
+        image, mask = self._occluders.occlude(image, transform_points(landmarks, matrix), rng, names)
+        return Example(webcam(relight(image, rng), rng), mask, valid)
+
+
+def misalignment(rng: np.random.Generator, size: int) -> Affine:
+    """Crop to picture of `size`, as wrong as the landmarks of a covered face are."""
+    matrix = cv2.getRotationMatrix2D((CROP_PX / 2, CROP_PX / 2), rng.normal(0, 4), float(np.exp(rng.normal(0, 0.07))))
+    matrix[:, 2] += np.clip(rng.normal(0, 0.06, 2), -0.15, 0.15) * EYE_DISTANCE_PX
+    return (matrix * (size / CROP_PX)).astype(np.float32)
+
+
+def relight(image: Image, rng: np.random.Generator) -> Image:
+    """Exposure, contrast, colour cast, grey, and a slope of light over the picture."""
+    ramp = np.arange(256, dtype=np.float32)[:, None] / 255
+    gain = np.exp(rng.normal(0, 0.15)) * np.exp(rng.normal(0, 0.06, 3))
+    table = (ramp * gain) ** np.exp(rng.normal(0, 0.25)) * rng.uniform(0.75, 1.0) + rng.uniform(0, 0.12)
+    image = cv2.LUT(image, np.clip(table * 255, 0, 255).astype(np.uint8)[None])
+    if rng.random() < 0.06:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    if rng.random() < 0.35:
+        slope = cv2.resize(rng.uniform(0.6, 1.3, (2, 2)).astype(np.float32), image.shape[1::-1])
+        image = cv2.multiply(image, cv2.merge([slope] * 3), dtype=cv2.CV_8U)
+    return image
+
+
+def webcam(image: Image, rng: np.random.Generator) -> Image:
+    """Fewer pixels, blur, noise and JPEG, each sometimes."""
+    size = image.shape[0]
+    if rng.random() < 0.45:
+        side = max(16, int(size * rng.uniform(0.3, 0.9)))
+        image = cv2.resize(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), (size, size))
+    if rng.random() < 0.15:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.6) * size / CROP_PX)
+    if rng.random() < 0.4:
+        x, y = rng.integers(0, _NOISE_PX - size, 2)
+        noise = _noise()[y : y + size, x : x + size]
+        image = cv2.scaleAdd(noise, rng.uniform(1, 10), image.astype(np.float32))
+        image = cv2.convertScaleAbs(cv2.max(image, 0.0))
+    if rng.random() < 0.4:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 95))]
+        image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+    return image
+
+
+@lru_cache(maxsize=1)
+def _noise() -> np.ndarray:
+    """Noise is cut from one sheet: drawing it anew for each picture costs more than all the rest."""
+    rng = np.random.default_rng(5)
+    fine = rng.normal(0, 1, (_NOISE_PX, _NOISE_PX, 3)).astype(np.float32)
+    return fine * 0.7 + cv2.GaussianBlur(fine, (0, 0), 1.0) * 1.2
+
+
+def real_masks(data: Path) -> Iterator[tuple[Example, bool]]:
+    """Photographs of people in masks, and whether there is a rough mask to compare with."""
+    folder = data / "occluded_real"
+    with (folder / "index.jsonl").open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    for row in sorted(rows, key=lambda row: str(row["file"])):
+        image = cv2.imread(str(folder / row["file"]))
+        silver = folder / "silver_masks" / (Path(row["file"]).stem + ".png")
+        known = silver.is_file()
+        mask = cv2.imread(str(silver), cv2.IMREAD_GRAYSCALE) if known else np.zeros((CROP_PX, CROP_PX), np.uint8)
+        valid = np.zeros((CROP_PX, CROP_PX), np.uint8)
+        cv2.fillConvexPoly(valid, np.round(row["valid_quad"]).astype(np.int32), HIDDEN)
+        yield Example(image, cv2.compare(mask, 127, cv2.CMP_GT), valid), known

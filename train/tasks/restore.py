@@ -1,0 +1,338 @@
+"""Training of `restore`: fill the hole of an aligned face, with or without a reference of the same person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from types import EllipsisType
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engines.contract import CROP_PX, Image, Points, similarity, transform_points
+from engines.manifest import MODELS
+from train import losses
+from train.config import Recipe
+from train.data.face_set import Drawn, Faces, mirror_landmarks, open_faces, typology_angle, valid_mask
+from train.hardware import TrainingError, autocast, bare, check_finite, descend, device
+from train.networks.discriminators import GlobalDiscriminator, PatchDiscriminator
+from train.networks.perception import load_backbone
+from train.networks.unet import RestoreDoors, RestoreUNet
+from train.occlusion.masks import bare_skin, random_mask
+from train.schedule import LossSchedule, Ramp, with_weights
+from train.task import Doors, Sample
+from train.tasks.embed import INPUT_PX, EmbedNet, exported
+
+#: Structure first, then perception and colour, then the two adversaries. The heights come from the gradients that reach
+#: the picture: each adversary pushes about as hard as `l1` and `style`; `perceptual` pushes several times as hard. With
+#: a quarter of it, `adv_patch` left the face as soft as it was.
+RAMPS = {
+    "l1": Ramp(8.0, 8.0),
+    "perceptual": Ramp(0.2, 0.8, start=0.02, end=0.3),
+    "style": Ramp(0.0, 0.15, start=0.05, end=0.3),
+    "tv": Ramp(0.0, 0.1, start=0.05, end=0.3),
+    "histogram": Ramp(0.0, 0.2, start=0.05, end=0.3),
+    "symmetry": Ramp(0.0, 0.1, start=0.05, end=0.3),
+    "adv_patch": Ramp(0.0, 4.0, start=0.3, end=0.5),
+    "adv_global": Ramp(0.0, 0.02, start=0.4, end=0.6),
+}
+#: Of the losses that count only where the recipe gives them a weight; the height is then the recipe's.
+OPTIONAL_RAMPS = {"identity": Ramp(0.0, 1.0, start=0.02, end=0.2)}
+#: What looks for texture looks at so many pixels of a larger picture, at other ones in each step.
+WINDOW_PX = 128
+#: Textures are fine: `style` looks at so many of the backbone's first layers. Deeper ones cost more than all the rest.
+STYLE_LAYERS = 2
+#: What the strength of the skin's grain weighs in `style`.
+GRAIN_SHARE = 0.6
+#: The adversary of each loss; it learns alone for this share of the run before its loss begins to count.
+JUDGES = {"adv_patch": "patch", "adv_global": "global"}
+HEAD_START = 0.005
+#: R1 is asked for in one of so many steps, and counts as much more (T. Karras et al., StyleGAN2, 2020).
+R1_EVERY = 16
+#: So many of a batch are shown in TensorBoard.
+PICTURES = 6
+NO_REFERENCE_CHANCE = 0.5
+#: With a reference, how often a person is looked for (in so many draws at most) who has another photograph, and how
+#: often that is the reference then. The same photograph bent teaches to copy; another one, what may be copied.
+PAIRED_CHANCE, PAIRED_DRAWS, ANOTHER_CHANCE = 0.5, 4, 0.7
+#: How far the same photograph is bent, in pixels.
+BEND_PX = (1.5, 5.0)
+#: How often two faces are drawn and the one with the darker skin is taken: dark skin is rare in sets of faces.
+DARKER_CHANCE = 0.75
+
+
+class RestoreTask:
+    """U-Net generator against a patch and a global discriminator, under eight losses."""
+
+    name = "restore"
+
+    def __init__(self, recipe: Recipe, data: Path) -> None:
+        self._recipe = recipe
+        self._data = data
+        self._faces: Faces | None = None
+        if recipe.adversary not in losses.ADVERSARIES:
+            known = ", ".join(losses.ADVERSARIES)
+            raise TrainingError(f"there is no adversary `{recipe.adversary}`; there are: {known}")
+        self._adversary = losses.ADVERSARIES[recipe.adversary]
+        optional = OPTIONAL_RAMPS.keys() & recipe.weights.keys()
+        ramps = with_weights(RAMPS | OPTIONAL_RAMPS, recipe.weights)
+        for name in OPTIONAL_RAMPS.keys() - optional:
+            del ramps[name]
+        self.schedule = LossSchedule(ramps, (*losses.LOSSES, *optional))
+        self.modules = {
+            "network": RestoreUNet(attention=recipe.attention, blocks=recipe.blocks),
+            "patch": PatchDiscriminator(self._adversary.spectral_norm),
+            "global": GlobalDiscriminator(self._adversary.spectral_norm),
+        }
+        if recipe.size_px != CROP_PX:
+            self.modules["network"].fine.requires_grad_(False)
+        self.optimizers = {
+            "network": _adam(self.modules["network"], recipe.learning_rate * 2, 0.8),
+            **{judge: _adam(self.modules[judge], recipe.learning_rate * 2, 0.5) for judge in JUDGES.values()},
+        }
+
+    @cached_property
+    def _backbone(self) -> nn.Module:
+        """What `perceptual` and `style` see with; only training needs its file."""
+        return load_backbone(self._recipe.backbone, self._data).to(device(self._recipe))
+
+    @cached_property
+    def _embed(self) -> EmbedNet:
+        """What `identity` sees with."""
+        return exported(MODELS / "embed.fp32.onnx").to(device(self._recipe), memory_format=torch.channels_last)
+
+    # -- samples
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """CHW uint8 BGR `face` and `reference`, and their 1HW masks `hole`, `valid`, `reference_mask`; `frontal`."""
+        wants_reference = rng.random() >= NO_REFERENCE_CHANCE
+        drawn = self._draw(rng, wants_reference and rng.random() < PAIRED_CHANCE)
+        mirror = bool(rng.random() < 0.5)
+        face, valid, landmarks = jitter(drawn.image, valid_mask(drawn.row), drawn.row.landmarks, rng, mirror)
+        hole = random_mask(landmarks, rng)
+        reference, there = np.zeros_like(face), np.zeros_like(valid)
+        if wants_reference:
+            reference, there = self._reference(drawn, face, valid, rng, mirror)
+        face = relight(face, rng, 0.5)
+        maps = {"hole": hole, "valid": valid, "reference_mask": there}
+        pictures = {"face": face, "reference": reference}
+        side = self._recipe.size_px
+        return {
+            **{name: _resized(picture, side).transpose(2, 0, 1).copy() for name, picture in pictures.items()},
+            **{name: (_resized(mask, side)[None] > 127).astype(np.uint8) for name, mask in maps.items()},
+            "frontal": np.array(frontality(landmarks), np.float32),
+        }
+
+    def _draw(self, rng: np.random.Generator, paired: bool = False) -> Drawn:
+        """A face of the set; where the draw says so the darker one of two. `paired` looks for somebody who is named."""
+        if self._faces is None:
+            self._faces = open_faces(self._data)
+        for _ in range(PAIRED_DRAWS if paired else 1):
+            drawn = [self._faces.draw(rng) for _ in range(2 if rng.random() < DARKER_CHANCE else 1)]
+            chosen = min(drawn, key=_tone)
+            if chosen.row.identity is not None:
+                break
+        return chosen
+
+    def _reference(
+        self, drawn: Drawn, face: Image, valid: Image, rng: np.random.Generator, mirror: bool
+    ) -> tuple[Image, Image]:
+        """Another photograph of the same person, or the same one warped and relit."""
+        another = drawn.sibling(rng)
+        if another is not None and rng.random() < ANOTHER_CHANCE:
+            row, image = another
+            reference, there, _ = jitter(image, valid_mask(row), row.landmarks, rng, mirror, 0.6)
+        else:
+            reference, there = bend(face, valid, rng)
+        if rng.random() < 0.3:  # a memory rarely knows the whole face
+            missing = random_mask(drawn.row.landmarks, rng)
+            there = there & ~missing
+        return relight(reference, rng, 1.0), there
+
+    # -- steps
+
+    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+        """First each discriminator whose turn it is, then the generator."""
+        face, reference = (
+            (batch[name].float() / 255).contiguous(memory_format=torch.channels_last) for name in ("face", "reference")
+        )
+        hole, valid, there = (batch[name].float() for name in ("hole", "valid", "reference_mask"))
+        weights = self.schedule.at(progress)
+        soon = self.schedule.at(progress + HEAD_START)
+        with autocast(self._recipe):
+            made = self._generate(face, hole, reference, there).float()
+        terms = {"l1": losses.l1(made, face, hole, valid)}
+        if weights.get("identity", 0.0) > 0:
+            terms["identity"] = losses.identity(*self._embedded(face + hole * (made - face), face))
+        # Smeared edges are shown to every judge as they are in both pictures, so they teach nothing.
+        skin = middle(losses.skin_map(face.shape[-1]).to(face.device))
+        valid, hole = middle(valid), middle(hole * valid)
+        real = middle(face)
+        shown = real + hole * (middle(made) - real)
+        near = window(real.shape[-1])
+        parts = {"patch": (real[near], shown[near], hole[near]), "global": (real, shown, hole)}
+        record = {
+            f"d_{judge}": self._discriminate(judge, parts[judge][0], parts[judge][1].detach(), parts[judge][2])
+            for name, judge in JUDGES.items()
+            if soon[name] > 0
+        }
+        if weights["perceptual"] > 0 or weights["style"] > 0:
+            terms |= self._perceived(shown[near], real[near], hole[near], skin[near])
+        terms["tv"] = losses.tv(shown, hole)
+        terms["histogram"] = losses.histogram(shown, real, hole, valid, skin)
+        terms["symmetry"] = losses.symmetry(shown, real, hole, valid, batch["frontal"])
+        for name, judge in JUDGES.items():
+            if weights[name] > 0:
+                _, made_part, hole_part = parts[judge]
+                terms[name] = self._adversary.generator(self._judged(judge, made_part, hole_part), hole_part)
+        check_finite(terms)
+        descend(losses.weighted_sum(terms, weights), self.optimizers["network"], self.modules["network"])
+        return record | {name: float(value.detach()) for name, value in terms.items()}
+
+    def _generate(self, face: Tensor, hole: Tensor, reference: Tensor, there: Tensor) -> Tensor:
+        """Pictures smaller than the template train the coarse half alone, which sees them as it will at half size."""
+        return self.modules["network"](face, hole, reference, there, fine=self._recipe.size_px == CROP_PX)
+
+    def _embedded(self, shown: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors of the restored and of the true face, as `embed` sees faces: whole ones, at INPUT_PX."""
+        uncovered = face.new_zeros(len(face), 1, INPUT_PX, INPUT_PX)
+        shown, face = (F.adaptive_avg_pool2d(picture, INPUT_PX) for picture in (shown, face))
+        with autocast(self._recipe):
+            with torch.no_grad():
+                truth = self._embed(face, uncovered)
+            return self._embed(shown, uncovered), truth
+
+    def _perceived(self, shown: Tensor, real: Tensor, hole: Tensor, skin: Tensor) -> dict[str, Tensor]:
+        """`perceptual` and `style`, from one look of the backbone at each picture."""
+        with autocast(self._recipe):
+            features = self._backbone(shown)
+            with torch.no_grad():
+                truth = self._backbone(real)
+        style = losses.style(features[:STYLE_LAYERS], truth[:STYLE_LAYERS], hole)
+        if self._recipe.size_px == CROP_PX:  # the coarse half, alone, has no noise to make texture of
+            style = style + GRAIN_SHARE * losses.grain(shown, real, hole, skin)
+        return {"perceptual": losses.perceptual(features, truth, hole), "style": style}
+
+    def _discriminate(self, name: str, real: Tensor, shown: Tensor, hole: Tensor) -> float:
+        """One step of a discriminator; what it doubts counts only where the hole is."""
+        judge = self.modules[name]
+        bare(judge).requires_grad_(True)
+        with autocast(self._recipe):
+            both = torch.cat((torch.cat((real, shown)), torch.cat((hole, hole))), dim=1)
+            believed, doubted = judge(both).float().chunk(2)
+        loss = self._adversary.discriminator(believed, doubted, hole)
+        check_finite({f"d_{name}": loss})
+        penalty = self._penalty(judge, real, hole)
+        descend(loss if penalty is None else loss + penalty, self.optimizers[name], judge)
+        return float(loss.detach())
+
+    def _penalty(self, judge: nn.Module, real: Tensor, hole: Tensor) -> Tensor | None:
+        """R1 in a step that asks for it, in full precision: squares leave what half can hold."""
+        if self._adversary.r1 == 0 or torch.rand(()) >= 1 / R1_EVERY:
+            return None
+        real = real.detach().requires_grad_()
+        return self._adversary.r1 * R1_EVERY * losses.r1(judge(torch.cat((real, hole), dim=1)), real)
+
+    def _judged(self, name: str, shown: Tensor, hole: Tensor) -> Tensor:
+        """What a discriminator says of the generator's picture; only the generator learns from it."""
+        judge = bare(self.modules[name]).requires_grad_(False)
+        with autocast(self._recipe):
+            return judge(torch.cat((shown, hole), dim=1)).float()
+
+    def pictures(self, batch: Mapping[str, Tensor]) -> Image:
+        """Rows of hole, restored, reference and truth."""
+        planes = {name: value[:PICTURES].float() for name, value in batch.items()}
+        face, reference = planes["face"] / 255, planes["reference"] / 255
+        hole = planes["hole"]
+        network = bare(self.modules["network"]).eval()
+        with torch.no_grad(), autocast(self._recipe):
+            made = network(
+                face, hole, reference, planes["reference_mask"], fine=self._recipe.size_px == CROP_PX
+            ).float()
+        columns = (face * (1 - hole), face + hole * (made - face), reference, face)
+        rows = torch.cat([torch.cat(tuple(row), dim=-1) for row in zip(*columns, strict=True)], dim=-2)
+        return (rows.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+    # -- export
+
+    def doors(self, network: nn.Module) -> Doors:
+        picture, mask = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)
+        inputs = {"face": picture, "mask": mask, "reference": picture, "reference_mask": mask}
+        dynamic = {name: {0: "batch"} for name in inputs}
+        return Doors(RestoreDoors(network), inputs, {"restored": picture}, dynamic)
+
+
+def _tone(drawn: Drawn) -> float:
+    """The typology angle of a face in the template; every fourth pixel of each row and column is enough."""
+    few = np.s_[::4, ::4]
+    return typology_angle(drawn.image[few], (bare_skin() & valid_mask(drawn.row))[few])
+
+
+def middle(x: Tensor) -> Tensor:
+    """The part of an aligned picture that the face fills: what is judged, at half the cost of the whole."""
+    unit = x.shape[-1] // 16
+    return x[..., 3 * unit : 15 * unit, 2 * unit : 14 * unit]
+
+
+def window(side: int) -> tuple[EllipsisType, slice, slice]:
+    """A square of WINDOW_PX anywhere in pictures of `side`; all of smaller ones."""
+    top, left = torch.randint(max(side - WINDOW_PX, 0) + 1, (2,)).tolist()
+    return ..., slice(top, top + WINDOW_PX), slice(left, left + WINDOW_PX)
+
+
+def frontality(landmarks: Points) -> float:
+    """1 where the face looks straight ahead, 0 from where the nose is a fifth of the eyes' distance off the middle."""
+    left_eye, right_eye, nose, left_mouth, right_mouth = landmarks.astype(np.float64)
+    across = right_eye - left_eye
+    centre = (left_eye + right_eye + left_mouth + right_mouth) / 4
+    return max(0.0, 1.0 - 5 * abs(float((nose - centre) @ across)) / float(across @ across))
+
+
+def jitter(
+    image: Image, valid: Image, landmarks: Points, rng: np.random.Generator, mirror: bool, strength: float = 1.0
+) -> tuple[Image, Image, Points]:
+    """Mirrored if asked for, and a little off the template, as live landmarks are."""
+    if mirror:
+        image, valid = image[:, ::-1], valid[:, ::-1]
+        landmarks = mirror_landmarks(landmarks)
+    corners = np.array([[64, 64], [192, 64], [128, 192]], np.float32)
+    moved = corners + rng.normal(0, 2.5 * strength, (3, 2)).astype(np.float32) + rng.normal(0, 3.0 * strength, 2)
+    matrix = similarity(corners, moved.astype(np.float32))
+    size = (CROP_PX, CROP_PX)
+    image = cv2.warpAffine(np.ascontiguousarray(image), matrix, size, borderMode=cv2.BORDER_REPLICATE)
+    valid = cv2.warpAffine(np.ascontiguousarray(valid), matrix, size, flags=cv2.INTER_NEAREST)
+    return image, valid, transform_points(landmarks, matrix)
+
+
+def bend(image: Image, valid: Image, rng: np.random.Generator) -> tuple[Image, Image]:
+    """The same face a moment later: a smooth warp of a few pixels, sometimes softer."""
+    far_px = rng.uniform(*BEND_PX)
+    coarse = (rng.normal(0, far_px, (5, 5, 2)) + rng.normal(0, far_px, 2)).astype(np.float32)
+    flow = cv2.resize(coarse, (CROP_PX, CROP_PX), interpolation=cv2.INTER_CUBIC)
+    x, y = np.meshgrid(np.arange(CROP_PX, dtype=np.float32), np.arange(CROP_PX, dtype=np.float32))
+    bent = cv2.remap(image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    there = cv2.remap(valid, x + flow[..., 0], y + flow[..., 1], cv2.INTER_NEAREST)
+    if rng.random() < 0.3:
+        bent = cv2.GaussianBlur(bent, (0, 0), rng.uniform(0.5, 1.5))
+    return bent, there
+
+
+def relight(image: Image, rng: np.random.Generator, strength: float) -> Image:
+    """Another exposure and white balance: gain and gamma for each channel, as one table."""
+    gain = 1 + rng.normal(0, 0.10 * strength) + rng.normal(0, 0.04 * strength, 3)
+    gamma = np.exp(rng.normal(0, 0.15 * strength))
+    levels = np.arange(256, dtype=np.float64)[:, None] / 255
+    table = np.clip(levels**gamma * gain * 255, 0, 255).astype(np.uint8)
+    return cv2.LUT(image, table[:, None, :])
+
+
+def _adam(module: nn.Module, learning_rate: float, momentum: float) -> torch.optim.Adam:
+    return torch.optim.Adam(module.parameters(), learning_rate, (momentum, 0.99), fused=True)
+
+
+def _resized(array: Image, side: int) -> Image:
+    return array if array.shape[0] == side else cv2.resize(array, (side, side), interpolation=cv2.INTER_AREA)
