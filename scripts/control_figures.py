@@ -250,7 +250,7 @@ def _timed(command: list[str]) -> float:
 @contextlib.contextmanager
 def tray_of(bench: Bench, folder: str) -> Iterator[dict[str, Callable[[bool], float]]]:
     """Switches that click the tray's icon and press its hotkey, under a display and a panel as its tests have them."""
-    from tests.control.desktop import Panel, display, session_bus
+    from scripts.harness.desktop import Panel, display, session_bus
 
     with display() as shown, session_bus() as bus, contextlib.closing(Panel(bus)) as panel:
         environment = {**os.environ, **shown, "DBUS_SESSION_BUS_ADDRESS": bus, "OCCLUFIX_STATE_DIR": folder}

@@ -39,7 +39,7 @@ from occlufix_vcam.runtime.daemon import Daemon, Parts  # noqa: E402
 from occlufix_vcam.sources import CameraInfo, CameraSource, SourceOptions  # noqa: E402
 from occlufix_vcam.sources.camera import Camera  # noqa: E402
 from occlufix_vcam.system.v4l2 import OWN_LABEL  # noqa: E402
-from tests.readers import film, numbered, product, session  # noqa: E402
+from scripts.harness.readers import film, numbered, product, session  # noqa: E402
 
 SIZE, RATE = (640, 360), 30.0
 PICTURES, GONE_WITHIN_S, SHOWN_WITHIN_S = 4, 20.0, 40.0

@@ -15,7 +15,7 @@ from occlufix_vcam.assembly import open_recogniser, open_sinks
 from occlufix_vcam.core.errors import SinkUnavailable, Trouble
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.inference import Engines
-from tests.sinks.fakes import FakeSink, frame_of
+from tests.harness.sinks import FakeSink, frame_of
 
 SIZE, RATE = (64, 48), 30.0
 

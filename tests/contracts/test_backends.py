@@ -30,8 +30,8 @@ from engines import (
     manifest,
 )
 from engines.contract import MODEL_NAMES
-from tests.engines import standin
-from tests.engines.models import write_models
+from tests.harness import tensorrt_standin
+from tests.harness.models import write_models
 
 REPORTS = {report.name: report for report in engines.survey()}
 #: What is imported for a backend, where that is not called like it.
@@ -59,8 +59,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     def install(name: str) -> str:
         monkeypatch.setenv("OCCLUFIX_CACHE_DIR", str(tmp_path / "cache"))
         if name == "tensorrt" and not REPORTS[name].available:
-            standin.install(monkeypatch, tmp_path / "cache")
-            return standin.DEVICE
+            tensorrt_standin.install(monkeypatch, tmp_path / "cache")
+            return tensorrt_standin.DEVICE
         if not REPORTS[name].available:
             pytest.skip(f"{name} is not here: {REPORTS[name].reason}")
         return REPORTS[name].device
@@ -277,7 +277,7 @@ def test_engines_in_many_threads_do_not_disturb_one_another(load: Load, feeds: F
 def test_runs_allocate_nothing_that_lasts(load: Load, feeds: Feeds) -> None:
     """Neither among Python's objects nor, by the size of the process, in the library; pictures are never copied."""
     engine, process = load("restore"), psutil.Process()
-    if engine.backend == "fake" or engine.device == standin.DEVICE:
+    if engine.backend == "fake" or engine.device == tensorrt_standin.DEVICE:
         pytest.skip("what stands in for a library does its work in Python")
     for _ in range(20):
         engine.run(feeds)
@@ -397,7 +397,9 @@ def test_a_library_that_breaks_at_import_is_said_and_passed_over(
     packages = PACKAGES.get(name, (name,))
     for module in (engines.BACKENDS[name].partition(":")[0], *packages):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", standin.cuda_runtime(standin.Machine()))  # a GPU for it
+    monkeypatch.setitem(
+        sys.modules, "cuda.bindings.runtime", tensorrt_standin.cuda_runtime(tensorrt_standin.Machine())
+    )  # a GPU for it
     monkeypatch.setattr(sys, "meta_path", [_Broken(packages), *sys.meta_path])
 
     with pytest.raises(EngineUnavailable, match=r"broken.*libnative\.so\.4") as unavailable:

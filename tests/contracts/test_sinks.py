@@ -15,7 +15,7 @@ from occlufix_vcam.sinks.recorder import Recorder
 from occlufix_vcam.sinks.v4l2 import V4l2Camera
 from occlufix_vcam.sinks.virtual_camera import VirtualCamera
 from occlufix_vcam.system import v4l2
-from tests.sinks.fakes import FakeLoopback, FakeNode, FakePyvirtualcam, FakeReaders, frame_of
+from tests.harness.sinks import FakeLoopback, FakeNode, FakePyvirtualcam, FakeReaders, frame_of
 
 SIZE, RATE = (64, 48), 30.0
 Opener = Callable[[Path], FrameSink]

@@ -15,7 +15,7 @@ from occlufix_vcam.sources import SOURCES, CameraInfo, CameraSource, SourceOptio
 from occlufix_vcam.sources.camera import Camera
 from occlufix_vcam.sources.clip import Clip
 from occlufix_vcam.sources.demo.source import Demo
-from tests.sources.fakes import FakeCapture, grey, write_clip
+from tests.harness.sources import FakeCapture, grey, write_clip
 
 Opener = Callable[[Path], CameraSource]
 

@@ -13,7 +13,7 @@ import pytest
 from occlufix_vcam.control.guard import BURST, LINK_S, LONGEST_DELAY_S, MOST_SESSIONS, PROOF_S, Sessions, Throttle
 from occlufix_vcam.core.state import ControlAddress
 from tests.control.conftest import Served
-from tests.fakes import WAIT_S
+from tests.harness.fakes import WAIT_S
 
 NOW = 1_000_000.0
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from occlufix_vcam.control.routes import PAGE
+from scripts.harness.readers.browsers import program
 from tests.control.conftest import Product
-from tests.readers.browsers import program
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install -e .[dev]")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing: pip install -e .[dev]")

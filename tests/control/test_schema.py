@@ -20,7 +20,7 @@ from occlufix_vcam.runtime.daemon import Daemon, Parts
 from occlufix_vcam.sinks import Sinks
 from scripts.openapi import TARGET, description
 from tests.control.conftest import Served, serving
-from tests.fakes import InvertingPipeline, ScriptedCamera, WatchedSink, running
+from tests.harness.fakes import InvertingPipeline, ScriptedCamera, WatchedSink, running
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is missing: pip install -e .[dev]")
 hypothesis = pytest.importorskip("hypothesis")

@@ -26,7 +26,7 @@ from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.daemon import Daemon
 from tests.control.conftest import Served, serving
-from tests.fakes import WAIT_S
+from tests.harness.fakes import WAIT_S
 
 
 def grey(level: int, size: tuple[int, int] = (1280, 720)) -> Image:

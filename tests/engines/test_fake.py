@@ -9,7 +9,7 @@ import pytest
 
 import engines
 from engines import EngineOptions, manifest
-from tests.engines.models import write_models
+from tests.harness.models import write_models
 
 FAKE = EngineOptions(backend="fake")
 

@@ -19,7 +19,7 @@ from engines import (
     ModelMissing,
     manifest,
 )
-from tests.engines.models import write_faces, write_graph, write_models
+from tests.harness.models import write_faces, write_graph, write_models
 
 onnxruntime = pytest.importorskip("onnxruntime")
 openvino = pytest.importorskip("openvino")

@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 import engines
 from engines import EngineOptions, ModelCorrupt, ModelMissing, manifest
-from tests.engines.models import write_models
+from tests.harness.models import write_models
 
 SHIPPED = manifest.MODELS
 

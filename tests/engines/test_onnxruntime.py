@@ -12,7 +12,7 @@ import pytest
 
 import engines
 from engines import EngineOptions, EngineUnavailable, manifest
-from tests.engines.models import write_models
+from tests.harness.models import write_models
 
 pytest.importorskip("onnxruntime")
 from engines.backends import onnxruntime as backend

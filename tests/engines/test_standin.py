@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.engines import standin
+from tests.harness import tensorrt_standin
 
 
 def real(name: str) -> ModuleType:
@@ -40,7 +40,7 @@ def documented_parameters(function: Any) -> list[list[str]]:
 
 def test_what_tensorrt_for_rtx_has() -> None:
     library = real("tensorrt_rtx")
-    fake = standin.tensorrt(standin.Machine())
+    fake = tensorrt_standin.tensorrt(tensorrt_standin.Machine())
 
     checked = 0
     for kind in kinds_of(fake):
@@ -60,8 +60,8 @@ def test_what_tensorrt_for_rtx_has() -> None:
     assert checked >= 20
     for method in ("code", "desc", "node_name", "node_operator"):
         assert callable(getattr(library.ParserError, method))
-    assert set(standin.ErrorCode.__members__) <= set(library.ErrorCode.__members__)
-    assert set(standin.Severity.__members__) <= set(library.ILogger.Severity.__members__)
+    assert set(tensorrt_standin.ErrorCode.__members__) <= set(library.ErrorCode.__members__)
+    assert set(tensorrt_standin.Severity.__members__) <= set(library.ILogger.Severity.__members__)
 
 
 def test_the_callbacks_have_the_librarys_parameters() -> None:
@@ -85,18 +85,18 @@ def test_what_classic_tensorrt_has_by_the_names_in_its_wheel() -> None:
     (binary,) = (path for path in Path(found.origin).parent.iterdir() if path.name.startswith("tensorrt."))
     names = set(re.findall(rb"[A-Za-z_]\w{3,}", binary.read_bytes()))
 
-    for kind in kinds_of(standin.tensorrt(standin.Machine(), "tensorrt")):
+    for kind in kinds_of(tensorrt_standin.tensorrt(tensorrt_standin.Machine(), "tensorrt")):
         # A compiler may write a short name into its code, where no search finds it.
         looked_for = [name for name in [kind.__name__, *own_names(kind)] if len(name) > 8]
         missing = {name for name in looked_for if name.encode() not in names}
         assert not missing, f"{kind.__name__}: {missing}"
-    there = {name for name in standin.RTX_ONLY if name.encode() in names}
+    there = {name for name in tensorrt_standin.RTX_ONLY if name.encode() in names}
     assert not there, f"classic TensorRT has {there} too: ask for it"
 
 
 def test_what_the_cuda_runtime_has() -> None:
     runtime = real("cuda.bindings.runtime")
-    fake = standin.cuda_runtime(standin.Machine())
+    fake = tensorrt_standin.cuda_runtime(tensorrt_standin.Machine())
 
     functions = {name: made for name, made in vars(fake).items() if inspect.isfunction(made)}
     assert len(functions) >= 20
@@ -108,7 +108,7 @@ def test_what_the_cuda_runtime_has() -> None:
         assert list(inspect.signature(made).parameters) == parameters, line
     for kind in ("cudaMemcpyKind", "cudaStreamCaptureMode"):
         assert vars(getattr(fake, kind)).keys() <= set(getattr(runtime, kind).__members__)
-    for status in standin.Status:
+    for status in tensorrt_standin.Status:
         assert int(getattr(runtime.cudaError_t, status.name)) == int(status)
     assert runtime.cudaStreamNonBlocking == fake.cudaStreamNonBlocking
     properties = runtime.cudaDeviceProp()

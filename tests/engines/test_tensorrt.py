@@ -26,9 +26,9 @@ from engines import (
 from engines.backends.tensorrt import Draft
 from engines.cache import EngineCache
 from engines.manifest import find_model
-from tests.engines import standin
-from tests.engines.models import write_faces, write_models
-from tests.engines.standin import Machine
+from tests.harness import tensorrt_standin
+from tests.harness.models import write_faces, write_models
+from tests.harness.tensorrt_standin import Machine
 
 TENSORRT = EngineOptions(backend="tensorrt")
 IN_BACKGROUND = EngineOptions(wait_for_build=False)
@@ -47,12 +47,12 @@ def models(written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return standin.install(monkeypatch, tmp_path)
+    return tensorrt_standin.install(monkeypatch, tmp_path)
 
 
 @pytest.fixture
 def classic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return standin.install(monkeypatch, tmp_path, "tensorrt")
+    return tensorrt_standin.install(monkeypatch, tmp_path, "tensorrt")
 
 
 def works(engine: InferenceEngine) -> bool:
@@ -191,7 +191,7 @@ def _other_library(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _other_gpu(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standin, "DEVICE", "Another RTX")
+    monkeypatch.setattr(tensorrt_standin, "DEVICE", "Another RTX")
 
 
 def _other_model(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def _forge(content: bytes) -> None:
 def test_a_plan_that_tensorrt_refuses_is_built_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
-    machine = standin.install(monkeypatch, tmp_path, library)
+    machine = tensorrt_standin.install(monkeypatch, tmp_path, library)
     engines.load("hidden", TENSORRT).close()
     _forge(b"not what TensorRT wrote")
 
@@ -366,7 +366,7 @@ def test_a_file_of_ones_own(machine: Machine, tmp_path: Path) -> None:
 def test_a_draft_is_run_before_it_is_installed(machine: Machine) -> None:
     draft = Draft(find_model("hidden"), EngineOptions(), "", lambda share: True)
     engine = draft.open()
-    assert works(engine) and (engine.device, engine.precision) == (standin.DEVICE, "fp16")
+    assert works(engine) and (engine.device, engine.precision) == (tensorrt_standin.DEVICE, "fp16")
     engine.close()
     assert EngineCache().entries() == []
 

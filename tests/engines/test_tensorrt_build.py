@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from engines import ContractMismatch, EngineBuildError, EngineOptions, EngineUnavailable, ModelCorrupt, manifest
 from engines.backends.tensorrt_plan import PORTABLE, Order, Plan, architectures, build_plan, order
 from engines.manifest import Model, ModelFile
-from tests.engines.models import write_graph, write_models
+from tests.harness.models import write_graph, write_models
 
 try:
     import tensorrt_rtx

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from scripts import endurance
-from tests.readers import film, session
+from scripts.harness.readers import film, session
 
 ASLEEP_S = 4.0  # longer than a camera may be silent
 

@@ -15,7 +15,7 @@ import pytest
 
 from occlufix_vcam.sinks.pipewire import PipeWireCamera
 from occlufix_vcam.system.v4l2 import OWN_LABEL
-from tests.readers import browsers, film, numbered, product, session
+from scripts.harness.readers import browsers, film, numbered, product, session
 
 PICTURES = 120
 

@@ -18,8 +18,8 @@ from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks.recorder import Recorder
 from occlufix_vcam.sources import SourceOptions
 from occlufix_vcam.sources.demo.source import Demo
+from scripts.harness.readers import in_machine, numbered
 from scripts.vm.machine import NoMachine, find
-from tests.readers import in_machine, numbered
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 660.0
@@ -38,7 +38,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     folder = tmp_path_factory.mktemp("machine")
     clip = folder / "numbered.mp4"
     make_clip(clip)
-    command = [sys.executable, "-m", "tests.readers.in_machine", str(clip)]
+    command = [sys.executable, "-m", "scripts.harness.readers.in_machine", str(clip)]
     status = machine.run(command, folder, LIMIT_S, ROOT)
     told: dict[str, dict[str, Any]] = {}
     if (folder / "found.json").exists():

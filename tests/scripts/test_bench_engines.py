@@ -21,7 +21,7 @@ def script(monkeypatch):
 
 def test_work_is_that_of_the_convolutions(script, tmp_path, monkeypatch):
     from engines import manifest
-    from tests.engines.models import write_models
+    from tests.harness.models import write_models
 
     monkeypatch.setattr(manifest, "MODELS", write_models(tmp_path))
     # One 1x1 convolution from three channels to three: `restore` of the tests.
@@ -32,7 +32,7 @@ def test_work_is_that_of_the_convolutions(script, tmp_path, monkeypatch):
 
 def test_the_limit_is_the_larger_of_arithmetic_and_bytes(script, tmp_path, monkeypatch):
     from engines import Way, manifest
-    from tests.engines.models import write_models
+    from tests.harness.models import write_models
 
     monkeypatch.setattr(manifest, "MODELS", write_models(tmp_path))
     model = manifest.find_model("restore")

@@ -15,8 +15,8 @@ from occlufix_vcam.sinks.libpipewire import PipeWireError, buffer_needs, load_li
 from occlufix_vcam.sinks.pipewire import PipeWireCamera, find_virtual_cameras
 from occlufix_vcam.sinks.pipewire_node import Registry
 from occlufix_vcam.system.camera_portal import AGAIN_S, Refusals, refused_programs
-from tests.sinks.fakes import FakeNode, frame_of
-from tests.sources.fakes import FakeClock
+from tests.harness.sinks import FakeNode, frame_of
+from tests.harness.sources import FakeClock
 
 
 def opened(size: tuple[int, int] = (64, 48)) -> tuple[PipeWireCamera, FakeNode]:

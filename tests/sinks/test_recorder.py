@@ -14,7 +14,7 @@ from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks import Sinks
 from occlufix_vcam.sinks.recorder import Recorder
-from tests.sinks.fakes import frame_of
+from tests.harness.sinks import frame_of
 
 MANY = 10**12
 

@@ -13,9 +13,9 @@ import pytest
 from occlufix_vcam import sinks as sinks_module
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable, Trouble
 from occlufix_vcam.sinks import LEFT_OUT_PAUSE_S, Audience, LeftOut, Sinks, open_sink
-from tests.fakes import WAIT_S, ReadSink
-from tests.sinks.fakes import FakeSink, frame_of
-from tests.sources.fakes import FakeClock
+from tests.harness.fakes import WAIT_S, ReadSink
+from tests.harness.sinks import FakeSink, frame_of
+from tests.harness.sources import FakeClock
 
 FRAME = frame_of((8, 8))
 

@@ -14,7 +14,7 @@ from occlufix_vcam.core.errors import SinkUnavailable, Trouble
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks.v4l2 import V4l2Camera, find_virtual_cameras
 from occlufix_vcam.system import v4l2
-from tests.sinks.fakes import FakeLoopback, FakeReaders, frame_of
+from tests.harness.sinks import FakeLoopback, FakeReaders, frame_of
 
 
 def node(index: int, name: str = v4l2.OWN_LABEL, **changes: bool) -> v4l2.VideoNode:

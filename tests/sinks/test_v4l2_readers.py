@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from occlufix_vcam.sinks.v4l2_readers import LOOK_BLIND_S, LOOK_UNREAD_S, SETTLED_S, OpenSigns, Readers
-from tests.sources.fakes import FakeClock
+from tests.harness.sources import FakeClock
 
 
 class Scene:

@@ -13,7 +13,7 @@ from occlufix_vcam.sinks import open_sink
 from occlufix_vcam.sinks import virtual_camera as virtual_camera_module
 from occlufix_vcam.sinks.virtual_camera import VirtualCamera, find_virtual_cameras
 from occlufix_vcam.system import v4l2
-from tests.sinks.fakes import FakePyvirtualcam, PixelFormat, frame_of
+from tests.harness.sinks import FakePyvirtualcam, PixelFormat, frame_of
 
 
 def loopback(index: int, name: str, **changes: bool) -> v4l2.VideoNode:

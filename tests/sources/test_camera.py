@@ -17,7 +17,7 @@ from occlufix_vcam.sources import CameraInfo, SourceOptions
 from occlufix_vcam.sources import camera as camera_module
 from occlufix_vcam.sources.camera import Camera, choose_camera
 from occlufix_vcam.system import v4l2
-from tests.sources.fakes import BROKEN, MJPG, UNPLUGGED, YUYV, FakeCapture, grey
+from tests.harness.sources import BROKEN, MJPG, UNPLUGGED, YUYV, FakeCapture, grey
 
 CAMERAS = [
     CameraInfo(0, "Integrated Webcam", "/dev/video0"),

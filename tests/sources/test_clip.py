@@ -12,7 +12,7 @@ import pytest
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
 from occlufix_vcam.sources import EndOfClip, SourceOptions
 from occlufix_vcam.sources.clip import Clip
-from tests.sources.fakes import FakeClock, grey, number_of, write_clip
+from tests.harness.sources import FakeClock, grey, number_of, write_clip
 
 EVERY_FRAME = SourceOptions(loop=False, realtime=False)
 

@@ -13,7 +13,7 @@ from occlufix_vcam.sources import CameraInfo, open_source
 from occlufix_vcam.sources import camera as camera_module
 from occlufix_vcam.sources.clip import Clip
 from occlufix_vcam.sources.demo.source import Demo
-from tests.sources.fakes import UNPLUGGED, FakeCapture, grey, write_clip
+from tests.harness.sources import UNPLUGGED, FakeCapture, grey, write_clip
 
 
 @pytest.fixture

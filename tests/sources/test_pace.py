@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from occlufix_vcam.sources.pace import Pace
-from tests.sources.fakes import FakeClock
+from tests.harness.sources import FakeClock
 
 
 def pace_at(rate: float) -> tuple[Pace, FakeClock]:

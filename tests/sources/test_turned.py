@@ -8,7 +8,7 @@ import pytest
 from occlufix_vcam.assembly import open_camera
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.sources.turned import Turned
-from tests.fakes import ScriptedCamera
+from tests.harness.fakes import ScriptedCamera
 
 #: Four corners: 1 2 / 3 4.
 CORNERS = np.array([[1, 2], [3, 4]], np.uint8)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.train.lines import RECIPE, Line
+from tests.harness.train_lines import RECIPE, Line
 from train import checkpoint, hardware, loop, run_log
 from train.config import RECIPES, Recipe
 from train.losses import LOSSES
@@ -231,7 +231,7 @@ def test_workers_do_not_change_the_samples(tmp_path: Path) -> None:
 
 def test_a_killed_run_goes_on_with_the_same_losses(tmp_path: Path) -> None:
     recipe = RECIPE.but(steps=1000)
-    command = [sys.executable, "-u", "-m", "tests.train.lines", str(tmp_path / "killed"), "1000"]
+    command = [sys.executable, "-u", "-m", "tests.harness.train_lines", str(tmp_path / "killed"), "1000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         for line in process.stdout:
             if line.startswith("step 250 "):
@@ -249,7 +249,10 @@ def test_a_killed_run_goes_on_with_the_same_losses(tmp_path: Path) -> None:
 def test_two_processes_have_the_loss_of_one_with_the_joined_batch(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     subprocess.run(
-        [*torchrun, "-m", "tests.train.lines", str(tmp_path / "two"), "100"], cwd=ROOT, check=True, capture_output=True
+        [*torchrun, "-m", "tests.harness.train_lines", str(tmp_path / "two"), "100"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
     )
     one = RECIPE.but(steps=100)
     loop.fit(Line(one), one, tmp_path / "one")

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.train.lines import RECIPE, Line
+from tests.harness.train_lines import RECIPE, Line
 from train.config import RECIPES
 from train.evaluation import plots
 from train.hardware import TrainingError

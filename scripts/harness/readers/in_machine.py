@@ -1,6 +1,6 @@
 """What is proved inside the virtual machine: the daemon on v4l2loopback and vivid, read by programs nobody here wrote.
 
-    python -m tests.readers.in_machine CLIP      (in the machine; what each check found goes to $SHARED/found.json)
+    python -m scripts.harness.readers.in_machine CLIP      (what each check found: $SHARED/found.json)
 
 The checks tell one story with as few starts of the daemon as can be: the processor is emulated, and slow.
 """
@@ -192,7 +192,7 @@ def captures(device: str) -> bool:
 
 def proved(pictures: list[Any]) -> dict[str, Any]:
     """What BGR pictures with numbers prove; raises where they do not."""
-    from tests.readers import numbered
+    from scripts.harness.readers import numbered
 
     read = [(number, picture) for picture in pictures if (number := numbered.read(picture[..., 1])) is not None]
     # Who comes at the moment at which the clip is closed may see one of its last pictures; then it begins again.
@@ -246,7 +246,7 @@ def opencv(device: str = LOOPBACK) -> Iterator[Callable[[], Any]]:
 
 
 def first_with_number(read: Callable[[], Any]) -> float:
-    from tests.readers import numbered
+    from scripts.harness.readers import numbered
 
     return until(lambda: (seen := read()) is not None and numbered.read(seen[..., 1]) is not None, "a numbered picture")
 
@@ -304,7 +304,7 @@ def two_readers_at_once_are_named_and_the_last_one_closes_the_camera(scene: Scen
 
 @check
 def chromium_lists_it_and_reads_numbers_and_true_colours(scene: Scene) -> dict[str, Any]:
-    from tests.readers import browsers, numbered
+    from scripts.harness.readers import browsers, numbered
 
     if browsers.program("chromium") is None:
         return {"skipped": "NOT PROVED HERE: no chromium-headless-shell"}
@@ -419,7 +419,7 @@ def a_kept_format_is_said_before_it_is_tried(scene: Scene) -> dict[str, Any]:
 @check
 def the_node_is_usable_after_every_end_of_the_daemon(scene: Scene) -> dict[str, Any]:
     """From its command line on, but for the imports. Every other end comes while a program still reads."""
-    from tests.readers import numbered
+    from scripts.harness.readers import numbered
 
     scene.end(signal.SIGTERM)
     seconds = []
@@ -468,7 +468,7 @@ def the_node_is_usable_after_every_end_of_its_writer(scene: Scene) -> dict[str, 
 
 @check
 def a_reader_that_stays_sees_the_next_daemon(scene: Scene) -> dict[str, Any]:
-    from tests.readers import numbered
+    from scripts.harness.readers import numbered
 
     width, height = SIZE
     film = Path("/run/film")
@@ -504,7 +504,7 @@ def a_reader_that_stays_sees_the_next_daemon(scene: Scene) -> dict[str, Any]:
 @check
 def a_reader_that_stays_sees_the_next_writer(scene: Scene) -> dict[str, Any]:
     scene.end(signal.SIGTERM)
-    from tests.readers import numbered
+    from scripts.harness.readers import numbered
 
     writer, _ = fork_writer(number=1)
     with opencv() as read:
@@ -527,7 +527,7 @@ def fork_writer(number: int) -> tuple[int, bytes]:
     """A process that writes one numbered picture until it is ended; and what it said once it did."""
     from occlufix_vcam.core.frame import Frame
     from occlufix_vcam.sinks import open_sink
-    from tests.readers import numbered
+    from scripts.harness.readers import numbered
 
     reading, writing = os.pipe()
     writer = os.fork()

@@ -22,9 +22,9 @@ from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.desktop.hotkey import HotkeyUnavailable, bind
 from occlufix_vcam.desktop.hotkey.wayland import DESKTOP, PATH, REGISTRY, REQUEST, SHORTCUTS, PortalKey, as_trigger
+from scripts.harness.desktop import Answer, Service, display, session_bus
 from tests.conftest import ROOT
 from tests.control.conftest import Product
-from tests.control.desktop import Answer, Service, display, session_bus
 
 WITHIN_S = 60.0
 #: A program of its own, since pynput keeps the display of the process that imports it.
@@ -99,7 +99,7 @@ def test_it_switches_the_daemon_while_the_icon_runs(desktop: dict[str, str], pro
     pytest.importorskip(
         "PySide6", reason="NO PYSIDE6: the hotkey of the tray icon is NOT tested; pip install -e .[tray]"
     )
-    from tests.control.desktop import Panel
+    from scripts.harness.desktop import Panel
 
     with session_bus() as bus, closing(Panel(bus)) as panel, product.client() as client:
         environment = {**product.environment, "DISPLAY": desktop["DISPLAY"], "DBUS_SESSION_BUS_ADDRESS": bus}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from occlufix_vcam.runtime.demand import LINGER_S, Demand
-from tests.sources.fakes import FakeClock
+from tests.harness.sources import FakeClock
 
 STEP_S = 0.1
 

@@ -13,7 +13,7 @@ import engines
 from engines import EngineOptions, autotune, manifest
 from engines.base import BufferedEngine, EngineRunError, EngineUnavailable, Precision, TensorSpec
 from engines.manifest import Model
-from tests.engines.models import write_models
+from tests.harness.models import write_models
 
 
 class Now:

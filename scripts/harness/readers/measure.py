@@ -1,4 +1,4 @@
-"""The figures of the camera in PipeWire, on this machine: python -m tests.readers.measure [SECONDS]
+"""The figures of the camera in PipeWire, on this machine: python -m scripts.harness.readers.measure [SECONDS]
 
 A camera of numbered pictures at 1280x720 and 30 a second goes through the daemon with the real networks to GStreamer.
 Prints one JSON object: how soon the camera is in the list, how soon a reader has its first picture, what was lost, how
@@ -28,7 +28,7 @@ from occlufix_vcam.sources import SourceOptions
 from occlufix_vcam.sources.demo.source import Demo
 from occlufix_vcam.sources.pace import Pace
 from occlufix_vcam.system.v4l2 import OWN_LABEL
-from tests.readers import film, numbered, product, session
+from scripts.harness.readers import film, numbered, product, session
 
 ROUNDS = 3
 IDLE_S = 20.0
@@ -88,7 +88,7 @@ def measure(folder: Path, seconds: float) -> dict[str, Any]:
         told |= idle(environment, folder)
         diary, log = folder / "diary.txt", folder / "daemon.log"
         diary.touch()
-        command = [sys.executable, "-m", "tests.readers.measure", "--daemon", str(diary)]
+        command = [sys.executable, "-m", "scripts.harness.readers.measure", "--daemon", str(diary)]
         with session.background(command, {**environment, "PYTHONPATH": str(product.ROOT)}, log):
             session.wait_for(lambda: OWN_LABEL in session.things(environment, "Node"), "the camera in the list")
             opened = [first_pictures(environment, folder) for _ in range(ROUNDS)]

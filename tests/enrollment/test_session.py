@@ -18,7 +18,7 @@ from occlufix_vcam.enrollment.collector import Enrolment
 from occlufix_vcam.enrollment.session import CameraEnrolment, EnrolmentBusy, Enrolments, EnrolmentStatus
 from occlufix_vcam.inference import Engines
 from occlufix_vcam.people.store import EnrolmentError, KeyFile, PeopleStore
-from tests.test_enrolment import BOB, Finder, Scene
+from tests.enrollment.test_collector import BOB, Finder, Scene
 
 WAIT_S = 20.0
 

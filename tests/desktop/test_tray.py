@@ -30,9 +30,9 @@ from occlufix_vcam.desktop.tray.icons import draw
 from occlufix_vcam.desktop.tray.listener import Listener
 from occlufix_vcam.desktop.tray.status_view import MOODS, look_at
 from occlufix_vcam.runtime.daemon import Daemon
+from scripts.harness.desktop import Panel, display, session_bus
 from tests.conftest import ROOT
 from tests.control.conftest import Product, serving
-from tests.control.desktop import Panel, display, session_bus
 
 COMMAND = [sys.executable, "-m", "occlufix_vcam", "tray"]
 SIZE = 32

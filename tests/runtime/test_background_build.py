@@ -14,16 +14,16 @@ from occlufix_vcam.inference import Engines
 from occlufix_vcam.runtime import supervisor as supervisor_module
 from occlufix_vcam.runtime.background_build import EngineBuilder
 from occlufix_vcam.runtime.processing import FAILURES_IN_A_ROW
-from tests.engines import standin
-from tests.engines.standin import Machine
-from tests.fakes import WAIT_S, InvertingPipeline, running
-from tests.test_daemon import Stage
+from tests.harness import tensorrt_standin
+from tests.harness.fakes import WAIT_S, InvertingPipeline, running
+from tests.harness.tensorrt_standin import Machine
+from tests.runtime.test_daemon import Stage
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(supervisor_module, "FIRST_PAUSE_S", 0.0)
-    return standin.install(monkeypatch, tmp_path)
+    return tensorrt_standin.install(monkeypatch, tmp_path)
 
 
 class Build:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from occlufix_vcam.core.background_open import Opening
-from tests.fakes import WAIT_S
+from tests.harness.fakes import WAIT_S
 
 
 class Door:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.contract import Image
-from tests.readers.session import background
+from scripts.harness.readers.session import background
 
 DEBIAN_PACKAGES = ("gstreamer1.0-tools", "gstreamer1.0-pipewire", "gstreamer1.0-plugins-base")
 WITHIN_S = 15.0

@@ -15,7 +15,7 @@ from occlufix_vcam.diagnostics import doctor
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks import pipewire as pipewire_module
 from occlufix_vcam.system import v4l2
-from tests.sinks.fakes import FakeSink
+from tests.harness.sinks import FakeSink
 
 PIPEWIRE = VirtualCameraInfo("pipewire", "OccluFix Camera in PipeWire", "")
 

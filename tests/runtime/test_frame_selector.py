@@ -9,7 +9,7 @@ from engines.contract import Image
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.frame_selector import Outgoing, cropped
-from tests.sources.fakes import FakeClock, grey
+from tests.harness.sources import FakeClock, grey
 
 SIZE = (160, 90)
 

@@ -15,9 +15,9 @@ from occlufix_vcam.core.status import Status
 from occlufix_vcam.sinks.recorder import Recorder
 from occlufix_vcam.sources import SourceOptions
 from occlufix_vcam.sources.demo.source import Demo
-from tests.readers import numbered
+from scripts.harness.readers import numbered
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RATE = 30.0
 #: Of the demo: from here on its face wears a mask, so the networks have work to do.
 MASKED_S = 2.2

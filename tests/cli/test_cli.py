@@ -26,7 +26,7 @@ from occlufix_vcam.core.state import StateFolder
 from occlufix_vcam.core.status import Status
 from occlufix_vcam.runtime.daemon import Daemon
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     "start",
     "stop",

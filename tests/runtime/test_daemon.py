@@ -28,7 +28,7 @@ from occlufix_vcam.runtime.processing import FAILURES_IN_A_ROW
 from occlufix_vcam.runtime.supervisor import NeedsRestart, SwitchFailed
 from occlufix_vcam.sinks import LeftOut, Sinks
 from occlufix_vcam.sources import EndOfClip
-from tests.fakes import WAIT_S, InvertingPipeline, ReadSink, ScriptedCamera, WatchedSink, running
+from tests.harness.fakes import WAIT_S, InvertingPipeline, ReadSink, ScriptedCamera, WatchedSink, running
 
 
 class JumpingClock:
