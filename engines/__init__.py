@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from engines import autotune
-from engines.autotune import Timed, Way
+from engines.autotune import CandidateTiming, EngineCandidate
 from engines.base import (
     ContractMismatch,
     EngineBuildError,
@@ -27,7 +27,7 @@ from engines.base import (
     ModelError,
     ModelMissing,
     Precision,
-    Refusal,
+    SkippedBackend,
     TensorSpec,
 )
 from engines.manifest import Model, find_model
@@ -108,18 +108,18 @@ def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> Infer
     """
     found = find_model(model)
     found.check()
-    ways, failures = _ways(found, options)
-    times = _remembered(found, ways, options)
-    for place, way in enumerate(ways):
+    candidates, failures = _candidates(found, options)
+    times = _remembered(found, candidates, options)
+    for place, candidate in enumerate(candidates):
         try:
-            engine = _open(found, way, options)
+            engine = _open(found, candidate, options)
         except (EngineUnavailable, EngineBuildError, EngineRunError) as error:
-            _log.info("%s passed over: %s", way, error.message)
-            failures.append((way.backend, error))
+            _log.info("%s passed over: %s", candidate, error.message)
+            failures.append((candidate.backend, error))
             continue
         failed = [_refusal(name, error) for name, error in failures]
         named = {one.backend for one in failed}
-        slower = [one for one in _slower(way, ways[place + 1 :], times) if one.backend not in named]
+        slower = [one for one in _slower(candidate, candidates[place + 1 :], times) if one.backend not in named]
         engine.passed_over = (*failed, *slower)
         return engine
     if len(failures) == 1:
@@ -128,21 +128,21 @@ def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> Infer
     raise EngineUnavailable(f"No backend runs {found.name}: {reasons}", "occlufix-vcam doctor says more.")
 
 
-def measure(model: str | Path, again: bool = False) -> list[Timed]:
+def measure(model: str | Path, again: bool = False) -> list[CandidateTiming]:
     """All ways of running `model` here, timed, the best first: what `load` goes by from now on.
 
     Takes seconds, and all cores, where they were not timed before or `again` is asked for. Raises ModelError.
     """
     found = find_model(model)
-    ways, _ = _ways(found, _DEFAULTS)
-    known = [] if again else autotune.remembered(found, ways)
-    return known or autotune.measure(found, ways, lambda way: _open(found, way, _DEFAULTS))
+    candidates, _ = _candidates(found, _DEFAULTS)
+    known = [] if again else autotune.remembered(found, candidates)
+    return known or autotune.measure(found, candidates, lambda candidate: _open(found, candidate, _DEFAULTS))
 
 
-def timed(model: str | Path) -> list[Timed]:
+def timed(model: str | Path) -> list[CandidateTiming]:
     """What `measure` found, if it was run already. Raises ModelError."""
     found = find_model(model)
-    return autotune.remembered(found, _ways(found, _DEFAULTS)[0])
+    return autotune.remembered(found, _candidates(found, _DEFAULTS)[0])
 
 
 def survey() -> list[BackendReport]:
@@ -157,9 +157,9 @@ def survey() -> list[BackendReport]:
     return reports
 
 
-def _ways(model: Model, options: EngineOptions) -> tuple[list[Way], list[tuple[str, EngineError]]]:
+def _candidates(model: Model, options: EngineOptions) -> tuple[list[EngineCandidate], list[tuple[str, EngineError]]]:
     """All ways of running a model, best first, and the backends that are not there. Raises EngineUnavailable."""
-    ways: list[Way] = []
+    candidates: list[EngineCandidate] = []
     missing: list[tuple[str, EngineError]] = []
     for name in [name for name in BACKENDS if name != "fake"] if options.backend == "auto" else [options.backend]:
         try:
@@ -167,14 +167,14 @@ def _ways(model: Model, options: EngineOptions) -> tuple[list[Way], list[tuple[s
             for device in backend.devices():
                 own = backend.precisions(model, device)
                 precisions = own if _chooses(model, options) else [options.precision]
-                ways += [Way(name, device, precision) for precision in precisions]
+                candidates += [EngineCandidate(name, device, precision) for precision in precisions]
         except EngineUnavailable as error:
             missing.append((name, error))
     last = {"CPU": 1, "NPU": 2}
-    ways.sort(key=lambda way: last.get(way.device, 0))  # stable: else the order of the table
-    known = {one.way: one.rank_ms for one in _remembered(model, ways, options)}
-    ways.sort(key=lambda way: known.get(way, float("inf")))
-    return ways, missing
+    candidates.sort(key=lambda candidate: last.get(candidate.device, 0))  # stable: else the order of the table
+    known = {one.candidate: one.rank_ms for one in _remembered(model, candidates, options)}
+    candidates.sort(key=lambda candidate: known.get(candidate, float("inf")))
+    return candidates, missing
 
 
 def _chooses(model: Model, options: EngineOptions) -> bool:
@@ -182,34 +182,40 @@ def _chooses(model: Model, options: EngineOptions) -> bool:
     return options.precision == "auto" or (options.precision == "int8" and not model.has("int8"))
 
 
-def _remembered(model: Model, ways: Sequence[Way], options: EngineOptions) -> list[Timed]:
+def _remembered(model: Model, candidates: Sequence[EngineCandidate], options: EngineOptions) -> list[CandidateTiming]:
     """What was timed; of that only a free choice makes use, and only for a model that is known by its hash."""
     is_free = options.backend == options.precision == "auto"
     is_ours = all(file.sha256 for file in model.files.values())
-    return autotune.remembered(model, ways) if is_free and is_ours else []
+    return autotune.remembered(model, candidates) if is_free and is_ours else []
 
 
-def _open(model: Model, way: Way, options: EngineOptions) -> InferenceEngine:
-    if (way.backend, way.device) in options.avoid:
+def _open(model: Model, candidate: EngineCandidate, options: EngineOptions) -> InferenceEngine:
+    if (candidate.backend, candidate.device) in options.avoid:
         raise EngineUnavailable("It failed again and again while it ran", "The log has the reason.")
-    engine = _backend(way.backend)(model, way.device, replace(options, precision=way.precision))
+    engine = _backend(candidate.backend)(model, candidate.device, replace(options, precision=candidate.precision))
     _check_doors(engine, model, options)
     return engine
 
 
-def _slower(chosen: Way, others: Sequence[Way], times: Sequence[Timed]) -> list[Refusal]:
+def _slower(
+    chosen: EngineCandidate, others: Sequence[EngineCandidate], times: Sequence[CandidateTiming]
+) -> list[SkippedBackend]:
     """Why each way after the chosen one is not taken; of another backend its best way only."""
-    known = {one.way: one for one in times}
+    known = {one.candidate: one for one in times}
     best = known[chosen].p50_ms if chosen in known else None
-    refusals: dict[str, Refusal] = {}
-    for way in others:
-        name = way.backend if way.backend != chosen.backend else f"{way.backend} {way.device} {way.precision}"
+    refusals: dict[str, SkippedBackend] = {}
+    for candidate in others:
+        name = (
+            candidate.backend
+            if candidate.backend != chosen.backend
+            else f"{candidate.backend} {candidate.device} {candidate.precision}"
+        )
         reason = f"ranks after {chosen.backend}; not timed on this machine yet"
-        if way in known and best is not None:
-            p50_ms = known[way].p50_ms
-            reason = f"takes {p50_ms:.1f} ms here, {chosen} {best:.1f}" if p50_ms else known[way].reason
+        if candidate in known and best is not None:
+            p50_ms = known[candidate].p50_ms
+            reason = f"takes {p50_ms:.1f} ms here, {chosen} {best:.1f}" if p50_ms else known[candidate].reason
             reason += ", which is more exact" if p50_ms and p50_ms < best else ""
-        refusals.setdefault(name, Refusal(name, reason))
+        refusals.setdefault(name, SkippedBackend(name, reason))
     return list(refusals.values())
 
 
@@ -228,8 +234,8 @@ def _backend(name: str) -> Backend:
         ) from error
 
 
-def _refusal(name: str, error: EngineError) -> Refusal:
-    return Refusal(name, error.message, error.build if isinstance(error, EngineNotBuilt) else None)
+def _refusal(name: str, error: EngineError) -> SkippedBackend:
+    return SkippedBackend(name, error.message, error.build if isinstance(error, EngineNotBuilt) else None)
 
 
 def _check_doors(engine: InferenceEngine, model: Model, options: EngineOptions) -> None:

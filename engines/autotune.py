@@ -20,7 +20,7 @@ from importlib import metadata
 import numpy as np
 
 from engines.base import CacheUnusable, EngineError, EngineRunError, InferenceEngine, Precision
-from engines.cache import EngineCache, Key
+from engines.cache import CacheKey, EngineCache
 from engines.manifest import Model
 
 WARM_UP, RUNS = 3, 30
@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class EngineCandidate:
     """A backend on one of its devices, in a precision."""
 
     backend: str
@@ -57,10 +57,10 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class CandidateTiming:
     """A way and its median time; `p50_ms` is None, and `reason` says why, where the model does not run in that way."""
 
-    way: Way
+    candidate: EngineCandidate
     p50_ms: float | None
     reason: str = ""
 
@@ -69,18 +69,18 @@ class Timed:
         """By which ways are compared: the time, a little longer for int8; infinite where it does not run."""
         if self.p50_ms is None:
             return float("inf")
-        return self.p50_ms / (1 - INT8_GAIN) if self.way.precision == "int8" else self.p50_ms
+        return self.p50_ms / (1 - INT8_GAIN) if self.candidate.precision == "int8" else self.p50_ms
 
     def __str__(self) -> str:
-        return f"{self.way}: {f'{self.p50_ms:.1f} ms' if self.p50_ms else self.reason}"
+        return f"{self.candidate}: {f'{self.p50_ms:.1f} ms' if self.p50_ms else self.reason}"
 
 
-def remembered(model: Model, ways: Sequence[Way]) -> list[Timed]:
+def remembered(model: Model, candidates: Sequence[EngineCandidate]) -> list[CandidateTiming]:
     """What was timed of these ways, the best first; nothing where nothing was, or what it depends on changed."""
-    cache, key = EngineCache(), _key(model, ways)
+    cache, key = EngineCache(), _key(model, candidates)
     try:
         told = json.loads(cache.path(key, SUFFIX).read_text(encoding="utf-8"))
-        return [Timed(Way(**one["way"]), one["p50_ms"], one["reason"]) for one in told]
+        return [CandidateTiming(EngineCandidate(**one["way"]), one["p50_ms"], one["reason"]) for one in told]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -88,46 +88,48 @@ def remembered(model: Model, ways: Sequence[Way]) -> list[Timed]:
         return []
 
 
-def measure(model: Model, ways: Sequence[Way], load: Callable[[Way], InferenceEngine]) -> list[Timed]:
-    """Times `model` in each of `ways` now and remembers it; the best first. `load` raises EngineError."""
-    failed: list[Timed] = []
+def measure(
+    model: Model, candidates: Sequence[EngineCandidate], load: Callable[[EngineCandidate], InferenceEngine]
+) -> list[CandidateTiming]:
+    """Times `model` in each of `candidates` now and remembers it; the best first. `load` raises EngineError."""
+    failed: list[CandidateTiming] = []
     lasting = True
     with ExitStack() as stack:
-        engines: dict[Way, InferenceEngine] = {}
-        for way in ways:
+        engines: dict[EngineCandidate, InferenceEngine] = {}
+        for candidate in candidates:
             try:
-                engines[way] = stack.enter_context(closing(load(way)))
+                engines[candidate] = stack.enter_context(closing(load(candidate)))
             except EngineError as error:
-                failed.append(Timed(way, None, error.message))
+                failed.append(CandidateTiming(candidate, None, error.message))
                 lasting = lasting and not isinstance(error, EngineRunError)
-        timed = [Timed(way, p50_ms) for way, p50_ms in _take_turns(engines).items()]
+        timed = [CandidateTiming(candidate, p50_ms) for candidate, p50_ms in _take_turns(engines).items()]
     found = sorted(timed, key=lambda one: one.rank_ms) + failed
     if timed and lasting:  # what ran out of memory today may run tomorrow
-        _remember(model, ways, found)
+        _remember(model, candidates, found)
     return found
 
 
-def _take_turns(engines: dict[Way, InferenceEngine]) -> dict[Way, float]:
+def _take_turns(engines: dict[EngineCandidate, InferenceEngine]) -> dict[EngineCandidate, float]:
     rng = np.random.default_rng(0)
-    times: dict[Way, list[float]] = {way: [] for way in engines}
+    times: dict[EngineCandidate, list[float]] = {candidate: [] for candidate in engines}
     feeds = {
-        way: {spec.name: rng.integers(0, 256, spec.shape).astype(spec.dtype) for spec in engine.inputs}
-        for way, engine in engines.items()
+        candidate: {spec.name: rng.integers(0, 256, spec.shape).astype(spec.dtype) for spec in engine.inputs}
+        for candidate, engine in engines.items()
     }
     for turn in range(RUNS // RUNS_IN_A_TURN):
-        for way, engine in engines.items():
-            if sum(times[way]) > ENOUGH_S:
+        for candidate, engine in engines.items():
+            if sum(times[candidate]) > ENOUGH_S:
                 continue
             for run in range(RUNS_IN_A_TURN + (WARM_UP if turn == 0 else 0)):
                 began = time.perf_counter()
-                engine.run(feeds[way])
+                engine.run(feeds[candidate])
                 if turn or run >= WARM_UP:
-                    times[way].append(time.perf_counter() - began)
-    return {way: round(float(np.median(seconds)) * 1e3, 3) for way, seconds in times.items()}
+                    times[candidate].append(time.perf_counter() - began)
+    return {candidate: round(float(np.median(seconds)) * 1e3, 3) for candidate, seconds in times.items()}
 
 
-def _remember(model: Model, ways: Sequence[Way], found: Sequence[Timed]) -> None:
-    cache, key = EngineCache(), _key(model, ways)
+def _remember(model: Model, candidates: Sequence[EngineCandidate], found: Sequence[CandidateTiming]) -> None:
+    cache, key = EngineCache(), _key(model, candidates)
     try:
         with cache.locked(key):
             cache.write_beside(key, SUFFIX, json.dumps([asdict(one) for one in found], indent=1).encode())
@@ -135,16 +137,16 @@ def _remember(model: Model, ways: Sequence[Way], found: Sequence[Timed]) -> None
         _log.warning("the times of %s are not kept: %s", model.name, error.message)
 
 
-def _key(model: Model, ways: Sequence[Way]) -> Key:
+def _key(model: Model, candidates: Sequence[EngineCandidate]) -> CacheKey:
     facts = {
         "what": "times",
         "files": {precision: file.sha256 for precision, file in model.files.items()},
         "shapes": {name: list(shape) for name, shape in model.inputs.items()},
-        "ways": sorted(str(way) for way in ways),
+        "ways": sorted(str(candidate) for candidate in candidates),
         "libraries": {name: version for name in LIBRARIES if (version := _version(name))},
         "machine": [platform.machine(), platform.processor(), platform.release(), os.cpu_count()],
     }
-    return Key(model.name, facts)
+    return CacheKey(model.name, facts)
 
 
 def _version(library: str) -> str:

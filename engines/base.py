@@ -17,7 +17,7 @@ Tensor = NDArray[np.generic]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 #: Is told the share of a build that is done; False ends it.
-Progress = Callable[[float], bool]
+BuildProgress = Callable[[float], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class EngineOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class SkippedBackend:
     """A backend that ranks higher than the one that runs, and why it does not run; `build` mends that."""
 
     backend: str
     reason: str
-    build: Callable[[Progress], object] | None = field(default=None, compare=False, repr=False)
+    build: Callable[[BuildProgress], object] | None = field(default=None, compare=False, repr=False)
 
 
 class InferenceEngine(Protocol):
@@ -60,7 +60,7 @@ class InferenceEngine(Protocol):
     precision: str
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
-    passed_over: Sequence[Refusal]
+    passed_over: Sequence[SkippedBackend]
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
 
@@ -85,7 +85,7 @@ class EngineUnavailable(EngineError):
 class EngineNotBuilt(EngineUnavailable):
     """The engine has to be built first, which takes a while; `build` does it, in any thread, and caches it."""
 
-    def __init__(self, message: str, build: Callable[[Progress], object]) -> None:
+    def __init__(self, message: str, build: Callable[[BuildProgress], object]) -> None:
         super().__init__(message, "Build it: occlufix-vcam build-engine")
         self.build = build
 
@@ -146,7 +146,7 @@ class BufferedEngine(ABC):
         self.precision = precision
         self.inputs: Sequence[TensorSpec] = tuple(inputs)
         self.outputs: Sequence[TensorSpec] = tuple(outputs)
-        self.passed_over: Sequence[Refusal] = ()
+        self.passed_over: Sequence[SkippedBackend] = ()
         self._feeds: dict[str, Tensor] = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in inputs}
         self._results: dict[str, Tensor] = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in outputs}
         self._closed = False

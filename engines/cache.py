@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class CacheKey:
     """What an engine was made of and for. Two engines that could differ in anything have different facts."""
 
     model: str
@@ -50,7 +50,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CacheEntry:
     """An engine in the cache; `notes` are what was said of it when it was built."""
 
     path: Path
@@ -68,11 +68,11 @@ class EngineCache:
         named = os.environ.get("OCCLUFIX_CACHE_DIR")
         self.folder = folder or (Path(named) if named else platformdirs.user_cache_path(APP_NAME)) / "engines"
 
-    def path(self, key: Key, suffix: str = ".plan") -> Path:
+    def path(self, key: CacheKey, suffix: str = ".plan") -> Path:
         """The plan's path, or with another suffix that of what belongs to it."""
         return self.folder / f"{key.stem}{suffix}"
 
-    def read(self, key: Key) -> bytes | None:
+    def read(self, key: CacheKey) -> bytes | None:
         """The plan, whole and ours; None where there is none. A damaged one is deleted. Raises CacheUnusable."""
         self._prepare()
         plan, damage = self._look(key)
@@ -81,7 +81,7 @@ class EngineCache:
         with self.locked(key):  # what looks damaged may be about to be finished
             return self._read_or_delete(key)
 
-    def write(self, key: Key, plan: bytes, notes: Mapping[str, Any] | None = None) -> Path:
+    def write(self, key: CacheKey, plan: bytes, notes: Mapping[str, Any] | None = None) -> Path:
         """Installs a plan, whole or not at all. Raises CacheUnusable, and then what was there still is."""
         self._prepare()
         told = {
@@ -95,7 +95,7 @@ class EngineCache:
         self.write_beside(key, ".json", json.dumps(told, indent=1).encode())
         return self.path(key)
 
-    def write_beside(self, key: Key, suffix: str, data: bytes) -> None:
+    def write_beside(self, key: CacheKey, suffix: str, data: bytes) -> None:
         """One file of an entry, atomically, for this user alone. Raises CacheUnusable."""
         target = self.path(key, suffix)
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -109,7 +109,7 @@ class EngineCache:
             _unlink(part)
             raise self._unusable(error) from error
 
-    def delete(self, key: Key) -> None:
+    def delete(self, key: CacheKey) -> None:
         """Raises CacheUnusable."""
         for suffix in (".plan", ".json", ".jit"):
             try:
@@ -118,7 +118,7 @@ class EngineCache:
                 raise self._unusable(error) from error
 
     def obtain(
-        self, key: Key, build: Callable[[], tuple[bytes, Mapping[str, Any]]], go_on: GoOn = lambda: True
+        self, key: CacheKey, build: Callable[[], tuple[bytes, Mapping[str, Any]]], go_on: GoOn = lambda: True
     ) -> bytes:
         """The plan from the cache, else from `build`, which gives it with its notes; of several processes one builds.
 
@@ -135,7 +135,7 @@ class EngineCache:
         return plan
 
     @contextmanager
-    def locked(self, key: Key, go_on: GoOn = lambda: True) -> Iterator[None]:
+    def locked(self, key: CacheKey, go_on: GoOn = lambda: True) -> Iterator[None]:
         """Only one process is in here for one key; the system lets go where it dies. Raises CacheUnusable."""
         self._prepare()
         lock = filelock.FileLock(self.path(key, ".lock"), mode=0o600)
@@ -154,7 +154,7 @@ class EngineCache:
         finally:
             lock.release()
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CacheEntry]:
         """All whole entries, by name. Raises CacheUnusable."""
         self._prepare()
         found = []
@@ -163,7 +163,7 @@ class EngineCache:
             try:
                 told = json.loads(_read_own(path))
                 size = plan.stat().st_size
-                found.append(Entry(plan, told["model"], told["facts"], size, told["built_at"], told["notes"]))
+                found.append(CacheEntry(plan, told["model"], told["facts"], size, told["built_at"], told["notes"]))
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # unfinished or damaged: `read` sees to it
         return found
@@ -184,14 +184,14 @@ class EngineCache:
             freed += size
         return engines, freed
 
-    def _read_or_delete(self, key: Key) -> bytes | None:
+    def _read_or_delete(self, key: CacheKey) -> bytes | None:
         plan, damage = self._look(key)
         if damage:
             _log.warning("the engine %s is thrown away: %s", self.path(key).name, damage)
             self.delete(key)
         return plan
 
-    def _look(self, key: Key) -> tuple[bytes | None, str]:
+    def _look(self, key: CacheKey) -> tuple[bytes | None, str]:
         """The plan if it is whole, and what is wrong with it if it is not."""
         try:
             plan, told = _read_own(self.path(key)), json.loads(_read_own(self.path(key, ".json")))

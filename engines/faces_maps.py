@@ -55,23 +55,23 @@ _OFF_MIDDLE_PX = 36.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Find:
+class Detection:
     """One face: score 0..1, box x0, y0, x1, y1 (4), landmarks 5x2, in pixels."""
 
     score: float
     box: Points
     landmarks: Points
 
-    def through(self, matrix: Affine) -> Find:
+    def through(self, matrix: Affine) -> Detection:
         """The same face after a similarity; its box stays upright."""
         corners = self.box.reshape(2, 2)
         middle = transform_points(corners.mean(axis=0, keepdims=True), matrix)[0]
         half = (corners[1] - corners[0]) / 2 * np.hypot(matrix[0, 0], matrix[1, 0])
         box = np.concatenate([middle - half, middle + half]).astype(np.float32)
-        return Find(self.score, box, transform_points(self.landmarks, matrix))
+        return Detection(self.score, box, transform_points(self.landmarks, matrix))
 
 
-class FacesReader:
+class TwoPassDetector:
     """The two passes over a frame. `run_search` and `run_close_up` take 1xHxWx3 of their contract's size."""
 
     def __init__(self, run_search: Run, run_close_up: Run) -> None:
@@ -80,13 +80,13 @@ class FacesReader:
         self._search_input: Image = np.zeros((1, *SEARCH_SIZE, 3), np.uint8)
         self._close_up_input: Image = np.zeros((1, *CLOSE_UP_SIZE, 3), np.uint8)
 
-    def search(self, image: Image, limit: int) -> list[Find]:
+    def search(self, image: Image, limit: int) -> list[Detection]:
         """Where faces may be, best first, in `image` pixels: to be looked at close up."""
         way_back = letterbox(image, self._search_input[0])
         finds = decode(self._run_search(self._search_input), SEARCH_THRESHOLD, limit)
         return [find.through(way_back) for find in finds if find.box[3] - find.box[1] >= LEAST_HEIGHT_PX]
 
-    def look(self, image: Image, landmarks: Points) -> Find | None:
+    def look(self, image: Image, landmarks: Points) -> Detection | None:
         """The face at about these `landmarks`, exactly, in `image` pixels; None where there is none."""
         try:
             way_back = close_up(image, landmarks, self._close_up_input[0])
@@ -97,9 +97,9 @@ class FacesReader:
         own = [find for find in finds if np.hypot(*(find.landmarks.mean(axis=0) - middle)) < _OFF_MIDDLE_PX]
         return own[0].through(way_back) if own else None
 
-    def find(self, image: Image, limit: int, known: Sequence[Find] = ()) -> list[Find]:
+    def find(self, image: Image, limit: int, known: Sequence[Detection] = ()) -> list[Detection]:
         """The faces of a frame beside those `known`, best first: search, then two looks at each."""
-        faces: list[Find] = []
+        faces: list[Detection] = []
         least = (NEWCOMER_THRESHOLD if known else FACE_THRESHOLD) ** 2
         for candidate in self.search(image, limit + len(known)):
             if not _is_new(candidate, known):
@@ -112,7 +112,7 @@ class FacesReader:
         return faces
 
 
-def decode(maps: Maps, threshold: float, limit: int) -> list[Find]:
+def decode(maps: Maps, threshold: float, limit: int) -> list[Detection]:
     """The faces in one picture's maps, best first, at most `limit`.
 
     `heat` 1xHxWx1 is the probability that a face's middle is in the cell; `boxes` 1xHxWx4 and `landmarks`
@@ -123,7 +123,7 @@ def decode(maps: Maps, threshold: float, limit: int) -> list[Find]:
     peaks = (heat == cv2.dilate(heat, np.ones((3, 3), np.uint8))) & (heat >= threshold)
     rows, columns = np.nonzero(peaks)
     best_first = np.argsort(-heat[rows, columns])[: 4 * limit]
-    finds: list[Find] = []
+    finds: list[Detection] = []
     for row, column in zip(rows[best_first], columns[best_first], strict=True):
         find = _read_peak(maps, heat, int(row), int(column))
         if _is_new(find, finds):
@@ -131,7 +131,7 @@ def decode(maps: Maps, threshold: float, limit: int) -> list[Find]:
     return finds[:limit]
 
 
-def _is_new(find: Find, others: Sequence[Find]) -> bool:
+def _is_new(find: Detection, others: Sequence[Detection]) -> bool:
     return all(overlap(find.box, other.box) < _OVERLAP for other in others)
 
 
@@ -193,7 +193,7 @@ def template_box(landmarks: Points) -> Points:
     return np.concatenate([middle - half, middle + half]).astype(np.float32)
 
 
-def _read_peak(maps: Maps, heat: NDArray[np.float32], row: int, column: int) -> Find:
+def _read_peak(maps: Maps, heat: NDArray[np.float32], row: int, column: int) -> Detection:
     """The mean over those of the 3x3 cells around a peak that see the face too."""
     rows = slice(max(row - 1, 0), row + 2)
     columns = slice(max(column - 1, 0), column + 2)
@@ -205,7 +205,7 @@ def _read_peak(maps: Maps, heat: NDArray[np.float32], row: int, column: int) -> 
     middle = (middles * weights[..., None]).sum(axis=(0, 1))
     box = (maps["boxes"][0, rows, columns] * weights[..., None]).sum(axis=(0, 1)) + np.tile(middle, 2)
     landmarks = (maps["landmarks"][0, rows, columns] * weights[..., None]).sum(axis=(0, 1)).reshape(5, 2) + middle
-    return Find(float(heat[row, column]), box.astype(np.float32), landmarks.astype(np.float32))
+    return Detection(float(heat[row, column]), box.astype(np.float32), landmarks.astype(np.float32))
 
 
 def _shrunk_around(image: Image, way_back: Affine, step: int) -> tuple[Image, Points]:

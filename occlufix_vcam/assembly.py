@@ -16,17 +16,17 @@ from engines.base import EngineError, ModelCorrupt
 from occlufix_vcam.core.errors import OccluFixError, SinkUnavailable
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
-from occlufix_vcam.inference import Engines
-from occlufix_vcam.people.store import Enrolled, PeopleStore
+from occlufix_vcam.inference import EngineSet
+from occlufix_vcam.people.store import PeopleStore, PeopleWatcher
 from occlufix_vcam.sinks import VIRTUAL_CAMERAS, FrameSink, LeftOut, Sinks, none_opened, open_sink
 from occlufix_vcam.sources import CameraSource, open_source
 
 if TYPE_CHECKING:
-    from occlufix_vcam.enrollment.collector import Enrolment
-    from occlufix_vcam.pipeline import HiddenSeer, Pipeline
-    from occlufix_vcam.stages.embed import Recogniser
+    from occlufix_vcam.enrollment.collector import ViewCollector
+    from occlufix_vcam.pipeline import OcclusionSegmenter, Pipeline
+    from occlufix_vcam.stages.embed import FaceEmbedder
     from occlufix_vcam.stages.find import FaceFinder
-    from occlufix_vcam.stages.identify import KnownFaces
+    from occlufix_vcam.stages.identify import FaceIdentifier
     from occlufix_vcam.stages.memory import Memory
 
 log = logging.getLogger(__name__)
@@ -35,10 +35,10 @@ log = logging.getLogger(__name__)
 def build_pipeline(
     settings: Settings,
     telemetry: Telemetry,
-    engines: Engines | None = None,
+    engines: EngineSet | None = None,
     *,
     find: FaceFinder | None = None,
-    see_hidden: HiddenSeer | None = None,
+    see_hidden: OcclusionSegmenter | None = None,
     remember: Memory | None = None,
 ) -> Pipeline:
     """The product's pipeline, in the thread that will use it. A stage that is given takes the place of the usual one.
@@ -50,7 +50,7 @@ def build_pipeline(
     from occlufix_vcam.stages.hidden import HiddenSegmenter
     from occlufix_vcam.stages.restore import Restorer
 
-    engines = engines or Engines(settings)
+    engines = engines or EngineSet(settings)
     return Pipeline(
         find=find or open_finder(settings.finder, engines.load, settings.max_faces),
         see_hidden=see_hidden or HiddenSegmenter(engines.load("hidden"), min_coverage=settings.min_coverage),
@@ -61,23 +61,23 @@ def build_pipeline(
     )
 
 
-def _open_memory(settings: Settings, engines: Engines) -> Memory:
+def _open_memory(settings: Settings, engines: EngineSet) -> Memory:
     """What remembers faces; where people can't be told apart, it goes on without knowing anybody by name."""
     from occlufix_vcam.stages.memory import FaceMemory, NoMemory
 
     if not settings.memory:
         return NoMemory()
     try:
-        return FaceMemory(open_recogniser(engines), open_known(engines))
+        return FaceMemory(open_embedder(engines), open_identifier(engines))
     except (EngineError, OccluFixError) as error:
         log.warning("faces are remembered for this call only: %s; %s", error.message, error.hint)
         return FaceMemory()
 
 
-def open_recogniser(engines: Engines) -> Recogniser:
+def open_embedder(engines: EngineSet) -> FaceEmbedder:
     """The network that tells people apart, with the likeness that means one person. Raises EngineError."""
     from engines.manifest import find_model
-    from occlufix_vcam.stages.embed import Recogniser
+    from occlufix_vcam.stages.embed import FaceEmbedder
 
     model = find_model("embed")
     if "threshold" not in model.metrics:
@@ -85,26 +85,26 @@ def open_recogniser(engines: Engines) -> Recogniser:
             "models.toml does not say from what likeness on `embed` means one person",
             "Export it with its figures: python -m train export embed --figures FILE",
         )
-    return Recogniser(engines.load("embed"), model.metrics["threshold"], model.files["fp32"].sha256)
+    return FaceEmbedder(engines.load("embed"), model.metrics["threshold"], model.files["fp32"].sha256)
 
 
-def open_known(engines: Engines, store: PeopleStore | None = None) -> KnownFaces:
+def open_identifier(engines: EngineSet, store: PeopleStore | None = None) -> FaceIdentifier:
     """Names the faces of those who enrolled, also of who enrols later, in whatever process. Raises EngineError."""
-    from occlufix_vcam.stages.identify import KnownFaces
+    from occlufix_vcam.stages.identify import FaceIdentifier
 
-    return KnownFaces(Enrolled(store or PeopleStore()).people, open_recogniser(engines))
+    return FaceIdentifier(PeopleWatcher(store or PeopleStore()).people, open_embedder(engines))
 
 
-def open_enrolment(settings: Settings, engines: Engines) -> Enrolment:
+def open_collector(settings: Settings, engines: EngineSet) -> ViewCollector:
     """What gets to know one person, in the thread that will use it. Raises EngineError, ConfigError."""
-    from occlufix_vcam.enrollment.collector import Enrolment
+    from occlufix_vcam.enrollment.collector import ViewCollector
     from occlufix_vcam.stages.find import open_finder
     from occlufix_vcam.stages.hidden import HiddenSegmenter
 
-    return Enrolment(
+    return ViewCollector(
         find=open_finder(settings.finder, engines.load, settings.max_faces),
         see_hidden=HiddenSegmenter(engines.load("hidden")),
-        recognise=open_recogniser(engines),
+        recognise=open_embedder(engines),
     )
 
 
@@ -120,9 +120,9 @@ def open_camera(settings: Settings) -> CameraSource:
     )
     if settings.rotate == 0 and not settings.flip:
         return source
-    from occlufix_vcam.sources.turned import Turned
+    from occlufix_vcam.sources.turned import RotatedSource
 
-    return Turned(source, settings.rotate, settings.flip)
+    return RotatedSource(source, settings.rotate, settings.flip)
 
 
 def open_sinks(settings: Settings, size: tuple[int, int], rate: float) -> Sinks:

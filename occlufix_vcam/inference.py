@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from engines.base import EngineOptions, InferenceEngine, Progress
+from engines.base import BuildProgress, EngineOptions, InferenceEngine
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 
 #: Makes an engine that is not built yet; it is told a function that takes the share that is done.
-Build = Callable[[Progress], object]
+Build = Callable[[BuildProgress], object]
 
 _AS_THEY_ARE: Mapping[str, tuple[int, ...]] = {}
 
 
-class Engines:
+class EngineSet:
     """The engines of one pipeline: loaded as the settings say, named for `status`, closed together.
 
     `live`: what takes long to build is passed over, and is in `unbuilt`, unless the settings allow nothing else.

@@ -15,7 +15,7 @@ from occlufix_vcam.stages.reference import Reference
 from occlufix_vcam.stages.watermark import put_mark
 
 
-class HiddenSeer(Protocol):
+class OcclusionSegmenter(Protocol):
     """Says what hides a face, in masks that reach `margin_px` beyond it; `forget` names lost tracks."""
 
     margin_px: int
@@ -34,7 +34,7 @@ class FaceRestorer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FrameSummary:
     """What one frame held: faces, how many of them were restored, and the largest hidden share of a face."""
 
     faces: int = 0
@@ -48,7 +48,7 @@ class Pipeline:
     def __init__(
         self,
         find: FaceFinder,
-        see_hidden: HiddenSeer,
+        see_hidden: OcclusionSegmenter,
         remember: Memory,
         restore: FaceRestorer,
         telemetry: Telemetry,
@@ -64,7 +64,7 @@ class Pipeline:
         self._telemetry = telemetry
         self._mark = mark
         self._tracks: frozenset[int] = frozenset()
-        self.seen = Seen()
+        self.seen = FrameSummary()
 
     def __call__(self, frame: Frame) -> Frame:
         """A new frame, or `frame` itself where no face is hidden. Raises EngineRunError."""
@@ -100,6 +100,6 @@ class Pipeline:
         for stage in (self._see_hidden, self._remember, self._restore):
             stage.forget(self._tracks - tracks)
         self._tracks = tracks
-        self.seen = Seen(len(faces), restored, max((crop.coverage for crop in hidden), default=0.0))
+        self.seen = FrameSummary(len(faces), restored, max((crop.coverage for crop in hidden), default=0.0))
         self._telemetry.count("faces", len(faces))
         self._telemetry.count("restored", restored)

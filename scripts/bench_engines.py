@@ -23,7 +23,7 @@ from engines import EngineOptions, Way
 from engines.contract import MODEL_NAMES
 from engines.manifest import Model, find_model
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.offline.engine_check import EngineCheck, Pictures, compare, real_pictures
+from occlufix_vcam.offline.engine_check import CheckPictures, EngineCheck, compare, real_pictures
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
 #: Of a matrix product and of a copy that are large enough to reach what the machine can.
@@ -36,7 +36,7 @@ class Row:
     """One way of running one network. Times in ms, memory in MiB, errors in grey levels or steps of 255."""
 
     model: str
-    way: str
+    candidate: str
     p50_ms: float | None = None
     p99_ms: float | None = None
     first_ms: float | None = None
@@ -56,37 +56,37 @@ def measure_engines(models: Sequence[str], limit: bool) -> Iterator[Row]:
     limits = Limits() if limit else None
     for name in models or MODEL_NAMES:
         model = find_model(name)
-        for way in _ways(model):
+        for candidate in _candidates(model):
             try:
-                row = _measure(model, way, pictures, classic_ms)
+                row = _measure(model, candidate, pictures, classic_ms)
             except engines.EngineError as error:
-                yield Row(name, str(way), note=error.message)
+                yield Row(name, str(candidate), note=error.message)
                 continue
-            least_ms = limits.of(model, way) if limits is not None and way.device == "CPU" else None
+            least_ms = limits.of(model, candidate) if limits is not None and candidate.device == "CPU" else None
             yield Row(**{**asdict(row), "limit_ms": least_ms})
 
 
-def _ways(model: Model) -> list[Way]:
+def _candidates(model: Model) -> list[Way]:
     """What the choice would time, and FP32 on each processor backend to compare with."""
-    ways = [one.way for one in engines.measure(model.name)]
-    plain = [Way(way.backend, "CPU", "fp32") for way in ways if way.device == "CPU"]
-    return list(dict.fromkeys([*ways, *plain]))
+    candidates = [one.candidate for one in engines.measure(model.name)]
+    plain = [Way(candidate.backend, "CPU", "fp32") for candidate in candidates if candidate.device == "CPU"]
+    return list(dict.fromkeys([*candidates, *plain]))
 
 
-def _measure(model: Model, way: Way, pictures: Pictures, classic_ms: float) -> Row:
+def _measure(model: Model, candidate: Way, pictures: CheckPictures, classic_ms: float) -> Row:
     process = psutil.Process()
     before, began = process.memory_info().rss, time.perf_counter()
-    options = EngineOptions(way.backend, way.precision)
+    options = EngineOptions(candidate.backend, candidate.precision)
     with closing(engines.load(model.name, options)) as engine:
         engine.run({spec.name: np.zeros(spec.shape, spec.dtype) for spec in engine.inputs})
         first_ms = (time.perf_counter() - began) * 1e3
         memory_mib = max(process.memory_info().rss - before, 0) / 2**20
-        blank = EngineCheck(model.name, "", way.backend, way.device, way.precision, 0.0)
+        blank = EngineCheck(model.name, "", candidate.backend, candidate.device, candidate.precision, 0.0)
         found = compare(blank, engine, model, {}, pictures, lambda share: None)
     assert found.p50_ms is not None and found.fp32_p50_ms is not None
     return Row(
         model=model.name,
-        way=str(way),
+        candidate=str(candidate),
         p50_ms=found.p50_ms,
         p99_ms=found.p99_ms,
         first_ms=first_ms,
@@ -119,13 +119,13 @@ class Limits:
         # A copy reads and writes.
         self._bytes = 2 * COPIED_BYTES / (min(_times(lambda: np.copyto(target, source), TRIES)) / 1e3)
 
-    def of(self, model: Model, way: Way) -> float | None:
+    def of(self, model: Model, candidate: Way) -> float | None:
         """ms; None for int8, whose product cannot be had by itself."""
-        if way.precision not in BYTES or way.precision == "int8":
+        if candidate.precision not in BYTES or candidate.precision == "int8":
             return None
         multiply_adds, numbers = work(model)
-        arithmetic_s = multiply_adds / self._reached(way.precision)
-        return max(arithmetic_s, numbers * BYTES[way.precision] / self._bytes) * 1e3
+        arithmetic_s = multiply_adds / self._reached(candidate.precision)
+        return max(arithmetic_s, numbers * BYTES[candidate.precision] / self._bytes) * 1e3
 
     def _reached(self, precision: str) -> float:
         if precision not in self._multiply_adds:
@@ -194,7 +194,7 @@ def _times(run: Callable[[], object], count: int) -> list[float]:
 def as_table(rows: Sequence[Row]) -> str:
     """For a person: a line for each row."""
     heads = ("p50", "p99", "first", "MiB", "error", "dB", "/FP32", "classic/", "limit")
-    width = max((len(row.way) for row in rows), default=0) + 2
+    width = max((len(row.candidate) for row in rows), default=0) + 2
     lines = [f"{'network':<9}{'engine':<{width}}" + "".join(f"{head:>10}" for head in heads)]
     for row in rows:
         values = (
@@ -209,7 +209,7 @@ def as_table(rows: Sequence[Row]) -> str:
             row.limit_ms,
         )
         cells = "".join(f"{'-' if value is None else f'{value:.2f}':>10}" for value in values)
-        lines.append(f"{row.model:<9}{row.way:<{width}}{cells}  {row.note}".rstrip())
+        lines.append(f"{row.model:<9}{row.candidate:<{width}}{cells}  {row.note}".rstrip())
     lines.append(
         "ms; /FP32: its share of ONNX Runtime's FP32 time; classic/: how often it runs in a classic U-Net's time"
     )

@@ -23,7 +23,7 @@ from occlufix_vcam.assembly import build_pipeline
 from occlufix_vcam.core.frame import FaceTrack, Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
-from occlufix_vcam.inference import Engines
+from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.sources import open_source
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.find import open_finder
@@ -43,7 +43,7 @@ STRIP_LEAD_IN = 40
 STRIP_PART = (slice(130, 590), slice(410, 870))
 
 SETTINGS = Settings()
-ENGINES = Engines(SETTINGS)
+ENGINES = EngineSet(SETTINGS)
 
 
 @dataclass(frozen=True)

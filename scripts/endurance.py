@@ -157,14 +157,14 @@ def read_in_order(reader: film.Film, many: int) -> float:
     """
     began, numbers = time.monotonic(), list[int]()
     while len(numbers) < PICTURES or not numbered.are_in_order(numbers[-PICTURES:], many):
-        assert time.monotonic() - began < SHOWN_WITHIN_S, f"only slates arrive, and {numbers[-20:]}"
+        assert time.monotonic() - began < SHOWN_WITHIN_S, f"only placeholder frames arrive, and {numbers[-20:]}"
         number = numbered.read(numbered.grey_of(reader.next()[1]))
         if number is not None:
             numbers.append(number)
     return time.monotonic() - began
 
 
-def wait_for_slate(reader: film.Film) -> float:
+def wait_for_placeholder(reader: film.Film) -> float:
     began = time.monotonic()
     while numbered.read(numbered.grey_of(reader.next()[1])) is not None:
         assert time.monotonic() - began < SHOWN_WITHIN_S, "the picture goes on as if nothing were"
@@ -323,7 +323,7 @@ def replug_again_and_again(scene: Scene, rounds: int) -> Tally:
                     tally = Tally(before=count())
                 with tally.round():
                     plug.pull(Plug.WAYS[number % len(Plug.WAYS)])
-                    tally.note(said=wait_for_slate(reader))
+                    tally.note(said=wait_for_placeholder(reader))
                     plug.put_back()
                     tally.note(back=read_in_order(reader, numbered.MANY))
             session.wait_for(lambda: not daemon.status()["trouble"], "the end of all trouble")

@@ -11,10 +11,10 @@ from engines import manifest
 from engines.base import ModelCorrupt
 from engines.manifest import Model, ModelFile
 from occlufix_vcam import assembly
-from occlufix_vcam.assembly import open_recogniser, open_sinks
+from occlufix_vcam.assembly import open_embedder, open_sinks
 from occlufix_vcam.core.errors import SinkUnavailable, Trouble
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.inference import Engines
+from occlufix_vcam.inference import EngineSet
 from tests.harness.sinks import FakeSink, frame_of
 
 SIZE, RATE = (64, 48), 30.0
@@ -83,5 +83,5 @@ def test_a_network_without_a_threshold_recognises_nobody(monkeypatch: pytest.Mon
     model = Model("embed", {"fp32": ModelFile(Path("embed.fp32.onnx"), "0")}, metrics={"whole_equal_error": 0.1})
     monkeypatch.setattr(manifest, "find_model", lambda name: model)
     with pytest.raises(ModelCorrupt, match="likeness") as caught:
-        open_recogniser(Engines(Settings()))
+        open_embedder(EngineSet(Settings()))
     assert "export embed --figures" in caught.value.hint

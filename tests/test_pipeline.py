@@ -11,7 +11,7 @@ import pytest
 from engines.contract import CROP_PX, TEMPLATE, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Patch
 from occlufix_vcam.core.telemetry import Telemetry
-from occlufix_vcam.pipeline import Pipeline, Seen
+from occlufix_vcam.pipeline import FrameSummary, Pipeline
 from occlufix_vcam.stages.memory import NoMemory
 
 STAGES = ["find", "align", "hidden", "remember", "restore", "blend", "total"]
@@ -89,7 +89,7 @@ def test_a_frame_with_nothing_hidden_passes_as_it_is(faces):
     restore_faces = pipeline(Finder(faces), Seer([]))
     given = frame()
     assert restore_faces(given) is given
-    assert restore_faces.seen == Seen(len(faces), 0, 0.0)
+    assert restore_faces.seen == FrameSummary(len(faces), 0, 0.0)
 
 
 def test_only_the_hidden_face_is_restored():
@@ -101,7 +101,7 @@ def test_only_the_hidden_face_is_restored():
     rows, columns = np.nonzero(changed)
     assert columns.min() >= 660 and columns.max() < 796 and rows.min() >= 230 and rows.max() < 330
     assert changed[240:320, 670:786].all()
-    assert restore_faces.seen == Seen(2, 1, 0.4)
+    assert restore_faces.seen == FrameSummary(2, 1, 0.4)
 
 
 def test_four_faces_at_once():

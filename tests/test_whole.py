@@ -15,8 +15,8 @@ from occlufix_vcam.assembly import build_pipeline
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
-from occlufix_vcam.inference import Engines
-from occlufix_vcam.offline.process import Swaps, process
+from occlufix_vcam.inference import EngineSet
+from occlufix_vcam.offline.process import StageOverrides, process
 from occlufix_vcam.sources import open_source
 from occlufix_vcam.stages.hidden import GivenMask
 
@@ -34,8 +34,8 @@ def demo() -> Image:
 
 
 @pytest.fixture(scope="module")
-def engines() -> Iterator[Engines]:
-    with closing(Engines(Settings())) as engines:
+def engines() -> Iterator[EngineSet]:
+    with closing(EngineSet(Settings())) as engines:
         yield engines
 
 
@@ -49,7 +49,7 @@ def scaled(image: Image, size: tuple[int, int]) -> Image:
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_every_size_is_restored_inside_its_mask_and_nowhere_else(
-    demo: Image, engines: Engines, size: tuple[int, int]
+    demo: Image, engines: EngineSet, size: tuple[int, int]
 ) -> None:
     image = scaled(demo, size)
     mask = np.zeros(image.shape[:2], np.uint8)
@@ -69,14 +69,14 @@ def test_a_given_mask_is_kept_to_exactly(demo: Image, tmp_path: Path) -> None:
     mask = np.zeros(demo.shape[:2], np.uint8)
     cv2.ellipse(mask, (565, 360), (90, 70), 10, 0, 360, HIDDEN, cv2.FILLED)
     assert cv2.imwrite(str(tmp_path / "in.png"), demo) and cv2.imwrite(str(tmp_path / "mask.png"), mask)
-    swaps = Swaps(mask=tmp_path / "mask.png")
+    swaps = StageOverrides(mask=tmp_path / "mask.png")
     process(tmp_path / "in.png", tmp_path / "out.png", swaps, Settings(), lambda done, of: None)
     restored = cv2.imread(str(tmp_path / "out.png"))
     np.testing.assert_array_equal(restored[mask == 0], demo[mask == 0])
     assert (restored[mask > 0] != demo[mask > 0]).any(axis=1).mean() > 0.8
 
 
-def test_a_stream_that_changes_its_size_goes_on(demo: Image, engines: Engines) -> None:
+def test_a_stream_that_changes_its_size_goes_on(demo: Image, engines: EngineSet) -> None:
     pipeline = build_pipeline(Settings(), Telemetry(), engines)
     for index, size in enumerate([(1280, 720), (641, 481), (64, 64), (1280, 720)]):
         frame = Frame(scaled(demo, size), index, index / 30)
@@ -92,7 +92,7 @@ def test_pictures_of_a_folder_know_nothing_of_each_other(demo: Image, tmp_path: 
     pictures = {"1.png": covered, "2.png": np.full_like(demo, 120), "3.png": demo, "4.png": covered}
     for name, picture in pictures.items():
         assert cv2.imwrite(str(tmp_path / "in" / name), picture)
-    report = process(tmp_path / "in", tmp_path / "out", Swaps(), Settings(), lambda done, of: None)
+    report = process(tmp_path / "in", tmp_path / "out", StageOverrides(), Settings(), lambda done, of: None)
     first, empty, bare, again = report.files
     assert (empty.faces, empty.restored) == (0, 0) and bare.faces == 1
     assert (tmp_path / "out" / "2.png").read_bytes() == (tmp_path / "in" / "2.png").read_bytes()

@@ -26,7 +26,7 @@ from engines.base import (
     TensorSpec,
     static_shape,
 )
-from engines.cache import EngineCache, Key
+from engines.cache import CacheKey, EngineCache
 from engines.manifest import Model, sha256_of
 
 try:
@@ -142,7 +142,7 @@ def _compile(model: Model, path: Path, device: str, precision: Precision, option
     if "EXPORT_IMPORT" not in _core().get_property(device, "OPTIMIZATION_CAPABILITIES"):
         build()
         return made[0]
-    engines, key = EngineCache(), Key(model.name, _facts(model, path, device, precision, options))
+    engines, key = EngineCache(), CacheKey(model.name, _facts(model, path, device, precision, options))
     try:
         content = engines.obtain(key, build)
         if not made:

@@ -15,9 +15,10 @@ from types import ModuleType
 from typing import Any
 
 from engines.backends.nvidia import Buffers, Cuda, Graph, installed_library, make_logger, no_garbage, open_library
-from engines.backends.tensorrt_plan import TYPES, Order, Plan, build_plan, order
+from engines.backends.tensorrt_plan import TYPES, Plan, PlanRequest, build_plan, plan_request
 from engines.base import (
     BufferedEngine,
+    BuildProgress,
     CacheUnusable,
     ContractMismatch,
     EngineBuildError,
@@ -26,10 +27,9 @@ from engines.base import (
     EngineRunError,
     EngineUnavailable,
     InferenceEngine,
-    Progress,
     TensorSpec,
 )
-from engines.cache import EngineCache, Key
+from engines.cache import CacheKey, EngineCache
 from engines.manifest import Model
 
 UNTRIED = "building engines is tested, but this version was never run on a GPU: only on a stand-in of TensorRT"
@@ -49,7 +49,7 @@ class TensorRtEngine(BufferedEngine):
         """From the cache, or else built; `plan` is run as it is, whatever the cache holds."""
         library, cuda = open_library(), Cuda()
         gpu = cuda.find_gpu()
-        wanted = order(model, options, gpu.architecture, here=True)
+        wanted = plan_request(model, options, gpu.architecture, here=True)
         cache, key = EngineCache(), wanted.key(library, gpu)
         self._session: _Session | None = None
         if plan is not None:
@@ -94,7 +94,7 @@ class TensorRtEngine(BufferedEngine):
 
     @staticmethod
     def _open_cached(
-        library: ModuleType, cuda: Cuda, cache: EngineCache, key: Key, wanted: Order, options: EngineOptions
+        library: ModuleType, cuda: Cuda, cache: EngineCache, key: CacheKey, wanted: PlanRequest, options: EngineOptions
     ) -> _Session:
         """A plan that will not load is thrown away and built once; then it is an EngineBuildError."""
         build = partial(_build_into, cache, key, library, wanted)
@@ -116,15 +116,17 @@ class TensorRtEngine(BufferedEngine):
                     ) from refused
 
 
-class Draft:
+class UninstalledPlan:
     """A plan that is built and not installed yet. Made anywhere; opened only on the GPU that it is for."""
 
-    def __init__(self, model: Model, options: EngineOptions, architecture: str, progress: Progress) -> None:
+    def __init__(self, model: Model, options: EngineOptions, architecture: str, progress: BuildProgress) -> None:
         """`architecture` "" is this machine's GPU. Raises EngineUnavailable, EngineBuildError, ModelError."""
         library = open_library()
         self._gpu = None if architecture else Cuda().find_gpu()
         self._model, self._options = model, options
-        self._wanted = order(model, options, self._gpu.architecture if self._gpu else architecture, not architecture)
+        self._wanted = plan_request(
+            model, options, self._gpu.architecture if self._gpu else architecture, not architecture
+        )
         self._key = self._wanted.key(library, self._gpu)
         self.plan = build_plan(library, self._wanted, progress)
         self.device = self._gpu.name if self._gpu else self._wanted.architecture
@@ -259,7 +261,9 @@ class _Session:
         return EngineRunError(f"{what}: {said}" if said else what, hint)
 
 
-def _build_into(cache: EngineCache, key: Key, library: ModuleType, wanted: Order, progress: Progress) -> bytes:
+def _build_into(
+    cache: EngineCache, key: CacheKey, library: ModuleType, wanted: PlanRequest, progress: BuildProgress
+) -> bytes:
     """A new plan, unless one is there, or another process just builds it."""
 
     def build() -> tuple[bytes, dict[str, Any]]:
@@ -300,7 +304,7 @@ def _doors(library: ModuleType, engine: Any) -> tuple[list[TensorSpec], list[Ten
     return inputs, outputs
 
 
-def _read_jit(cache: EngineCache, key: Key) -> bytes | None:
+def _read_jit(cache: EngineCache, key: CacheKey) -> bytes | None:
     """TensorRT checks it itself, and takes none that was made elsewhere."""
     path = cache.path(key, _JIT)
     try:
@@ -309,7 +313,7 @@ def _read_jit(cache: EngineCache, key: Key) -> bytes | None:
         return None
 
 
-def _keep_jit(cache: EngineCache, key: Key, session: _Session) -> None:
+def _keep_jit(cache: EngineCache, key: CacheKey, session: _Session) -> None:
     """For the next start, which without it compiles again; so it is no reason to fail."""
     compiled = session.compiled()
     if compiled is None or compiled == _read_jit(cache, key):

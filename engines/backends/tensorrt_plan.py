@@ -18,15 +18,15 @@ from typing import Any
 
 from engines.backends.nvidia import Gpu, library_name, make_logger, no_garbage, one_line
 from engines.base import (
+    BuildProgress,
     ContractMismatch,
     EngineBuildError,
     EngineOptions,
     EngineUnavailable,
     ModelCorrupt,
-    Progress,
     static_shape,
 )
-from engines.cache import Key
+from engines.cache import CacheKey
 from engines.manifest import Model, sha256_of
 
 #: The kind of plan that runs on every GPU from Ampere on.
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PlanRequest:
     """What to build: a model's file, for one architecture ("sm86" or PORTABLE), in fixed shapes.
 
     `here`: the architecture is this machine's, whatever its name is.
@@ -50,7 +50,7 @@ class Order:
     shapes: Mapping[str, tuple[int, ...]]
     here: bool = False
 
-    def key(self, library: ModuleType, gpu: Gpu | None) -> Key:
+    def key(self, library: ModuleType, gpu: Gpu | None) -> CacheKey:
         """Of a plan for `gpu`; None: one for the architecture alone."""
         facts = {
             "model_sha256": sha256_of(self.file),
@@ -63,7 +63,7 @@ class Order:
             "precision": self.precision,
             "shapes": {name: list(shape) for name, shape in sorted(self.shapes.items())},
         }
-        return Key(self.model.name, facts)
+        return CacheKey(self.model.name, facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +79,16 @@ class Plan:
         return {"build_s": round(self.seconds, 2), "tensors": dict(self.tensors)}
 
 
-def order(model: Model, options: EngineOptions, architecture: str, here: bool = False) -> Order:
+def plan_request(model: Model, options: EngineOptions, architecture: str, here: bool = False) -> PlanRequest:
     """Raises EngineUnavailable for a precision that is not TensorRT's, ModelMissing, ModelCorrupt."""
     wanted = "fp16" if options.precision == "auto" else options.precision
     if wanted not in ("fp16", "fp32"):
         raise EngineUnavailable(f"TensorRT engines are not made in {wanted}", "Choose precision auto, fp16 or fp32.")
     precision, file = model.pick(wanted)
-    return Order(model, file, precision, architecture, {**model.inputs, **options.input_shapes}, here)
+    return PlanRequest(model, file, precision, architecture, {**model.inputs, **options.input_shapes}, here)
 
 
-def build_plan(library: ModuleType, wanted: Order, progress: Progress = lambda share: True) -> Plan:
+def build_plan(library: ModuleType, wanted: PlanRequest, progress: BuildProgress = lambda share: True) -> Plan:
     """Raises EngineBuildError, ContractMismatch, ModelCorrupt."""
     began = time.perf_counter()
     logger = make_logger(library)
@@ -152,7 +152,7 @@ def _in_words(error: Any) -> str:
     return f"{place}: {description}" if place else description
 
 
-def _fix_doors(network: Any, wanted: Order) -> None:
+def _fix_doors(network: Any, wanted: PlanRequest) -> None:
     """Gives every input its one shape. Raises ContractMismatch where the doors are not those that were promised."""
     inputs = {item.name: item for item in (network.get_input(at) for at in range(network.num_inputs))}
     outputs = {network.get_output(at).name for at in range(network.num_outputs)}
@@ -176,7 +176,7 @@ def _count_types(network: Any) -> Counter[str]:
     return Counter(layer.get_output(at).dtype.name for layer in layers for at in range(layer.num_outputs))
 
 
-def _aim(library: ModuleType, config: Any, wanted: Order) -> None:
+def _aim(library: ModuleType, config: Any, wanted: PlanRequest) -> None:
     """At one architecture, or at all from Ampere on. Raises EngineUnavailable."""
     known = getattr(library, "ComputeCapability", None)
     if wanted.here and known is None:
@@ -193,7 +193,7 @@ def _aim(library: ModuleType, config: Any, wanted: Order) -> None:
     config.set_compute_capability(target, 0)
 
 
-def _make_monitor(library: ModuleType, progress: Progress) -> Any:
+def _make_monitor(library: ModuleType, progress: BuildProgress) -> Any:
     """Phases within phases become one share that only grows."""
 
     class Monitor(library.IProgressMonitor):  # type: ignore[name-defined, misc]

@@ -160,13 +160,13 @@ def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, d
     from occlufix_vcam.control.api import serve
     from occlufix_vcam.core.telemetry import configure_logging
     from occlufix_vcam.runtime.daemon import Daemon
-    from occlufix_vcam.runtime.idle_autotune import timing_when_idle
+    from occlufix_vcam.runtime.idle_autotune import autotune_when_idle
 
     with state.hold():
         configure_logging(state.log, settings.log_level.upper())
         daemon = Daemon(settings)
         _stop_on_signals(daemon)
-        with serve(daemon, state, settings.control_port) as address, timing_when_idle(daemon):
+        with serve(daemon, state, settings.control_port) as address, autotune_when_idle(daemon):
 
             def told() -> None:
                 if detached:
@@ -315,10 +315,10 @@ def process(
     report: Annotated[Path | None, typer.Option(help="write figures of each file to this JSON file")] = None,
 ) -> None:
     """Restores a picture, a video or a folder of pictures with the live pipeline."""
-    from occlufix_vcam.offline.process import Swaps
+    from occlufix_vcam.offline.process import StageOverrides
     from occlufix_vcam.offline.process import process as run
 
-    swaps = Swaps(mask, reference, aligned, side_by_side)
+    swaps = StageOverrides(mask, reference, aligned, side_by_side)
     with _progress(source.name) as show:
         told = run(source, target, swaps, load_settings(), show)
     if report is not None:
@@ -463,7 +463,7 @@ def setup(
         _print_steps_by_hand(steps.STEPS_BY_HAND[sys.platform])
         return
     here = linux.this_machine()
-    plan = steps.undo_plan(here) if undo else steps.plan(here)
+    plan = steps.undo_plan(here) if undo else steps.setup_plan(here)
     for line in plan.ready:
         typer.echo(f"ok       {line}")
     for step in plan.steps:

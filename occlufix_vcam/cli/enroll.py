@@ -7,15 +7,15 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from occlufix_vcam.assembly import open_camera, open_enrolment
+from occlufix_vcam.assembly import open_camera, open_collector
 from occlufix_vcam.client.client import ControlClient
 from occlufix_vcam.core.errors import CameraLost
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.core.handoff import Shown
+from occlufix_vcam.core.handoff import Broadcast
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.enrollment.collector import keep
 from occlufix_vcam.enrollment.session import CameraEnrolment, EnrolmentStatus
-from occlufix_vcam.inference import Engines
+from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.people.store import EnrolmentError, PeopleStore, Person, checked_name
 from occlufix_vcam.sources import EndOfClip
 
@@ -41,8 +41,8 @@ def enrol_at_daemon(client: ControlClient, name: str) -> Generator[EnrolmentStat
 
 def enrol_at_camera(name: str, settings: Settings, store: PeopleStore) -> Generator[EnrolmentStatus, None, None]:
     """The same without a daemon, with the camera that the settings name. Raises OccluFixError, EngineError."""
-    pictures: Shown[Frame] = Shown()
-    worker = CameraEnrolment(name, pictures, settings, store, open_enrolment)
+    pictures: Broadcast[Frame] = Broadcast()
+    worker = CameraEnrolment(name, pictures, settings, store, open_collector)
     with closing(open_camera(settings)) as camera:
         worker.start()
         try:
@@ -65,8 +65,8 @@ def enrol_at_camera(name: str, settings: Settings, store: PeopleStore) -> Genera
 def enrol_from_pictures(name: str, pictures: Sequence[Path], settings: Settings, store: PeopleStore) -> Person:
     """The face of each picture, all of one person. Raises EnrolmentError, DeviceError, EngineError."""
     checked_name(name)
-    with closing(Engines(settings)) as engines:
-        enrolment = open_enrolment(settings, engines)
+    with closing(EngineSet(settings)) as engines:
+        enrolment = open_collector(settings, engines)
         for picture in pictures:
             enrolment.add_picture(picture)
         return keep(enrolment.person(name), store, enrolment.recognise)

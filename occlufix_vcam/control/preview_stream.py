@@ -1,7 +1,7 @@
 """What goes out, as JPEG, for whoever looks on: encoded only while somebody does, once for all of them.
 
-The video path only leaves each picture in `Daemon.shown`. A thread of its own takes the newest so many times a second;
-a viewer that is slow gets fewer of them. The thread has no lower priority than others: one that holds the interpreter's
+The video path only leaves each picture in `Daemon.broadcast`. A thread of its own takes the newest so many times a
+second; a viewer that is slow gets fewer of them. The thread has no lower priority than others: one that holds the interpreter's
 lock and is not let on would hold up everybody.
 """
 
@@ -24,7 +24,7 @@ from cv2.typing import MatLike
 
 from engines.contract import Image
 from occlufix_vcam.core.frame import Frame, HiddenCrop
-from occlufix_vcam.core.handoff import Shown
+from occlufix_vcam.core.handoff import Broadcast
 
 View = Literal["both", "before", "after"]
 
@@ -37,7 +37,7 @@ OUTLINE_PX = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PreviewPicture:
     """`halves` is 2 where the picture before lies above the one after, 1 where both are the same or one was asked for.
 
     `outlines` are what was hidden: polygons of x, y, each as a share of the picture's width and height.
@@ -57,14 +57,14 @@ class Picture:
         return head.encode() + self.jpeg + b"\r\n"
 
 
-class Pictures:
+class PreviewStream:
     """The preview's streams and the snapshots. All but the encoding runs in the event loop's thread."""
 
     MOST_VIEWERS = 16
 
     def __init__(
         self,
-        shown: Shown[Frame],
+        shown: Broadcast[Frame],
         watched: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         """`watched` is entered as long as somebody looks on: it keeps the camera open."""
@@ -72,7 +72,7 @@ class Pictures:
         self._watched = watched
         self._viewers: Counter[View] = Counter({"both": 0, "before": 0, "after": 0})
         self._waiting: Counter[View] = Counter(self._viewers)  # those who took all that there was
-        self._newest: dict[View, Picture] = {}
+        self._newest: dict[View, PreviewPicture] = {}
         self._came = asyncio.Event()
         self._encoder: threading.Thread | None = None
         self._closing = threading.Event()
@@ -145,7 +145,7 @@ class Pictures:
                 self._hand_over(loop, _encode_views(frame, number, wanted))
             self._closing.wait(max(0.0, began + 1 / PICTURES_A_SECOND - time.monotonic()))
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop, pictures: dict[View, Picture]) -> None:
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, pictures: dict[View, PreviewPicture]) -> None:
         def show() -> None:
             self._newest.update({view: one for view, one in pictures.items() if self._viewers[view]})
             self._came.set()
@@ -163,14 +163,14 @@ def _views(frame: Frame) -> dict[View, list[Image]]:
     return {"both": [before, after], "before": [before], "after": [after]}
 
 
-def _encode_views(frame: Frame, number: int, wanted: list[View]) -> dict[View, Picture]:
+def _encode_views(frame: Frame, number: int, wanted: list[View]) -> dict[View, PreviewPicture]:
     outlines = outlines_of(frame)
-    pictures: dict[View, Picture] = {}
+    pictures: dict[View, PreviewPicture] = {}
     for view in wanted:
         reduced = [_reduced(image) for image in _views(frame)[view]]
         image = np.vstack(reduced) if len(reduced) > 1 else reduced[0]
         jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
-        pictures[view] = Picture(jpeg, number, len(reduced), outlines)
+        pictures[view] = PreviewPicture(jpeg, number, len(reduced), outlines)
     return pictures
 
 

@@ -41,17 +41,17 @@ PAGE = Path(__file__).parent / "page"
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
-class Told(BaseModel):
+class ErrorDetail(BaseModel):
     """What happened, and what to do about it."""
 
     message: str
     hint: str
 
 
-class Refusal(BaseModel):
+class ErrorResponse(BaseModel):
     """Every answer that is none of the good ones."""
 
-    detail: Told
+    detail: ErrorDetail
 
 
 class Enabled(BaseModel):
@@ -62,7 +62,7 @@ class Enabled(BaseModel):
 
 def _refusals(*more: int) -> dict[int | str, dict[str, Any]]:
     """What each endpoint may refuse with; 401, 403, 408 and 413 come from the guard."""
-    return {status: {"model": Refusal} for status in (400, 401, 403, 408, 413, 422, *more)}
+    return {status: {"model": ErrorResponse} for status in (400, 401, 403, 408, 413, 422, *more)}
 
 
 def explain_errors(app: FastAPI) -> None:

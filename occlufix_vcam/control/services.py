@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from occlufix_vcam.control.builds import Builds
 from occlufix_vcam.control.events import Events, Topic
 from occlufix_vcam.control.guard import Sessions
-from occlufix_vcam.control.preview_stream import Pictures
+from occlufix_vcam.control.preview_stream import PreviewStream
 from occlufix_vcam.runtime.daemon import Daemon
 
 #: What of the status is told when it changes; the rest are figures, which always do.
@@ -22,7 +22,7 @@ class Services:
     """Used in the event loop's thread."""
 
     sessions: Sessions
-    pictures: Pictures
+    pictures: PreviewStream
     events: Events
     builds: Builds
 
@@ -35,7 +35,7 @@ class Services:
             "builds": Topic(lambda: dict(builds.status())),
             "enrolment": Topic(lambda: {"enrolment": daemon.enrolments.status()}),
         }
-        return cls(sessions, Pictures(daemon.shown, daemon.watched), Events(topics), builds)
+        return cls(sessions, PreviewStream(daemon.broadcast, daemon.watched), Events(topics), builds)
 
     def close(self) -> None:
         """Ends the streams."""

@@ -15,7 +15,7 @@ class Closable(Protocol):
 T = TypeVar("T", bound=Closable)
 
 
-class Opening(Generic[T]):
+class BackgroundOpen(Generic[T]):
     """What `open_` gives, once it has. Used by one thread."""
 
     def __init__(self, open_: Callable[[], T]) -> None:

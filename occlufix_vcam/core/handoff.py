@@ -45,7 +45,7 @@ class Latest(Generic[T]):
         return self._dropped
 
 
-class Shown(Generic[T]):
+class Broadcast(Generic[T]):
     """The newest value, for any number of onlookers; it stays until the next one comes. Safe for many threads."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ GROUND_BGR, INK_BGR = (40, 34, 30), (222, 214, 208)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def slate(size: tuple[int, int], text: str) -> Image:
+def placeholder(size: tuple[int, int], text: str) -> Image:
     """`size` is (width, height) in pixels, from 2x2 on."""
     width, height = size
     image = np.full((height, width, 3), GROUND_BGR, dtype=np.uint8)

@@ -71,7 +71,7 @@ X-GNOME-Autostart-enabled=true
 """
 
 
-class Entry(Protocol):
+class AutostartEntry(Protocol):
     """One program that starts at log-in, where this system keeps such a thing. Its methods raise OSError."""
 
     @property
@@ -84,7 +84,7 @@ class Entry(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AutostartStatus:
     """What starts at log-in. `problem` says why that will fail, `hint` what to do."""
 
     on: bool
@@ -98,12 +98,12 @@ class Told:
 class Autostart:
     """Turns it on and off, and says how it stands."""
 
-    camera: Entry
-    tray: Entry
+    camera: AutostartEntry
+    tray: AutostartEntry
     python: str = sys.executable
     platform: str = sys.platform
 
-    def turn_on(self, with_tray: bool) -> Told:
+    def turn_on(self, with_tray: bool) -> AutostartStatus:
         """Raises ConfigError."""
         with _writing("start at log-in cannot be turned on"):
             self.camera.write(self._command("start", *(() if self.platform == "win32" else ("--foreground",))))
@@ -113,21 +113,21 @@ class Autostart:
                 self.tray.remove()
         return self.status()
 
-    def turn_off(self) -> Told:
+    def turn_off(self) -> AutostartStatus:
         """Raises ConfigError."""
         with _writing("start at log-in cannot be turned off"):
             self.camera.remove()
             self.tray.remove()
         return self.status()
 
-    def status(self) -> Told:
+    def status(self) -> AutostartStatus:
         """Raises ConfigError."""
         with _writing("start at log-in cannot be looked at"):
             entries = [(entry, entry.read()) for entry in (self.camera, self.tray)]
         there = [(entry, command) for entry, command in entries if command is not None]
         problems = (self._problem(command) for _, command in there)
         problem = next(filter(None, problems), "")
-        return Told(
+        return AutostartStatus(
             entries[0][1] is not None,
             entries[1][1] is not None,
             tuple(entry.where for entry, _ in there),

@@ -23,7 +23,7 @@ from occlufix_vcam.desktop.autostart import autostart_here
 from occlufix_vcam.diagnostics import setup
 from occlufix_vcam.sinks import VirtualCameraInfo, list_virtual_cameras
 from occlufix_vcam.sources import CameraInfo, list_cameras
-from occlufix_vcam.system.linux import Machine, this_machine
+from occlufix_vcam.system.linux import LinuxMachine, this_machine
 
 Verdict = Literal["ok", "warning", "error"]
 
@@ -156,7 +156,7 @@ def _is_ours(camera: VirtualCameraInfo) -> bool:
         return False
 
 
-def _set_up(machine: Callable[[], Machine] = this_machine) -> Iterator[Finding]:
+def _set_up(machine: Callable[[], LinuxMachine] = this_machine) -> Iterator[Finding]:
     """Whether every program gets to see the camera: some look at the kernel's only."""
     if sys.platform in setup.STEPS_BY_HAND:
         if all(camera.problem for camera in list_virtual_cameras()):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from occlufix_vcam.core.errors import DeviceError
-from occlufix_vcam.system.linux import LOAD_FILE, MODULE, OPTIONS_FILE, Machine
+from occlufix_vcam.system.linux import LOAD_FILE, MODULE, OPTIONS_FILE, LinuxMachine
 from occlufix_vcam.system.v4l2 import OWN_LABEL
 
 OPTIONS = f'options {MODULE} devices=1 exclusive_caps=1 card_label="{OWN_LABEL}"'
@@ -45,7 +45,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SetupPlan:
     """`ready` is what needs nothing, `steps` what to do in this order, `notes` what only the user can do or know."""
 
     ready: list[str] = field(default_factory=list)
@@ -53,9 +53,9 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
 
-def plan(machine: Machine) -> Plan:
+def setup_plan(machine: LinuxMachine) -> SetupPlan:
     """What is missing on a Linux machine. Raises DeviceError where it can't be had by any step that we know."""
-    made = Plan()
+    made = SetupPlan()
     packages = [] if machine.has_module or machine.is_loaded else _packages(machine)
     joins = machine.user != "root" and not machine.is_in_group("video")
     if packages:
@@ -71,9 +71,9 @@ def plan(machine: Machine) -> Plan:
     return made
 
 
-def undo_plan(machine: Machine) -> Plan:
-    """Takes back what `plan` did, as far as our own file tells."""
-    made = Plan()
+def undo_plan(machine: LinuxMachine) -> SetupPlan:
+    """Takes back what `setup_plan` did, as far as our own file tells."""
+    made = SetupPlan()
     if not machine.options and not machine.loads_at_start:
         made.ready.append("setup has left nothing here")
         return made
@@ -94,7 +94,7 @@ def undo_plan(machine: Machine) -> Plan:
 # ---- the steps ----
 
 
-def _packages(machine: Machine) -> list[str]:
+def _packages(machine: LinuxMachine) -> list[str]:
     """What brings the module, and what it is built with."""
     if not machine.modules.is_dir():
         raise DeviceError(
@@ -116,7 +116,7 @@ def _packages(machine: Machine) -> list[str]:
     )
 
 
-def _install(machine: Machine, packages: list[str]) -> Iterator[Step]:
+def _install(machine: LinuxMachine, packages: list[str]) -> Iterator[Step]:
     why = f"installs the kernel module {MODULE}"
     match machine.package_manager:
         case "apt":
@@ -131,13 +131,13 @@ def _install(machine: Machine, packages: list[str]) -> Iterator[Step]:
             yield Step(why, ("pacman", "-S", "--needed", "--noconfirm", *packages))
 
 
-def _rpm_fusion(machine: Machine) -> str:
+def _rpm_fusion(machine: LinuxMachine) -> str:
     kind = "fedora" if machine.release.get("ID") == "fedora" else "el"
     version = machine.release.get("VERSION_ID", "").split(".")[0]
     return f"https://mirrors.rpmfusion.org/free/{kind}/rpmfusion-free-release-{version}.noarch.rpm"
 
 
-def _configure(machine: Machine, made: Plan, did: list[str]) -> None:
+def _configure(machine: LinuxMachine, made: SetupPlan, did: list[str]) -> None:
     """Label and exclusive_caps for every later loading, and loading at each start of the machine."""
     if _OURS.search(machine.options):
         made.ready.append(f"its settings are in /{OPTIONS_FILE}")
@@ -152,12 +152,12 @@ def _configure(machine: Machine, made: Plan, did: list[str]) -> None:
         made.steps.append(Step("loads it when the machine starts", ("tee", f"/{LOAD_FILE}"), f"{MODULE}\n"))
 
 
-def _recorded(machine: Machine) -> list[str]:
+def _recorded(machine: LinuxMachine) -> list[str]:
     """What an earlier setup did: packages that it installed, and `group`."""
     return next((line.removeprefix(_DONE).split() for line in machine.options.splitlines() if _DONE in line), [])
 
 
-def _load(machine: Machine, made: Plan) -> None:
+def _load(machine: LinuxMachine, made: SetupPlan) -> None:
     if machine.is_loaded and machine.is_labelled and machine.exclusive:
         made.ready.append(f"it is loaded, as {OWN_LABEL}")
         return
@@ -168,12 +168,12 @@ def _load(machine: Machine, made: Plan) -> None:
     made.steps.append(Step("loads it now", ("modprobe", MODULE)))
 
 
-def notes(machine: Machine) -> list[str]:
+def notes(machine: LinuxMachine) -> list[str]:
     """What no step of ours mends: Secure Boot, settings of others, sandboxes."""
     return [*hindrances(machine), *sandboxes(machine)]
 
 
-def hindrances(machine: Machine) -> list[str]:
+def hindrances(machine: LinuxMachine) -> list[str]:
     """What may keep the module from being loaded as it should be."""
     said = [
         f"{file} sets options for {MODULE} too: modprobe joins them with ours, which may give it other devices"
@@ -184,12 +184,12 @@ def hindrances(machine: Machine) -> list[str]:
     return said
 
 
-def sandboxes(machine: Machine) -> list[str]:
+def sandboxes(machine: LinuxMachine) -> list[str]:
     """What lets programs in sandboxes see a camera, for each that is installed."""
     return [_sandbox_note(program.kind, program.identity, program.name) for program in machine.sandboxed]
 
 
-def _enrol(machine: Machine) -> str:
+def _enrol(machine: LinuxMachine) -> str:
     keys = {"ubuntu": "/var/lib/shim-signed/mok/MOK.der", "dnf": "/etc/pki/akmods/certs/public_key.der"}
     family = machine.release.get("ID", "") if machine.package_manager == "apt" else machine.package_manager or ""
     if family == "pacman":

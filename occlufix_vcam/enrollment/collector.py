@@ -16,12 +16,12 @@ import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, Image, Points, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.people.store import MOST_VIEWS, EnrolmentError, PeopleStore, Person, View, checked_name
+from occlufix_vcam.people.store import MOST_VIEWS, EnrolledView, EnrolmentError, PeopleStore, Person, checked_name
 from occlufix_vcam.sources.pictures import load_picture
 from occlufix_vcam.stages.align import align, face_area
-from occlufix_vcam.stages.embed import Embedding, Recognise
+from occlufix_vcam.stages.embed import Embedder, Embedding
 from occlufix_vcam.stages.find import FaceFinder
-from occlufix_vcam.stages.identify import resemblance, vectors, with_vectors
+from occlufix_vcam.stages.identify import match_score, vectors, with_vectors
 
 Pose = Literal["front", "left", "right"]
 
@@ -45,7 +45,7 @@ MARGIN_PX = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class EnrolmentProgress:
     """How far looking has come: `views` of `wanted`, and one line for the user, what to do now."""
 
     views: int
@@ -53,26 +53,26 @@ class Progress:
     say: str
 
 
-class Poor(Exception):
+class UnsuitableView(Exception):
     """This picture is not kept; the message tells the user what to do."""
 
 
-class Enrolment:
+class ViewCollector:
     """Gathers views of one person. Used by one thread."""
 
-    def __init__(self, find: FaceFinder, see_hidden: Callable[[Crop], HiddenCrop], recognise: Recognise) -> None:
+    def __init__(self, find: FaceFinder, see_hidden: Callable[[Crop], HiddenCrop], recognise: Embedder) -> None:
         self._find = find
         self._see_hidden = see_hidden
         self.recognise = recognise
-        self._views: list[View] = []
+        self._views: list[EnrolledView] = []
         self._vectors: list[Embedding] = []
         self._poses: dict[Pose, int] = dict.fromkeys(WANTED, 0)
         self._last_at = float("-inf")
         self._say = "look at the camera"
 
     @property
-    def progress(self) -> Progress:
-        return Progress(len(self._views), sum(WANTED.values()), self._say)
+    def progress(self) -> EnrolmentProgress:
+        return EnrolmentProgress(len(self._views), sum(WANTED.values()), self._say)
 
     @property
     def complete(self) -> bool:
@@ -87,9 +87,9 @@ class Enrolment:
             view = self._view(frame, faces)
             pose = pose_of(view.landmarks)
             if self._poses[pose] >= WANTED[pose]:
-                raise Poor(self._missing())
+                raise UnsuitableView(self._missing())
             self._add(view)
-        except Poor as poor:
+        except UnsuitableView as poor:
             self._say = str(poor)
             return
         self._poses[pose] += 1
@@ -108,7 +108,7 @@ class Enrolment:
             )
         try:
             self._add(self._view(frame, faces))
-        except Poor as poor:
+        except UnsuitableView as poor:
             raise EnrolmentError(f"{path.name} will not do: {poor}", "choose another picture") from None
 
     def person(self, name: str) -> Person:
@@ -128,30 +128,30 @@ class Enrolment:
             )
         return person
 
-    def _view(self, frame: Frame, faces: Sequence[FaceTrack]) -> View:
+    def _view(self, frame: Frame, faces: Sequence[FaceTrack]) -> EnrolledView:
         """The one face of a frame, if it is good enough to be kept. Raises Poor."""
         if not faces:
-            raise Poor("no face is seen: sit in front of the camera")
+            raise UnsuitableView("no face is seen: sit in front of the camera")
         if len(faces) > 1:
-            raise Poor(f"{len(faces)} faces are seen: be alone in the picture")
+            raise UnsuitableView(f"{len(faces)} faces are seen: be alone in the picture")
         crop = align(frame, faces[0])
         if crop is None or _eye_distance(faces[0].landmarks) < LEAST_EYES_PX:
-            raise Poor("the face is small: come closer to the camera")
+            raise UnsuitableView("the face is small: come closer to the camera")
         hidden = self._see_hidden(crop)
         if hidden.coverage > LARGEST_COVERAGE:
-            raise Poor("a part of the face is hidden: take away what covers it")
+            raise UnsuitableView("a part of the face is hidden: take away what covers it")
         if not LIGHT[0] <= _light(crop.image) <= LIGHT[1]:
-            raise Poor("the face is too dark or too bright: change the light")
+            raise UnsuitableView("the face is too dark or too bright: change the light")
         if sharpness(crop.image) < LEAST_SHARPNESS:
-            raise Poor("the face is blurred: hold still, or clean the lens")
+            raise UnsuitableView("the face is blurred: hold still, or clean the lens")
         points = transform_points(faces[0].landmarks, crop.to_crop)
-        return View(crop.image.copy(), _valid(frame, crop, hidden.mask), points)
+        return EnrolledView(crop.image.copy(), _valid(frame, crop, hidden.mask), points)
 
-    def _add(self, view: View) -> None:
+    def _add(self, view: EnrolledView) -> None:
         """Keeps a view, unless it shows somebody else than the views before. Raises Poor."""
         (vector,) = vectors([view], self.recognise)
-        if self._vectors and resemblance(np.stack(self._vectors), vector) < self.recognise.same_person - VIEWS_BELOW:
-            raise Poor("this face is not the one of the views before: one person at a time")
+        if self._vectors and match_score(np.stack(self._vectors), vector) < self.recognise.same_person - VIEWS_BELOW:
+            raise UnsuitableView("this face is not the one of the views before: one person at a time")
         self._views.append(view)
         self._vectors.append(vector)
 
@@ -164,7 +164,7 @@ class Enrolment:
         return "done" if self.complete else "turn your head a little to the other side"
 
 
-def keep(person: Person, store: PeopleStore, recognise: Recognise) -> Person:
+def keep(person: Person, store: PeopleStore, recognise: Embedder) -> Person:
     """Adds `person` to the store, with the views that were there under the name, newest first.
 
     Raises EnrolmentError where the name is somebody else's, or the face is enrolled under another name.
@@ -172,7 +172,7 @@ def keep(person: Person, store: PeopleStore, recognise: Recognise) -> Person:
     name = checked_name(person.name)
     before: Person | None = None
     for other in store.load().people:
-        alike = likeness(with_vectors(other, recognise), person)
+        alike = person_similarity(with_vectors(other, recognise), person)
         if other.name == name:
             before = other
             if alike < recognise.same_person - VIEWS_BELOW:
@@ -195,9 +195,9 @@ def keep(person: Person, store: PeopleStore, recognise: Recognise) -> Person:
     return person
 
 
-def likeness(enrolled: Person, seen: Person) -> float:
+def person_similarity(enrolled: Person, seen: Person) -> float:
     """How alike two people's views are: the median over the views of one."""
-    return float(np.median([resemblance(enrolled.embeddings, vector) for vector in seen.embeddings]))
+    return float(np.median([match_score(enrolled.embeddings, vector) for vector in seen.embeddings]))
 
 
 def pose_of(landmarks: Points) -> Pose:

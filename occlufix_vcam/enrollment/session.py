@@ -17,10 +17,10 @@ from typing_extensions import TypedDict
 from engines.base import EngineError
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.core.handoff import Shown
+from occlufix_vcam.core.handoff import Broadcast
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.enrollment.collector import Enrolment, keep
-from occlufix_vcam.inference import Engines
+from occlufix_vcam.enrollment.collector import ViewCollector, keep
+from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.people.store import EnrolmentError, PeopleStore, checked_name
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ JOIN_S = 5.0  # of which loading the engines takes the most
 
 
 #: Makes what gets to know one person, in the thread that will use it.
-BuildEnrolment = Callable[[Settings, Engines], Enrolment]
+OpenCollector = Callable[[Settings, EngineSet], ViewCollector]
 
 
 class EnrolmentBusy(EnrolmentError):
@@ -57,10 +57,10 @@ class CameraEnrolment(threading.Thread):
     def __init__(
         self,
         name: str,
-        pictures: Shown[Frame],
+        pictures: Broadcast[Frame],
         settings: Settings,
         store: PeopleStore,
-        build: BuildEnrolment,
+        build: OpenCollector,
         *,
         watched: Callable[[], AbstractContextManager[None]] = nullcontext,
         seconds: float = LONGEST_S,
@@ -92,7 +92,7 @@ class CameraEnrolment(threading.Thread):
 
     def run(self) -> None:
         try:
-            with self._watched(), closing(Engines(self._settings)) as engines:
+            with self._watched(), closing(EngineSet(self._settings)) as engines:
                 self._enrol(self._build(self._settings, engines))
         except (OccluFixError, EngineError) as error:
             self.error = error
@@ -102,21 +102,21 @@ class CameraEnrolment(threading.Thread):
             self.error = OccluFixError(f"unexpected: {error!r}", "the log says more")
             self._tell(state="failed", say=self.error.message, hint=self.error.hint)
 
-    def _enrol(self, enrolment: Enrolment) -> None:
+    def _enrol(self, enrolment: ViewCollector) -> None:
         self._look(enrolment)
         if self._cancelled.is_set():
             raise OccluFixError("enrolling was cancelled", "nothing was kept")
         person = keep(enrolment.person_before_camera(self.person), self._store, enrolment.recognise)
         self._tell(state="done", say=f"{person.name} is enrolled with {len(person.views)} views")
 
-    def _look(self, enrolment: Enrolment) -> None:
+    def _look(self, enrolment: ViewCollector) -> None:
         number, ends_at = 0, self._clock() + self._seconds
         while not enrolment.complete and self._clock() < ends_at and not self._cancelled.is_set():
             shown = self._pictures.after(number, PATIENCE_S)
             if shown is None:
                 continue
             number, frame = shown
-            if frame.index >= 0:  # else it is a slate that says something
+            if frame.index >= 0:  # else it is a placeholder frame
                 enrolment.offer(_untouched(frame))
                 now = enrolment.progress
                 self._tell(views=now.views, wanted=now.wanted, say=now.say)
@@ -144,8 +144,8 @@ class Enrolments:
 
     def __init__(
         self,
-        pictures: Shown[Frame],
-        build: BuildEnrolment,
+        pictures: Broadcast[Frame],
+        build: OpenCollector,
         store: PeopleStore | None = None,
         watched: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import psutil
 
-from engines.base import InferenceEngine, Refusal, Tensor, TensorSpec
+from engines.base import InferenceEngine, SkippedBackend, Tensor, TensorSpec
 from engines.contract import TEMPLATE, Image, Points, similarity, transform_points
 from occlufix_vcam.assembly import build_pipeline, open_camera
 from occlufix_vcam.core.errors import ConfigError
@@ -28,7 +28,7 @@ from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 from occlufix_vcam.core.telemetry import StageFigures, Telemetry
-from occlufix_vcam.inference import Engines
+from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.sources import EndOfClip
 from occlufix_vcam.stages.find import open_finder
 
@@ -44,7 +44,7 @@ MASK_COLOUR = (205, 180, 150)
 PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnxruntime")
 
 #: (frames done, of how many)
-Progress = Callable[[int, int], None]
+BenchProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Bench:
         self._cpu_s = self._engines.spent_cpu_s = 0.0
         self._memory_mib = [self._resident_mib()]
 
-    def measure(self, frames: int, progress: Progress = lambda done, total: None) -> None:
+    def measure(self, frames: int, progress: BenchProgress = lambda done, total: None) -> None:
         """Runs `frames` more; notes the memory ten times on the way."""
         for done in range(1, frames + 1):
             frame = self._next_frame()
@@ -152,7 +152,7 @@ class Bench:
         return float(self._process.memory_info().rss) / 2**20
 
 
-def hidden_faces(settings: Settings, engines: Engines) -> list[Image]:
+def hidden_faces(settings: Settings, engines: EngineSet) -> list[Image]:
     """The first pictures of the source that show a face, in SIZE, the largest with a mask drawn over it.
 
     Raises ConfigError where there is none.
@@ -249,7 +249,7 @@ def as_text(report: BenchReport) -> str:
     return "\n".join(lines)
 
 
-class _TimedEngines(Engines):
+class _TimedEngines(EngineSet):
     """The product's engines; their runs add up in `spent_s` and, as processor time, in `spent_cpu_s`."""
 
     def __init__(self, settings: Settings) -> None:
@@ -272,7 +272,7 @@ class _TimedEngine:
         self.precision = engine.precision
         self.inputs: Sequence[TensorSpec] = engine.inputs
         self.outputs: Sequence[TensorSpec] = engine.outputs
-        self.passed_over: Sequence[Refusal] = engine.passed_over
+        self.passed_over: Sequence[SkippedBackend] = engine.passed_over
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         cpu_s, began = time.process_time(), time.perf_counter()

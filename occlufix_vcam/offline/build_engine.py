@@ -19,10 +19,10 @@ from engines.contract import CLOSE_UP_SIZE, MODEL_NAMES, SEARCH_SIZE
 from engines.manifest import OWN, Model, ModelFile, find_model
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.offline.engine_check import EngineCheck, Pictures, Shapes, compare, real_pictures, refuse_if_off
+from occlufix_vcam.offline.engine_check import CheckPictures, EngineCheck, Shapes, compare, real_pictures, refuse_if_off
 
 if TYPE_CHECKING:
-    from engines.backends.tensorrt import Draft
+    from engines.backends.tensorrt import UninstalledPlan
 
 #: (what is done just now, how much of all is done: 0..1)
 Tell = Callable[[str, float], None]
@@ -43,7 +43,7 @@ def build_engines(
     `architectures` ("sm86", "portable") asks for TensorRT engines for other GPUs than this machine's.
     """
     jobs = _jobs(models, onnx, settings, architectures)
-    pictures: Pictures | None = None
+    pictures: CheckPictures | None = None
     for number, (model, shapes, architecture) in enumerate(jobs):
 
         def tell_all(what: str, share: float, done: int = number, of: Model = model) -> None:
@@ -119,15 +119,15 @@ def _shapes_of(model: Model) -> list[Shapes]:
 
 def _draft(
     model: Model, shapes: Shapes, settings: Settings, architecture: str, tell: Tell
-) -> tuple[Draft, EngineCheck]:
-    from engines.backends.tensorrt import Draft
+) -> tuple[UninstalledPlan, EngineCheck]:
+    from engines.backends.tensorrt import UninstalledPlan
 
     def progress(share: float) -> bool:
         tell("building", BUILDING * share)
         return True
 
     options = EngineOptions("tensorrt", settings.precision, input_shapes=shapes)
-    draft = Draft(model, options, architecture, progress)
+    draft = UninstalledPlan(model, options, architecture, progress)
     check = _described(model, "tensorrt", draft.device, draft.precision, draft.plan.seconds)
     shape = "x".join(map(str, {**model.inputs, **shapes}.get(next(iter(model.inputs), ""), ())))
     return draft, replace(check, shape=shape, size_mb=len(draft.plan.content) / 1e6)

@@ -17,7 +17,7 @@ from engines.contract import CROP_PX, HIDDEN, Image
 from engines.manifest import Model
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.inference import Engines
+from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.sources import SourceOptions
 from occlufix_vcam.sources.demo.source import Demo
 from occlufix_vcam.stages.align import align
@@ -63,7 +63,7 @@ class EngineCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class CheckPictures:
     """Frames of the demo and the face in each, in the template."""
 
     frames: Sequence[Image]
@@ -75,7 +75,7 @@ def compare(
     engine: InferenceEngine,
     model: Model,
     shapes: Shapes,
-    pictures: Pictures,
+    pictures: CheckPictures,
     tell: Callable[[float], None],
 ) -> EngineCheck:
     """The check with its figures: both engines on the same crops, in turn. Raises EngineError."""
@@ -167,7 +167,7 @@ def refuse_if_off(check: EngineCheck) -> None:
     )
 
 
-def _feeds(engine: InferenceEngine, pictures: Pictures, turn: int) -> dict[str, Tensor]:
+def _feeds(engine: InferenceEngine, pictures: CheckPictures, turn: int) -> dict[str, Tensor]:
     """What the product would feed, by the names of the contract's doors. Raises ContractMismatch for others."""
     hidden = np.zeros((CROP_PX, CROP_PX), np.uint8)
     cv2.ellipse(hidden, (128, 175), (70, 60), 0, 0, 360, HIDDEN, cv2.FILLED)
@@ -195,11 +195,11 @@ def _feeds(engine: InferenceEngine, pictures: Pictures, turn: int) -> dict[str, 
     return feeds
 
 
-def real_pictures(settings: Settings) -> Pictures:
+def real_pictures(settings: Settings) -> CheckPictures:
     """CROPS moments of the demo's round, each with its face, found by the FP32 ONNX."""
     frames: list[Image] = []
     crops: list[Image] = []
-    trusted = Engines(settings.but(backend="onnxruntime", precision="fp32"))
+    trusted = EngineSet(settings.but(backend="onnxruntime", precision="fp32"))
     with closing(Demo("demo", SourceOptions(realtime=False))) as demo, closing(trusted):
         finder = open_finder("own", trusted.load)
         for moment in range(CROPS):
@@ -214,4 +214,4 @@ def real_pictures(settings: Settings) -> Pictures:
     if not crops:
         raise EngineRunError("the `faces` network finds no face in the demo", "run `occlufix-vcam doctor`")
     repeats = [turn % len(crops) for turn in range(CROPS)]  # a face that was not found is made up for
-    return Pictures([frames[turn] for turn in repeats], [crops[turn] for turn in repeats])
+    return CheckPictures([frames[turn] for turn in repeats], [crops[turn] for turn in repeats])

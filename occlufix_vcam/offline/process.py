@@ -24,7 +24,7 @@ from occlufix_vcam.core.frame import FaceTrack, Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 from occlufix_vcam.core.telemetry import Telemetry
-from occlufix_vcam.inference import Engines
+from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.pipeline import Pipeline
 from occlufix_vcam.sinks import open_sink
 from occlufix_vcam.sinks.pictures import encode, put_into, write_file
@@ -36,13 +36,13 @@ from occlufix_vcam.stages.hidden import GivenMask, HiddenSegmenter
 from occlufix_vcam.stages.memory import FixedReference
 
 #: (done, of how many; None where nobody knows)
-Progress = Callable[[int, int | None], None]
+ProcessProgress = Callable[[int, int | None], None]
 
 READ_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Swaps:
+class StageOverrides:
     """What takes the place of the usual stages, and how the result is laid out."""
 
     mask: Path | None = None
@@ -74,7 +74,7 @@ class FileReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ProcessReport:
     files: Sequence[FileReport]
     engine: Mapping[str, EngineFacts] = field(default_factory=dict)
 
@@ -101,7 +101,9 @@ class TemplateFinder:
         """Holds nothing."""
 
 
-def process(source: Path, target: Path, swaps: Swaps, settings: Settings, progress: Progress) -> Report:
+def process(
+    source: Path, target: Path, swaps: StageOverrides, settings: Settings, progress: ProcessProgress
+) -> ProcessReport:
     """Restores `source` into `target`, both a file or both a folder. Raises OccluFixError, EngineError.
 
     A picture of a folder that can't be read is left out, with the reason in its report.
@@ -112,7 +114,7 @@ def process(source: Path, target: Path, swaps: Swaps, settings: Settings, progre
         target = target / source.name
     if source.resolve() == target.resolve():
         raise ConfigError("IN and OUT are the same", "give OUT another name: the input is never overwritten")
-    with closing(Engines(settings)) as engines:
+    with closing(EngineSet(settings)) as engines:
         work = _Work(swaps, settings, engines)
         if source.is_dir():
             files = _process_folder(work, source, target, progress)
@@ -120,10 +122,10 @@ def process(source: Path, target: Path, swaps: Swaps, settings: Settings, progre
             is_picture = source.suffix.lower() in PICTURE_SUFFIXES
             files = [work.picture(source, target) if is_picture else work.video(source, target, progress)]
             progress(1, 1)
-        return Report(files, engines.facts())
+        return ProcessReport(files, engines.facts())
 
 
-def _process_folder(work: _Work, source: Path, target: Path, progress: Progress) -> list[FileReport]:
+def _process_folder(work: _Work, source: Path, target: Path, progress: ProcessProgress) -> list[FileReport]:
     files = picture_files(source)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -144,7 +146,7 @@ def _process_folder(work: _Work, source: Path, target: Path, progress: Progress)
 class _Work:
     """One run of `process`: engines, finder and reference are shared; nothing else passes from input to input."""
 
-    def __init__(self, swaps: Swaps, settings: Settings, engines: Engines) -> None:
+    def __init__(self, swaps: StageOverrides, settings: Settings, engines: EngineSet) -> None:
         self._swaps, self._settings, self._engines = swaps, settings, engines
         self._finder: FaceFinder = (
             TemplateFinder() if swaps.aligned else open_finder(settings.finder, engines.load, settings.max_faces)
@@ -170,7 +172,7 @@ class _Work:
         write_file(target, encode(result, target.suffix))
         return report
 
-    def video(self, source: Path, target: Path, progress: Progress) -> FileReport:
+    def video(self, source: Path, target: Path, progress: ProcessProgress) -> FileReport:
         if target.suffix.lower() not in FILM_SUFFIXES:
             raise ConfigError(f"{target} is no name of a video", "end OUT in .mp4, or in .mkv to lose nothing")
         # The recorder keeps what it has when it is closed; half a video must not take the place of a whole one.
@@ -183,7 +185,7 @@ class _Work:
         report.out = str(target)
         return report
 
-    def _film(self, source: Path, target: Path, progress: Progress) -> FileReport:
+    def _film(self, source: Path, target: Path, progress: ProcessProgress) -> FileReport:
         report = FileReport(source.name)
         with ExitStack() as stack:
             clip = stack.enter_context(closing(open_source(str(source), loop=False, realtime=False)))

@@ -50,7 +50,7 @@ class EnrolmentError(ConfigError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class EnrolledView:
     """A face in the template: 256x256x3 uint8 BGR, `mask` 256x256 uint8 (255 = valid), 5x2 `landmarks` in it."""
 
     image: Image
@@ -64,7 +64,7 @@ class Person:
 
     name: str
     embeddings: NDArray[np.float32]
-    views: Sequence[View]
+    views: Sequence[EnrolledView]
     model: str = ""
 
 
@@ -81,7 +81,7 @@ class KeyPlace(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedPeople:
     """Everybody whose file could be opened, and why the others could not."""
 
     people: Sequence[Person]
@@ -101,7 +101,7 @@ class PeopleStore:
         """How the faces are kept, in words for the user."""
         return self._key_place().said
 
-    def load(self) -> Loaded:
+    def load(self) -> LoadedPeople:
         """Everybody, by name. Opens the keyring only where there is somebody."""
         people: list[Person] = []
         problems: list[EnrolmentError] = []
@@ -109,13 +109,13 @@ class PeopleStore:
         try:
             key = self._key_place().read() if files else None
         except EnrolmentError as error:
-            return Loaded((), (error,))
+            return LoadedPeople((), (error,))
         for file in files:
             try:
                 people.append(_open(file, key))
             except EnrolmentError as error:
                 problems.append(error)
-        return Loaded(tuple(sorted(people, key=lambda person: person.name)), tuple(problems))
+        return LoadedPeople(tuple(sorted(people, key=lambda person: person.name)), tuple(problems))
 
     def save(self, person: Person) -> Path:
         """Writes one person, whole or not at all, over what there was under that name. Raises EnrolmentError."""
@@ -172,7 +172,7 @@ class PeopleStore:
         return file if file.exists() else SystemKeyring.find() or file
 
 
-class Enrolled:
+class PeopleWatcher:
     """The people now, for a thread that must not wait: files are read aside, and again when they change.
 
     `people` is cheap enough for every frame.
@@ -357,7 +357,7 @@ def _unseal(path: Path, sealed: bytes, header: bytes, key: bytes) -> Person:
             landmarks = content["landmarks"]
             pictures = [_picture(content[f"view{number}"]) for number in range(len(landmarks))]
             views = [
-                View(picture[..., :3].copy(), picture[..., 3].copy(), points)
+                EnrolledView(picture[..., :3].copy(), picture[..., 3].copy(), points)
                 for picture, points in zip(pictures, landmarks, strict=True)
             ]
             return Person(str(about["name"]), content["embeddings"], views, str(about["model"]))

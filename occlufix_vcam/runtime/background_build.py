@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 JOIN_S = 2.0
 
 
-class EngineBuilder:
+class BackgroundBuild:
     """Used by any thread; `on_built` is called in the builder's own, after the last of several builds."""
 
     def __init__(self, on_built: Callable[[], None]) -> None:

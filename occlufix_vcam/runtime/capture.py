@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from occlufix_vcam.core.background_open import Opening
+from occlufix_vcam.core.background_open import BackgroundOpen
 from occlufix_vcam.core.errors import CameraNotFound, Trouble
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
@@ -20,7 +20,7 @@ DOES_NOT_OPEN = Trouble("the camera does not open: its driver gives no answer", 
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class OutputFormat:
     """What the virtual camera is, from its opening on: (width, height), and pictures a second."""
 
     size: tuple[int, int]
@@ -54,16 +54,16 @@ class Capture:
         self.captured_at = float("inf")
         self._supervisor, self._demand = supervisor, demand
         self._open, self._find, self._deliver, self._clock = open_camera, find_camera, deliver, clock
-        self._form: Form | None = None
+        self._form: OutputFormat | None = None
         self._form_known = threading.Event()
         self._same_camera: tuple[str, str] | None = None
         self._new_call = True
 
     @property
-    def form(self) -> Form | None:
+    def form(self) -> OutputFormat | None:
         return self._form
 
-    def wait_for_form(self, timeout: float) -> Form | None:
+    def wait_for_form(self, timeout: float) -> OutputFormat | None:
         """What the virtual camera is to be; None where that is not known within `timeout` seconds."""
         return self._form if self._form_known.wait(timeout) else None
 
@@ -73,7 +73,7 @@ class Capture:
         if on_demand and self._supervisor.is_asked_anew("capture"):
             # The virtual camera is in the lists before the camera is open, so its form cannot be the camera's.
             self.name = self._find(settings)
-            self._know_form(Form((settings.width, settings.height), settings.rate))
+            self._know_form(OutputFormat((settings.width, settings.height), settings.rate))
         while self._supervisor.goes_on("capture"):
             if on_demand and not self._demand.wait(PATIENCE_S):
                 self._new_call = True
@@ -101,7 +101,7 @@ class Capture:
         """Until the stop, until the clip is over or until nobody looks any more."""
         self.name = source.description
         if not form_is_known:
-            self._know_form(Form(source.size, source.rate))
+            self._know_form(OutputFormat(source.size, source.rate))
             self._demand.note()
         else:
             self._same_camera = self._supervisor.settings.source, source.identity
@@ -119,13 +119,13 @@ class Capture:
         finally:
             self.camera = None
 
-    def _know_form(self, form: Form) -> None:
+    def _know_form(self, form: OutputFormat) -> None:
         self._form = form
         self._form_known.set()
 
     def _open_unless_stopped(self, open_: Callable[[], CameraSource]) -> CameraSource | None:
         """What `open_` gives; None where the stop came first, for a driver may take seconds to open a camera."""
-        opening = Opening(open_)
+        opening = BackgroundOpen(open_)
         slow_at = self._clock() + SLOW_OPENING_S
         while self._supervisor.goes_on("capture"):
             if opening.is_over(PATIENCE_S):

@@ -17,20 +17,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from occlufix_vcam import __version__
-from occlufix_vcam.assembly import build_pipeline, open_camera, open_enrolment, open_sinks
+from occlufix_vcam.assembly import build_pipeline, open_camera, open_collector, open_sinks
 from occlufix_vcam.core.errors import Trouble
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.core.handoff import Latest, Shown
+from occlufix_vcam.core.handoff import Broadcast, Latest
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import State, Status
 from occlufix_vcam.core.telemetry import LOGGER_NAMES, Telemetry
 from occlufix_vcam.enrollment.session import Enrolments
-from occlufix_vcam.inference import Engines
+from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime.capture import Capture
 from occlufix_vcam.runtime.demand import Demand
 from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S
 from occlufix_vcam.runtime.output import Output
-from occlufix_vcam.runtime.processing import Restoring
+from occlufix_vcam.runtime.processing import Processing
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 from occlufix_vcam.sinks import Sinks
 from occlufix_vcam.sources import CameraSource, find_camera
@@ -45,7 +45,7 @@ class Parts:
 
     open_camera: Callable[[Settings], CameraSource] = open_camera
     open_sinks: Callable[[Settings, tuple[int, int], float], Sinks] = open_sinks
-    build_pipeline: Callable[[Settings, Telemetry, Engines], Pipeline] = build_pipeline
+    build_pipeline: Callable[[Settings, Telemetry, EngineSet], Pipeline] = build_pipeline
     find_camera: Callable[[Settings], str] = lambda settings: find_camera(settings.source).description
 
 
@@ -60,33 +60,33 @@ class Daemon:
     ) -> None:
         self.telemetry = Telemetry()
         #: What goes out, for whoever wants to look at it.
-        self.shown: Shown[Frame] = Shown()
+        self.broadcast: Broadcast[Frame] = Broadcast()
         self._clock = clock
         self._started_at = clock()
         self._captured: Latest[Frame] = Latest()
         self._finished: Latest[Frame] = Latest()
         self._demand = Demand(clock)
         #: Who is known, and getting to know somebody.
-        self.enrolments = Enrolments(self.shown, open_enrolment, watched=self._demand.held)
+        self.enrolments = Enrolments(self.broadcast, open_collector, watched=self._demand.held)
         supervisor = self._supervisor = Supervisor(settings, clock, (self._captured.close, self._finished.close))
-        self._restoring = Restoring(
+        self._processing = Processing(
             supervisor, self.telemetry, parts.build_pipeline, self._captured, self._finished, clock
         )
         self._capture = Capture(supervisor, self._demand, parts.open_camera, parts.find_camera, self._deliver, clock)
         self._output = Output(
             supervisor,
             self._capture,
-            self._restoring,
+            self._processing,
             self._demand,
             self.telemetry,
             parts.open_sinks,
             self._finished,
-            self.shown,
+            self.broadcast,
             clock,
         )
 
     def _deliver(self, frame: Frame) -> None:
-        (self._finished if self._restoring.is_passed_by() else self._captured).put(frame)
+        (self._finished if self._processing.is_passed_by() else self._captured).put(frame)
 
     @property
     def settings(self) -> Settings:
@@ -95,7 +95,7 @@ class Daemon:
 
     def run(self, seconds: float | None = None, on_running: Callable[[], None] = lambda: None) -> None:
         """Works until `stop`, for `seconds` at most. Raises what stopped it, if that was an error."""
-        workers = {"capture": self._capture.work, "process": self._restoring.work, "output": self._output.work}
+        workers = {"capture": self._capture.work, "process": self._processing.work, "output": self._output.work}
         ends_at = self._clock() + seconds if seconds is not None else float("inf")
         told = False
         with self._supervisor.working(workers):
@@ -140,7 +140,7 @@ class Daemon:
             return "idle"
         if not self._output.frames:
             return "starting"
-        return "running" if self._restoring.is_ready else "loading"
+        return "running" if self._processing.is_ready else "loading"
 
     def status(self) -> Status:
         stages = self.telemetry.percentiles()
@@ -159,12 +159,12 @@ class Daemon:
             dropped=self._captured.dropped + self._finished.dropped,
             frames=self._output.frames,
             first_picture_s=self._output.first_picture_s,
-            faces=self._restoring.faces if enabled else 0,
-            restoring=self._restoring.restored if enabled else 0,
+            faces=self._processing.faces if enabled else 0,
+            restoring=self._processing.restored if enabled else 0,
             restored=counts.get("restored", 0),
             failed=counts.get("failed", 0),
-            engine=self._restoring.facts(),
-            building=self._restoring.building(),
+            engine=self._processing.facts(),
+            building=self._processing.building(),
             camera=self._capture.name,
             camera_open=camera is not None,
             size=camera.size if camera else form.size if form else None,
@@ -182,7 +182,7 @@ class Daemon:
     def _trouble(self, sinks: Sinks | None) -> dict[str, Trouble]:
         hangs = {"process": Trouble(f"restoring has given nothing for {LAST_PICTURE_S} s")}
         of_sinks = {**sinks.flaws, **sinks.failures} if sinks else {}
-        return {**self._supervisor.trouble, **(hangs if self._restoring.hangs else {}), **of_sinks}
+        return {**self._supervisor.trouble, **(hangs if self._processing.hangs else {}), **of_sinks}
 
 
 def set_log_level(level: str) -> None:

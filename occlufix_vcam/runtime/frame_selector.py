@@ -1,7 +1,7 @@
 """What goes out at each beat: the newest picture, or what stands for it when there is none.
 
 A reader never sees an error or a picture that stands still without a sign: after half a second without a new picture
-it is a slate with the reason, or the last picture with a mark, as `on_failure` says.
+it is a placeholder frame with the reason, or the last picture with a mark, as `on_failure` says.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.contract import Image
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.core.placeholder import marked, slate
+from occlufix_vcam.core.placeholder import marked, placeholder
 from occlufix_vcam.core.settings import Settings
 
 #: How long the last picture may stand for the next one.
@@ -22,7 +22,7 @@ LAST_PICTURE_S = 0.5
 MISSED_PICTURES = 2.5
 
 
-class Outgoing:
+class FrameSelector:
     """The picture of one output of `size` (width, height). Used by one thread."""
 
     def __init__(self, size: tuple[int, int], clock: Callable[[], float]) -> None:
@@ -55,7 +55,7 @@ class Outgoing:
         holds = self._last is not None and settings.on_failure == "hold" and not camera_gone
         key = f"{holds} {reason}"
         if self._stand_in is None or self._stand_in[0] != key:
-            image = marked(self._last.image, reason) if holds and self._last else slate(self._size, reason)
+            image = marked(self._last.image, reason) if holds and self._last else placeholder(self._size, reason)
             self._stand_in = key, Frame(image, index=-1, captured_at=-1.0)
         return self._stand_in[1]
 

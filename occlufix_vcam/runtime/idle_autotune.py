@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def timing_when_idle(daemon: Daemon, command: tuple[str, ...] = COMMAND, look_s: float = LOOK_S) -> Iterator[None]:
+def autotune_when_idle(daemon: Daemon, command: tuple[str, ...] = COMMAND, look_s: float = LOOK_S) -> Iterator[None]:
     """As long as the block lasts, the engines are timed once, when it disturbs least; at its end that is ended."""
     ended = threading.Event()
     thread = threading.Thread(target=_watch, args=(daemon, command, look_s, ended), name="timing")

@@ -1,4 +1,4 @@
-"""The worker that has the sinks: a picture at each beat while somebody looks, else a slate now and then."""
+"""The worker that has the sinks: a picture at each beat while somebody looks, else a placeholder frame now and then."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable
 from contextlib import closing
 
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.core.handoff import Latest, Shown
+from occlufix_vcam.core.handoff import Broadcast, Latest
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
-from occlufix_vcam.runtime.capture import Capture, Form
+from occlufix_vcam.runtime.capture import Capture, OutputFormat
 from occlufix_vcam.runtime.demand import Demand
-from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, Outgoing
-from occlufix_vcam.runtime.pacer import Beat
-from occlufix_vcam.runtime.processing import Restoring
+from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FrameSelector
+from occlufix_vcam.runtime.pacer import FramePacer
+from occlufix_vcam.runtime.processing import Processing
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 from occlufix_vcam.sinks import Sinks
 
-#: While nobody reads: how often a slate goes out, and how soon a new reader is seen.
+#: While nobody reads: how often a placeholder frame goes out, and how soon a new reader is seen.
 IDLE_S, LOOK_S = 1.0, 0.1
 
 WAKING = "waking the camera"
@@ -33,12 +33,12 @@ class Output:
         self,
         supervisor: Supervisor,
         capture: Capture,
-        restoring: Restoring,
+        restoring: Processing,
         demand: Demand,
         telemetry: Telemetry,
         open_sinks: Callable[[Settings, tuple[int, int], float], Sinks],
         finished: Latest[Frame],
-        shown: Shown[Frame],
+        shown: Broadcast[Frame],
         clock: Callable[[], float],
     ) -> None:
         self.sinks: Sinks | None = None
@@ -47,7 +47,7 @@ class Output:
         #: Pictures of the camera that went out, and seconds from the start to the first of them.
         self.frames = 0
         self.first_picture_s: float | None = None
-        self._supervisor, self._capture, self._restoring, self._demand = supervisor, capture, restoring, demand
+        self._supervisor, self._capture, self._processing, self._demand = supervisor, capture, restoring, demand
         self._telemetry, self._open_sinks, self._finished, self._shown = telemetry, open_sinks, finished, shown
         self._clock = clock
         self._started_at = clock()
@@ -65,17 +65,17 @@ class Output:
             finally:
                 self.readers = None
 
-    def _serve(self, sinks: Sinks, form: Form) -> None:
-        outgoing = Outgoing(form.size, self._clock)
+    def _serve(self, sinks: Sinks, form: OutputFormat) -> None:
+        selector = FrameSelector(form.size, self._clock)
         if before := self._shown.after(0, 0):  # the sinks were opened anew: nobody sees them start
-            outgoing.take(before[1])
-        self._send(sinks, outgoing, outgoing.now(form.rate, "starting", self._supervisor.settings, camera_gone=False))
+            selector.take(before[1])
+        self._send(sinks, selector, selector.now(form.rate, "starting", self._supervisor.settings, camera_gone=False))
         self._look(sinks)
         self.sinks = sinks
         self._supervisor.well("output")
         while self._goes_on():
-            self._show(sinks, outgoing, form)
-            self._idle(sinks, outgoing, form)
+            self._show(sinks, selector, form)
+            self._idle(sinks, selector, form)
 
     def _goes_on(self) -> bool:
         return self._supervisor.goes_on("output")
@@ -89,43 +89,43 @@ class Output:
             self._demand.note()
         return self._demand.now
 
-    def _show(self, sinks: Sinks, outgoing: Outgoing, form: Form) -> None:
+    def _show(self, sinks: Sinks, selector: FrameSelector, form: OutputFormat) -> None:
         """A picture at each beat, as long as somebody looks."""
-        camera, beat, rate = None, Beat(form.rate, self._clock), form.rate
+        camera, pacer, rate = None, FramePacer(form.rate, self._clock), form.rate
         while self._goes_on() and self._look(sinks):
             if self._capture.camera is not camera:
                 camera = self._capture.camera
                 rate = camera.rate if camera else form.rate
-                beat = Beat(rate, self._clock)
-            if self._supervisor.stopped.wait(beat.until_early()):
+                pacer = FramePacer(rate, self._clock)
+            if self._supervisor.stopped.wait(pacer.until_early()):
                 return
-            fresh = self._finished.take(beat.until_late())
-            is_new = fresh is not None and outgoing.take(fresh)
-            beat.next(is_new)
+            fresh = self._finished.take(pacer.until_late())
+            is_new = fresh is not None and selector.take(fresh)
+            pacer.next(is_new)
             camera_gone = "capture" in self._supervisor.trouble
-            frame = outgoing.now(rate, self._reason(), self._supervisor.settings, camera_gone=camera_gone)
-            self._send(sinks, outgoing, frame)
+            frame = selector.now(rate, self._reason(), self._supervisor.settings, camera_gone=camera_gone)
+            self._send(sinks, selector, frame)
             if is_new and frame.index >= 0:
                 self._account(frame)
 
-    def _idle(self, sinks: Sinks, outgoing: Outgoing, form: Form) -> None:
-        """A slate now and then, as long as nobody looks: it is what the next reader sees first."""
-        outgoing.forget()
+    def _idle(self, sinks: Sinks, selector: FrameSelector, form: OutputFormat) -> None:
+        """A placeholder frame now and then, as long as nobody looks: it is what the next reader sees first."""
+        selector.forget()
         while self._goes_on():
             self._finished.take(0)
-            frame = outgoing.now(form.rate, WAKING, self._supervisor.settings, camera_gone=True)
-            self._send(sinks, outgoing, frame)
+            frame = selector.now(form.rate, WAKING, self._supervisor.settings, camera_gone=True)
+            self._send(sinks, selector, frame)
             again_at = self._clock() + IDLE_S
             while self._clock() < again_at and self._goes_on():
                 if self._look(sinks):
                     return
                 self._supervisor.stopped.wait(LOOK_S)
 
-    def _send(self, sinks: Sinks, outgoing: Outgoing, frame: Frame) -> None:
+    def _send(self, sinks: Sinks, selector: FrameSelector, frame: Frame) -> None:
         before = self._shown.after(0, 0)
         if before is None or frame is not before[1]:
             self._shown.show(frame)
-        sinks.send(outgoing.finished(frame, self._supervisor.settings))
+        sinks.send(selector.finished(frame, self._supervisor.settings))
 
     def _reason(self) -> str:
         """Why no picture comes, in case none does."""
@@ -135,7 +135,7 @@ class Output:
             return WAKING
         if self._clock() - self._capture.captured_at > LAST_PICTURE_S:
             return "the camera sends no pictures"
-        return "restoring has stopped" if self._restoring.is_ready else "restoring is being made ready"
+        return "restoring has stopped" if self._processing.is_ready else "restoring is being made ready"
 
     def _account(self, frame: Frame) -> None:
         now = self._clock()

@@ -16,7 +16,7 @@ LEANING = 0.1
 LOST = 3.0
 
 
-class Beat:
+class FramePacer:
     """One output's rhythm at `rate` beats a second. Used by one thread."""
 
     def __init__(self, rate: float, clock: Callable[[], float]) -> None:

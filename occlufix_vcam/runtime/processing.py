@@ -14,8 +14,8 @@ from occlufix_vcam.core.handoff import Latest
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 from occlufix_vcam.core.telemetry import SaidOnce, Telemetry
-from occlufix_vcam.inference import Engines
-from occlufix_vcam.runtime.background_build import EngineBuilder
+from occlufix_vcam.inference import EngineSet
+from occlufix_vcam.runtime.background_build import BackgroundBuild
 from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 
@@ -27,14 +27,14 @@ FAILURES_IN_A_ROW = 30  # of an engine, before it is built anew
 log = logging.getLogger(__name__)
 
 
-class Restoring:
+class Processing:
     """`work` runs in the worker's thread; what it shows may be looked at from any."""
 
     def __init__(
         self,
         supervisor: Supervisor,
         telemetry: Telemetry,
-        build_pipeline: Callable[[Settings, Telemetry, Engines], Pipeline],
+        build_pipeline: Callable[[Settings, Telemetry, EngineSet], Pipeline],
         captured: Latest[Frame],
         finished: Latest[Frame],
         clock: Callable[[], float],
@@ -46,8 +46,8 @@ class Restoring:
         self._supervisor, self._telemetry, self._clock = supervisor, telemetry, clock
         self._build_pipeline, self._captured, self._finished = build_pipeline, captured, finished
         self._busy_since = float("inf")
-        self._engines: Engines | None = None
-        self._builder = EngineBuilder(lambda: supervisor.open_anew("process"))
+        self._engines: EngineSet | None = None
+        self._background_build = BackgroundBuild(lambda: supervisor.open_anew("process"))
         self._collapses: Counter[tuple[str, str]] = Counter()
         self._last_failure: Exception | None = None
         self._repeated_trouble = SaidOnce(log)
@@ -65,21 +65,21 @@ class Restoring:
 
     def facts(self) -> dict[str, EngineFacts]:
         engines = self._engines
-        return engines.facts(self._builder.tell) if engines else {}
+        return engines.facts(self._background_build.tell) if engines else {}
 
     def building(self) -> dict[str, float]:
         """How far each engine is that is being built, 0..1."""
-        return self._builder.shares()
+        return self._background_build.shares()
 
     def work(self) -> None:
         settings = self._supervisor.settings
         with (
-            closing(Engines(settings, live=True, avoid=self._distrusted())) as engines,
+            closing(EngineSet(settings, live=True, avoid=self._distrusted())) as engines,
             closing(self._build_pipeline(settings, self._telemetry, engines)) as pipeline,
         ):
             self._engines, self.is_ready = engines, True
             self._supervisor.well("process")
-            self._builder.build(engines.unbuilt())
+            self._background_build.build(engines.unbuilt())
             in_a_row = 0
             try:
                 while self._supervisor.goes_on("process"):
@@ -109,7 +109,7 @@ class Restoring:
         self.faces, self.restored = pipeline.seen.faces, pipeline.seen.restored
         return True
 
-    def _note_collapse(self, engines: Engines) -> None:
+    def _note_collapse(self, engines: EngineSet) -> None:
         """An engine that fails on a GPU is made anew once; then its backend is left alone until the next start."""
         if isinstance(self._last_failure, EngineRunError):
             ran = {(one["backend"], one["device"]) for one in engines.facts().values()}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from occlufix_vcam.core.background_open import Opening
+from occlufix_vcam.core.background_open import BackgroundOpen
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable, Trouble, trouble_of
 from occlufix_vcam.core.frame import Frame
 
@@ -59,7 +59,7 @@ class FrameSink(Protocol):
 
 @runtime_checkable
 class Watchable(FrameSink, Protocol):
-    """A sink that knows who reads it. While nobody does, it gets a slate once a second and the camera stays closed.
+    """A sink that knows its readers. Without any it gets a placeholder frame a second, and the camera stays closed.
 
     A sink without `viewers` (a recording, say) wants every picture.
     """
@@ -233,7 +233,7 @@ class Sinks:
         """In a thread of its own, so that the other sinks do not wait for it."""
         if lost.opening is None:
             if self._clock() >= lost.due:
-                lost.opening = Opening(lost.opener)
+                lost.opening = BackgroundOpen(lost.opener)
             return
         if not lost.opening.is_over():
             return
@@ -270,4 +270,4 @@ class _Lost:
     opener: Callable[[], FrameSink]
     due: float
     pause: float = FIRST_PAUSE_S
-    opening: Opening[FrameSink] | None = None
+    opening: BackgroundOpen[FrameSink] | None = None

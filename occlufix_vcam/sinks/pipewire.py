@@ -23,7 +23,7 @@ from occlufix_vcam.system.v4l2 import OWN_LABEL
 log = logging.getLogger(__name__)
 
 
-class Node(Protocol):
+class PipeWireNode(Protocol):
     """The part of pipewire_node.CameraNode that is used here."""
 
     @property
@@ -51,7 +51,7 @@ class PipeWireCamera:
         *,
         size: tuple[int, int],
         rate: float,
-        open_node: Callable[[str, tuple[int, int], float], Node] = CameraNode,
+        open_node: Callable[[str, tuple[int, int], float], PipeWireNode] = CameraNode,
         refused: Callable[[], list[str]] = refused_programs,
     ) -> None:
         if target not in ("auto", OWN_LABEL):

@@ -14,10 +14,10 @@ import numpy as np
 from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable, Trouble
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.core.placeholder import slate
+from occlufix_vcam.core.placeholder import placeholder
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks.letterbox import Letterbox
-from occlufix_vcam.sinks.v4l2_node import BYTES_OF_4_PIXELS, LoopbackNode, Node
+from occlufix_vcam.sinks.v4l2_node import BYTES_OF_4_PIXELS, LoopbackNode, V4l2Node
 from occlufix_vcam.sinks.v4l2_readers import Readers, WhoReads
 from occlufix_vcam.system import v4l2
 
@@ -40,7 +40,7 @@ class V4l2Camera:
         *,
         size: tuple[int, int],
         rate: float,
-        open_node: Callable[[str], Node] = LoopbackNode,
+        open_node: Callable[[str], V4l2Node] = LoopbackNode,
         watch: Callable[[str], WhoReads] = Readers,
     ) -> None:
         # The layouts that go out are made of 2x2 blocks.
@@ -54,7 +54,7 @@ class V4l2Camera:
         self._shown: Frame | None = None
         self._readers: WhoReads | None = None
         try:
-            self.send(Frame(slate(self.size, "starting"), index=-1, captured_at=-1.0))
+            self.send(Frame(placeholder(self.size, "starting"), index=-1, captured_at=-1.0))
             self._readers = watch(place.path)
         except BaseException:
             self.close()
@@ -92,8 +92,8 @@ class V4l2Camera:
 
 
 def _open(
-    target: str, size: tuple[int, int], rate: float, open_node: Callable[[str], Node]
-) -> tuple[VirtualCameraInfo, Node, tuple[int, int], str]:
+    target: str, size: tuple[int, int], rate: float, open_node: Callable[[str], V4l2Node]
+) -> tuple[VirtualCameraInfo, V4l2Node, tuple[int, int], str]:
     """The first node that opens, with the size and layout that it has then."""
     reasons, hint = [], ""
     for place in _places(target):
@@ -108,8 +108,8 @@ def _open(
 
 
 def _open_one(
-    path: str, size: tuple[int, int], rate: float, open_node: Callable[[str], Node]
-) -> tuple[Node, tuple[int, int], str]:
+    path: str, size: tuple[int, int], rate: float, open_node: Callable[[str], V4l2Node]
+) -> tuple[V4l2Node, tuple[int, int], str]:
     try:
         return _take(path, size, rate, open_node)
     except OSError as error:
@@ -119,7 +119,7 @@ def _open_one(
     return _take(path, size, rate, open_node)
 
 
-def _free(path: str, open_node: Callable[[str], Node]) -> None:
+def _free(path: str, open_node: Callable[[str], V4l2Node]) -> None:
     """Wakes a node that is neither a camera nor an output, as 0.12 leaves it after programs that only write to it.
 
     Who has asked to start counts as its writer, even where that fails, and when the writer goes it is an output again.
@@ -134,8 +134,8 @@ def _free(path: str, open_node: Callable[[str], Node]) -> None:
 
 
 def _take(
-    path: str, size: tuple[int, int], rate: float, open_node: Callable[[str], Node]
-) -> tuple[Node, tuple[int, int], str]:
+    path: str, size: tuple[int, int], rate: float, open_node: Callable[[str], V4l2Node]
+) -> tuple[V4l2Node, tuple[int, int], str]:
     node = open_node(path)
     try:
         for layout in BYTES_OF_4_PIXELS:

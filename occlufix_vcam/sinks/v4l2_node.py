@@ -38,7 +38,7 @@ _SUBSCRIBE = _request(_WRITE, 90, 32)
 _TAKE_EVENT = _request(_READ, 89, 136)
 
 
-class Node(Protocol):
+class V4l2Node(Protocol):
     """What the sink needs of a node. All of it raises OSError."""
 
     def set_format(self, size: tuple[int, int], layout: str) -> tuple[tuple[int, int], str]:

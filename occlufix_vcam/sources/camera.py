@@ -20,7 +20,7 @@ from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Latest
 from occlufix_vcam.sources import CameraInfo, SourceOptions
 from occlufix_vcam.sources.pictures import to_bgr
-from occlufix_vcam.sources.watchdog import Frozen, Pace
+from occlufix_vcam.sources.watchdog import Frozen, RateMeter
 from occlufix_vcam.system import v4l2
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class Camera:
         self._thread.join(0.5)
 
     def _run(self) -> None:
-        pace, frozen = Pace(), Frozen()
+        pace, frozen = RateMeter(), Frozen()
         index = broken = 0
         try:
             while not self._stop.is_set() and broken < _MOST_BROKEN_IN_A_ROW:
@@ -179,7 +179,7 @@ class Camera:
             self._capture.release()
             self._newest.close()
 
-    def _compare_formats(self, pace: Pace) -> None:
+    def _compare_formats(self, pace: RateMeter) -> None:
         """Called when a format is measured: takes the other one to measure it, or settles for the better of both."""
         used, first = int(self._capture.get(cv2.CAP_PROP_FOURCC)), self._slow_format
         if first is None and pace.rate < _SLOW * self._options.rate:

@@ -14,7 +14,7 @@ from occlufix_vcam.sources import CameraSource
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
-class Turned:
+class RotatedSource:
     """`source`, its pictures turned upside down where `flip` is set, then by `rotate` degrees clockwise."""
 
     def __init__(self, source: CameraSource, rotate: int, flip: bool) -> None:

@@ -16,7 +16,7 @@ _FLAT = 24
 _EVERY_NTH_PIXEL = 8
 
 
-class Pace:
+class RateMeter:
     """Pictures a second, measured. `rate` is 0 until there are enough."""
 
     def __init__(self) -> None:

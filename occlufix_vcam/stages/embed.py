@@ -17,7 +17,7 @@ Embedding: TypeAlias = NDArray[np.float32]
 DOUBT_BELOW = 0.15
 
 
-class Recognise(Protocol):
+class Embedder(Protocol):
     """A crop and its mask to a vector: Recogniser, or a fake.
 
     `model` says which network it asks; vectors of it that are as similar as `same_person` are one person's.
@@ -32,7 +32,7 @@ class Recognise(Protocol):
     def __call__(self, crop: Crop, mask: Image) -> Embedding: ...
 
 
-class Recogniser:
+class FaceEmbedder:
     """Asks the network. Used by one thread."""
 
     def __init__(self, engine: InferenceEngine, same_person: float, model: str = "embed") -> None:
@@ -49,6 +49,6 @@ class Recogniser:
         return found.reshape(-1).astype(np.float32)  # a copy: the engine uses its arrays again
 
 
-def similarity(a: Embedding, b: Embedding) -> float:
+def cosine(a: Embedding, b: Embedding) -> float:
     """The cosine of two vectors of length 1: about 1 for one picture twice, about 0 for strangers."""
     return float(a @ b)

@@ -18,7 +18,7 @@ import numpy as np
 
 from engines.base import EngineUnavailable, InferenceEngine, ModelMissing
 from engines.contract import CLOSE_UP_SIZE, SEARCH_SIZE, Image, Points
-from engines.faces_maps import FacesReader, Find, Maps, overlap
+from engines.faces_maps import Detection, Maps, TwoPassDetector, overlap
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import FaceTrack, Frame
 
@@ -70,8 +70,8 @@ class OwnFinder:
 
     def __init__(self, load_engine: LoadEngine, max_faces: int = 4) -> None:
         self._engines = [load_engine("faces", {"frame": (1, *size, 3)}) for size in (SEARCH_SIZE, CLOSE_UP_SIZE)]
-        self._reader = FacesReader(*(_runner(engine) for engine in self._engines))
-        self._tracks = Tracks(max_faces)
+        self._reader = TwoPassDetector(*(_runner(engine) for engine in self._engines))
+        self._tracks = FaceTracker(max_faces)
         self._max_faces = max_faces
         self._since_search = 0
         self._shape: tuple[int, ...] = ()
@@ -95,16 +95,16 @@ class OwnFinder:
         for engine in self._engines:
             engine.close()
 
-    def _follow(self, image: Image) -> list[Find]:
+    def _follow(self, image: Image) -> list[Detection]:
         """Each known face, looked at where it was last; tracks that ended up on one face give it once."""
-        finds: list[Find] = []
+        finds: list[Detection] = []
         for landmarks in self._tracks.last_seen():
             find = self._reader.look(image, landmarks)
             if find and _is_new(find, finds):
                 finds.append(find)
         return finds
 
-    def _search(self, image: Image, finds: list[Find]) -> list[Find]:
+    def _search(self, image: Image, finds: list[Detection]) -> list[Detection]:
         """`finds` and every other face of the frame."""
         for face in self._reader.find(image, self._max_faces, known=finds):
             finds.append(face)
@@ -129,11 +129,11 @@ class InsightFaceFinder:
             )
         self._analysis = package.FaceAnalysis(name=pack, root=str(home), allowed_modules=["detection"])
         self._analysis.prepare(ctx_id=-1, det_size=(640, 640))
-        self._tracks = Tracks(max_faces)
+        self._tracks = FaceTracker(max_faces)
 
     def __call__(self, frame: Frame) -> Sequence[FaceTrack]:
         finds = [
-            Find(float(face.det_score), np.asarray(face.bbox, np.float32), _left_first(face.kps))
+            Detection(float(face.det_score), np.asarray(face.bbox, np.float32), _left_first(face.kps))
             for face in self._analysis.get(frame.image)
         ]
         return self._tracks.update(finds, frame.captured_at)
@@ -150,7 +150,7 @@ class _Track:
     """One face that is followed: what was seen last, and the filter that holds it still."""
 
     track_id: int
-    find: Find
+    find: Detection
     smooth: OneEuro
     landmarks: Points
     unseen: int = 0
@@ -160,7 +160,7 @@ class _Track:
         return _size_px(self.find)
 
 
-class Tracks:
+class FaceTracker:
     """Gives faces their ids: a find goes to the nearest track, a track without a find waits and then ends."""
 
     def __init__(self, max_faces: int) -> None:
@@ -180,7 +180,7 @@ class Tracks:
         """Ends all tracks; ids are never used again."""
         self._tracks = []
 
-    def update(self, finds: Sequence[Find], at: float) -> list[FaceTrack]:
+    def update(self, finds: Sequence[Detection], at: float) -> list[FaceTrack]:
         """The faces after a frame of time `at` (seconds) in which `finds` were found, largest first."""
         waiting = list(finds)
         for track in self._tracks:
@@ -195,7 +195,7 @@ class Tracks:
         self._tracks.sort(key=lambda track: track.size_px, reverse=True)
         return [FaceTrack(track.track_id, track.landmarks, track.find.score) for track in self._tracks]
 
-    def _pairs(self, finds: Sequence[Find]) -> list[tuple[_Track, Find]]:
+    def _pairs(self, finds: Sequence[Detection]) -> list[tuple[_Track, Detection]]:
         """Which find is which track's: nearest pairs first, each at most once."""
         near = []
         for track, find in itertools.product(self._tracks, finds):
@@ -203,13 +203,13 @@ class Tracks:
             distance = float(np.hypot(*shift)) / track.size_px
             if distance < REACH and 0.5 < _size_px(find) / track.size_px < 2.0:
                 near.append((distance, track, find))
-        pairs: list[tuple[_Track, Find]] = []
+        pairs: list[tuple[_Track, Detection]] = []
         for _, track, find in sorted(near, key=lambda pair: pair[0]):
             if all(track is not other and find is not taken for other, taken in pairs):
                 pairs.append((track, find))
         return pairs
 
-    def _admit(self, find: Find, at: float) -> None:
+    def _admit(self, find: Detection, at: float) -> None:
         """A new track, if there is room, or if the find is much larger than the smallest face."""
         if not _is_new(find, [track.find for track in self._tracks]):
             return
@@ -261,12 +261,12 @@ def _share(cutoff_hz: float, elapsed: float) -> float:
     return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * elapsed))
 
 
-def _size_px(find: Find) -> float:
+def _size_px(find: Detection) -> float:
     """The side of a square as large as the face's box."""
     return math.sqrt(max(float(np.prod(find.box[2:] - find.box[:2])), 1.0))
 
 
-def _is_new(find: Find, others: Sequence[Find]) -> bool:
+def _is_new(find: Detection, others: Sequence[Detection]) -> bool:
     return all(overlap(find.box, other.box) < SAME_FACE for other in others)
 
 

@@ -40,13 +40,13 @@ class HiddenSegmenter:
         self._on = round(on * 255)
         self._off = round(off * 255)
         self._min_coverage = min_coverage
-        self._tracks: dict[int, _TrackMemory] = {}
+        self._tracks: dict[int, MaskSmoother] = {}
         reach = 2 * GROWTH_PX + 1
         self._growth = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
 
     def __call__(self, crop: Crop) -> HiddenCrop:
         probability = self._engine.run({"face": crop.image[None]})["hidden"]
-        track = self._tracks.setdefault(crop.face.track_id, _TrackMemory())
+        track = self._tracks.setdefault(crop.face.track_id, MaskSmoother())
         seen = track.update(probability.reshape(CROP_PX, CROP_PX), self._on, self._off)
         coverage = covered_share(seen)
         track.covered = coverage >= self._min_coverage * (LET_GO if track.covered else 1.0)
@@ -80,7 +80,7 @@ class GivenMask:
         """Nothing is remembered of any track."""
 
 
-class _TrackMemory:
+class MaskSmoother:
     """One face's smoothed probability and its mask, both 256x256 uint8 in the template."""
 
     def __init__(self) -> None:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from engines.contract import Image
 from occlufix_vcam.core.frame import Crop, FaceTrack
-from occlufix_vcam.people.store import Person, View
+from occlufix_vcam.people.store import EnrolledView, Person
 from occlufix_vcam.stages.align import face_area
-from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedding, Recognise
+from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding
 from occlufix_vcam.stages.motion import Continuity
 
 #: So many looks have to agree.
@@ -33,10 +33,10 @@ ASK_EVERY = 6
 LARGEST_COVERAGE, MUCH_COVERAGE = 0.75, 0.1
 
 
-class KnownFaces:
+class FaceIdentifier:
     """Names the faces of people who enrolled. Used by one thread."""
 
-    def __init__(self, people: Callable[[], Sequence[Person]], recognise: Recognise) -> None:
+    def __init__(self, people: Callable[[], Sequence[Person]], recognise: Embedder) -> None:
         """`people` is asked in every frame, and gives the very same object until somebody comes or goes."""
         self._ask_people = people
         self._recognise = recognise
@@ -75,7 +75,7 @@ class KnownFaces:
 
     def _look(self, track: _Track, embedding: Embedding) -> None:
         """One more look: it confirms, denies or adds up to a decision."""
-        scores = np.array([resemblance(person.embeddings, embedding) for person in self._people])
+        scores = np.array([match_score(person.embeddings, embedding) for person in self._people])
         best = int(scores.argmax())
         if track.person is not None:
             own = next(index for index, person in enumerate(self._people) if person is track.person)
@@ -97,25 +97,25 @@ class KnownFaces:
         return any(track.person is self._people[number] for track in self._tracks.values())
 
 
-def with_vectors(person: Person, recognise: Recognise) -> Person:
+def with_vectors(person: Person, recognise: Embedder) -> Person:
     """`person` with vectors of this network: his own, or new ones where another network made those."""
     if person.model == recognise.model and len(person.embeddings):
         return person
     return replace(person, embeddings=vectors(person.views, recognise), model=recognise.model)
 
 
-def vectors(views: Sequence[View], recognise: Recognise) -> NDArray[np.float32]:
+def vectors(views: Sequence[EnrolledView], recognise: Embedder) -> NDArray[np.float32]:
     """The vectors of enrolled views, one a row."""
     return np.stack([_vector(view, recognise) for view in views])
 
 
-def _vector(view: View, recognise: Recognise) -> Embedding:
+def _vector(view: EnrolledView, recognise: Embedder) -> Embedding:
     face = FaceTrack(track_id=-1, landmarks=view.landmarks, confidence=1.0)
     crop = Crop(face, view.image, np.eye(2, 3, dtype=np.float32))
     return recognise(crop, cv2.bitwise_not(view.mask).astype(np.uint8, copy=False))
 
 
-def resemblance(vectors: NDArray[np.float32], embedding: Embedding) -> float:
+def match_score(vectors: NDArray[np.float32], embedding: Embedding) -> float:
     """The mean of the two best cosines to a person's vectors: one lucky view alone does not decide."""
     cosines = np.sort(vectors @ embedding)
     return float(cosines[-2:].mean())

@@ -18,16 +18,16 @@ from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
 from occlufix_vcam.people.store import Person
 from occlufix_vcam.stages.align import align, face_area
-from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedding, Recognise, similarity
-from occlufix_vcam.stages.motion import IDENTITY, Continuity, Look, look, motion
+from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding, cosine
+from occlufix_vcam.stages.motion import IDENTITY, Continuity, MotionFeatures, motion, motion_features
 from occlufix_vcam.stages.reference import (
     LEAST_SHARE,
     NO_REFERENCE,
     WELL_FOUND,
     WHOLE,
     Reference,
-    ShownView,
-    View,
+    ReferenceView,
+    TrackedReference,
     best_shown,
     composed,
     face_share,
@@ -91,7 +91,7 @@ class FaceMemory:
 
     def __init__(
         self,
-        recognise: Recognise | None = None,
+        recognise: Embedder | None = None,
         known: KnownPeople | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -101,7 +101,7 @@ class FaceMemory:
         self._clock = clock
         self._tracks: dict[int, _Face] = {}
         self._gone: list[tuple[float, _Face]] = []
-        self._enrolled: dict[str, tuple[Person, list[View]]] = {}
+        self._enrolled: dict[str, tuple[Person, list[ReferenceView]]] = {}
 
     def __call__(self, hidden: HiddenCrop) -> Reference:
         """Learns from what a crop shows of the face, and recalls what it does not show. Raises EngineRunError."""
@@ -153,7 +153,7 @@ class FaceMemory:
                 return entry[1]
         return None
 
-    def _views_of(self, person: Person) -> list[View]:
+    def _views_of(self, person: Person) -> list[ReferenceView]:
         """The views that a person enrolled, made ready once."""
         made = self._enrolled.get(person.name)
         if made is None or made[0] is not person:
@@ -165,14 +165,14 @@ class _Face:
     """One face: its views, newest last, those that wait to be kept, and those that are being shown."""
 
     def __init__(self) -> None:
-        self.views: list[View] = []
+        self.views: list[ReferenceView] = []
         self.who: Embedding | None = None
         self.continuity = Continuity()
         #: So many more frames it may be somebody else, until a view is well found again.
         self.doubted = 0
-        self._waiting: list[tuple[int, View]] = []
-        self._shown: list[ShownView] = []
-        self._last: Look | None = None
+        self._waiting: list[tuple[int, ReferenceView]] = []
+        self._shown: list[TrackedReference] = []
+        self._last: MotionFeatures | None = None
         self._frames = 0
         self._search_at = 0
         self._wanted = 0.0
@@ -186,10 +186,10 @@ class _Face:
         return came or self._frames % CHECK_EVERY == 0
 
     def is_same(self, who: Embedding, least: float) -> bool:
-        return self.who is not None and similarity(self.who, who) >= least
+        return self.who is not None and cosine(self.who, who) >= least
 
     def is_another(self, who: Embedding, least: float) -> bool:
-        return self.who is not None and similarity(self.who, who) < least
+        return self.who is not None and cosine(self.who, who) < least
 
     def met(self, who: Embedding) -> None:
         """One more vector of this face; what is kept is their mean."""
@@ -221,25 +221,25 @@ class _Face:
         self._waiting.clear()
         self.doubted -= 1
         known = known_face(hidden.mask)
-        if best_shown(self.views, look(hidden.crop.image, known), known, WHOLE, least=WELL_FOUND):
+        if best_shown(self.views, motion_features(hidden.crop.image, known), known, WHOLE, least=WELL_FOUND):
             self.doubted = 0
         elif not self.doubted:
             self.views, self._shown = [], []
 
-    def _keep(self, view: View) -> None:
+    def _keep(self, view: ReferenceView) -> None:
         if self.views and view.sharpness < SHARP_ENOUGH * max(kept.sharpness for kept in self.views):
             return
         self.views.append(view)
         if len(self.views) > MOST_VIEWS:
             del self.views[most_alike(self.views)]
 
-    def recall(self, hidden: HiddenCrop, enrolled: list[View]) -> Reference:
+    def recall(self, hidden: HiddenCrop, enrolled: list[ReferenceView]) -> Reference:
         """The best view, laid where the face now is; what it does not show is filled from others.
 
         `enrolled` views serve where none of this call is found.
         """
         known = known_face(hidden.mask)
-        now = look(hidden.crop.image, known)
+        now = motion_features(hidden.crop.image, known)
         moved = motion(self._last, now, known) if self._last is not None else None
         self._last = now
         step = moved.matrix if moved is not None else None
@@ -263,7 +263,7 @@ class _Face:
                 rest[shown.view.mask != 0] = 0
         return rest
 
-    def _search(self, now: Look, known: Image, wanting: Image, enrolled: list[View]) -> None:
+    def _search(self, now: MotionFeatures, known: Image, wanting: Image, enrolled: list[ReferenceView]) -> None:
         """Looks for one more view; where none is found at all, the enrolled one nearest lies by its landmarks."""
         still = [shown for shown in self._shown if shown.is_found()][-1:]
         views = [] if self.doubted else self.views
@@ -271,8 +271,8 @@ class _Face:
         if found is not None:
             self._shown = [*still, found]
         elif not self._shown and enrolled:
-            nearest = min(enrolled, key=lambda view: float(cv2.absdiff(view.look.grey, now.grey).mean()))
-            self._shown = [ShownView(nearest, IDENTITY, 0.0)]
+            nearest = min(enrolled, key=lambda view: float(cv2.absdiff(view.features.grey, now.grey).mean()))
+            self._shown = [TrackedReference(nearest, IDENTITY, 0.0)]
 
 
 class FixedReference:

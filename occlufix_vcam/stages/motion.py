@@ -42,7 +42,7 @@ IDENTITY.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class MotionFeatures:
     """What motion is told from: `grey` LOOK_PX x LOOK_PX uint8, and `corners` nx2 in its pixels."""
 
     grey: Image
@@ -82,16 +82,18 @@ class Continuity:
         return bool(np.abs(light).mean() > LIGHT_STROKE or shape > STROKE)
 
 
-def look(image: Image, shown: Image) -> Look:
+def motion_features(image: Image, shown: Image) -> MotionFeatures:
     """`image` is a crop; corners are only sought where `shown` (256x256 uint8) is not 0."""
     small = cv2.resize(image, (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     corners = cv2.goodFeaturesToTrack(grey, MOST_CORNERS, _CORNER_QUALITY, _CORNER_GAP_PX, mask=_inside(shown))
     found = np.zeros((0, 2), np.float32) if corners is None else corners.reshape(-1, 2).astype(np.float32)
-    return Look(np.asarray(grey, np.uint8), found)
+    return MotionFeatures(np.asarray(grey, np.uint8), found)
 
 
-def motion(before: Look, after: Look, shown: Image, guess: Affine = IDENTITY, levels: int = 2) -> Motion | None:
+def motion(
+    before: MotionFeatures, after: MotionFeatures, shown: Image, guess: Affine = IDENTITY, levels: int = 2
+) -> Motion | None:
     """How the face of `before` moved to that of `after`, in which `shown` (256x256 uint8) is not hidden.
 
     `guess` is where it is looked for, up to about 12 px away for each halving in `levels`. None where too little

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engines.contract import CROP_PX, HIDDEN, Affine, Image
 from occlufix_vcam.core.frame import HiddenCrop
 from occlufix_vcam.stages.align import compose, face_area
-from occlufix_vcam.stages.motion import LOOK_PX, Look, look, motion
+from occlufix_vcam.stages.motion import LOOK_PX, MotionFeatures, motion, motion_features
 
 #: What is left out around an occluder or the picture's end, where pixels are mixed: pixels of the crop.
 MARGIN_PX = 3
@@ -30,10 +30,10 @@ PULL = 0.15
 #: Mean difference between the view and what is seen around the hole, grey levels, up to which a view is
 #: trusted wholly, and from which on it is not trusted at all.
 TRUSTED, DOUBTED = 12.0, 22.0
-#: Light and trust are worked out in cells of this many crop pixels.
+#: Light and confidence are worked out in cells of this many crop pixels.
 CELL_PX = 8
 _CELLS = CROP_PX // CELL_PX
-#: Share of the way to the newest light and trust in one frame.
+#: Share of the way to the newest light and confidence in one frame.
 EASE = 0.35
 
 
@@ -41,13 +41,13 @@ EASE = 0.35
 class Reference:
     """The person's own face in the template: `image` 256x256x3 uint8 BGR, `mask` 256x256 uint8, 255 = valid.
 
-    `trust` (256x256 uint8, or None for nowhere) says how far it may be shown as it is; `motion` takes the pixels of
-    the same face's last crop to this one's, and is None where that is not known.
+    `confidence` (256x256 uint8, or None for nowhere) says how far it may be shown as it is; `motion` takes the pixels
+    of the same face's last crop to this one's, and is None where that is not known.
     """
 
     image: Image
     mask: Image
-    trust: Image | None = None
+    confidence: Image | None = None
     motion: Affine | None = None
 
 
@@ -57,38 +57,38 @@ NO_REFERENCE = Reference(np.zeros((CROP_PX, CROP_PX, 3), np.uint8), np.zeros((CR
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class ReferenceView:
     """One look at the unhidden face: the crop, where it is valid (255), and what motion is told from."""
 
     image: Image
     mask: Image
-    look: Look
+    features: MotionFeatures
     sharpness: float
 
     def is_good(self) -> bool:
         """Neither too dark nor too bright, and with enough on it to follow."""
-        light = float(self.look.grey.mean())
-        return LIGHT_RANGE[0] < light < LIGHT_RANGE[1] and len(self.look.corners) >= FEWEST_FEATURES
+        light = float(self.features.grey.mean())
+        return LIGHT_RANGE[0] < light < LIGHT_RANGE[1] and len(self.features.corners) >= FEWEST_FEATURES
 
 
-class ShownView:
+class TrackedReference:
     """A view that is being shown: where it lies in the crop, and how its light has to be changed."""
 
-    def __init__(self, view: View, matrix: Affine, share: float) -> None:
+    def __init__(self, view: ReferenceView, matrix: Affine, share: float) -> None:
         self.view = view
         self.share = share
         self._matrix = matrix
         self._light: NDArray[np.float32] | None = None
-        self._trust: NDArray[np.float32] | None = None
+        self._confidence: NDArray[np.float32] | None = None
 
     def is_found(self) -> bool:
         """Whether the view was found in the last crop."""
         return self.share >= FOUND
 
-    def follow(self, now: Look, known: Image, step: Affine | None) -> None:
+    def follow(self, now: MotionFeatures, known: Image, step: Affine | None) -> None:
         """Goes along with the face."""
         expected = compose(step, self._matrix) if step is not None else self._matrix
-        seen = motion(self.view.look, now, known, expected)
+        seen = motion(self.view.features, now, known, expected)
         self._matrix = expected if seen is None else (expected + PULL * (seen.matrix - expected)).astype(np.float32)
         self.share = seen.share if seen is not None else 0.0
 
@@ -102,22 +102,26 @@ class ShownView:
         cv2.threshold(mask, 254, HIDDEN, cv2.THRESH_BINARY, dst=mask)
         light, fit = _compared(image, mask, hidden.crop.image, known)
         self._light = light if self._light is None else self._light + EASE * (light - self._light)
-        self._trust = fit if self._trust is None else self._trust + EASE * (fit - self._trust)
+        self._confidence = fit if self._confidence is None else self._confidence + EASE * (fit - self._confidence)
         cv2.add(image, cv2.resize(self._light, size, interpolation=cv2.INTER_LINEAR), dst=image, dtype=cv2.CV_8U)
-        trust = cv2.resize(self._trust * (HIDDEN if self.is_found() else 0), size, interpolation=cv2.INTER_LINEAR)
-        return Reference(image, mask, trust.astype(np.uint8) & mask)
+        confidence = cv2.resize(
+            self._confidence * (HIDDEN if self.is_found() else 0), size, interpolation=cv2.INTER_LINEAR
+        )
+        return Reference(image, mask, confidence.astype(np.uint8) & mask)
 
 
-def make_view(image: Image, mask: Image) -> View:
-    seen = look(image, cv2.bitwise_and(face_area(), mask).astype(np.uint8))
+def make_view(image: Image, mask: Image) -> ReferenceView:
+    seen = motion_features(image, cv2.bitwise_and(face_area(), mask).astype(np.uint8))
     inside = cv2.resize(face_area(), (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_NEAREST) > 0
     edges = cv2.Laplacian(seen.grey, cv2.CV_32F)
-    return View(image, mask, seen, float(np.abs(edges[inside]).mean()))
+    return ReferenceView(image, mask, seen, float(np.abs(edges[inside]).mean()))
 
 
-def most_alike(views: list[View]) -> int:
+def most_alike(views: list[ReferenceView]) -> int:
     """The older one of the two views that differ least; the newest two always stay."""
-    small = [cv2.resize(view.look.grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32) for view in views]
+    small = [
+        cv2.resize(view.features.grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32) for view in views
+    ]
     distances = {
         float(np.abs(small[older] - small[newer]).mean() + np.mean(views[older].mask != views[newer].mask) * 50): older
         for older in range(len(views) - 2)
@@ -126,18 +130,20 @@ def most_alike(views: list[View]) -> int:
     return distances[min(distances)]
 
 
-def best_shown(views: list[View], now: Look, known: Image, hole: Image, least: float = FOUND) -> ShownView | None:
+def best_shown(
+    views: list[ReferenceView], now: MotionFeatures, known: Image, hole: Image, least: float = FOUND
+) -> TrackedReference | None:
     """Of the views that show some of the `hole` the newest that is found well, else the one that is found best.
 
     None where no view is found with `least` of its corners.
     """
-    best: ShownView | None = None
+    best: TrackedReference | None = None
     for view in reversed(views):
         if face_share(cv2.bitwise_and(view.mask, hole)) <= LEAST_SHARE:
             continue
-        found = motion(view.look, now, known, levels=3)
+        found = motion(view.features, now, known, levels=3)
         if found is not None and found.share >= (best.share if best else least):
-            best = ShownView(view, found.matrix, found.share)
+            best = TrackedReference(view, found.matrix, found.share)
             if best.share >= WELL_FOUND:
                 break
     return best
@@ -152,12 +158,12 @@ def composed(references: list[Reference], step: Affine | None) -> Reference:
         fill = cv2.bitwise_and(other.mask, cv2.bitwise_not(first.mask))
         cv2.copyTo(other.image, fill, first.image)
         cv2.copyTo(other.mask, fill, first.mask)
-        if first.trust is not None and other.trust is not None:
-            cv2.copyTo(other.trust, fill, first.trust)
+        if first.confidence is not None and other.confidence is not None:
+            cv2.copyTo(other.confidence, fill, first.confidence)
     return replace(first, motion=step)
 
 
-def is_covered(view: View, mask: Image) -> bool:
+def is_covered(view: ReferenceView, mask: Image) -> bool:
     """Whether something hides a part of the face that `view` shows."""
     return face_share(cv2.bitwise_and(cv2.bitwise_and(view.mask, mask), face_area())) > LEAST_SHARE
 
@@ -182,7 +188,7 @@ def _compared(image: Image, mask: Image, crop: Image, known: Image) -> tuple[NDA
     """How the light has changed from `image` to `crop`, and how far `image` fits it, both in cells.
 
     Compared is what both show; from there it is spread into the hole. The light is in grey levels by channel, the
-    trust 0..1.
+    confidence 0..1.
     """
     both = cv2.bitwise_and(mask, known)
     cells = (_CELLS, _CELLS)
@@ -197,8 +203,8 @@ def _compared(image: Image, mask: Image, crop: Image, known: Image) -> tuple[NDA
     light = _spread(np.clip(change, -60, 60), share, 4.0)
     off = np.abs(change - light).mean(axis=2)
     doubt = _spread(off[..., None], share, 2.0)
-    trust = np.clip((DOUBTED - doubt) / (DOUBTED - TRUSTED), 0, 1)
-    return light, trust.astype(np.float32)
+    confidence = np.clip((DOUBTED - doubt) / (DOUBTED - TRUSTED), 0, 1)
+    return light, confidence.astype(np.float32)
 
 
 def _spread(values: NDArray[np.float32], share: NDArray[np.float32], reach: float) -> NDArray[np.float32]:

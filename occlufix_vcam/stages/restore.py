@@ -43,7 +43,7 @@ class Restorer:
         self._engine = engine
         self._means = means
         self._when_unsure = when_unsure
-        self._steady = Steady()
+        self._steady = TemporalSmoother()
         self._unsure: set[int] = set()
 
     def __call__(self, hidden: HiddenCrop, reference: Reference) -> Patch | None:
@@ -82,9 +82,9 @@ class Restorer:
 
     def _weight(self, reference: Reference) -> Image | None:
         """How much of the memory is shown, 256x256 uint8; None for nothing."""
-        if self._means == "network" or reference.trust is None:
+        if self._means == "network" or reference.confidence is None:
             return None
-        return reference.trust if self._means == "auto" else reference.mask
+        return reference.confidence if self._means == "auto" else reference.mask
 
     def _paint(self, hidden: HiddenCrop, reference: Reference) -> Image:
         restored = self._engine.run(
@@ -99,7 +99,7 @@ class Restorer:
         return restored.reshape(CROP_PX, CROP_PX, 3).astype(np.uint8)
 
 
-class Steady:
+class TemporalSmoother:
     """Holds what is restored still along the face's motion, so that it does not shimmer. Used by one thread.
 
     What was shown in the last frame is carried to where the face now is and mixed with the newest picture; what was

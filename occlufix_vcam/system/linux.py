@@ -45,7 +45,7 @@ class Sandboxed:
 
 
 @dataclass(frozen=True)
-class Machine:
+class LinuxMachine:
     """A Linux machine as its files tell; `kernel` is what `uname -r` prints, `user` who would use the camera."""
 
     kernel: str
@@ -157,13 +157,13 @@ class Machine:
         return snaps + [Sandboxed("flatpak", key, _FLATPAKS[key]) for key in there]
 
 
-def this_machine() -> Machine:
+def this_machine() -> LinuxMachine:
     """The machine that this runs on; behind sudo, the user who called it."""
     import getpass
     import platform
 
     user = os.environ.get("SUDO_USER") or getpass.getuser()
-    return Machine(platform.release(), user, Path(f"~{user}").expanduser())
+    return LinuxMachine(platform.release(), user, Path(f"~{user}").expanduser())
 
 
 def _text(file: Path) -> str:

@@ -61,7 +61,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         patched.setattr("occlufix_vcam.control.guard.UNWELCOME_A_SECOND", 10_000.0)
         patched.setattr("occlufix_vcam.control.guard.Connection.throttle", Throttle(10_000.0))
         with running(daemon) as raised, serving(daemon, folder / "state") as served:
-            daemon.shown.show(Frame(np.zeros((48, 64, 3), np.uint8), 0, 0.0))
+            daemon.broadcast.show(Frame(np.zeros((48, 64, 3), np.uint8), 0, 0.0))
             yield served
     assert raised == []
 

@@ -20,7 +20,7 @@ from occlufix_vcam.control import events as events_module
 from occlufix_vcam.control.builds import Builds, BuildUnderWay
 from occlufix_vcam.control.events import Topic
 from occlufix_vcam.control.forms import settings_form
-from occlufix_vcam.control.preview_stream import Pictures, outlines_of
+from occlufix_vcam.control.preview_stream import PreviewStream, outlines_of
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin
 from occlufix_vcam.core.settings import Settings
@@ -66,18 +66,18 @@ def parts(response: httpx.Response) -> Iterator[tuple[dict[str, str], Image]]:
 
 
 def test_before_lies_above_after_and_the_newest_is_there_at_once(served: Served) -> None:
-    served.daemon.shown.show(restored(50, 200))
+    served.daemon.broadcast.show(restored(50, 200))
     with watching(served) as pictures:
         head, image = next(pictures)
         assert head["X-Halves"] == "2" and image.shape == (720, 640, 3)
         assert abs(int(image[100, 100, 0]) - 50) < 4 and abs(int(image[500, 100, 0]) - 200) < 4
-        served.daemon.shown.show(Frame(grey(90), 2, 2.0))
+        served.daemon.broadcast.show(Frame(grey(90), 2, 2.0))
         head, image = next(pictures)
         assert head["X-Halves"] == "1" and image.shape == (360, 640, 3) and head["X-Outlines"] == "[]"
 
 
 def test_each_side_can_be_had_alone(served: Served) -> None:
-    served.daemon.shown.show(restored(50, 200))
+    served.daemon.broadcast.show(restored(50, 200))
     for view, level in (("before", 50), ("after", 200)):
         with watching(served, view) as pictures:
             head, image = next(pictures)
@@ -85,7 +85,7 @@ def test_each_side_can_be_had_alone(served: Served) -> None:
 
 
 def test_many_look_on_and_nothing_is_encoded_once_all_are_gone(served: Served) -> None:
-    served.daemon.shown.show(restored(50, 200))
+    served.daemon.broadcast.show(restored(50, 200))
     with watching(served) as first, watching(served) as second:
         assert next(first)[0]["X-Number"] == next(second)[0]["X-Number"]
     for thread in [thread for thread in threading.enumerate() if thread.name == "preview"]:
@@ -94,7 +94,7 @@ def test_many_look_on_and_nothing_is_encoded_once_all_are_gone(served: Served) -
 
 
 def test_too_many_are_told_so(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pictures, "MOST_VIEWERS", 0)
+    monkeypatch.setattr(PreviewStream, "MOST_VIEWERS", 0)
     assert served.ask(path="/v1/preview").status_code == 429
     monkeypatch.setattr(events_module, "MOST_LISTENERS", 0)
     assert served.ask(path="/v1/events").status_code == 429
@@ -112,7 +112,7 @@ def test_the_outline_is_where_the_mask_is() -> None:
 
 @pytest.mark.parametrize(("view", "levels"), [("after", [200]), ("before", [50]), ("both", [50, 200])])
 def test_a_snapshot_is_the_picture_itself(served: Served, view: str, levels: list[int]) -> None:
-    served.daemon.shown.show(restored(50, 200))
+    served.daemon.broadcast.show(restored(50, 200))
     answer = served.ask(path=f"/v1/snapshot?view={view}&format=png")
     assert answer.headers["content-type"] == "image/png"
     image = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from occlufix_vcam.core.background_open import Opening
+from occlufix_vcam.core.background_open import BackgroundOpen
 from tests.harness.fakes import WAIT_S
 
 
@@ -25,7 +25,7 @@ def test_what_was_opened_is_given_once_it_is_there() -> None:
         assert may_open.wait(WAIT_S)
         return door
 
-    opening = Opening(open_door)
+    opening = BackgroundOpen(open_door)
     assert not opening.is_over()
     may_open.set()
     assert opening.is_over(WAIT_S) and opening.result() is door and not door.closed.is_set()
@@ -35,7 +35,7 @@ def test_an_error_is_raised_where_it_is_waited_for() -> None:
     def refuse() -> Door:
         raise PermissionError("no")
 
-    opening = Opening(refuse)
+    opening = BackgroundOpen(refuse)
     assert opening.is_over(WAIT_S)
     with pytest.raises(PermissionError):
         opening.result()
@@ -50,7 +50,7 @@ def test_what_nobody_wants_any_more_is_closed(comes_late: bool) -> None:
         assert may_open.wait(WAIT_S)
         return door
 
-    opening = Opening(open_door)
+    opening = BackgroundOpen(open_door)
     if not comes_late:
         may_open.set()
         assert opening.is_over(WAIT_S)

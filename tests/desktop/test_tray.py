@@ -28,7 +28,7 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.state import StateFolder
 from occlufix_vcam.desktop.tray.icons import draw
 from occlufix_vcam.desktop.tray.listener import Listener
-from occlufix_vcam.desktop.tray.status_view import MOODS, look_at
+from occlufix_vcam.desktop.tray.status_view import MOODS, tray_status
 from occlufix_vcam.runtime.daemon import Daemon
 from scripts.harness.desktop import Panel, display, session_bus
 from tests.conftest import ROOT
@@ -322,4 +322,4 @@ def test_an_address_that_a_killed_daemon_left_is_no_daemon(tmp_path: Path) -> No
 )
 def test_what_a_status_looks_like(status: dict[str, object], mood: str) -> None:
     usual = {"state": "running", "enabled": True, "trouble": {}, "viewers": None, "restoring": 0, "faces": 1}
-    assert look_at({**usual, **status}).mood == mood
+    assert tray_status({**usual, **status}).mood == mood

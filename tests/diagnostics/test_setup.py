@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from occlufix_vcam.cli import app
 from occlufix_vcam.core.errors import DeviceError
 from occlufix_vcam.diagnostics import doctor, setup
-from occlufix_vcam.diagnostics.setup import OPTIONS, Step, failure, plan, undo_plan
+from occlufix_vcam.diagnostics.setup import OPTIONS, Step, failure, setup_plan, undo_plan
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.system import linux
-from occlufix_vcam.system.linux import Machine
+from occlufix_vcam.system.linux import LinuxMachine
 
 KERNEL = "6.1.0-18-amd64"
 SYSTEMS = {
@@ -41,8 +41,8 @@ class Laid:
         self.write(f"lib/modules/{KERNEL}/modules.dep", "kernel/drivers/media/v4l2-core/videodev.ko:\n")
 
     @property
-    def machine(self) -> Machine:
-        return Machine(KERNEL, self.user, self.root / "home/ada", self.root)
+    def machine(self) -> LinuxMachine:
+        return LinuxMachine(KERNEL, self.user, self.root / "home/ada", self.root)
 
     def write(self, path: str, text: str) -> None:
         file = self.root / path
@@ -82,7 +82,7 @@ class Laid:
                 self.write("etc/group", "video:x:44:\n")
 
     def do(self) -> None:
-        for step in plan(self.machine).steps:
+        for step in setup_plan(self.machine).steps:
             self.run(step)
 
     def undo(self) -> None:
@@ -98,12 +98,12 @@ def laid(tmp_path: Path) -> Laid:
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_after_it_nothing_is_missing_and_after_undo_all_is_as_before(system: str, tmp_path: Path) -> None:
     laid = Laid(tmp_path, system)
-    before = plan(laid.machine)
+    before = setup_plan(laid.machine)
     laid.do()
-    after = plan(laid.machine)
+    after = setup_plan(laid.machine)
     assert after.steps == [] and len(after.ready) == 4
     laid.undo()
-    assert plan(laid.machine) == before
+    assert setup_plan(laid.machine) == before
     assert undo_plan(laid.machine).steps == []
 
 
@@ -141,7 +141,7 @@ def test_what_is_there_is_not_done_again(laid: Laid) -> None:
     laid.build_module()
     laid.write(f"lib/modules/{KERNEL}/build", "")
     laid.write("etc/group", "video:x:44:bob,ada\n")
-    assert [step.command[0] for step in plan(laid.machine).steps] == ["tee", "tee", "modprobe"]
+    assert [step.command[0] for step in setup_plan(laid.machine).steps] == ["tee", "tee", "modprobe"]
     laid.do()
     laid.undo()
     assert laid.machine.has_module and laid.machine.is_in_group("video"), "setup had not brought them"
@@ -166,7 +166,7 @@ def test_the_first_setup_is_remembered_by_a_later_one(laid: Laid) -> None:
 def test_a_module_that_is_loaded_otherwise_is_loaded_again(laid: Laid, label: str, exclusive: str, why: str) -> None:
     laid.build_module()
     laid.load(label, exclusive)
-    steps = plan(laid.machine).steps
+    steps = setup_plan(laid.machine).steps
     assert [step.command for step in steps if step.command[0] == "modprobe"] == [
         ("modprobe", "-r", "v4l2loopback"),
         ("modprobe", "v4l2loopback"),
@@ -178,7 +178,7 @@ def test_devices_that_a_user_added_are_left(laid: Laid) -> None:
     laid.do()
     more = 'devices=2 exclusive_caps=1,1 card_label="OccluFix Camera","OBS"'
     laid.write(linux.OPTIONS_FILE, laid.machine.options.replace(OPTIONS.partition("loopback ")[2], more))
-    assert more in laid.machine.options and plan(laid.machine).steps == []
+    assert more in laid.machine.options and setup_plan(laid.machine).steps == []
 
 
 def test_a_member_by_primary_group_needs_not_join(laid: Laid) -> None:
@@ -203,9 +203,9 @@ def secure_boot(laid: Laid, on: bool) -> None:
 )
 def test_secure_boot_is_explained(system: str, key: str, tmp_path: Path) -> None:
     laid = Laid(tmp_path, system)
-    assert not any("Secure Boot" in note for note in plan(laid.machine).notes)
+    assert not any("Secure Boot" in note for note in setup_plan(laid.machine).notes)
     secure_boot(laid, on=True)
-    (note,) = [note for note in plan(laid.machine).notes if "Secure Boot" in note]
+    (note,) = [note for note in setup_plan(laid.machine).notes if "Secure Boot" in note]
     assert key in note and "--sink pipewire" in note
 
 
@@ -218,7 +218,7 @@ def test_sandboxed_programs_are_named_with_what_lets_them_in(laid: Laid) -> None
     laid.write("snap/firefox/current", "")
     laid.write("var/lib/flatpak/app/com.google.Chrome/current", "")
     laid.write("home/ada/.local/share/flatpak/app/us.zoom.Zoom/current", "")
-    notes = "\n".join(plan(laid.machine).notes)
+    notes = "\n".join(setup_plan(laid.machine).notes)
     assert "Firefox is a snap" in notes and "sudo snap connect firefox:camera" in notes
     assert "Chrome is a flatpak" in notes and "flatpak override --user --device=all us.zoom.Zoom" in notes
 
@@ -226,14 +226,14 @@ def test_sandboxed_programs_are_named_with_what_lets_them_in(laid: Laid) -> None
 def test_options_of_others_are_named(laid: Laid) -> None:
     laid.write("etc/modprobe.d/obs.conf", "# for OBS\noptions v4l2loopback video_nr=10\n")
     laid.write("usr/lib/modprobe.d/other.conf", "options snd-aloop index=1\n")
-    (note,) = [note for note in plan(laid.machine).notes if "modprobe" in note]
+    (note,) = [note for note in setup_plan(laid.machine).notes if "modprobe" in note]
     assert note.startswith("/etc/modprobe.d/obs.conf sets options")
 
 
 def test_a_kernel_without_modules_is_said(laid: Laid) -> None:
     shutil.rmtree(laid.root / "lib/modules")
     with pytest.raises(DeviceError, match=f"no modules for the running kernel {KERNEL}") as caught:
-        plan(laid.machine)
+        setup_plan(laid.machine)
     assert "restart" in caught.value.hint and "--sink pipewire" in caught.value.hint
 
 
@@ -245,7 +245,7 @@ def test_a_system_that_takes_no_packages_is_said(laid: Laid, how: str) -> None:
         (laid.root / "usr/bin/apt-get").unlink()
     laid.write("etc/os-release", 'PRETTY_NAME="Strange Linux 7"\n')
     with pytest.raises(DeviceError, match="Strange Linux 7 has no package manager"):
-        plan(laid.machine)
+        setup_plan(laid.machine)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_until_it_is_timed_the_table_ranks() -> None:
 def test_what_is_fastest_is_taken_from_then_on_and_says_why() -> None:
     found = engines.measure("hidden")
 
-    assert [(str(one.way), one.p50_ms) for one in found] == [
+    assert [(str(one.candidate), one.p50_ms) for one in found] == [
         ("late on CPU, fp32", 2.0),
         ("early on CPU, int8", 3.0),
         ("early on CPU, bf16", 4.0),
@@ -116,8 +116,8 @@ def test_it_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     engines.measure("hidden")
     monkeypatch.setitem(Late.pace, ("CPU", "fp32"), 0.009)
 
-    assert engines.measure("hidden")[0].way.backend == "late"
-    assert engines.measure("hidden", again=True)[0].way.backend == "early"
+    assert engines.measure("hidden")[0].candidate.backend == "late"
+    assert engines.measure("hidden", again=True)[0].candidate.backend == "early"
     assert engines.load("hidden").backend == "early"
 
 
@@ -179,14 +179,14 @@ def test_damaged_times_are_as_good_as_none(content: bytes) -> None:
     times.write_bytes(content)
 
     assert engines.load("hidden").backend == "early"
-    assert engines.measure("hidden")[0].way.backend == "late"
+    assert engines.measure("hidden")[0].candidate.backend == "late"
 
 
 def test_a_cache_that_cannot_be_used_costs_only_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("OCCLUFIX_CACHE_DIR", str(tmp_path / "file"))
 
-    assert engines.measure("hidden")[0].way.backend == "late"
+    assert engines.measure("hidden")[0].candidate.backend == "late"
     assert engines.load("hidden").backend == "early"
 
 
@@ -205,5 +205,5 @@ def test_feeds_are_of_the_doors_types() -> None:
     engine = Noting.__new__(Noting)
     engine._seconds = 0.001
     BufferedEngine.__init__(engine, "CPU", "fp32", [spec], [spec])
-    autotune.measure(Model("own", {}), [autotune.Way("noting", "CPU", "fp32")], lambda way: engine)
+    autotune.measure(Model("own", {}), [autotune.EngineCandidate("noting", "CPU", "fp32")], lambda candidate: engine)
     assert {feed.dtype.name for feed in seen} == {"float32"}

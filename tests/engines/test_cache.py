@@ -16,9 +16,9 @@ import pytest
 
 from engines import EngineBuildError
 from engines.base import CacheUnusable
-from engines.cache import EngineCache, Key
+from engines.cache import CacheKey, EngineCache
 
-KEY = Key("restore", {"model_sha256": "ab", "gpu": "none", "shapes": {"face": [1, 256, 256, 3]}})
+KEY = CacheKey("restore", {"model_sha256": "ab", "gpu": "none", "shapes": {"face": [1, 256, 256, 3]}})
 WAIT_S = 60
 posix = pytest.mark.skipif(os.name != "posix", reason="links, owners and signals of POSIX")
 
@@ -57,11 +57,11 @@ def test_gives_back_what_was_built_and_says_what_it_is(cache: EngineCache) -> No
 
 def test_anything_else_in_the_key_is_another_engine(cache: EngineCache) -> None:
     others = [
-        Key("restore", {**KEY.facts, **change})
+        CacheKey("restore", {**KEY.facts, **change})
         for change in ({"model_sha256": "cd"}, {"gpu": "another"}, {"driver": "13.1"}, {"shapes": {"face": [2]}})
     ]
     assert len({cache.path(key) for key in [KEY, *others]}) == 5
-    assert cache.path(Key("../own model.onnx", KEY.facts)).parent == cache.folder
+    assert cache.path(CacheKey("../own model.onnx", KEY.facts)).parent == cache.folder
 
 
 @posix
@@ -81,7 +81,7 @@ def _alter(cache: EngineCache) -> None:
 
 
 def _foreign(cache: EngineCache) -> None:
-    other = Key("hidden", {})
+    other = CacheKey("hidden", {})
     cache.write(other, b"another plan")
     cache.path(other).replace(cache.path(KEY))
 

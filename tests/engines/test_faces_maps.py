@@ -10,8 +10,8 @@ from engines.contract import CLOSE_UP_SIZE, SEARCH_SIZE, TEMPLATE, Points, trans
 from engines.faces_maps import (
     CLOSE_UP_SCALE,
     STRIDE,
-    FacesReader,
-    Find,
+    Detection,
+    TwoPassDetector,
     close_up,
     decode,
     letterbox,
@@ -111,7 +111,7 @@ def test_close_up_at_the_frame_s_edge_is_filled_with_black() -> None:
 
 def test_a_find_through_a_matrix_keeps_box_and_landmarks_together() -> None:
     points = face_at(100, 80, 0.3)
-    find = Find(0.9, template_box(points), points)
+    find = Detection(0.9, template_box(points), points)
     moved = find.through(np.array([[2, 0, 10], [0, 2, -5]], np.float32))
     assert np.allclose(moved.landmarks, points * 2 + [10, -5])
     assert np.allclose(moved.box, template_box(moved.landmarks), atol=0.01)
@@ -121,6 +121,6 @@ def test_landmarks_that_are_no_face_are_looked_at_in_vain() -> None:
     def never(_: np.ndarray) -> dict[str, np.ndarray]:
         raise AssertionError("there is nothing to run on")
 
-    reader, image = FacesReader(never, never), np.zeros((90, 90, 3), np.uint8)
+    reader, image = TwoPassDetector(never, never), np.zeros((90, 90, 3), np.uint8)
     for value in (1, np.nan):
         assert reader.look(image, np.full((5, 2), value, np.float32)) is None

@@ -23,7 +23,7 @@ from engines import (
     InferenceEngine,
     manifest,
 )
-from engines.backends.tensorrt import Draft
+from engines.backends.tensorrt import UninstalledPlan
 from engines.cache import EngineCache
 from engines.manifest import find_model
 from tests.harness import tensorrt_standin
@@ -221,7 +221,7 @@ def _forge(content: bytes) -> None:
     """A plan that is whole for the cache, and none for TensorRT."""
     cache, path = EngineCache(), plan_path()
     (entry,) = cache.entries()
-    key = engines.cache.Key(entry.model, entry.facts)
+    key = engines.cache.CacheKey(entry.model, entry.facts)
     assert cache.write(key, content) == path
 
 
@@ -364,7 +364,7 @@ def test_a_file_of_ones_own(machine: Machine, tmp_path: Path) -> None:
 
 
 def test_a_draft_is_run_before_it_is_installed(machine: Machine) -> None:
-    draft = Draft(find_model("hidden"), EngineOptions(), "", lambda share: True)
+    draft = UninstalledPlan(find_model("hidden"), EngineOptions(), "", lambda share: True)
     engine = draft.open()
     assert works(engine) and (engine.device, engine.precision) == (tensorrt_standin.DEVICE, "fp16")
     engine.close()
@@ -378,7 +378,7 @@ def test_a_draft_is_run_before_it_is_installed(machine: Machine) -> None:
 
 
 def test_a_draft_for_others_is_not_run_and_never_taken_for_this_gpu(machine: Machine) -> None:
-    draft = Draft(find_model("hidden"), EngineOptions(), "sm120", lambda share: True)
+    draft = UninstalledPlan(find_model("hidden"), EngineOptions(), "sm120", lambda share: True)
     with pytest.raises(EngineUnavailable, match="sm120"):
         draft.open()
     draft.install({})
@@ -387,7 +387,7 @@ def test_a_draft_for_others_is_not_run_and_never_taken_for_this_gpu(machine: Mac
 
 
 def test_a_draft_that_does_not_load_is_an_error(machine: Machine) -> None:
-    draft = Draft(find_model("hidden"), EngineOptions(), "", lambda share: True)
+    draft = UninstalledPlan(find_model("hidden"), EngineOptions(), "", lambda share: True)
     machine.validity, machine.complaints = "INVALID", 32
     with pytest.raises(EngineBuildError, match="malformed engine"):
         draft.open()

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from engines import ContractMismatch, EngineBuildError, EngineOptions, EngineUnavailable, ModelCorrupt, manifest
-from engines.backends.tensorrt_plan import PORTABLE, Order, Plan, architectures, build_plan, order
+from engines.backends.tensorrt_plan import PORTABLE, Plan, PlanRequest, architectures, build_plan, plan_request
 from engines.manifest import Model, ModelFile
 from tests.harness.models import write_graph, write_models
 
@@ -35,14 +35,14 @@ def build() -> Callable[[str, str, str], Plan]:
         wanted = name, precision, architecture
         if wanted not in built:
             options = EngineOptions(precision=precision)
-            built[wanted] = build_plan(LIBRARY, order(manifest.read_manifest()[name], options, architecture))
+            built[wanted] = build_plan(LIBRARY, plan_request(manifest.read_manifest()[name], options, architecture))
         return built[wanted]
 
     return build_once
 
 
-def order_for(path: Path) -> Order:
-    return order(Model(path.name, {manifest.OWN: ModelFile(path, "")}), EngineOptions(), "sm86")
+def order_for(path: Path) -> PlanRequest:
+    return plan_request(Model(path.name, {manifest.OWN: ModelFile(path, "")}), EngineOptions(), "sm86")
 
 
 @pytest.mark.parametrize("architecture", ["sm75", "sm86", "sm89", "sm120", PORTABLE])
@@ -79,7 +79,7 @@ def test_the_tests_own_models_build_too(tmp_path: Path, monkeypatch: pytest.Monk
     """So that the same suite runs where there is a GPU."""
     monkeypatch.setattr(manifest, "MODELS", write_models(tmp_path))
     for model in manifest.read_manifest().values():
-        assert build_plan(LIBRARY, order(model, EngineOptions(), "sm86")).tensors["HALF"]
+        assert build_plan(LIBRARY, plan_request(model, EngineOptions(), "sm86")).tensors["HALF"]
 
 
 def test_the_library_says_what_it_builds_for() -> None:
@@ -88,12 +88,12 @@ def test_the_library_says_what_it_builds_for() -> None:
 
 def test_an_unknown_architecture_is_told_the_known_ones() -> None:
     with pytest.raises(EngineUnavailable, match="sm35") as unavailable:
-        build_plan(LIBRARY, order(manifest.read_manifest()["faces"], EngineOptions(), "sm35"))
+        build_plan(LIBRARY, plan_request(manifest.read_manifest()["faces"], EngineOptions(), "sm35"))
     assert "sm86" in unavailable.value.hint and PORTABLE in unavailable.value.hint
 
 
 def test_progress_grows_to_the_end_and_can_stop_it() -> None:
-    wanted = order(manifest.read_manifest()["faces"], EngineOptions(), "sm86")
+    wanted = plan_request(manifest.read_manifest()["faces"], EngineOptions(), "sm86")
     shares: list[float] = []
     build_plan(LIBRARY, wanted, lambda share: shares.append(share) is None)
     assert shares == sorted(shares) and shares[0] < 0.2 and shares[-1] == 1.0 and len(set(shares)) > 10
@@ -167,7 +167,7 @@ def test_open_axes_need_a_size_and_take_only_one_that_fits(tmp_path: Path) -> No
     path = write_graph(tmp_path / "open.onnx", nodes, {"x": ["n", "w", 3]}, {"y": ("float32", ["n", "w", 3])})
     with pytest.raises(ContractMismatch, match=r"x is \?x\?x3"):
         build_plan(LIBRARY, order_for(path))
-    wanted = order(order_for(path).model, EngineOptions(input_shapes={"nobody": (1,)}), "sm86")
+    wanted = plan_request(order_for(path).model, EngineOptions(input_shapes={"nobody": (1,)}), "sm86")
     with pytest.raises(ContractMismatch, match="nobody"):
         build_plan(LIBRARY, wanted)
 
@@ -175,14 +175,14 @@ def test_open_axes_need_a_size_and_take_only_one_that_fits(tmp_path: Path) -> No
 def test_a_file_without_half_types_is_not_built_as_half(tmp_path: Path) -> None:
     full = manifest.read_manifest()["faces"].pick("fp32")[1]
     model = manifest.read_manifest()["faces"]
-    wanted = Order(model, full, "fp16", "sm86", model.inputs)
+    wanted = PlanRequest(model, full, "fp16", "sm86", model.inputs)
     with pytest.raises(EngineBuildError, match="FP32"):
         build_plan(LIBRARY, wanted)
 
 
 def test_two_builds_of_the_same_are_for_the_same_key() -> None:
     model = manifest.read_manifest()["faces"]
-    keys = {order(model, EngineOptions(), "sm86").key(LIBRARY, None).stem for _ in range(2)}
-    other = order(model, EngineOptions(input_shapes={"frame": (1, 160, 160, 3)}), "sm86").key(LIBRARY, None)
+    keys = {plan_request(model, EngineOptions(), "sm86").key(LIBRARY, None).stem for _ in range(2)}
+    other = plan_request(model, EngineOptions(input_shapes={"frame": (1, 160, 160, 3)}), "sm86").key(LIBRARY, None)
     assert len(keys) == 1 and other.stem not in keys
     assert np.array_equal(other.facts["shapes"]["frame"], [1, 160, 160, 3])

@@ -11,7 +11,7 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.enrollment.collector import WANTED, Enrolment, keep, pose_of, sharpness
+from occlufix_vcam.enrollment.collector import WANTED, ViewCollector, keep, pose_of, sharpness
 from occlufix_vcam.people.store import EnrolmentError, KeyFile, PeopleStore, Person
 from occlufix_vcam.stages.embed import Embedding
 
@@ -77,8 +77,8 @@ def scene() -> Scene:
 
 
 @pytest.fixture
-def enrolment(scene: Scene) -> Enrolment:
-    return Enrolment(Finder(scene), scene.see_hidden, scene)
+def enrolment(scene: Scene) -> ViewCollector:
+    return ViewCollector(Finder(scene), scene.see_hidden, scene)
 
 
 @pytest.fixture
@@ -86,19 +86,19 @@ def store(tmp_path: Path) -> PeopleStore:
     return PeopleStore(tmp_path / "faces", KeyFile(tmp_path / "faces" / "key"))
 
 
-def look(scene: Scene, enrolment: Enrolment, frames: int = 6, turn: float = 0.0) -> str:
+def look(scene: Scene, enrolment: ViewCollector, frames: int = 6, turn: float = 0.0) -> str:
     scene.faces = [Scene.face(turn)]
     for _ in range(frames):
         enrolment.offer(scene.frame())
     return enrolment.progress.say
 
 
-def look_round(scene: Scene, enrolment: Enrolment) -> None:
+def look_round(scene: Scene, enrolment: ViewCollector) -> None:
     for turn in (0.0, -0.2, 0.2):
         look(scene, enrolment, turn=turn)
 
 
-def test_several_poses_are_asked_for_and_then_it_is_done(scene: Scene, enrolment: Enrolment) -> None:
+def test_several_poses_are_asked_for_and_then_it_is_done(scene: Scene, enrolment: ViewCollector) -> None:
     assert "straight" in look(scene, enrolment, frames=1)
     assert "to one side" in look(scene, enrolment)
     assert "to the other side" in look(scene, enrolment, turn=-0.2)
@@ -120,7 +120,7 @@ def test_several_poses_are_asked_for_and_then_it_is_done(scene: Scene, enrolment
         (lambda scene: setattr(scene, "blur", 8.0), "blurred"),
     ],
 )
-def test_a_poor_picture_is_not_kept_and_says_why(scene: Scene, enrolment: Enrolment, spoil, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_poor_picture_is_not_kept_and_says_why(scene: Scene, enrolment: ViewCollector, spoil, said: str) -> None:  # type: ignore[no-untyped-def]
     spoil(scene)
     enrolment.offer(scene.frame())
     assert enrolment.progress.views == 0 and said in enrolment.progress.say
@@ -128,27 +128,27 @@ def test_a_poor_picture_is_not_kept_and_says_why(scene: Scene, enrolment: Enrolm
         enrolment.person("Ann")
 
 
-def test_views_are_some_time_apart(scene: Scene, enrolment: Enrolment) -> None:
+def test_views_are_some_time_apart(scene: Scene, enrolment: ViewCollector) -> None:
     for number in range(10):
         enrolment.offer(Frame(scene.frame().image, number, captured_at=number * 0.01))
     assert enrolment.progress.views == 1
 
 
-def test_one_pose_alone_is_not_enough_for_a_camera(scene: Scene, enrolment: Enrolment) -> None:
+def test_one_pose_alone_is_not_enough_for_a_camera(scene: Scene, enrolment: ViewCollector) -> None:
     look(scene, enrolment, frames=20)
     with pytest.raises(EnrolmentError, match="only 4 good views") as told:
         enrolment.person_before_camera("Ann")
     assert "turn your head" in told.value.hint
 
 
-def test_somebody_else_who_sits_down_is_not_mixed_in(scene: Scene, enrolment: Enrolment) -> None:
+def test_somebody_else_who_sits_down_is_not_mixed_in(scene: Scene, enrolment: ViewCollector) -> None:
     look(scene, enrolment)
     scene.person = BOB
     assert "not the one" in look(scene, enrolment, turn=0.2)
     assert enrolment.progress.views == WANTED["front"]
 
 
-def test_what_lies_outside_the_picture_is_not_valid(scene: Scene, enrolment: Enrolment) -> None:
+def test_what_lies_outside_the_picture_is_not_valid(scene: Scene, enrolment: ViewCollector) -> None:
     landmarks = Scene.face().landmarks - np.float32([60, 140])  # the forehead is cut off
     scene.faces = [FaceTrack(1, landmarks, 1.0)]
     enrolment.offer(scene.frame())
@@ -159,7 +159,7 @@ def test_what_lies_outside_the_picture_is_not_valid(scene: Scene, enrolment: Enr
 
 @pytest.mark.parametrize(("count", "said"), [(0, "shows no face"), (3, "shows 3 faces")])
 def test_a_picture_needs_just_one_face(
-    scene: Scene, enrolment: Enrolment, tmp_path: Path, count: int, said: str
+    scene: Scene, enrolment: ViewCollector, tmp_path: Path, count: int, said: str
 ) -> None:
     scene.faces = [Scene.face()] * count
     picture = tmp_path / "party.png"
@@ -169,7 +169,7 @@ def test_a_picture_needs_just_one_face(
     assert "party.png" in told.value.message and told.value.hint
 
 
-def test_pictures_of_two_people_are_refused(scene: Scene, enrolment: Enrolment, tmp_path: Path) -> None:
+def test_pictures_of_two_people_are_refused(scene: Scene, enrolment: ViewCollector, tmp_path: Path) -> None:
     for name, person in (("a.png", ANN), ("b.png", BOB)):
         cv2.imwrite(str(tmp_path / name), scene.frame().image)
         scene.person = person
@@ -181,7 +181,7 @@ def test_pictures_of_two_people_are_refused(scene: Scene, enrolment: Enrolment, 
 
 def somebody(scene: Scene, person: int, name: str) -> Person:
     scene.person = person
-    enrolment = Enrolment(Finder(scene), scene.see_hidden, scene)
+    enrolment = ViewCollector(Finder(scene), scene.see_hidden, scene)
     look_round(scene, enrolment)
     return enrolment.person_before_camera(name)
 

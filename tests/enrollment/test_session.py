@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from occlufix_vcam.assembly import open_enrolment
+from occlufix_vcam.assembly import open_collector
 from occlufix_vcam.core.frame import Frame, Origin
-from occlufix_vcam.core.handoff import Shown
+from occlufix_vcam.core.handoff import Broadcast
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.enrollment.collector import Enrolment
+from occlufix_vcam.enrollment.collector import ViewCollector
 from occlufix_vcam.enrollment.session import CameraEnrolment, EnrolmentBusy, Enrolments, EnrolmentStatus
-from occlufix_vcam.inference import Engines
+from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.people.store import EnrolmentError, KeyFile, PeopleStore
 from tests.enrollment.test_collector import BOB, Finder, Scene
 
@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> PeopleStore:
 class Turning(Finder):
     """A person who turns the head as he is told to."""
 
-    def __init__(self, scene: Scene, enrolments: list[Enrolment]) -> None:
+    def __init__(self, scene: Scene, enrolments: list[ViewCollector]) -> None:
         super().__init__(scene)
         self._who = scene
         self._enrolments = enrolments
@@ -47,16 +47,16 @@ class Turning(Finder):
         return super().__call__(frame)
 
 
-def build_with(scene: Scene) -> Callable[[Settings, Engines], Enrolment]:
-    def build(settings: Settings, engines: Engines) -> Enrolment:
-        made: list[Enrolment] = []
-        made.append(Enrolment(Turning(scene, made), scene.see_hidden, scene))
+def build_with(scene: Scene) -> Callable[[Settings, EngineSet], ViewCollector]:
+    def build(settings: Settings, engines: EngineSet) -> ViewCollector:
+        made: list[ViewCollector] = []
+        made.append(ViewCollector(Turning(scene, made), scene.see_hidden, scene))
         return made[0]
 
     return build
 
 
-def film(scene: Scene, pictures: Shown[Frame], worker: CameraEnrolment) -> EnrolmentStatus:
+def film(scene: Scene, pictures: Broadcast[Frame], worker: CameraEnrolment) -> EnrolmentStatus:
     """A camera until the worker is done."""
     while worker.is_alive():
         pictures.show(scene.frame())
@@ -65,7 +65,7 @@ def film(scene: Scene, pictures: Shown[Frame], worker: CameraEnrolment) -> Enrol
 
 
 def test_a_person_is_enrolled_while_the_camera_runs(scene: Scene, store: PeopleStore) -> None:
-    pictures: Shown[Frame] = Shown()
+    pictures: Broadcast[Frame] = Broadcast()
     worker = CameraEnrolment("Ann", pictures, Settings(), store, build=build_with(scene))
     worker.start()
     status = film(scene, pictures, worker)
@@ -75,7 +75,7 @@ def test_a_person_is_enrolled_while_the_camera_runs(scene: Scene, store: PeopleS
 
 def test_too_little_within_the_time_fails_and_keeps_nothing(scene: Scene, store: PeopleStore) -> None:
     now = iter(range(1000))
-    pictures: Shown[Frame] = Shown()
+    pictures: Broadcast[Frame] = Broadcast()
     scene.coverage = 0.4
     worker = CameraEnrolment(
         "Ann", pictures, Settings(), store, seconds=5, build=build_with(scene), clock=lambda: float(next(now))
@@ -87,7 +87,7 @@ def test_too_little_within_the_time_fails_and_keeps_nothing(scene: Scene, store:
 
 
 def test_cancelling_keeps_nothing(scene: Scene, store: PeopleStore) -> None:
-    worker = CameraEnrolment("Ann", Shown(), Settings(), store, build=build_with(scene))
+    worker = CameraEnrolment("Ann", Broadcast(), Settings(), store, build=build_with(scene))
     worker.start()
     worker.cancel()
     worker.join(WAIT_S)
@@ -96,10 +96,10 @@ def test_cancelling_keeps_nothing(scene: Scene, store: PeopleStore) -> None:
 
 
 def test_a_fault_of_our_own_is_a_status_too(store: PeopleStore) -> None:
-    def fail(settings: Settings, engines: Engines) -> Enrolment:
+    def fail(settings: Settings, engines: EngineSet) -> ViewCollector:
         raise RuntimeError("oops")
 
-    worker = CameraEnrolment("Ann", Shown(), Settings(), store, build=fail)
+    worker = CameraEnrolment("Ann", Broadcast(), Settings(), store, build=fail)
     worker.start()
     worker.join(WAIT_S)
     assert worker.status["state"] == "failed" and "oops" in worker.status["say"]
@@ -109,12 +109,12 @@ def test_it_looks_at_what_the_camera_saw_not_at_what_was_restored(scene: Scene, 
     seen: list[Frame] = []
     looked = threading.Event()
 
-    class Watching(Enrolment):
+    class Watching(ViewCollector):
         def offer(self, frame: Frame) -> None:
             seen.append(frame)
             looked.set()
 
-    pictures: Shown[Frame] = Shown()
+    pictures: Broadcast[Frame] = Broadcast()
     worker = CameraEnrolment(
         "Ann", pictures, Settings(), store, build=lambda *_: Watching(Finder(scene), scene.see_hidden, scene)
     )
@@ -136,15 +136,15 @@ def test_the_camera_stays_open_while_it_looks(scene: Scene, store: PeopleStore) 
         yield
         told.append("let go")
 
-    pictures: Shown[Frame] = Shown()
+    pictures: Broadcast[Frame] = Broadcast()
     worker = CameraEnrolment("Ann", pictures, Settings(), store, watched=watched, build=build_with(scene))
     worker.start()
     assert film(scene, pictures, worker)["state"] == "done"
     assert told == ["opened", "let go"]
 
 
-def test_a_slate_is_not_looked_at(scene: Scene, store: PeopleStore) -> None:
-    pictures: Shown[Frame] = Shown()
+def test_a_placeholder_is_not_looked_at(scene: Scene, store: PeopleStore) -> None:
+    pictures: Broadcast[Frame] = Broadcast()
     pictures.show(Frame(scene.frame().image, index=-1, captured_at=0.0))
     worker = CameraEnrolment("Ann", pictures, Settings(), store, seconds=0.3, build=build_with(scene))
     worker.start()
@@ -153,7 +153,7 @@ def test_a_slate_is_not_looked_at(scene: Scene, store: PeopleStore) -> None:
 
 
 def test_one_at_a_time(store: PeopleStore) -> None:
-    enrolments = Enrolments(Shown(), open_enrolment, store)
+    enrolments = Enrolments(Broadcast(), open_collector, store)
     assert enrolments.status() is None
     assert enrolments.start("Ann", Settings(backend="fake"))["state"] == "looking"
     with pytest.raises(EnrolmentBusy, match="Ann is being enrolled"):
@@ -164,11 +164,11 @@ def test_one_at_a_time(store: PeopleStore) -> None:
 
 def test_people_are_listed_and_deleted(scene: Scene, store: PeopleStore) -> None:
     scene.person = BOB
-    pictures: Shown[Frame] = Shown()
+    pictures: Broadcast[Frame] = Broadcast()
     worker = CameraEnrolment("Bob", pictures, Settings(), store, build=build_with(scene))
     worker.start()
     film(scene, pictures, worker)
-    enrolments = Enrolments(pictures, open_enrolment, store)
+    enrolments = Enrolments(pictures, open_collector, store)
     assert enrolments.people()["people"] == [{"name": "Bob", "views": 8}]
     assert enrolments.delete("Bob")["people"] == []
     with pytest.raises(EnrolmentError, match="nobody"):

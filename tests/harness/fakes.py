@@ -14,7 +14,7 @@ from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable, Trouble
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.telemetry import Telemetry
-from occlufix_vcam.pipeline import Seen
+from occlufix_vcam.pipeline import FrameSummary
 from occlufix_vcam.runtime.daemon import Daemon
 
 WAIT_S = 20.0
@@ -84,7 +84,7 @@ class WatchedSink:
             raise self.close_error
 
     def levels(self) -> list[int]:
-        """The grey level of each camera picture sent; slates are left out."""
+        """The grey level of each camera picture sent; placeholder frames are left out."""
         return [int(frame.image[0, 0, 0]) for frame in self.sent if frame.index >= 0]
 
     def wait_for(self, seen: Callable[[WatchedSink], bool]) -> None:
@@ -116,7 +116,7 @@ class InvertingPipeline:
     """Restores by inverting, so that a touched picture is told from an untouched one."""
 
     def __init__(self) -> None:
-        self.seen = Seen(faces=1, restored=1, coverage=0.5)
+        self.seen = FrameSummary(faces=1, restored=1, coverage=0.5)
         self.telemetry = Telemetry()
         self.closed = threading.Event()
         self.calls = 0

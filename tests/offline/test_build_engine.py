@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import engines
 from engines import ContractMismatch, EngineBuildError, EngineOptions, EngineUnavailable, ModelMissing, manifest
-from engines.cache import EngineCache, Entry
+from engines.cache import CacheEntry, EngineCache
 from engines.contract import MODEL_NAMES
 from engines.manifest import find_model
 from occlufix_vcam.cli.app import app
@@ -49,7 +49,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return tensorrt_standin.install(monkeypatch, tmp_path / "cache")
 
 
-def plans() -> list[Entry]:
+def plans() -> list[CacheEntry]:
     """The TensorRT engines that are kept; others have theirs there too."""
     return [entry for entry in EngineCache().entries() if entry.facts["backend"] == "tensorrt"]
 

@@ -16,7 +16,7 @@ from engines.base import BufferedEngine, EngineOptions, TensorSpec
 from engines.contract import CROP_PX
 from occlufix_vcam.core.errors import CameraNotFound, ConfigError, DeviceError, SinkUnavailable
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.offline.process import Report, Swaps, process
+from occlufix_vcam.offline.process import ProcessReport, StageOverrides, process
 
 PAINT = (10, 200, 90)
 PICTURE, MASK = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)
@@ -87,9 +87,9 @@ def read(path: Path) -> NDArray[np.generic]:
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
 
-def run(source: Path, target: Path, mask: Path | None = None, **swaps: object) -> Report:
+def run(source: Path, target: Path, mask: Path | None = None, **swaps: object) -> ProcessReport:
     swaps = {"aligned": True, **swaps}
-    return process(source, target, Swaps(mask=mask, **swaps), Settings(), lambda done, of: None)  # type: ignore[arg-type]
+    return process(source, target, StageOverrides(mask=mask, **swaps), Settings(), lambda done, of: None)  # type: ignore[arg-type]
 
 
 def test_only_what_is_hidden_changes(tmp_path: Path, face: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
@@ -207,7 +207,7 @@ def test_a_video_that_breaks_off_leaves_what_was_there(tmp_path: Path, face: NDA
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        process(tmp_path / "in.mp4", tmp_path / "out.mp4", Swaps(aligned=True), Settings(), progress)
+        process(tmp_path / "in.mp4", tmp_path / "out.mp4", StageOverrides(aligned=True), Settings(), progress)
     assert (tmp_path / "out.mp4").read_bytes() == b"an older film"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 

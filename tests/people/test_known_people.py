@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, Image
-from occlufix_vcam.assembly import open_recogniser
+from occlufix_vcam.assembly import open_embedder
 from occlufix_vcam.core.frame import Crop, FaceTrack
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.inference import Engines
-from occlufix_vcam.people.store import Person, View
-from occlufix_vcam.stages.identify import KnownFaces, Recognise, vectors
+from occlufix_vcam.inference import EngineSet
+from occlufix_vcam.people.store import EnrolledView, Person
+from occlufix_vcam.stages.identify import FaceIdentifier, Recognise, vectors
 from train.data.face_set import FaceSet, valid_mask
 from train.occlusion.masks import medical_mask
 
@@ -24,7 +24,7 @@ WHOLE = np.zeros((CROP_PX, CROP_PX), np.uint8)
 
 @pytest.fixture(scope="module")
 def recognise() -> Recognise:
-    return open_recogniser(Engines(Settings()))
+    return open_embedder(EngineSet(Settings()))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def faces(data: Path) -> FaceSet:
 
 
 def enrolled(name: str, pictures: Sequence[int], faces: FaceSet, recognise: Recognise) -> Person:
-    views = [View(faces.image(i), valid_mask(faces.rows[i]), faces.rows[i].landmarks) for i in pictures]
+    views = [EnrolledView(faces.image(i), valid_mask(faces.rows[i]), faces.rows[i].landmarks) for i in pictures]
     return Person(name, vectors(views, recognise), views, recognise.model)
 
 
@@ -53,7 +53,7 @@ def take_turns(
     """
     pictures = {name: rng.permutation(faces.people[name]) for name in pair}
     people = [enrolled(name, pictures[name][: len(pictures[name]) // 2], faces, recognise) for name in pair]
-    known = KnownFaces(lambda: people, recognise)
+    known = FaceIdentifier(lambda: people, recognise)
     mixed = missed = 0
     for _ in range(SWAPS):
         name = pair[int(rng.integers(2))]
@@ -81,7 +81,7 @@ def test_a_stranger_is_nobody_with_and_without_a_mask(faces: FaceSet, recognise:
     rng = np.random.default_rng(1)
     names = sorted(name for name, indices in faces.people.items() if len(indices) >= 6)
     people = [enrolled(name, faces.people[name], faces, recognise) for name in names[:2]]
-    known = KnownFaces(lambda: people, recognise)
+    known = FaceIdentifier(lambda: people, recognise)
     for name in names[2:]:
         for index in faces.people[name][:3]:
             for mask in (WHOLE, medical_mask(faces.rows[index].landmarks, rng)):

@@ -12,13 +12,13 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
 from occlufix_vcam.people.store import (
-    Enrolled,
+    EnrolledView,
     EnrolmentError,
     KeyFile,
     PeopleStore,
+    PeopleWatcher,
     Person,
     SystemKeyring,
-    View,
     load_people,
 )
 
@@ -54,7 +54,7 @@ def somebody(name: str = "Zoë", seed: int = 0, views: int = 2) -> Person:
     embeddings = rng.normal(size=(views, 128)).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     shown = [
-        View(
+        EnrolledView(
             rng.integers(0, 256, (CROP_PX, CROP_PX, 3), dtype=np.uint8),
             rng.choice(np.array([0, 255], np.uint8), (CROP_PX, CROP_PX)),
             TEMPLATE + rng.normal(size=(5, 2)).astype(np.float32),
@@ -227,7 +227,7 @@ def test_a_write_that_fails_leaves_what_was_there(store: PeopleStore, monkeypatc
 
 def test_a_change_on_disk_is_seen_without_a_restart(store: PeopleStore) -> None:
     now = [0.0]
-    enrolled = Enrolled(store, clock=lambda: now[0])
+    enrolled = PeopleWatcher(store, clock=lambda: now[0])
     assert enrolled.wait(5) == ()
     store.save(somebody("Ann"))
     assert enrolled.people() == ()  # not looked at again yet
@@ -251,7 +251,7 @@ def test_a_keyring_that_asks_the_user_holds_nobody_up(tmp_path: Path) -> None:
 
     store = PeopleStore(tmp_path / "faces", SystemKeyring(Asking()))
     store.save(somebody("Ann"))
-    enrolled = Enrolled(store)
+    enrolled = PeopleWatcher(store)
     assert enrolled.people() == ()
     assert asked.wait(5)
     assert enrolled.people() == ()

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from engines import EngineBuildError, EngineRunError
-from engines.base import Progress
-from occlufix_vcam.inference import Engines
+from engines.base import BuildProgress
+from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime import supervisor as supervisor_module
-from occlufix_vcam.runtime.background_build import EngineBuilder
+from occlufix_vcam.runtime.background_build import BackgroundBuild
 from occlufix_vcam.runtime.processing import FAILURES_IN_A_ROW
 from tests.harness import tensorrt_standin
 from tests.harness.fakes import WAIT_S, InvertingPipeline, running
@@ -35,7 +35,7 @@ class Build:
         self.went_on = True
         self._error = error
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: BuildProgress) -> None:
         self.calls += 1
         progress(0.25)
         self.begun.set()
@@ -47,7 +47,7 @@ class Build:
 
 def test_what_is_built_is_told_and_then_taken() -> None:
     built = threading.Event()
-    builder, build = EngineBuilder(built.set), Build()
+    builder, build = BackgroundBuild(built.set), Build()
     builder.build({"restore": build})
     assert build.begun.wait(WAIT_S)
     assert builder.shares() == {"restore": 0.25}
@@ -60,7 +60,7 @@ def test_what_is_built_is_told_and_then_taken() -> None:
 
 def test_each_is_tried_once_and_all_are_taken_together() -> None:
     built = threading.Semaphore(0)
-    builder, builds = EngineBuilder(built.release), {name: Build() for name in ("restore", "hidden")}
+    builder, builds = BackgroundBuild(built.release), {name: Build() for name in ("restore", "hidden")}
     for _ in range(3):
         builder.build(builds)
     for build in builds.values():
@@ -76,7 +76,7 @@ def test_each_is_tried_once_and_all_are_taken_together() -> None:
 
 @pytest.mark.parametrize("error", [EngineBuildError("no kernel"), ValueError("no kernel")])
 def test_what_fails_is_told_and_nothing_is_opened_anew(error: Exception) -> None:
-    builder, build = EngineBuilder(lambda: pytest.fail("nothing was built")), Build(error)
+    builder, build = BackgroundBuild(lambda: pytest.fail("nothing was built")), Build(error)
     build.may_end.set()
     builder.build({"restore": build})
     builder.stop()
@@ -84,7 +84,7 @@ def test_what_fails_is_told_and_nothing_is_opened_anew(error: Exception) -> None
 
 
 def test_stopping_ends_a_build() -> None:
-    builder, build = EngineBuilder(lambda: pytest.fail("it was given up")), Build()
+    builder, build = BackgroundBuild(lambda: pytest.fail("it was given up")), Build()
     builder.build({"restore": build})
     assert build.begun.wait(WAIT_S)
     stopping = threading.Thread(target=builder.stop)
@@ -105,7 +105,7 @@ class EngineStage(Stage):
         self.backends: list[str] = []
         self.opened = threading.Semaphore(0)
 
-    def _build_pipeline(self, settings: Any, telemetry: Any, engines: Engines) -> Any:
+    def _build_pipeline(self, settings: Any, telemetry: Any, engines: EngineSet) -> Any:
         self.backends.append(engines.load("hidden").backend)
         self.opened.release()
         return super()._build_pipeline(settings, telemetry, engines)

@@ -18,7 +18,7 @@ from occlufix_vcam.core.errors import CameraBusy, CameraLost, CameraNotFound, Co
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import Status
 from occlufix_vcam.core.telemetry import Telemetry
-from occlufix_vcam.inference import Engines
+from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime import capture as capture_module
 from occlufix_vcam.runtime import demand as demand_module
 from occlufix_vcam.runtime import output as output_module
@@ -72,7 +72,7 @@ class Stage:
         self.sink_settings.append(settings)
         return self.sinks_opened or Sinks([_next(self.sinks)])
 
-    def _build_pipeline(self, settings: Settings, telemetry: Telemetry, engines: Engines) -> Any:
+    def _build_pipeline(self, settings: Settings, telemetry: Telemetry, engines: EngineSet) -> Any:
         assert self.may_build.wait(WAIT_S)
         pipeline = _next(self.pipelines)
         pipeline.telemetry = telemetry
@@ -125,7 +125,7 @@ def test_pictures_come_out_restored_and_are_counted(stage: Stage) -> None:
     assert status["latency"] is not None and status["latency"]["p50_ms"] > 0
 
 
-def test_a_slate_goes_out_before_the_first_picture(stage: Stage) -> None:
+def test_a_placeholder_goes_out_before_the_first_picture(stage: Stage) -> None:
     stage.sink.wait_for(lambda sink: len(sink.sent) > 0)
     assert stage.sink.sent[0].index == -1 and stage.sink.sent[0].image.shape == (720, 1280, 3)
     assert stage.daemon.status()["state"] == "starting"
@@ -232,7 +232,7 @@ def test_a_lost_camera_is_said_and_opened_again(stage: Stage) -> None:
     stage.cameras += [CameraNotFound("no camera"), second]
     stage.wait_until_running()
     stage.camera.fail(CameraLost("unplugged"))
-    stage.sink.wait_for(lambda sink: sink.sent[-1].index == -1)  # the slate that says so
+    stage.sink.wait_for(lambda sink: sink.sent[-1].index == -1)  # the placeholder frame that says so
     second.show(6)
     stage.sink.wait_for_level(249)
     assert stage.camera.closed.is_set()
@@ -456,7 +456,7 @@ def test_the_switch_need_not_wait_for_a_camera_that_is_slow_to_open(stage: Stage
 
 def test_what_goes_out_can_be_looked_at_with_what_it_was_made_of(stage: Stage) -> None:
     stage.wait_until_running()
-    shown = stage.daemon.shown.after(0, WAIT_S)
+    shown = stage.daemon.broadcast.after(0, WAIT_S)
     assert shown is not None and shown[1].image[0, 0, 0] == 254
 
 

@@ -8,7 +8,7 @@ import pytest
 from engines.contract import Image
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.runtime.frame_selector import Outgoing, cropped
+from occlufix_vcam.runtime.frame_selector import FrameSelector, cropped
 from tests.harness.sources import FakeClock, grey
 
 SIZE = (160, 90)
@@ -22,50 +22,50 @@ def picture(at: float, level: int = 200) -> Frame:
 def test_the_last_picture_stands_for_half_a_second_then_it_is_said(policy: str, keeps_the_picture: bool) -> None:
     clock = FakeClock()
     settings = Settings().but(on_failure=policy)
-    outgoing = Outgoing(SIZE, clock)
+    selector = FrameSelector(SIZE, clock)
     frame = picture(1.0)
-    assert outgoing.take(frame)
+    assert selector.take(frame)
     clock.advance(0.49)
-    assert outgoing.now(30, "why", settings, camera_gone=False) is frame
+    assert selector.now(30, "why", settings, camera_gone=False) is frame
     clock.advance(0.02)
-    stand_in = outgoing.now(30, "why", settings, camera_gone=False)
+    stand_in = selector.now(30, "why", settings, camera_gone=False)
     assert stand_in.index == -1 and stand_in is not frame
     assert bool((stand_in.image[:70] == 200).all()) is keeps_the_picture
     assert not (stand_in.image[85:] == 200).all()
-    assert outgoing.now(30, "why", settings, camera_gone=False) is stand_in
-    assert outgoing.now(30, "another", settings, camera_gone=False) is not stand_in
+    assert selector.now(30, "why", settings, camera_gone=False) is stand_in
+    assert selector.now(30, "another", settings, camera_gone=False) is not stand_in
 
 
 def test_a_camera_that_is_gone_is_said_at_once_whatever_the_policy() -> None:
     settings = Settings().but(on_failure="hold")
-    outgoing = Outgoing(SIZE, FakeClock())
-    outgoing.take(picture(1.0))
-    assert not (outgoing.now(30, "unplugged", settings, camera_gone=True).image == 200).all(axis=2).any()
+    selector = FrameSelector(SIZE, FakeClock())
+    selector.take(picture(1.0))
+    assert not (selector.now(30, "unplugged", settings, camera_gone=True).image == 200).all(axis=2).any()
 
 
 def test_a_slow_source_is_not_taken_for_a_silent_one() -> None:
     clock, settings = FakeClock(), Settings()
-    outgoing = Outgoing(SIZE, clock)
+    selector = FrameSelector(SIZE, clock)
     frame = picture(1.0)
-    outgoing.take(frame)
+    selector.take(frame)
     clock.advance(2.0)
-    assert outgoing.now(1.0, "why", settings, camera_gone=False) is frame
+    assert selector.now(1.0, "why", settings, camera_gone=False) is frame
 
 
 def test_an_older_picture_never_follows_a_newer_one() -> None:
     clock, settings = FakeClock(), Settings()
-    outgoing = Outgoing(SIZE, clock)
+    selector = FrameSelector(SIZE, clock)
     newer = picture(2.0)
-    assert outgoing.take(newer) and not outgoing.take(picture(1.0))
-    assert outgoing.now(30, "", settings, camera_gone=False) is newer
+    assert selector.take(newer) and not selector.take(picture(1.0))
+    assert selector.now(30, "", settings, camera_gone=False) is newer
 
 
 def test_what_was_before_is_forgotten() -> None:
     settings = Settings()
-    outgoing = Outgoing(SIZE, FakeClock())
-    outgoing.take(picture(1.0))
-    outgoing.forget()
-    assert outgoing.now(30, "waking", settings, camera_gone=False).index == -1
+    selector = FrameSelector(SIZE, FakeClock())
+    selector.take(picture(1.0))
+    selector.forget()
+    assert selector.now(30, "waking", settings, camera_gone=False).index == -1
 
 
 def gradient(width: int, height: int) -> Image:
@@ -92,9 +92,9 @@ def test_what_has_the_shape_is_not_cut() -> None:
 
 def test_mirror_exchanges_left_and_right_of_pictures_and_not_of_words() -> None:
     settings = Settings().but(mirror=True)
-    outgoing = Outgoing(SIZE, FakeClock())
+    selector = FrameSelector(SIZE, FakeClock())
     frame, words = Frame(gradient(*SIZE), 0, 1.0), Frame(gradient(*SIZE), -1, 1.0)
-    finished = outgoing.finished(frame, settings)
+    finished = selector.finished(frame, settings)
     assert np.array_equal(finished.image, frame.image[:, ::-1])
-    assert outgoing.finished(frame, settings) is finished
-    assert outgoing.finished(words, settings) is words and outgoing.finished(frame, Settings()) is frame
+    assert selector.finished(frame, settings) is finished
+    assert selector.finished(words, settings) is words and selector.finished(frame, Settings()) is frame

@@ -12,7 +12,7 @@ import pytest
 
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.daemon import Daemon
-from occlufix_vcam.runtime.idle_autotune import BUSY_LOOKS, IDLE_LOOKS, timing_when_idle
+from occlufix_vcam.runtime.idle_autotune import BUSY_LOOKS, IDLE_LOOKS, autotune_when_idle
 
 LOOK_S = 0.001
 
@@ -36,7 +36,7 @@ class Posing:
 def run(daemon: Posing, marker: Path, until: threading.Event | None = None) -> bool:
     """Whether the command ran to its end while the daemon was there."""
     code = f"import pathlib; pathlib.Path({str(marker)!r}).write_text('')"
-    with timing_when_idle(cast(Daemon, cast(Any, daemon)), (sys.executable, "-c", code), LOOK_S):
+    with autotune_when_idle(cast(Daemon, cast(Any, daemon)), (sys.executable, "-c", code), LOOK_S):
         (until or daemon.seen).wait(20)
         (timing,) = [thread for thread in threading.enumerate() if thread.name == "timing"]
         if until is None:
@@ -63,14 +63,14 @@ def test_a_choice_of_ones_own_is_not_timed(own: dict[str, str], tmp_path: Path) 
 
 def test_a_command_that_hangs_ends_with_the_daemon() -> None:
     daemon = Posing(["idle"])
-    with timing_when_idle(cast(Daemon, cast(Any, daemon)), (sys.executable, "-c", "input()"), LOOK_S):
+    with autotune_when_idle(cast(Daemon, cast(Any, daemon)), (sys.executable, "-c", "input()"), LOOK_S):
         daemon.seen.wait(20)
     assert not [thread for thread in threading.enumerate() if thread.name == "timing"]
 
 
 def test_a_command_that_is_not_there_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     daemon = Posing(["idle"])
-    with timing_when_idle(cast(Daemon, cast(Any, daemon)), ("/nowhere/python",), LOOK_S):
+    with autotune_when_idle(cast(Daemon, cast(Any, daemon)), ("/nowhere/python",), LOOK_S):
         daemon.seen.wait(20)
         (timing,) = [thread for thread in threading.enumerate() if thread.name == "timing"]
         timing.join(20)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from occlufix_vcam.runtime.pacer import Beat
+from occlufix_vcam.runtime.pacer import FramePacer
 
 RATE = 30.0
 
@@ -26,14 +26,14 @@ def play(arrivals: Sequence[float], seconds: float = 20.0) -> tuple[int, list[fl
     """
     clock = Clock()
     start = clock.now
-    beat = Beat(RATE, clock)
+    pacer = FramePacer(RATE, clock)
     ready = [start + arrival for arrival in arrivals]
     taken, beats = 0, 0
     sent: list[float] = []
     waited: list[float] = []
     while clock.now < start + seconds:
-        clock.now += beat.until_early()
-        deadline = clock.now + beat.until_late()
+        clock.now += pacer.until_early()
+        deadline = clock.now + pacer.until_late()
         if taken < len(ready) and ready[taken] <= deadline:
             clock.now = max(clock.now, ready[taken])
             while taken + 1 < len(ready) and ready[taken + 1] <= clock.now:
@@ -41,10 +41,10 @@ def play(arrivals: Sequence[float], seconds: float = 20.0) -> tuple[int, list[fl
             waited.append(clock.now - ready[taken])
             sent.append(clock.now - start)
             taken += 1
-            beat.next(fresh=True)
+            pacer.next(fresh=True)
         else:
             clock.now = deadline
-            beat.next(fresh=False)
+            pacer.next(fresh=False)
         beats += clock.now > start + seconds / 2
     return beats, sent, waited
 
@@ -86,7 +86,7 @@ def test_a_faster_camera_does_not_hurry_it() -> None:
 
 def test_nothing_is_made_up_for_after_a_long_stop() -> None:
     clock = Clock()
-    beat = Beat(RATE, clock)
+    pacer = FramePacer(RATE, clock)
     clock.now += 10.0
-    beat.next(fresh=False)
-    assert 0.5 / RATE < beat.until_early() < 1 / RATE
+    pacer.next(fresh=False)
+    assert 0.5 / RATE < pacer.until_early() < 1 / RATE

@@ -7,7 +7,7 @@ import pytest
 
 from occlufix_vcam.assembly import open_camera
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.sources.turned import Turned
+from occlufix_vcam.sources.turned import RotatedSource
 from tests.harness.fakes import ScriptedCamera
 
 #: Four corners: 1 2 / 3 4.
@@ -27,7 +27,7 @@ CORNERS = np.array([[1, 2], [3, 4]], np.uint8)
 def test_pictures_are_flipped_then_rotated_clockwise(rotate: int, flip: bool, corners: list[list[int]]) -> None:
     camera = ScriptedCamera(size=(4, 2))
     camera.give(np.repeat(CORNERS, 2, axis=1)[..., None].repeat(3, axis=2))
-    turned = Turned(camera, rotate, flip)
+    turned = RotatedSource(camera, rotate, flip)
     frame = turned.read(0.1)
     assert frame is not None and not frame.image.flags.writeable and frame.image.flags.c_contiguous
     height, width = frame.image.shape[:2]
@@ -38,7 +38,7 @@ def test_pictures_are_flipped_then_rotated_clockwise(rotate: int, flip: bool, co
 
 
 def test_nothing_new_stays_nothing() -> None:
-    turned = Turned(ScriptedCamera(), 90, False)
+    turned = RotatedSource(ScriptedCamera(), 90, False)
     assert turned.read(0.0) is None and turned.rate == 100.0 and turned.description == "scripted camera"
 
 

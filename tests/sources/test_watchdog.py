@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engines.contract import Image
-from occlufix_vcam.sources.watchdog import FROZEN_S, Frozen, Pace
+from occlufix_vcam.sources.watchdog import FROZEN_S, Frozen, RateMeter
 
 
 def scene(level: int) -> Image:
@@ -16,7 +16,7 @@ def scene(level: int) -> Image:
 
 
 def test_a_rate_is_measured_and_sure_only_after_a_while() -> None:
-    pace = Pace()
+    pace = RateMeter()
     for number in range(60):
         pace.note(100 + number / 15)
         assert (pace.rate > 0) is (number >= 9)
@@ -25,7 +25,7 @@ def test_a_rate_is_measured_and_sure_only_after_a_while() -> None:
 
 
 def test_another_format_is_measured_anew() -> None:
-    pace = Pace()
+    pace = RateMeter()
     for number in range(60):
         pace.note(number / 15)
     pace.forget()

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from engines.base import Refusal, Tensor, TensorSpec
+from engines.base import SkippedBackend, Tensor, TensorSpec
 from engines.contract import CROP_PX, TEMPLATE
 from occlufix_vcam.core.frame import Crop, FaceTrack
-from occlufix_vcam.stages.embed import Recogniser, similarity
+from occlufix_vcam.stages.embed import FaceEmbedder, cosine
 
 
 class MeanEngine:
@@ -21,7 +21,7 @@ class MeanEngine:
         TensorSpec("mask", (1, CROP_PX, CROP_PX, 1), "uint8"),
     )
     outputs = (TensorSpec("embedding", (1, 128), "float32"),)
-    passed_over: tuple[Refusal, ...] = ()
+    passed_over: tuple[SkippedBackend, ...] = ()
 
     def __init__(self) -> None:
         self._result = np.zeros((1, 128), np.float32)
@@ -42,19 +42,19 @@ def crop(level: int) -> Crop:
 
 
 def test_a_vector_is_of_length_1_and_outlives_the_next_call() -> None:
-    recognise, whole = Recogniser(MeanEngine(), 0.5), np.zeros((CROP_PX, CROP_PX), np.uint8)
+    recognise, whole = FaceEmbedder(MeanEngine(), 0.5), np.zeros((CROP_PX, CROP_PX), np.uint8)
     first = recognise(crop(30), whole)
     second = recognise(crop(240), whole)
     assert first.shape == (128,) and first.dtype == np.float32
-    assert abs(similarity(first, first) - 1) < 1e-6
-    assert similarity(first, second) < 0.9
+    assert abs(cosine(first, first) - 1) < 1e-6
+    assert cosine(first, second) < 0.9
 
 
 def test_the_mask_reaches_the_network() -> None:
-    recognise, whole = Recogniser(MeanEngine(), 0.5), np.zeros((CROP_PX, CROP_PX), np.uint8)
+    recognise, whole = FaceEmbedder(MeanEngine(), 0.5), np.zeros((CROP_PX, CROP_PX), np.uint8)
     face = crop(30)
     face.image[128:] = 250
     lower = whole.copy()
     lower[128:] = 255
-    assert similarity(recognise(face, lower), recognise(crop(30), whole)) > 0.9999
-    assert similarity(recognise(face, whole), recognise(crop(30), whole)) < 0.95
+    assert cosine(recognise(face, lower), recognise(crop(30), whole)) > 0.9999
+    assert cosine(recognise(face, whole), recognise(crop(30), whole)) < 0.95

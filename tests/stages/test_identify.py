@@ -7,9 +7,9 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack
-from occlufix_vcam.people.store import Person, View
+from occlufix_vcam.people.store import EnrolledView, Person
 from occlufix_vcam.stages.embed import Embedding
-from occlufix_vcam.stages.identify import ASK_EVERY, LOOKS, KnownFaces
+from occlufix_vcam.stages.identify import ASK_EVERY, LOOKS, FaceIdentifier
 
 WHOLE = np.zeros((CROP_PX, CROP_PX), np.uint8)
 ANN, BOB, STRANGER = np.eye(128, dtype=np.float32)[:3]
@@ -17,7 +17,7 @@ ANN, BOB, STRANGER = np.eye(128, dtype=np.float32)[:3]
 
 def enrolled(name: str, vector: Embedding) -> Person:
     picture = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
-    view = View(picture, np.full((CROP_PX, CROP_PX), 255, np.uint8), TEMPLATE)
+    view = EnrolledView(picture, np.full((CROP_PX, CROP_PX), 255, np.uint8), TEMPLATE)
     return Person(name, np.stack([vector, vector]), [view], model="fake")
 
 
@@ -52,44 +52,44 @@ def told() -> Told:
 
 
 @pytest.fixture
-def known(told: Told) -> KnownFaces:
+def known(told: Told) -> FaceIdentifier:
     people = [enrolled("Ann", ANN), enrolled("Bob", BOB)]
-    return KnownFaces(lambda: people, told)
+    return FaceIdentifier(lambda: people, told)
 
 
-def names(known: KnownFaces, frames: int, track: int = 1, face: Crop | None = None) -> list[str | None]:
+def names(known: FaceIdentifier, frames: int, track: int = 1, face: Crop | None = None) -> list[str | None]:
     found = [known.identify(track, face or crop(), WHOLE) for _ in range(frames)]
     return [person.name if person else None for person in found]
 
 
-def test_a_person_is_named_after_several_looks(known: KnownFaces) -> None:
+def test_a_person_is_named_after_several_looks(known: FaceIdentifier) -> None:
     assert names(known, LOOKS + 2) == [None] * (LOOKS - 1) + ["Ann"] * 3
 
 
-def test_a_stranger_is_nobody(known: KnownFaces, told: Told) -> None:
+def test_a_stranger_is_nobody(known: FaceIdentifier, told: Told) -> None:
     told.vector = STRANGER
     assert set(names(known, 100)) == {None}
 
 
-def test_who_resembles_two_is_nobody(known: KnownFaces, told: Told) -> None:
+def test_who_resembles_two_is_nobody(known: FaceIdentifier, told: Told) -> None:
     told.vector = mixed(ANN, 0.72, BOB)
     assert set(names(known, 100)) == {None}
 
 
-def test_looks_that_disagree_decide_nothing(known: KnownFaces, told: Told) -> None:
+def test_looks_that_disagree_decide_nothing(known: FaceIdentifier, told: Told) -> None:
     for _ in range(60):
         told.vector = (ANN, BOB)[told.calls % 2]
         assert known.identify(1, crop(), WHOLE) is None
 
 
-def test_a_named_face_is_asked_about_rarely(known: KnownFaces, told: Told) -> None:
+def test_a_named_face_is_asked_about_rarely(known: FaceIdentifier, told: Told) -> None:
     names(known, LOOKS)
     before = told.calls
     names(known, 10 * ASK_EVERY)
     assert told.calls - before == 10
 
 
-def test_a_stranger_is_asked_about_rarely_in_the_end(known: KnownFaces, told: Told) -> None:
+def test_a_stranger_is_asked_about_rarely_in_the_end(known: FaceIdentifier, told: Told) -> None:
     told.vector = STRANGER
     names(known, 30)
     before = told.calls
@@ -97,7 +97,7 @@ def test_a_stranger_is_asked_about_rarely_in_the_end(known: KnownFaces, told: To
     assert told.calls - before == 10
 
 
-def test_another_person_takes_over_only_by_way_of_nobody(known: KnownFaces, told: Told) -> None:
+def test_another_person_takes_over_only_by_way_of_nobody(known: FaceIdentifier, told: Told) -> None:
     assert names(known, 10)[-1] == "Ann"
     told.vector = BOB
     after = names(known, 40)
@@ -106,14 +106,14 @@ def test_another_person_takes_over_only_by_way_of_nobody(known: KnownFaces, told
     assert set(after[first_bob:]) == {"Bob"}
 
 
-def test_a_cut_in_the_picture_ends_a_name_at_once(known: KnownFaces, told: Told) -> None:
+def test_a_cut_in_the_picture_ends_a_name_at_once(known: FaceIdentifier, told: Told) -> None:
     assert names(known, 10)[-1] == "Ann"
     told.vector = BOB
     after = names(known, 10, face=crop(220))
     assert "Ann" not in after and after[-1] == "Bob"
 
 
-def test_a_hand_that_passes_is_no_cut(known: KnownFaces) -> None:
+def test_a_hand_that_passes_is_no_cut(known: FaceIdentifier) -> None:
     assert names(known, 10)[-1] == "Ann"
     covered, mask = crop(), WHOLE.copy()
     covered.image[120:] = 250
@@ -121,13 +121,13 @@ def test_a_hand_that_passes_is_no_cut(known: KnownFaces) -> None:
     assert known.identify(1, covered, mask) is not None
 
 
-def test_a_face_that_is_nearly_all_hidden_is_not_asked_about(known: KnownFaces, told: Told) -> None:
+def test_a_face_that_is_nearly_all_hidden_is_not_asked_about(known: FaceIdentifier, told: Told) -> None:
     for _ in range(20):
         known.identify(1, crop(), np.full((CROP_PX, CROP_PX), 255, np.uint8))
     assert told.calls == 0
 
 
-def test_nobody_is_there_twice(known: KnownFaces) -> None:
+def test_nobody_is_there_twice(known: FaceIdentifier) -> None:
     assert names(known, 10, track=1)[-1] == "Ann"
     assert set(names(known, 20, track=2)) == {None}
     known.forget([1, 99])
@@ -135,14 +135,14 @@ def test_nobody_is_there_twice(known: KnownFaces) -> None:
 
 
 def test_nobody_enrolled_costs_nothing(told: Told) -> None:
-    assert set(names(KnownFaces(lambda: (), told), 20)) == {None}
+    assert set(names(FaceIdentifier(lambda: (), told), 20)) == {None}
     assert told.calls == 0
 
 
 def test_who_enrols_meanwhile_is_named_and_who_is_deleted_is_not(told: Told) -> None:
     now: list[tuple[Person, ...]] = [(), (enrolled("Ann", ANN),)]
     people = now.pop(0)
-    known = KnownFaces(lambda: people, told)
+    known = FaceIdentifier(lambda: people, told)
     assert set(names(known, 5)) == {None}
     people = now.pop(0)
     assert names(known, LOOKS)[-1] == "Ann"
@@ -153,4 +153,4 @@ def test_who_enrols_meanwhile_is_named_and_who_is_deleted_is_not(told: Told) -> 
 def test_vectors_of_another_network_are_made_anew(told: Told) -> None:
     old = enrolled("Ann", STRANGER)
     people = [Person(old.name, old.embeddings, old.views, model="an older one")]
-    assert names(KnownFaces(lambda: people, told), LOOKS)[-1] == "Ann"
+    assert names(FaceIdentifier(lambda: people, told), LOOKS)[-1] == "Ann"

@@ -9,8 +9,8 @@ import pytest
 from engines.contract import CROP_PX, TEMPLATE
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import Crop, FaceTrack, HiddenCrop
+from occlufix_vcam.people.store import EnrolledView as EnrolledView
 from occlufix_vcam.people.store import Person
-from occlufix_vcam.people.store import View as EnrolledView
 from occlufix_vcam.stages.memory import (
     DOUBTED_FRAMES,
     GONE_S,
@@ -110,12 +110,16 @@ def test_what_was_seen_is_recalled_and_trusted():
     image = face_picture()
     recalled = learned(image)(seen(covered(image), MOUTH))
     assert inside_error(recalled, image) < 2
-    assert recalled.mask[MOUTH != 0].all() and recalled.trust is not None and recalled.trust[MOUTH != 0].min() > 250
+    assert (
+        recalled.mask[MOUTH != 0].all()
+        and recalled.confidence is not None
+        and recalled.confidence[MOUTH != 0].min() > 250
+    )
 
 
 def test_a_face_that_nobody_saw_is_not_recalled():
     recalled = FaceMemory()(seen(covered(face_picture()), MOUTH))
-    assert not recalled.mask.any() and recalled.trust is None
+    assert not recalled.mask.any() and recalled.confidence is None
 
 
 def test_too_short_a_look_is_not_enough():
@@ -147,7 +151,7 @@ def test_what_is_recalled_is_brought_to_todays_light():
 def test_another_face_is_never_recalled_as_this_one():
     memory = learned(face_picture(0))
     recalled = memory(seen(covered(face_picture(1)), MOUTH))
-    assert recalled.trust is None or not recalled.trust.any()
+    assert recalled.confidence is None or not recalled.confidence.any()
 
 
 def test_a_hand_that_is_noticed_late_does_not_make_the_face_another_one():
@@ -228,7 +232,7 @@ def test_what_one_view_does_not_show_comes_from_another():
     inner = NOTHING.copy()
     inner[150:220, 70:186] = 255
     inner[:, 120:136] = 0
-    assert recalled.mask[inner != 0].all() and recalled.trust[inner != 0].all()
+    assert recalled.mask[inner != 0].all() and recalled.confidence[inner != 0].all()
     assert np.abs(recalled.image.astype(int) - image)[inner != 0].mean() < 2
 
 
@@ -312,4 +316,4 @@ def test_an_enrolled_face_fills_what_this_call_never_showed():
 def test_an_enrolled_face_that_cannot_be_followed_still_is_a_reference_by_its_landmarks():
     enrolled, now = face_picture(0), face_picture(1)
     recalled = FaceMemory(known=Known(enrolled))(seen(covered(now), MOUTH))
-    assert recalled.mask.any() and recalled.trust is not None and not recalled.trust.any()
+    assert recalled.mask.any() and recalled.confidence is not None and not recalled.confidence.any()

@@ -8,7 +8,7 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, transform_points
 from occlufix_vcam.stages.align import face_area
-from occlufix_vcam.stages.motion import Continuity, look, motion
+from occlufix_vcam.stages.motion import Continuity, motion, motion_features
 
 SIZE = (CROP_PX, CROP_PX)
 WHOLE = np.full(SIZE, 255, np.uint8)
@@ -41,7 +41,7 @@ def error_px(found: np.ndarray, true: np.ndarray) -> float:
 )
 def test_motion_is_told_to_half_a_pixel(true):
     before, after = scene(), moved(scene(), true)
-    found = motion(look(before, face_area()), look(after, face_area()), face_area())
+    found = motion(motion_features(before, face_area()), motion_features(after, face_area()), face_area())
     assert found is not None and found.share > 0.8
     assert error_px(found.matrix, true) < 0.5
 
@@ -52,7 +52,7 @@ def test_what_hides_the_face_has_no_say():
     shown = face_area().copy()
     shown[130:] = 0
     after[130:] = moved(scene(9), matrix_of(0, 1, -6, 3))[130:]
-    found = motion(look(scene(), face_area()), look(after, shown), shown)
+    found = motion(motion_features(scene(), face_area()), motion_features(after, shown), shown)
     assert found is not None and error_px(found.matrix, true) < 1.5
 
 
@@ -60,31 +60,31 @@ def test_a_part_that_moves_by_itself_is_outvoted():
     true = matrix_of(0, 1, 3, 0)
     after = moved(scene(), true)
     after[100:130, 60:196] = moved(scene(), matrix_of(0, 1, -3, 4))[100:130, 60:196]
-    found = motion(look(scene(), face_area()), look(after, face_area()), face_area())
+    found = motion(motion_features(scene(), face_area()), motion_features(after, face_area()), face_area())
     assert found is not None and error_px(found.matrix, true) < 0.7
 
 
 def test_a_guess_reaches_farther():
     true = matrix_of(0, 1, 45, -30)
-    before, after = look(scene(), WHOLE), look(moved(scene(), true), WHOLE)
+    before, after = motion_features(scene(), WHOLE), motion_features(moved(scene(), true), WHOLE)
     found = motion(before, after, WHOLE, matrix_of(0, 1, 42, -27))
     assert found is not None and error_px(found.matrix, true) < 0.7
 
 
 def test_another_face_is_not_found():
-    found = motion(look(scene(0), face_area()), look(scene(1), face_area()), face_area())
+    found = motion(motion_features(scene(0), face_area()), motion_features(scene(1), face_area()), face_area())
     assert found is None or found.share < 0.45
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_a_plain_picture_has_nothing_to_follow(value):
     plain = np.full((*SIZE, 3), value, np.uint8)
-    assert motion(look(plain, WHOLE), look(scene(), WHOLE), WHOLE) is None
+    assert motion(motion_features(plain, WHOLE), motion_features(scene(), WHOLE), WHOLE) is None
 
 
 def test_nothing_shown_is_nothing_found():
     nothing = np.zeros(SIZE, np.uint8)
-    assert motion(look(scene(), WHOLE), look(scene(), nothing), nothing) is None
+    assert motion(motion_features(scene(), WHOLE), motion_features(scene(), nothing), nothing) is None
 
 
 def test_continuity_breaks_at_a_cut_and_not_at_a_hand():

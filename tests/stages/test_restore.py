@@ -37,11 +37,14 @@ def hidden_crop(value: int, coverage: float = 0.4, track_id: int = 1) -> HiddenC
     return HiddenCrop(crop, np.full((CROP_PX, CROP_PX), 255, np.uint8), coverage)
 
 
-def remembered(value: int, trust: int, motion=None) -> Reference:
+def remembered(value: int, confidence: int, motion=None) -> Reference:
     """A memory of one grey level, trusted the same everywhere."""
     shape = (CROP_PX, CROP_PX)
     return Reference(
-        np.full((*shape, 3), value, np.uint8), np.full(shape, 255, np.uint8), np.full(shape, trust, np.uint8), motion
+        np.full((*shape, 3), value, np.uint8),
+        np.full(shape, 255, np.uint8),
+        np.full(shape, confidence, np.uint8),
+        motion,
     )
 
 
@@ -70,7 +73,7 @@ def test_a_patch_outlives_the_next_run():
 
 
 @pytest.mark.parametrize(
-    ("means", "trust", "shown", "asked"),
+    ("means", "confidence", "shown", "asked"),
     [
         ("auto", 255, 9, 0),  # wholly trusted: the network is not needed
         ("auto", 0, 205, 1),
@@ -79,9 +82,9 @@ def test_a_patch_outlives_the_next_run():
         ("memory", 0, 9, 0),  # whatever is valid, trusted or not
     ],
 )
-def test_memory_is_shown_as_far_as_it_is_trusted(means, trust, shown, asked):
+def test_memory_is_shown_as_far_as_it_is_trusted(means, confidence, shown, asked):
     engine = Negative()
-    patch = Restorer(engine, means)(hidden_crop(50), remembered(9, trust))
+    patch = Restorer(engine, means)(hidden_crop(50), remembered(9, confidence))
     assert patch is not None and engine.runs == asked
     assert np.abs(patch.image.astype(int) - shown).max() <= 1
 

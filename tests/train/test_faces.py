@@ -11,7 +11,7 @@ import torch
 
 import engines
 from engines.contract import CLOSE_UP_SIZE, SEARCH_SIZE, TEMPLATE, Points
-from engines.faces_maps import STRIDE, FacesReader, decode, template_box
+from engines.faces_maps import STRIDE, TwoPassDetector, decode, template_box
 from train.config import RECIPES
 from train.data.face_set import DataError
 from train.data.labels import Labels, YuNet, match
@@ -213,7 +213,7 @@ def test_the_model_that_ships_keeps_its_figures(data: Path) -> None:
         )
     except engines.ModelError as error:
         pytest.skip(f"no `faces` model to test: {error}")
-    reader = FacesReader(lambda frame: search.run({"frame": frame}), lambda frame: close_up.run({"frame": frame}))
+    reader = TwoPassDetector(lambda frame: search.run({"frame": frame}), lambda frame: close_up.run({"frame": frame}))
     finder = {"own": lambda image: reader.find(image, limit=8)}
     figures = scene_figures(finder, data, {"own": []})["own"]
     search.close()

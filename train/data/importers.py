@@ -21,7 +21,7 @@ import numpy as np
 import engines
 from engines.contract import CLOSE_UP_SIZE, CROP_PX, EYE_DISTANCE_PX, SEARCH_SIZE, Image, Points, similarity
 from engines.contract import transform_points as moved
-from engines.faces_maps import FacesReader, Find
+from engines.faces_maps import Detection, TwoPassDetector
 from train.data.face_set import DataError, FaceSet, valid_mask
 from train.data.shards import EncodedFace
 
@@ -248,12 +248,12 @@ class Finder:
             )
         except engines.EngineError as error:
             raise DataError(f"faces can't be found: {error.message}. {error.hint}") from error
-        self._reader = FacesReader(
+        self._reader = TwoPassDetector(
             lambda frame: search.run({"frame": frame}), lambda frame: close_up.run({"frame": frame})
         )
         self._lock = threading.Lock()
 
-    def __call__(self, image: Image) -> list[Find]:
+    def __call__(self, image: Image) -> list[Detection]:
         """The faces of a picture, best first."""
         with self._lock:
             return self._reader.find(image, limit=_FACES_IN_A_PICTURE)
@@ -337,5 +337,5 @@ def _decoded(content: bytes) -> Image:
     return image
 
 
-def _height(find: Find) -> float:
+def _height(find: Detection) -> float:
     return float(find.box[3] - find.box[1])

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from engines.contract import Image, Points
-from engines.faces_maps import Find, overlap
+from engines.faces_maps import Detection, overlap
 from train.data.face_set import DataError
 
 #: Sizes of a photograph at which its landmarks are detected again.
@@ -42,7 +42,7 @@ class YuNet:
             raise DataError(f"there is no {model}; give the data folder with --data")
         self._detector = cv2.FaceDetectorYN.create(str(model), "", (320, 320), 0.6)
 
-    def __call__(self, image: Image) -> list[Find]:
+    def __call__(self, image: Image) -> list[Detection]:
         """The faces of `image`, best first."""
         self._detector.setInputSize(image.shape[1::-1])
         rows = self._detector.detect(image)[1]
@@ -63,15 +63,15 @@ class YuNet:
         return replace(labels, landmarks=means)
 
 
-def match(finds: Sequence[Find], box: Points) -> Find | None:
+def match(finds: Sequence[Detection], box: Points) -> Detection | None:
     """The one of `finds` that lies on a labelled box, if any does."""
     best = max(finds, key=lambda find: overlap(find.box, box), default=None)
     return best if best is not None and overlap(best.box, box) >= FOUND_OVERLAP else None
 
 
-def _find(row: np.ndarray) -> Find:
+def _find(row: np.ndarray) -> Detection:
     """YuNet's row: box x, y, width, height, five landmarks, score."""
     points = row[4:14].reshape(5, 2)
     eyes, mouth = sorted(points[:2].tolist()), sorted(points[3:].tolist())
     box = np.concatenate([row[:2], row[:2] + row[2:4]]).astype(np.float32)
-    return Find(float(row[14]), box, np.array([*eyes, points[2], *mouth], np.float32))
+    return Detection(float(row[14]), box, np.array([*eyes, points[2], *mouth], np.float32))

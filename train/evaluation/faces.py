@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from engines.contract import Affine, Image, Points, transform_points
-from engines.faces_maps import FacesReader, Find, Maps, overlap
+from engines.faces_maps import Detection, Maps, TwoPassDetector, overlap
 from train.data.labels import YuNet, match
 from train.evaluation.report import Report, column_table
 from train.evaluation.runners import Runner
@@ -36,7 +36,7 @@ EVERY_FRAME = 8
 #: Faces nearer to profile than this (eye distance over box width) have no eye distance to measure by.
 LEAST_EYE_SHARE = 0.2
 
-Finder = Callable[[Image], list[Find]]
+Finder = Callable[[Image], list[Detection]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Tally:
     errors: list[float] = field(default_factory=list)
     steady_errors: list[float] = field(default_factory=list)
 
-    def add(self, find: Find | None, face: Asked | None) -> None:
+    def add(self, find: Detection | None, face: Asked | None) -> None:
         self.asked += 1
         self.found += find is not None
         if find is None or face is None:
@@ -110,7 +110,7 @@ def own_finder(run: Runner) -> Finder:
     def look(pictures: Image) -> Maps:
         return run({"frame": pictures})
 
-    reader = FacesReader(look, look)
+    reader = TwoPassDetector(look, look)
     return lambda image: reader.find(image, limit=8)
 
 
@@ -239,7 +239,7 @@ def framed(image: Image) -> tuple[Image, Affine]:
     return cv2.warpAffine(image, matrix, FRAME_SIZE[::-1]), matrix
 
 
-def drawn(image: Image, finds: Sequence[Find]) -> Image:
+def drawn(image: Image, finds: Sequence[Detection]) -> Image:
     """A small copy of `image` with boxes, landmarks and scores."""
     image = image.copy()
     for find in finds:

@@ -30,7 +30,7 @@ from occlufix_vcam.desktop import autostart, hotkey
 from occlufix_vcam.desktop.tray.icons import icon
 from occlufix_vcam.desktop.tray.listener import Listener
 from occlufix_vcam.desktop.tray.menu import TrayMenu
-from occlufix_vcam.desktop.tray.status_view import GONE, NOT_RUNNING, Look, Troubles, look_at
+from occlufix_vcam.desktop.tray.status_view import GONE, NOT_RUNNING, TrayStatus, Troubles, tray_status
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class Tray(QObject):
 
     def _hear(self, name: str, value: Mapping[str, Any]) -> None:
         if name == "status":
-            self._show(look_at(value))
+            self._show(tray_status(value))
             self._menu.switch.setChecked(value["enabled"])
             self._status = value
             if not value["trouble"]:
@@ -154,7 +154,7 @@ class Tray(QObject):
             self._say(str(enrolment["say"]), str(enrolment["hint"]))
         self._enrolling = state
 
-    def _show(self, look: Look) -> None:
+    def _show(self, look: TrayStatus) -> None:
         self._look = look
         self._menu.show_words(look.words)
         self._icon.setToolTip(f"{TITLE}\n{look.words}")
@@ -227,7 +227,7 @@ class Tray(QObject):
         self._wanted.put(write)
 
     def _start(self) -> None:
-        self._show(Look("idle", "Starting"))
+        self._show(TrayStatus("idle", "Starting"))
         self._wanted.put(self._launch)
 
     def _launch(self) -> None:

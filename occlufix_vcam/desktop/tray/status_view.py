@@ -17,31 +17,31 @@ NOT_READY = {"starting": "Starting", "loading": "Making the engines ready", "sto
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TrayStatus:
     """Which icon, and one line for its tip and menu."""
 
     mood: Mood
     words: str
 
 
-NOT_RUNNING = Look("idle", "Not running")
-GONE = Look("trouble", "It stopped without being told to")
+NOT_RUNNING = TrayStatus("idle", "Not running")
+GONE = TrayStatus("trouble", "It stopped without being told to")
 
 
-def look_at(status: Mapping[str, Any]) -> Look:
+def tray_status(status: Mapping[str, Any]) -> TrayStatus:
     """Of a status that the daemon told."""
     if status["trouble"]:
-        return Look("trouble", "; ".join(trouble_line(*one) for one in status["trouble"].items()))
+        return TrayStatus("trouble", "; ".join(trouble_line(*one) for one in status["trouble"].items()))
     if status["state"] in NOT_READY and (status["enabled"] or status["state"] == "stopping"):
-        return Look("idle", NOT_READY[status["state"]])
+        return TrayStatus("idle", NOT_READY[status["state"]])
     if not status["enabled"]:
-        return Look("off", "Off: the untouched picture goes out")
+        return TrayStatus("off", "Off: the untouched picture goes out")
     if status["state"] == "idle" or status["viewers"] == 0:
-        return Look("idle", "On; no program looks at the camera")
+        return TrayStatus("idle", "On; no program looks at the camera")
     if status["restoring"]:
         many = status["restoring"]
-        return Look("restoring", f"On, restoring {many} faces" if many > 1 else "On, restoring a face")
-    return Look("on", "On, nothing is hidden" if status["faces"] else "On, nobody is in the picture")
+        return TrayStatus("restoring", f"On, restoring {many} faces" if many > 1 else "On, restoring a face")
+    return TrayStatus("on", "On, nothing is hidden" if status["faces"] else "On, nobody is in the picture")
 
 
 def trouble_line(place: str, what: str) -> str:

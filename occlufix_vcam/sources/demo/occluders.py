@@ -23,7 +23,7 @@ _GLAZE = (120, 84, 32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prop:
+class DemoOccluder:
     """`layer` is HxWx4: BGR times its opacity, then 255 - opacity, shadow included; `solid` is opacity without it.
 
     `grip` is the point that is put onto the face; for the mask, its place on the stage.
@@ -34,7 +34,7 @@ class Prop:
     grip: tuple[float, float]
 
 
-def paste(prop: Prop, to_stage: Affine, picture: Image) -> None:
+def paste(prop: DemoOccluder, to_stage: Affine, picture: Image) -> None:
     """Lays the prop over `picture`, moved by the 2x3 matrix `to_stage`."""
     rows, columns = _touched(prop, to_stage, picture)
     if rows.start >= rows.stop or columns.start >= columns.stop:
@@ -50,13 +50,13 @@ def paste(prop: Prop, to_stage: Affine, picture: Image) -> None:
     cv2.add(window, cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR), dst=window)
 
 
-def paste_solid(prop: Prop, to_stage: Affine, mask: Image) -> None:
+def paste_solid(prop: DemoOccluder, to_stage: Affine, mask: Image) -> None:
     """Marks with 255 what the prop hides in `mask`; its shadow hides nothing."""
     solid = cv2.warpAffine(prop.solid, to_stage, (mask.shape[1], mask.shape[0]))
     np.maximum(mask, np.where(solid > 127, 255, 0).astype(np.uint8), out=mask)
 
 
-def _touched(prop: Prop, to_stage: Affine, picture: Image) -> tuple[slice, slice]:
+def _touched(prop: DemoOccluder, to_stage: Affine, picture: Image) -> tuple[slice, slice]:
     height, width = prop.solid.shape
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32) @ to_stage[:, :2].T
     low, high = np.floor(corners.min(0) + to_stage[:, 2]), np.ceil(corners.max(0) + to_stage[:, 2])
@@ -96,13 +96,13 @@ def _tint(colour: tuple[int, int, int], light: Floats, warmth: float = 0.0) -> F
 
 def _finish(
     colour: Floats, opacity: Floats, grip: tuple[float, float], shadow_px: float, shadow_shift: tuple[int, int]
-) -> Prop:
+) -> DemoOccluder:
     """Adds the soft shadow that the thing throws on what is behind it."""
     shift = np.array([[1, 0, shadow_shift[0]], [0, 1, shadow_shift[1]]], np.float32)
     moved = cv2.warpAffine(opacity, shift, (opacity.shape[1], opacity.shape[0]))
     shadow = 0.38 * cv2.GaussianBlur(moved, (0, 0), shadow_px) * (1 - opacity)
     layer = np.dstack([np.clip(colour, 0, 255) * opacity[:, :, None], (1 - opacity - shadow) * 255])
-    return Prop(np.rint(layer).astype(np.uint8), np.rint(opacity * 255).astype(np.uint8), grip)
+    return DemoOccluder(np.rint(layer).astype(np.uint8), np.rint(opacity * 255).astype(np.uint8), grip)
 
 
 def _smooth_outline(points: Floats, steps: int = 12) -> Floats:
@@ -232,7 +232,7 @@ _STRAPS = (
 )
 
 
-def draw_mask() -> Prop:
+def draw_mask() -> DemoOccluder:
     """A pleated medical mask; `grip` is the stage pixel of its upper left corner when worn."""
     corner = np.array([410, 270], np.float32)
     shape = (250, 300)
@@ -278,7 +278,7 @@ _FINGERS = (
 )
 
 
-def draw_hand() -> Prop:
+def draw_hand() -> DemoOccluder:
     """The back of a hand with its fingers up, an arm below; `grip` is the middle of the fingers."""
     shape = (860, 430)
     clay = _Clay.of(shape)
@@ -322,7 +322,7 @@ def _around(height: Floats, x: float, y: float, reach: int = 48) -> tuple[Floats
     return height[rows, columns], right - x, down - y
 
 
-def draw_mug() -> Prop:
+def draw_mug() -> DemoOccluder:
     """A mug that a hand holds from the right; `grip` is its rim, where the mouth is."""
     shape = (640, 560)
     mug = _mug_body(shape)

@@ -17,7 +17,7 @@ import numpy as np
 from engines.contract import Affine, Image
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sources import EndOfClip, SourceOptions
-from occlufix_vcam.sources.demo.occluders import Prop, draw_hand, draw_mask, draw_mug, paste, paste_solid
+from occlufix_vcam.sources.demo.occluders import DemoOccluder, draw_hand, draw_mask, draw_mug, paste, paste_solid
 from occlufix_vcam.sources.demo.portrait import COLUMNS, ROWS, STAGE, Portrait, Pose, on_stage, pose_at
 from occlufix_vcam.sources.pace import Pace
 
@@ -171,7 +171,7 @@ def _distance(act: Act, seconds: float) -> tuple[float, float]:
     return act.away[0] * away, act.away[1] * away
 
 
-def _worn(mask: Prop, off_x: float, off_y: float) -> Affine:
+def _worn(mask: DemoOccluder, off_x: float, off_y: float) -> Affine:
     """The mask's place in the moving region of the stage."""
     x, y = mask.grip[0] - COLUMNS.start + off_x, mask.grip[1] - ROWS.start + off_y
     return np.array([[1, 0, x], [0, 1, y]], np.float32)

@@ -332,7 +332,7 @@ def the_node_is_free_after_the_end(scene: Scene) -> dict[str, Any]:
 
 
 def colourful(picture: Any) -> bool:
-    """Whether it is vivid's colour bars; a slate has hardly any colour."""
+    """Whether it is vivid's colour bars; a placeholder frame has hardly any colour."""
     spread = picture.max(axis=2).astype(int) - picture.min(axis=2)
     return bool((spread > 100).mean() > 0.3)
 
@@ -366,7 +366,7 @@ def a_camera_unplugged_is_said_and_back_again_without_the_reader(scene: Scene) -
         descriptors = open_files(scene)
         for _ in range(ROUNDS):
             (VIVID_DRIVER / "unbind").write_text("vivid.0")
-            gone.append(until(lambda: not shows_camera(), "the slate"))
+            gone.append(until(lambda: not shows_camera(), "the placeholder frame"))
             (VIVID_DRIVER / "bind").write_text("vivid.0")
             back.append(until(shows_camera, "the camera's picture"))
         assert scene.status()["trouble"] == {}
