@@ -1,59 +1,28 @@
 """From an ONNX file to numbers, on whatever the machine has: `load` a model, or `survey` the backends.
 
-A new backend is one file here and one line in BACKENDS.
+A new backend is one file in engines/backends/ and one line in BACKENDS. The other names are imported when they are
+first asked for.
 """
 
 from __future__ import annotations
 
 import importlib
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Any
 
-from engines import autotune
-from engines.autotune import CandidateTiming, EngineCandidate
-from engines.base import (
-    ContractMismatch,
-    EngineBuildError,
-    EngineError,
-    EngineNotBuilt,
-    EngineOptions,
-    EngineRunError,
-    EngineUnavailable,
-    InferenceEngine,
-    ModelCorrupt,
-    ModelError,
-    ModelMissing,
-    Precision,
-    SkippedBackend,
-    TensorSpec,
-)
-from engines.manifest import Model, find_model
-
-__all__ = [
-    "BACKENDS",
-    "BackendReport",
-    "ContractMismatch",
-    "EngineBuildError",
-    "EngineError",
-    "EngineOptions",
-    "EngineRunError",
-    "EngineUnavailable",
-    "InferenceEngine",
-    "ModelCorrupt",
-    "ModelError",
-    "ModelMissing",
-    "Refusal",
-    "TensorSpec",
-    "Timed",
-    "Way",
-    "load",
-    "measure",
-    "survey",
-    "timed",
-]
+if TYPE_CHECKING:
+    from engines.autotune import CandidateTiming, EngineCandidate
+    from engines.base import EngineOptions, InferenceEngine, SkippedBackend, TensorSpec
+    from engines.errors import (
+        ContractMismatch,
+        EngineBuildError,
+        EngineError,
+        EngineRunError,
+        EngineUnavailable,
+        ModelCorrupt,
+        ModelError,
+        ModelMissing,
+    )
+    from engines.loader import BackendReport, load, measure, survey, timed
 
 #: Best first among equals. "auto" tries the accelerators of all of them, then the processor, until it is known which
 #: is the fastest here (engines/autotune.py); never the fake.
@@ -64,196 +33,53 @@ BACKENDS = {
     "fake": "engines.backends.fake:FakeEngine",
 }
 
-_DEFAULTS = EngineOptions()
-_log = logging.getLogger(__name__)
+__all__ = [
+    "BACKENDS",
+    "BackendReport",
+    "CandidateTiming",
+    "ContractMismatch",
+    "EngineBuildError",
+    "EngineCandidate",
+    "EngineError",
+    "EngineOptions",
+    "EngineRunError",
+    "EngineUnavailable",
+    "InferenceEngine",
+    "ModelCorrupt",
+    "ModelError",
+    "ModelMissing",
+    "SkippedBackend",
+    "TensorSpec",
+    "load",
+    "measure",
+    "survey",
+    "timed",
+]
+
+_HOMES = {
+    "EngineOptions": "engines.base",
+    "InferenceEngine": "engines.base",
+    "SkippedBackend": "engines.base",
+    "TensorSpec": "engines.base",
+    "CandidateTiming": "engines.autotune",
+    "EngineCandidate": "engines.autotune",
+    "ContractMismatch": "engines.errors",
+    "EngineBuildError": "engines.errors",
+    "EngineError": "engines.errors",
+    "EngineRunError": "engines.errors",
+    "EngineUnavailable": "engines.errors",
+    "ModelCorrupt": "engines.errors",
+    "ModelError": "engines.errors",
+    "ModelMissing": "engines.errors",
+    "BackendReport": "engines.loader",
+    "load": "engines.loader",
+    "measure": "engines.loader",
+    "survey": "engines.loader",
+    "timed": "engines.loader",
+}
 
 
-class Backend(Protocol):
-    """What BACKENDS names: a class of engines."""
-
-    @staticmethod
-    def devices() -> Sequence[str]:
-        """The devices that it can use here, best first; "CPU" is the processor. Raises EngineUnavailable."""
-
-    @staticmethod
-    def warning() -> str:
-        """What is wrong with it though it runs; "" where nothing is."""
-
-    def precisions(self, model: Model, device: str) -> Sequence[Precision]:
-        """In which it runs `model` on a device, best first; "auto" is its own choice."""
-
-    def __call__(self, model: Model, device: str, options: EngineOptions) -> InferenceEngine:
-        """Reads, compiles and warms. Raises EngineError."""
-
-
-@dataclass(frozen=True, slots=True)
-class BackendReport:
-    """Whether a backend is there; `device` is the best that it has, `reason` says why it has none.
-
-    `warning` is what is wrong with one that runs all the same.
-    """
-
-    name: str
-    available: bool
-    device: str
-    reason: str
-    warning: str = ""
-
-
-def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> InferenceEngine:
-    """The model, ready to run on the best backend that takes it; `passed_over` tells of those that did not.
-
-    `model` is one of MODEL_NAMES, the path of an ONNX file, or what `find_model` gave. Raises ModelError where the
-    model is at fault, EngineUnavailable, EngineBuildError or EngineRunError where no backend takes it.
-    """
-    found = find_model(model)
-    found.check()
-    candidates, failures = _candidates(found, options)
-    times = _remembered(found, candidates, options)
-    for place, candidate in enumerate(candidates):
-        try:
-            engine = _open(found, candidate, options)
-        except (EngineUnavailable, EngineBuildError, EngineRunError) as error:
-            _log.info("%s passed over: %s", candidate, error.message)
-            failures.append((candidate.backend, error))
-            continue
-        failed = [_refusal(name, error) for name, error in failures]
-        named = {one.backend for one in failed}
-        slower = [one for one in _slower(candidate, candidates[place + 1 :], times) if one.backend not in named]
-        engine.passed_over = (*failed, *slower)
-        return engine
-    if len(failures) == 1:
-        raise failures[0][1]
-    reasons = "; ".join(f"{name}: {error.message}" for name, error in failures)
-    raise EngineUnavailable(f"No backend runs {found.name}: {reasons}", "occlufix-vcam doctor says more.")
-
-
-def measure(model: str | Path, again: bool = False) -> list[CandidateTiming]:
-    """All ways of running `model` here, timed, the best first: what `load` goes by from now on.
-
-    Takes seconds, and all cores, where they were not timed before or `again` is asked for. Raises ModelError.
-    """
-    found = find_model(model)
-    candidates, _ = _candidates(found, _DEFAULTS)
-    known = [] if again else autotune.remembered(found, candidates)
-    return known or autotune.measure(found, candidates, lambda candidate: _open(found, candidate, _DEFAULTS))
-
-
-def timed(model: str | Path) -> list[CandidateTiming]:
-    """What `measure` found, if it was run already. Raises ModelError."""
-    found = find_model(model)
-    return autotune.remembered(found, _candidates(found, _DEFAULTS)[0])
-
-
-def survey() -> list[BackendReport]:
-    """Which backends this machine has, in the order of the table. Loads no model."""
-    reports = []
-    for name in BACKENDS:
-        try:
-            backend = _backend(name)
-            reports.append(BackendReport(name, True, backend.devices()[0], "", backend.warning()))
-        except EngineUnavailable as error:
-            reports.append(BackendReport(name, False, "", f"{error.message} ({error.hint})"))
-    return reports
-
-
-def _candidates(model: Model, options: EngineOptions) -> tuple[list[EngineCandidate], list[tuple[str, EngineError]]]:
-    """All ways of running a model, best first, and the backends that are not there. Raises EngineUnavailable."""
-    candidates: list[EngineCandidate] = []
-    missing: list[tuple[str, EngineError]] = []
-    for name in [name for name in BACKENDS if name != "fake"] if options.backend == "auto" else [options.backend]:
-        try:
-            backend = _backend(name)
-            for device in backend.devices():
-                own = backend.precisions(model, device)
-                precisions = own if _chooses(model, options) else [options.precision]
-                candidates += [EngineCandidate(name, device, precision) for precision in precisions]
-        except EngineUnavailable as error:
-            missing.append((name, error))
-    last = {"CPU": 1, "NPU": 2}
-    candidates.sort(key=lambda candidate: last.get(candidate.device, 0))  # stable: else the order of the table
-    known = {one.candidate: one.rank_ms for one in _remembered(model, candidates, options)}
-    candidates.sort(key=lambda candidate: known.get(candidate, float("inf")))
-    return candidates, missing
-
-
-def _chooses(model: Model, options: EngineOptions) -> bool:
-    """Whether the precision is free: not every network has int8, and those that have none run as they best do."""
-    return options.precision == "auto" or (options.precision == "int8" and not model.has("int8"))
-
-
-def _remembered(model: Model, candidates: Sequence[EngineCandidate], options: EngineOptions) -> list[CandidateTiming]:
-    """What was timed; of that only a free choice makes use, and only for a model that is known by its hash."""
-    is_free = options.backend == options.precision == "auto"
-    is_ours = all(file.sha256 for file in model.files.values())
-    return autotune.remembered(model, candidates) if is_free and is_ours else []
-
-
-def _open(model: Model, candidate: EngineCandidate, options: EngineOptions) -> InferenceEngine:
-    if (candidate.backend, candidate.device) in options.avoid:
-        raise EngineUnavailable("It failed again and again while it ran", "The log has the reason.")
-    engine = _backend(candidate.backend)(model, candidate.device, replace(options, precision=candidate.precision))
-    _check_doors(engine, model, options)
-    return engine
-
-
-def _slower(
-    chosen: EngineCandidate, others: Sequence[EngineCandidate], times: Sequence[CandidateTiming]
-) -> list[SkippedBackend]:
-    """Why each way after the chosen one is not taken; of another backend its best way only."""
-    known = {one.candidate: one for one in times}
-    best = known[chosen].p50_ms if chosen in known else None
-    refusals: dict[str, SkippedBackend] = {}
-    for candidate in others:
-        name = (
-            candidate.backend
-            if candidate.backend != chosen.backend
-            else f"{candidate.backend} {candidate.device} {candidate.precision}"
-        )
-        reason = f"ranks after {chosen.backend}; not timed on this machine yet"
-        if candidate in known and best is not None:
-            p50_ms = known[candidate].p50_ms
-            reason = f"takes {p50_ms:.1f} ms here, {chosen} {best:.1f}" if p50_ms else known[candidate].reason
-            reason += ", which is more exact" if p50_ms and p50_ms < best else ""
-        refusals.setdefault(name, SkippedBackend(name, reason))
-    return list(refusals.values())
-
-
-def _backend(name: str) -> Backend:
-    if name not in BACKENDS:
-        raise EngineUnavailable(f"There is no backend {name}", f"Choose auto, {', '.join(BACKENDS)}.")
-    module, _, class_name = BACKENDS[name].partition(":")
-    try:
-        return cast(Backend, getattr(importlib.import_module(module), class_name))
-    except EngineError:
-        raise
-    except Exception as error:  # a broken native library may raise anything
-        raise EngineUnavailable(
-            f"The library of {name} is broken: {type(error).__name__}: {' '.join(str(error).split())}",
-            "Install it again: pip install --force-reinstall",
-        ) from error
-
-
-def _refusal(name: str, error: EngineError) -> SkippedBackend:
-    return SkippedBackend(name, error.message, error.build if isinstance(error, EngineNotBuilt) else None)
-
-
-def _check_doors(engine: InferenceEngine, model: Model, options: EngineOptions) -> None:
-    """A file of the right hash has to have the doors that models.toml promises. Raises ContractMismatch."""
-    unknown = options.input_shapes.keys() - {spec.name for spec in engine.inputs}
-    if unknown:
-        engine.close()
-        raise ContractMismatch(f"{model.name} has no input {', '.join(sorted(unknown))}")
-    if not model.inputs:
-        return
-    inputs = {spec.name: spec.shape for spec in engine.inputs}
-    promised = {**model.inputs, **options.input_shapes}
-    outputs = {spec.name: spec.shape for spec in engine.outputs}
-    same_outputs = outputs.keys() == model.outputs.keys() if options.input_shapes else outputs == dict(model.outputs)
-    if inputs != promised or not same_outputs:
-        engine.close()
-        raise ContractMismatch(
-            f"{model.name} takes {inputs} and gives {outputs}, not what models.toml says: "
-            f"{dict(model.inputs)} and {dict(model.outputs)}",
-            f"Export it again: python -m train export {model.name}",
-        )
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,7 +1,7 @@
-"""Which way of running a model is the fastest on this machine: timed once, on the model itself, and remembered.
+"""Which backend, device and precision run a model fastest here: timed once, on the model itself, and remembered.
 
 Until that is done the order of the table BACKENDS holds. What was timed is kept beside the built engines, under a key
-of everything that could change it: the model's files, the ways that there are, the versions of their libraries, the
+of everything that could change it: the model's files, the candidates, the versions of their libraries, the
 processor. Timing takes seconds and both cores, so it never happens while a model is loaded.
 """
 
@@ -19,8 +19,9 @@ from importlib import metadata
 
 import numpy as np
 
-from engines.base import CacheUnusable, EngineError, EngineRunError, InferenceEngine, Precision
+from engines.base import InferenceEngine, Precision
 from engines.cache import CacheKey, EngineCache
+from engines.errors import CacheUnusable, EngineError, EngineRunError
 from engines.manifest import Model
 
 WARM_UP, RUNS = 3, 30
@@ -58,7 +59,7 @@ class EngineCandidate:
 
 @dataclass(frozen=True, slots=True)
 class CandidateTiming:
-    """A way and its median time; `p50_ms` is None, and `reason` says why, where the model does not run in that way."""
+    """A candidate and its median time; `p50_ms` is None, and `reason` says why, where the model does not run on it."""
 
     candidate: EngineCandidate
     p50_ms: float | None
@@ -66,7 +67,7 @@ class CandidateTiming:
 
     @property
     def rank_ms(self) -> float:
-        """By which ways are compared: the time, a little longer for int8; infinite where it does not run."""
+        """The sort key of candidates: the time, a little longer for int8; infinite where it does not run."""
         if self.p50_ms is None:
             return float("inf")
         return self.p50_ms / (1 - INT8_GAIN) if self.candidate.precision == "int8" else self.p50_ms
@@ -76,11 +77,11 @@ class CandidateTiming:
 
 
 def remembered(model: Model, candidates: Sequence[EngineCandidate]) -> list[CandidateTiming]:
-    """What was timed of these ways, the best first; nothing where nothing was, or what it depends on changed."""
+    """What was timed of these candidates, the best first; nothing where nothing was, or what it depends on changed."""
     cache, key = EngineCache(), _key(model, candidates)
     try:
         told = json.loads(cache.path(key, SUFFIX).read_text(encoding="utf-8"))
-        return [CandidateTiming(EngineCandidate(**one["way"]), one["p50_ms"], one["reason"]) for one in told]
+        return [CandidateTiming(EngineCandidate(**one["candidate"]), one["p50_ms"], one["reason"]) for one in told]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:

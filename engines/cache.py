@@ -23,7 +23,7 @@ from typing import Any
 import filelock
 import platformdirs
 
-from engines.base import CacheUnusable, EngineBuildError
+from engines.errors import CacheUnusable, EngineBuildError
 
 APP_NAME = "occlufix-vcam"
 LOCK_POLL_S = 0.2

@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from engines.base import ModelCorrupt, ModelMissing
 from engines.contract import MODEL_NAMES
+from engines.errors import ModelCorrupt, ModelMissing
 
 MODELS = Path(__file__).parent / "models"
 MANIFEST = "models.toml"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from engines.base import EngineError, ModelCorrupt
+from engines.errors import EngineError, ModelCorrupt
 from occlufix_vcam.core.errors import OccluFixError, SinkUnavailable
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from engines.base import BuildProgress, EngineOptions, InferenceEngine
+from engines.base import EngineOptions, InferenceEngine
+from engines.errors import BuildProgress
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 

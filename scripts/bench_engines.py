@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 
 import engines
-from engines import EngineOptions, Way
+from engines import EngineCandidate, EngineOptions
 from engines.contract import MODEL_NAMES
 from engines.manifest import Model, find_model
 from occlufix_vcam.core.settings import Settings
@@ -66,14 +66,14 @@ def measure_engines(models: Sequence[str], limit: bool) -> Iterator[Row]:
             yield Row(**{**asdict(row), "limit_ms": least_ms})
 
 
-def _candidates(model: Model) -> list[Way]:
+def _candidates(model: Model) -> list[EngineCandidate]:
     """What the choice would time, and FP32 on each processor backend to compare with."""
     candidates = [one.candidate for one in engines.measure(model.name)]
-    plain = [Way(candidate.backend, "CPU", "fp32") for candidate in candidates if candidate.device == "CPU"]
+    plain = [EngineCandidate(candidate.backend, "CPU", "fp32") for candidate in candidates if candidate.device == "CPU"]
     return list(dict.fromkeys([*candidates, *plain]))
 
 
-def _measure(model: Model, candidate: Way, pictures: CheckPictures, classic_ms: float) -> Row:
+def _measure(model: Model, candidate: EngineCandidate, pictures: CheckPictures, classic_ms: float) -> Row:
     process = psutil.Process()
     before, began = process.memory_info().rss, time.perf_counter()
     options = EngineOptions(candidate.backend, candidate.precision)
@@ -119,7 +119,7 @@ class Limits:
         # A copy reads and writes.
         self._bytes = 2 * COPIED_BYTES / (min(_times(lambda: np.copyto(target, source), TRIES)) / 1e3)
 
-    def of(self, model: Model, candidate: Way) -> float | None:
+    def of(self, model: Model, candidate: EngineCandidate) -> float | None:
         """ms; None for int8, whose product cannot be had by itself."""
         if candidate.precision not in BYTES or candidate.precision == "int8":
             return None

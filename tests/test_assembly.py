@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engines import manifest
-from engines.base import ModelCorrupt
+from engines.errors import ModelCorrupt
 from engines.manifest import Model, ModelFile
 from occlufix_vcam import assembly
 from occlufix_vcam.assembly import open_embedder, open_sinks

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engines.base import BufferedEngine, EngineOptions, EngineUnavailable, TensorSpec, static_shape
+from engines.base import BufferedEngine, EngineOptions, TensorSpec, static_shape
 from engines.contract import HIDDEN
+from engines.errors import EngineUnavailable
 from engines.manifest import Model
 
 

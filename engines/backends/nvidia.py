@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from engines.base import EngineRunError, EngineUnavailable, Tensor, TensorSpec
+from engines.base import Tensor, TensorSpec
+from engines.errors import EngineRunError, EngineUnavailable
 
 LIBRARIES = ("tensorrt_rtx", "tensorrt")
 INSTALL = "pip install 'occlufix-vcam[tensorrt]'"

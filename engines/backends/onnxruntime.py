@@ -15,18 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from engines.base import (
-    BufferedEngine,
-    ContractMismatch,
-    EngineBuildError,
-    EngineOptions,
-    EngineRunError,
-    EngineUnavailable,
-    ModelCorrupt,
-    Precision,
-    TensorSpec,
-    static_shape,
-)
+from engines.base import BufferedEngine, EngineOptions, Precision, TensorSpec, static_shape
+from engines.errors import ContractMismatch, EngineBuildError, EngineRunError, EngineUnavailable, ModelCorrupt
 from engines.manifest import Model
 
 #: Packages that all bring a folder `onnxruntime`: the last one installed overwrites the others' files.

@@ -14,19 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engines.base import (
-    BufferedEngine,
-    CacheUnusable,
-    EngineBuildError,
-    EngineOptions,
-    EngineRunError,
-    EngineUnavailable,
-    ModelCorrupt,
-    Precision,
-    TensorSpec,
-    static_shape,
-)
+from engines.base import BufferedEngine, EngineOptions, Precision, TensorSpec, static_shape
 from engines.cache import CacheKey, EngineCache
+from engines.errors import CacheUnusable, EngineBuildError, EngineRunError, EngineUnavailable, ModelCorrupt
 from engines.manifest import Model, sha256_of
 
 try:

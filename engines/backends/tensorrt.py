@@ -16,20 +16,17 @@ from typing import Any
 
 from engines.backends.nvidia import Buffers, Cuda, Graph, installed_library, make_logger, no_garbage, open_library
 from engines.backends.tensorrt_plan import TYPES, Plan, PlanRequest, build_plan, plan_request
-from engines.base import (
-    BufferedEngine,
+from engines.base import BufferedEngine, EngineOptions, InferenceEngine, TensorSpec
+from engines.cache import CacheKey, EngineCache
+from engines.errors import (
     BuildProgress,
     CacheUnusable,
     ContractMismatch,
     EngineBuildError,
     EngineNotBuilt,
-    EngineOptions,
     EngineRunError,
     EngineUnavailable,
-    InferenceEngine,
-    TensorSpec,
 )
-from engines.cache import CacheKey, EngineCache
 from engines.manifest import Model
 
 UNTRIED = "building engines is tested, but this version was never run on a GPU: only on a stand-in of TensorRT"

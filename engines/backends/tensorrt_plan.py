@@ -17,16 +17,9 @@ from types import ModuleType
 from typing import Any
 
 from engines.backends.nvidia import Gpu, library_name, make_logger, no_garbage, one_line
-from engines.base import (
-    BuildProgress,
-    ContractMismatch,
-    EngineBuildError,
-    EngineOptions,
-    EngineUnavailable,
-    ModelCorrupt,
-    static_shape,
-)
+from engines.base import EngineOptions, static_shape
 from engines.cache import CacheKey
+from engines.errors import BuildProgress, ContractMismatch, EngineBuildError, EngineUnavailable, ModelCorrupt
 from engines.manifest import Model, sha256_of
 
 #: The kind of plan that runs on every GPU from Ampere on.

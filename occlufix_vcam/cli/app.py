@@ -29,7 +29,7 @@ from occlufix_vcam.core.settings import Settings, load_settings
 from occlufix_vcam.core.state import NotRunning, StateFolder
 
 if TYPE_CHECKING:
-    from engines.base import EngineError
+    from engines.errors import EngineError
     from occlufix_vcam.client.client import ControlClient
     from occlufix_vcam.core.status import Status
     from occlufix_vcam.offline.engine_check import EngineCheck
@@ -88,7 +88,7 @@ def _explained(error: Exception) -> OccluFixError | EngineError:
     if isinstance(error, OccluFixError):
         return error
     if "engines.base" in sys.modules:
-        from engines.base import EngineError
+        from engines.errors import EngineError
 
         if isinstance(error, EngineError):
             return error

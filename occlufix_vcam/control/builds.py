@@ -10,8 +10,8 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from engines.base import EngineError
 from engines.contract import MODEL_NAMES
+from engines.errors import EngineError
 from occlufix_vcam.core.errors import ConfigError, OccluFixError
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.offline.build_engine import Tell, build_engines

@@ -1,8 +1,8 @@
 """What goes out, as JPEG, for whoever looks on: encoded only while somebody does, once for all of them.
 
 The video path only leaves each picture in `Daemon.broadcast`. A thread of its own takes the newest so many times a
-second; a viewer that is slow gets fewer of them. The thread has no lower priority than others: one that holds the interpreter's
-lock and is not let on would hold up everybody.
+second; a slow viewer gets fewer of them. The thread has no lower priority than others: one that holds the interpreter's
+lock and does not get the processor would hold up everybody.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pydantic import Field as Limits
 from starlette.exceptions import HTTPException as StarletteError
 
-from engines.base import EngineError
+from engines.errors import EngineError
 from occlufix_vcam.control.builds import BuildStatus, BuildUnderWay
 from occlufix_vcam.control.forms import Field, settings_form
 from occlufix_vcam.control.guard import HINT

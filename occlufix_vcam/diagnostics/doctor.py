@@ -12,9 +12,9 @@ from typing import Literal
 import engines
 from engines import BackendReport, EngineError
 from engines.backends.tensorrt import UNTRIED
-from engines.base import CacheUnusable
 from engines.cache import EngineCache
 from engines.contract import MODEL_NAMES
+from engines.errors import CacheUnusable
 from engines.manifest import read_manifest
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.settings import config_path, load_settings

@@ -14,7 +14,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
-from engines.base import EngineError
+from engines.errors import EngineError
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Broadcast

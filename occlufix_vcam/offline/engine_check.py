@@ -12,8 +12,9 @@ import numpy as np
 
 import engines
 from engines import EngineBuildError, EngineOptions, EngineRunError, InferenceEngine
-from engines.base import ContractMismatch, Tensor
+from engines.base import Tensor
 from engines.contract import CROP_PX, HIDDEN, Image
+from engines.errors import ContractMismatch
 from engines.manifest import Model
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings

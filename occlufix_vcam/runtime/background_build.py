@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 
-from engines.base import EngineError
+from engines.errors import EngineError
 from occlufix_vcam.inference import Build
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from engines.base import EngineRunError
+from engines.errors import EngineRunError
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Latest
 from occlufix_vcam.core.settings import Settings

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from engines.base import EngineError
+from engines.errors import EngineError
 from occlufix_vcam.core.errors import ConfigError, OccluFixError, Trouble, trouble_of
 from occlufix_vcam.core.settings import CAMERA_SETTINGS, LIVE_SETTINGS, SINK_SETTINGS, START_SETTINGS, Settings
 

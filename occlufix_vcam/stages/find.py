@@ -16,8 +16,9 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from engines.base import EngineUnavailable, InferenceEngine, ModelMissing
+from engines.base import InferenceEngine
 from engines.contract import CLOSE_UP_SIZE, SEARCH_SIZE, Image, Points
+from engines.errors import EngineUnavailable, ModelMissing
 from engines.faces_maps import Detection, Maps, TwoPassDetector, overlap
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import FaceTrack, Frame

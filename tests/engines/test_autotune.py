@@ -11,7 +11,8 @@ import pytest
 
 import engines
 from engines import EngineOptions, autotune, manifest
-from engines.base import BufferedEngine, EngineRunError, EngineUnavailable, Precision, TensorSpec
+from engines.base import BufferedEngine, Precision, TensorSpec
+from engines.errors import EngineRunError, EngineUnavailable
 from engines.manifest import Model
 from tests.harness.models import write_models
 
@@ -64,10 +65,10 @@ class Late(Paced):
 def two_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCCLUFIX_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(manifest, "MODELS", write_models(tmp_path))
-    monkeypatch.setattr(engines, "BACKENDS", {"early": f"{__name__}:Early", "late": f"{__name__}:Late"})
+    monkeypatch.setattr("engines.loader.BACKENDS", {"early": f"{__name__}:Early", "late": f"{__name__}:Late"})
     monkeypatch.setattr(autotune.time, "perf_counter", lambda: Now.seconds)
     backends = {"early": Early, "late": Late}
-    monkeypatch.setattr(engines, "_backend", lambda name: backends[name])
+    monkeypatch.setattr("engines.loader._backend", lambda name: backends[name])
 
 
 def test_until_it_is_timed_the_table_ranks() -> None:
@@ -171,7 +172,7 @@ def test_one_that_is_hopelessly_slow_is_not_run_to_the_end(monkeypatch: pytest.M
     assert Now.seconds - began < 20
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'[{"way": 3}]', b"\xff"], ids=repr)
+@pytest.mark.parametrize("content", [b"", b"{", b'[{"candidate": 3}]', b"\xff"], ids=repr)
 def test_damaged_times_are_as_good_as_none(content: bytes) -> None:
     engines.measure("hidden")
     (times,) = Path(autotune.EngineCache().folder).glob("*.times")

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from engines import EngineBuildError
-from engines.base import CacheUnusable
 from engines.cache import CacheKey, EngineCache
+from engines.errors import CacheUnusable
 
 KEY = CacheKey("restore", {"model_sha256": "ab", "gpu": "none", "shapes": {"face": [1, 256, 256, 3]}})
 WAIT_S = 60

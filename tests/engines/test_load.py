@@ -84,7 +84,7 @@ def test_auto_tries_a_gpu_before_the_processor(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_auto_never_takes_the_fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "BACKENDS", {"fake": engines.BACKENDS["fake"]})
+    monkeypatch.setattr("engines.loader.BACKENDS", {"fake": engines.BACKENDS["fake"]})
 
     with pytest.raises(EngineUnavailable, match="No backend"):
         engines.load("hidden")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engines import EngineBuildError, EngineRunError
-from engines.base import BuildProgress
+from engines.errors import BuildProgress
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime import supervisor as supervisor_module
 from occlufix_vcam.runtime.background_build import BackgroundBuild

@@ -31,16 +31,16 @@ def test_work_is_that_of_the_convolutions(script, tmp_path, monkeypatch):
 
 
 def test_the_limit_is_the_larger_of_arithmetic_and_bytes(script, tmp_path, monkeypatch):
-    from engines import Way, manifest
+    from engines import EngineCandidate, manifest
     from tests.harness.models import write_models
 
     monkeypatch.setattr(manifest, "MODELS", write_models(tmp_path))
     model = manifest.find_model("restore")
     limits = script.Limits.__new__(script.Limits)
     limits._bytes, limits._multiply_adds = 1e9, {"fp32": 589_824.0, "bf16": 1e15}
-    assert limits.of(model, Way("openvino", "CPU", "fp32")) == pytest.approx(1000.0)
-    assert limits.of(model, Way("openvino", "CPU", "bf16")) == pytest.approx(393_225 * 2 / 1e9 * 1e3)
-    assert limits.of(model, Way("openvino", "CPU", "int8")) is None
+    assert limits.of(model, EngineCandidate("openvino", "CPU", "fp32")) == pytest.approx(1000.0)
+    assert limits.of(model, EngineCandidate("openvino", "CPU", "bf16")) == pytest.approx(393_225 * 2 / 1e9 * 1e3)
+    assert limits.of(model, EngineCandidate("openvino", "CPU", "int8")) is None
 
 
 def test_the_table_has_a_line_for_each_row(script):

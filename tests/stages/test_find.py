@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import engines
-from engines.base import EngineUnavailable, ModelError, ModelMissing, Tensor, TensorSpec
+from engines.base import Tensor, TensorSpec
 from engines.contract import TEMPLATE, Image, Points
+from engines.errors import EngineUnavailable, ModelError, ModelMissing
 from engines.faces_maps import STRIDE, TEMPLATE_BOX
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import FaceTrack, Frame
