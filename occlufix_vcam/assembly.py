@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def build_pipeline(
     settings: Settings,
     telemetry: Telemetry,
-    engines: EngineSet | None = None,
+    engines: EngineSet,
     *,
     find: FaceFinder | None = None,
     see_hidden: OcclusionSegmenter | None = None,
@@ -50,7 +50,6 @@ def build_pipeline(
     from occlufix_vcam.stages.hidden import HiddenSegmenter
     from occlufix_vcam.stages.restore import Restorer
 
-    engines = engines or EngineSet(settings)
     return Pipeline(
         find=find or open_finder(settings.finder, engines.load, settings.max_faces),
         see_hidden=see_hidden or HiddenSegmenter(engines.load("hidden"), min_coverage=settings.min_coverage),
@@ -92,7 +91,8 @@ def open_identifier(engines: EngineSet, store: PeopleStore | None = None) -> Fac
     """Names the faces of those who enrolled, also of who enrols later, in whatever process. Raises EngineError."""
     from occlufix_vcam.stages.identify import FaceIdentifier
 
-    return FaceIdentifier(PeopleWatcher(store or PeopleStore()).people, open_embedder(engines))
+    watcher = PeopleWatcher(store or PeopleStore())
+    return FaceIdentifier(watcher.people, open_embedder(engines), at_close=watcher.close)
 
 
 def open_collector(settings: Settings, engines: EngineSet) -> ViewCollector:
@@ -104,7 +104,7 @@ def open_collector(settings: Settings, engines: EngineSet) -> ViewCollector:
     return ViewCollector(
         find=open_finder(settings.finder, engines.load, settings.max_faces),
         see_hidden=HiddenSegmenter(engines.load("hidden")),
-        recognise=open_embedder(engines),
+        embed=open_embedder(engines),
     )
 
 

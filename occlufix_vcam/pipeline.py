@@ -64,10 +64,9 @@ class Pipeline:
         self._telemetry = telemetry
         self._mark = mark
         self._tracks: frozenset[int] = frozenset()
-        self.seen = FrameSummary()
 
-    def __call__(self, frame: Frame) -> Frame:
-        """A new frame, or `frame` itself where no face is hidden. Raises EngineRunError."""
+    def __call__(self, frame: Frame) -> tuple[Frame, FrameSummary]:
+        """A new frame, or `frame` itself where no face is hidden; and what it held. Raises EngineRunError."""
         span = self._telemetry.span
         with span("total"):
             with span("find"):
@@ -86,20 +85,21 @@ class Pipeline:
                 image = self._blend(frame.image, patches)
             if self._mark and patches:
                 put_mark(image)
-            self._note(faces, hidden, len(patches))
+            summary = self._summarise(faces, hidden, len(patches))
         if image is frame.image:
-            return frame
-        return Frame(image, frame.index, frame.captured_at, Origin(frame.image, hidden))
+            return frame, summary
+        return Frame(image, frame.index, frame.captured_at, Origin(frame.image, hidden)), summary
 
     def close(self) -> None:
-        self._find.close()
+        """Ends the memory's threads. The engines belong to their EngineSet."""
+        self._remember.close()
 
-    def _note(self, faces: Sequence[FaceTrack], hidden: Sequence[HiddenCrop], restored: int) -> None:
-        """Keeps the books: what was seen, and which tracks are gone."""
+    def _summarise(self, faces: Sequence[FaceTrack], hidden: Sequence[HiddenCrop], restored: int) -> FrameSummary:
+        """Counts what the frame held, and tells the stages which tracks are lost."""
         tracks = frozenset(face.track_id for face in faces)
         for stage in (self._see_hidden, self._remember, self._restore):
             stage.forget(self._tracks - tracks)
         self._tracks = tracks
-        self.seen = FrameSummary(len(faces), restored, max((crop.coverage for crop in hidden), default=0.0))
         self._telemetry.count("faces", len(faces))
         self._telemetry.count("restored", restored)
+        return FrameSummary(len(faces), restored, max((crop.coverage for crop in hidden), default=0.0))

@@ -138,7 +138,7 @@ def restore(frames: list[Image]) -> Image:
     pipeline = build_pipeline(SETTINGS, Telemetry(), ENGINES)
     last = frames[0]
     for index, image in enumerate(frames):
-        last = pipeline(Frame(image, index, index / 30)).image
+        last = pipeline(Frame(image, index, index / 30))[0].image
     return last
 
 
@@ -185,7 +185,9 @@ def memory_strip() -> Image:
     }
     for index in range(moments[0] - STRIP_LEAD_IN, moments[-1] + 1):
         image = source.render(index)  # type: ignore[attr-defined]
-        made = {name: pipeline(Frame(image, index, index / source.rate)).image for name, pipeline in pipelines.items()}
+        made = {
+            name: pipeline(Frame(image, index, index / source.rate))[0].image for name, pipeline in pipelines.items()
+        }
         if index in moments:
             pictures = {"covered": image, **made, "truth": source.truth(index)[0]}  # type: ignore[attr-defined]
             for name, picture in pictures.items():

@@ -22,15 +22,11 @@ class Finder:
 
     def __init__(self, faces: Sequence[FaceTrack]) -> None:
         self.faces = faces
-        self.closed = False
 
     def __call__(self, frame: Frame) -> Sequence[FaceTrack]:
         return self.faces
 
     def reset(self) -> None: ...
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class Seer:
@@ -88,36 +84,37 @@ def pipeline(finder: Finder, seer: Seer, telemetry: Telemetry | None = None) -> 
 def test_a_frame_with_nothing_hidden_passes_as_it_is(faces):
     restore_faces = pipeline(Finder(faces), Seer([]))
     given = frame()
-    assert restore_faces(given) is given
-    assert restore_faces.seen == FrameSummary(len(faces), 0, 0.0)
+    result, summary = restore_faces(given)
+    assert result is given
+    assert summary == FrameSummary(len(faces), 0, 0.0)
 
 
 def test_only_the_hidden_face_is_restored():
     restore_faces = pipeline(Finder([face(1, 100), face(2, 600)]), Seer([2]))
     given = frame()
-    result = restore_faces(given)
+    result, summary = restore_faces(given)
     assert (result.index, result.captured_at) == (given.index, given.captured_at)
     changed = (result.image != given.image).any(axis=2)
     rows, columns = np.nonzero(changed)
     assert columns.min() >= 660 and columns.max() < 796 and rows.min() >= 230 and rows.max() < 330
     assert changed[240:320, 670:786].all()
-    assert restore_faces.seen == FrameSummary(2, 1, 0.4)
+    assert summary == FrameSummary(2, 1, 0.4)
 
 
 def test_four_faces_at_once():
     restore_faces = pipeline(Finder([face(n, 300 * n) for n in range(4)]), Seer(range(4)))
     given = frame()
-    result = restore_faces(given)
+    result, summary = restore_faces(given)
     changed = (result.image != given.image).any(axis=2)
     assert all(changed[240:320, 300 * n + 70 : 300 * n + 186].all() for n in range(4))
-    assert restore_faces.seen.restored == 4
+    assert summary.restored == 4
 
 
 def test_landmarks_that_span_no_face_do_not_stop_the_others():
     nowhere = FaceTrack(5, np.full((5, 2), np.nan, np.float32), 0.9)
     restore_faces = pipeline(Finder([nowhere, face(1, 100)]), Seer([1, 5]))
-    assert restore_faces(frame()) is not None
-    assert restore_faces.seen.restored == 1
+    _, summary = restore_faces(frame())
+    assert summary.restored == 1
 
 
 def test_lost_tracks_are_forgotten():
@@ -142,7 +139,14 @@ def test_every_stage_is_timed_and_counted():
     assert telemetry.counts() == {"faces": 6, "restored": 3}
 
 
-def test_closing_closes_the_finder():
-    finder = Finder([])
-    pipeline(finder, Seer([])).close()
-    assert finder.closed
+class ClosableMemory(NoMemory):
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_closing_ends_the_memory():
+    memory = ClosableMemory()
+    Pipeline(Finder([]), Seer([]), memory, Negative(), Telemetry()).close()
+    assert memory.closed

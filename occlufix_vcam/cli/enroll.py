@@ -69,4 +69,4 @@ def enrol_from_pictures(name: str, pictures: Sequence[Path], settings: Settings,
         enrolment = open_collector(settings, engines)
         for picture in pictures:
             enrolment.add_picture(picture)
-        return keep(enrolment.person(name), store, enrolment.recognise)
+        return keep(enrolment.person(name), store, enrolment.embed)

@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from occlufix_vcam.core.settings import CAMERA_SETTINGS, LIVE_SETTINGS, SINK_SETTINGS, START_SETTINGS, Settings
+from occlufix_vcam.core.settings import Reopens, Settings, reopened_by
 
 Kind = Literal["switch", "choice", "whole", "number", "text", "list"]
 Part = Literal["camera", "output", "restoring", "program"]
+Applies = Literal["at once", "opens anew", "at the next start"]
 
 #: In plain words; any other setting is called by its name.
 TITLES = {
@@ -53,13 +54,17 @@ class Field(TypedDict):
     description: str
     kind: Kind
     part: Part
-    applies: Literal["at once", "opens anew", "at the next start"]
+    applies: Applies
     default: Any
     optional: bool
     choices: list[Any] | None
     words: list[str] | None
     minimum: float | None
     maximum: float | None
+
+
+#: When a change takes effect; any other one opens something anew.
+_APPLIES: dict[Reopens, Applies] = {Reopens.RESTART: "at the next start", Reopens.LIVE: "at once"}
 
 
 def settings_form() -> list[Field]:
@@ -78,7 +83,7 @@ def _field(name: str, told: dict[str, Any]) -> Field:
         description=told.get("description", ""),
         kind=_kind(what),
         part=_part(name),
-        applies="at the next start" if name in START_SETTINGS else "at once" if name in LIVE_SETTINGS else "opens anew",
+        applies=_APPLIES.get(reopened_by(name), "opens anew"),
         default=told.get("default"),
         optional=len(kinds) < len(told.get("anyOf", [told])),
         choices=choices,
@@ -96,10 +101,10 @@ def _kind(what: dict[str, Any]) -> Kind:
 
 
 def _part(name: str) -> Part:
-    if name in CAMERA_SETTINGS or name == "always_on":
+    if reopened_by(name) is Reopens.CAMERA or name == "always_on":
         return "camera"
-    if name in SINK_SETTINGS or name in ("mirror", "fit"):
+    if reopened_by(name) is Reopens.SINKS or name in ("mirror", "fit"):
         return "output"
-    if name in START_SETTINGS or name in ("hotkey", "log_level"):
+    if reopened_by(name) is Reopens.RESTART or name in ("hotkey", "log_level"):
         return "program"
     return "restoring"

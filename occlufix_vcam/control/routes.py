@@ -10,6 +10,7 @@ import functools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
@@ -27,7 +28,7 @@ from occlufix_vcam.control.guard import HINT
 from occlufix_vcam.control.preview_stream import View
 from occlufix_vcam.control.services import Services
 from occlufix_vcam.core.errors import OccluFixError
-from occlufix_vcam.core.settings import START_SETTINGS, Settings, save_settings
+from occlufix_vcam.core.settings import Reopens, Settings, save_settings, settings_that_reopen
 from occlufix_vcam.core.status import Status
 from occlufix_vcam.core.telemetry import SaidOnce
 from occlufix_vcam.diagnostics.doctor import list_devices
@@ -156,6 +157,15 @@ def steering(daemon: Daemon, services: Services) -> APIRouter:
 
 # ---- settings ----
 
+_PENDING: dict[str, Any] = {
+    "model": Settings,
+    "description": "What the settings name still opens. They are saved once they hold; else the status says why.",
+}
+
+
+def _keep_nothing() -> None:
+    """The change ends with the daemon."""
+
 
 def _changes_schema() -> dict[str, Any]:
     """For the documentation: the same as Settings, of which any part may be sent."""
@@ -181,18 +191,20 @@ def settings(daemon: Daemon) -> APIRouter:
         """What there is to choose, how, and when it takes effect."""
         return settings_form()
 
-    @router.patch("", responses=_refusals(409), openapi_extra=_changes_schema())
-    async def change(changes: Annotated[dict[str, Any], Body()], save: bool = False) -> Settings:
+    @router.patch("", responses={**_refusals(409), 202: _PENDING}, openapi_extra=_changes_schema())
+    async def change(changes: Annotated[dict[str, Any], Body()], response: Response, save: bool = False) -> Settings:
         """Changes settings at once, and where `save` is true also for the next start.
 
-        409 where a camera, sinks or a pipeline could not be had, or a setting needs a restart and is not saved.
+        409 where a camera, sinks or a pipeline could not be had, or a setting needs a restart and is not saved. 202
+        where what the settings name still opens: they are saved once they hold, else the status says why they do not.
         """
         daemon.settings.but(**changes)
-        at_once = {key: value for key, value in changes.items() if not (save and key in START_SETTINGS)}
-        told = await in_turn(daemon.update, at_once)
-        if save:
-            await in_turn(save_settings, changes)
-        return told
+        waits = settings_that_reopen(Reopens.RESTART) if save else frozenset()
+        at_once = {key: value for key, value in changes.items() if key not in waits}
+        keep = partial(save_settings, changes) if save else _keep_nothing
+        if not await in_turn(daemon.update, at_once, keep):
+            response.status_code = 202
+        return daemon.settings
 
     return router
 

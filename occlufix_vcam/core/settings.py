@@ -7,8 +7,9 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import platformdirs
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -39,67 +40,92 @@ def _keys(value: str) -> str:
     return value
 
 
+class Reopens(StrEnum):
+    """What a running daemon re-opens where a setting changes. Each field of Settings names one."""
+
+    LIVE = "live"  # nothing: it is read at each frame, or by others
+    CAMERA = "camera"
+    SINKS = "sinks"
+    PIPELINE = "pipeline"
+    RESTART = "restart"  # it waits for the next start
+
+
+T = TypeVar("T")
+Live: TypeAlias = Annotated[T, Reopens.LIVE]
+OfCamera: TypeAlias = Annotated[T, Reopens.CAMERA]
+OfSinks: TypeAlias = Annotated[T, Reopens.SINKS]
+OfPipeline: TypeAlias = Annotated[T, Reopens.PIPELINE]
+AtRestart: TypeAlias = Annotated[T, Reopens.RESTART]
+
+
 class Settings(BaseModel):
     """Everything a user can choose. Sizes in pixels, rates in frames a second, shares 0..1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    source: str = Field("auto", min_length=1, description="auto, demo, a camera's index or name, or a path")
-    sinks: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    source: OfCamera[str] = Field("auto", min_length=1, description="auto, demo, a camera's index or name, or a path")
+    sinks: OfSinks[Annotated[tuple[str, ...], BeforeValidator(_names)]] = Field(
         ("auto",), min_length=1, description="where the pictures go: auto, null, or a virtual camera's name"
     )
-    width: int = Field(1280, ge=64, le=3840, description="of the virtual camera, and asked of the camera")
-    height: int = Field(720, ge=64, le=3840, description="of the virtual camera, and asked of the camera")
-    rate: float = Field(30.0, ge=1, le=120, description="asked of the camera")
-    always_on: bool = Field(False, description="keep the camera open while no program reads the virtual one")
-    rotate: Literal[0, 90, 180, 270] = Field(0, description="turn the camera's picture clockwise, in degrees")
-    flip: bool = Field(False, description="turn the camera's picture upside down, as some drivers deliver it")
-    mirror: bool = Field(False, description="exchange left and right in what goes out")
-    fit: Literal["letterbox", "crop"] = Field(
+    width: OfCamera[int] = Field(1280, ge=64, le=3840, description="of the virtual camera, and asked of the camera")
+    height: OfCamera[int] = Field(720, ge=64, le=3840, description="of the virtual camera, and asked of the camera")
+    rate: OfCamera[float] = Field(30.0, ge=1, le=120, description="asked of the camera")
+    always_on: Live[bool] = Field(False, description="keep the camera open while no program reads the virtual one")
+    rotate: OfCamera[Literal[0, 90, 180, 270]] = Field(0, description="turn the camera's picture clockwise, in degrees")
+    flip: OfCamera[bool] = Field(False, description="turn the camera's picture upside down, as some drivers deliver it")
+    mirror: Live[bool] = Field(False, description="exchange left and right in what goes out")
+    fit: Live[Literal["letterbox", "crop"]] = Field(
         "letterbox", description="a picture of another shape than the virtual camera's gets bars, or is cut"
     )
-    loop: bool = Field(True, description="a clip starts again at its end")
-    realtime: bool = Field(True, description="a clip plays at its own pace, not as fast as possible")
-    record: Path | None = Field(None, description="also write the pictures to this file: .mp4, or .mkv without loss")
-    enabled: bool = Field(True, description="restore; off passes the untouched picture")
-    finder: Literal["own", "insightface"] = "own"
-    backend: str = Field("auto", description="engine backend, or auto for the best one here")
-    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
-    max_faces: int = Field(4, ge=1, le=16)
-    memory: bool = Field(True, description="fill a hidden part from what was seen of the same face before")
-    restorer: Literal["auto", "network", "memory"] = Field(
+    loop: OfCamera[bool] = Field(True, description="a clip starts again at its end")
+    realtime: OfCamera[bool] = Field(True, description="a clip plays at its own pace, not as fast as possible")
+    record: OfSinks[Path | None] = Field(
+        None, description="also write the pictures to this file: .mp4, or .mkv without loss"
+    )
+    enabled: Live[bool] = Field(True, description="restore; off passes the untouched picture")
+    finder: OfPipeline[Literal["own", "insightface"]] = "own"
+    backend: OfPipeline[str] = Field("auto", description="engine backend, or auto for the best one here")
+    precision: OfPipeline[Literal["auto", "fp32", "bf16", "fp16", "int8"]] = "auto"
+    max_faces: OfPipeline[int] = Field(4, ge=1, le=16)
+    memory: OfPipeline[bool] = Field(True, description="fill a hidden part from what was seen of the same face before")
+    restorer: OfPipeline[Literal["auto", "network", "memory"]] = Field(
         "auto", description="what fills a hidden part: the network, what is remembered, or each where it fits"
     )
-    when_unsure: Literal["restore", "passthrough", "hold", "blank"] = Field(
+    when_unsure: OfPipeline[Literal["restore", "passthrough", "hold", "blank"]] = Field(
         "passthrough",
         description="a face of which too little is seen or remembered: restored all the same, left as it is, "
         "held as it last was, or shown in squares",
     )
-    mark: bool = Field(False, description="write a small `restored` into the corner while a face is restored")
-    min_coverage: float = Field(0.02, ge=0, le=1, description="hidden share of a face below which it is left alone")
-    on_failure: Literal["passthrough", "hold", "blank"] = Field(
+    mark: OfPipeline[bool] = Field(
+        False, description="write a small `restored` into the corner while a face is restored"
+    )
+    min_coverage: OfPipeline[float] = Field(
+        0.02, ge=0, le=1, description="hidden share of a face below which it is left alone"
+    )
+    on_failure: Live[Literal["passthrough", "hold", "blank"]] = Field(
         "passthrough", description="what a frame that could not be restored becomes"
     )
-    hotkey: Annotated[str, AfterValidator(_keys)] = Field(
+    hotkey: Live[Annotated[str, AfterValidator(_keys)]] = Field(
         "",
         json_schema_extra={"pattern": HOTKEY},
         description="switches on and off wherever you are, while the tray icon runs, such as ctrl+alt+o; empty: none",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    control_port: int = Field(0, ge=0, le=65535, description="of the control API; 0 takes a free one")
+    log_level: Live[Literal["debug", "info", "warning", "error"]] = "info"
+    control_port: AtRestart[int] = Field(0, ge=0, le=65535, description="of the control API; 0 takes a free one")
 
     def but(self, **changes: object) -> Settings:
         """The same settings with some changed. Raises ConfigError."""
         return validate({**self.model_dump(), **changes})
 
 
-#: What a running daemon applies at once, or leaves to others who read it.
-LIVE_SETTINGS = frozenset({"enabled", "always_on", "mirror", "fit", "on_failure", "hotkey", "log_level"})
-#: What makes a running daemon open its camera anew, or its sinks. Everything else builds the pipeline anew.
-CAMERA_SETTINGS = frozenset({"source", "width", "height", "rate", "rotate", "flip", "loop", "realtime"})
-SINK_SETTINGS = frozenset({"sinks", "record"})
-#: What needs a restart.
-START_SETTINGS = frozenset({"control_port"})
+def settings_that_reopen(*parts: Reopens) -> frozenset[str]:
+    """The keys whose change re-opens one of `parts`."""
+    return frozenset(name for name in Settings.model_fields if reopened_by(name) in parts)
+
+
+def reopened_by(name: str) -> Reopens:
+    """What a change of this setting re-opens in a running daemon."""
+    return next(part for part in Settings.model_fields[name].metadata if isinstance(part, Reopens))
 
 
 def config_path() -> Path:

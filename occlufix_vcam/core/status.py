@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Literal
 
 from typing_extensions import TypedDict
 
 from occlufix_vcam.core.telemetry import StageFigures
+
+
+class WorkerName(StrEnum):
+    """The workers of the daemon, as `status --json` names their trouble."""
+
+    CAPTURE = "capture"
+    PROCESS = "process"
+    OUTPUT = "output"
+
 
 #: "idle": nobody reads, the camera is closed.
 State = Literal["starting", "loading", "running", "idle", "waiting", "stopping"]

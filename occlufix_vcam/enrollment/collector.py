@@ -60,10 +60,10 @@ class UnsuitableView(Exception):
 class ViewCollector:
     """Gathers views of one person. Used by one thread."""
 
-    def __init__(self, find: FaceFinder, see_hidden: Callable[[Crop], HiddenCrop], recognise: Embedder) -> None:
+    def __init__(self, find: FaceFinder, see_hidden: Callable[[Crop], HiddenCrop], embed: Embedder) -> None:
         self._find = find
         self._see_hidden = see_hidden
-        self.recognise = recognise
+        self.embed = embed
         self._views: list[EnrolledView] = []
         self._vectors: list[Embedding] = []
         self._poses: dict[Pose, int] = dict.fromkeys(WANTED, 0)
@@ -115,7 +115,7 @@ class ViewCollector:
         """Whom the views show. Raises EnrolmentError where there are none."""
         if not self._views:
             raise EnrolmentError(f"no good view of a face was seen: {self._say}", "try again in good light")
-        return Person(name, np.stack(self._vectors), tuple(self._views), self.recognise.model)
+        return Person(name, np.stack(self._vectors), tuple(self._views), self.embed.model)
 
     def person_before_camera(self, name: str) -> Person:
         """The same. Raises EnrolmentError also where there are few views, or of one pose only."""
@@ -149,8 +149,8 @@ class ViewCollector:
 
     def _add(self, view: EnrolledView) -> None:
         """Keeps a view, unless it shows somebody else than the views before. Raises Poor."""
-        (vector,) = vectors([view], self.recognise)
-        if self._vectors and match_score(np.stack(self._vectors), vector) < self.recognise.same_person - VIEWS_BELOW:
+        (vector,) = vectors([view], self.embed)
+        if self._vectors and match_score(np.stack(self._vectors), vector) < self.embed.same_person - VIEWS_BELOW:
             raise UnsuitableView("this face is not the one of the views before: one person at a time")
         self._views.append(view)
         self._vectors.append(vector)
@@ -164,7 +164,7 @@ class ViewCollector:
         return "done" if self.complete else "turn your head a little to the other side"
 
 
-def keep(person: Person, store: PeopleStore, recognise: Embedder) -> Person:
+def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
     """Adds `person` to the store, with the views that were there under the name, newest first.
 
     Raises EnrolmentError where the name is somebody else's, or the face is enrolled under another name.
@@ -172,21 +172,21 @@ def keep(person: Person, store: PeopleStore, recognise: Embedder) -> Person:
     name = checked_name(person.name)
     before: Person | None = None
     for other in store.load().people:
-        alike = person_similarity(with_vectors(other, recognise), person)
+        alike = person_similarity(with_vectors(other, embed), person)
         if other.name == name:
             before = other
-            if alike < recognise.same_person - VIEWS_BELOW:
+            if alike < embed.same_person - VIEWS_BELOW:
                 raise EnrolmentError(
                     f"this face is not the one that is enrolled as {name}",
                     f"use another name, or remove the old one: occlufix-vcam enroll --delete {name!r}",
                 )
-        elif alike >= recognise.same_person:
+        elif alike >= embed.same_person:
             raise EnrolmentError(
                 f"this face is enrolled already, as {other.name}",
                 f"add to it: occlufix-vcam enroll {other.name!r}, or remove it first: --delete {other.name!r}",
             )
     if before is not None:
-        old = with_vectors(before, recognise)
+        old = with_vectors(before, embed)
         views = (*person.views, *old.views)[:MOST_VIEWS]
         both = np.concatenate([person.embeddings, old.embeddings])[:MOST_VIEWS]
         person = replace(person, views=views, embeddings=both)

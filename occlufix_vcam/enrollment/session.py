@@ -106,7 +106,7 @@ class CameraEnrolment(threading.Thread):
         self._look(enrolment)
         if self._cancelled.is_set():
             raise OccluFixError("enrolling was cancelled", "nothing was kept")
-        person = keep(enrolment.person_before_camera(self.person), self._store, enrolment.recognise)
+        person = keep(enrolment.person_before_camera(self.person), self._store, enrolment.embed)
         self._tell(state="done", say=f"{person.name} is enrolled with {len(person.views)} views")
 
     def _look(self, enrolment: ViewCollector) -> None:

@@ -25,7 +25,7 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.pipeline import Pipeline
+from occlufix_vcam.pipeline import FrameSummary, Pipeline
 from occlufix_vcam.sinks import open_sink
 from occlufix_vcam.sinks.pictures import encode, put_into, write_file
 from occlufix_vcam.sinks.recorder import FILM_SUFFIXES
@@ -64,13 +64,12 @@ class FileReport:
     ms: float = 0.0  # of the pipeline, mean over the frames
     error: str | None = None
 
-    def add(self, pipeline: Pipeline, seconds: float) -> None:
-        seen = pipeline.seen
+    def add(self, summary: FrameSummary, seconds: float) -> None:
         self.ms += (seconds * 1e3 - self.ms) / (self.frames + 1)
         self.frames += 1
-        self.faces = max(self.faces, seen.faces)
-        self.restored += seen.restored
-        self.coverage = max(self.coverage, seen.coverage)
+        self.faces = max(self.faces, summary.faces)
+        self.restored += summary.restored
+        self.coverage = max(self.coverage, summary.coverage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +95,6 @@ class TemplateFinder:
 
     def reset(self) -> None:
         """Remembers nothing."""
-
-    def close(self) -> None:
-        """Holds nothing."""
 
 
 def process(
@@ -161,7 +157,8 @@ class _Work:
         # What is transparent keeps its colours, which is why alpha is cut off and not blended in.
         image = to_bgr(pixels[:, :, :3] if pixels.ndim == 3 else pixels)
         mask = self._given_mask(source, image)
-        restored = self._run(self._pipeline(mask), Frame(image, 0, time.monotonic()), mask, report)
+        with closing(self._pipeline(mask)) as pipeline:
+            restored = self._run(pipeline, Frame(image, 0, time.monotonic()), mask, report)
         same_kind = source.suffix.lower() == target.suffix.lower()
         if restored is image and same_kind and not self._swaps.side_by_side:
             write_file(target, source.read_bytes())
@@ -194,7 +191,7 @@ class _Work:
             film = stack.enter_context(closing(open_sink("recorder", size=size, rate=clip.rate, path=target)))
             frame = _next_frame(clip)
             mask = self._given_mask(source, frame.image) if frame else None
-            pipeline = self._pipeline(mask)
+            pipeline = stack.enter_context(closing(self._pipeline(mask)))
             while frame is not None:
                 image = self._run(pipeline, frame, mask, report)
                 if self._swaps.side_by_side:
@@ -207,8 +204,9 @@ class _Work:
     def _run(self, pipeline: Pipeline, frame: Frame, mask: Image | None, report: FileReport) -> Image:
         """The restored picture; `frame.image` itself where nothing was restored."""
         began = time.perf_counter()
-        restored = pipeline(frame).image
-        report.add(pipeline, time.perf_counter() - began)
+        finished, summary = pipeline(frame)
+        restored = finished.image
+        report.add(summary, time.perf_counter() - began)
         if mask is None or restored is frame.image:
             return restored
         # On its way through the crop a mask's edge moves by a fraction of a pixel; a given one is to be kept to.

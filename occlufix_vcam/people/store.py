@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import logging
 import os
@@ -43,6 +44,8 @@ KEY_BYTES, NONCE_BYTES = 32, 12
 #: With the key in a file there is a file more than people.
 KEY_FILE = "key"
 LOOK_EVERY_S = 1.0
+#: What is being read when the watcher closes may take this long; a keyring that waits for its user is left behind.
+CLOSE_S = 5.0
 
 
 class EnrolmentError(ConfigError):
@@ -101,8 +104,8 @@ class PeopleStore:
         """How the faces are kept, in words for the user."""
         return self._key_place().said
 
-    def load(self) -> LoadedPeople:
-        """Everybody, by name. Opens the keyring only where there is somebody."""
+    def load(self, stops: Callable[[], bool] = lambda: False) -> LoadedPeople:
+        """Everybody, by name. Opens the keyring only where there is somebody. `stops` is asked before each file."""
         people: list[Person] = []
         problems: list[EnrolmentError] = []
         files = self._files()
@@ -110,7 +113,7 @@ class PeopleStore:
             key = self._key_place().read() if files else None
         except EnrolmentError as error:
             return LoadedPeople((), (error,))
-        for file in files:
+        for file in itertools.takewhile(lambda _: not stops(), files):
             try:
                 people.append(_open(file, key))
             except EnrolmentError as error:
@@ -185,11 +188,13 @@ class PeopleWatcher:
         self._stamp = 0
         self._reader: threading.Thread | None = None
         self._now: Sequence[Person] = ()
+        self._closed = threading.Event()
 
     def people(self) -> Sequence[Person]:
         """Everybody, as last read; the very same object until that changes."""
         now = self._clock()
-        if now - self._looked_at >= LOOK_EVERY_S and not (self._reader and self._reader.is_alive()):
+        is_free = not (self._reader and self._reader.is_alive()) and not self._closed.is_set()
+        if now - self._looked_at >= LOOK_EVERY_S and is_free:
             self._looked_at = now
             stamp = self._store.stamp()
             if stamp != self._stamp:
@@ -206,13 +211,22 @@ class PeopleWatcher:
             self._reader.join(timeout)
         return self._now
 
+    def close(self) -> None:
+        """Ends the reading thread. One that is still decoding while Python ends would abort the process."""
+        self._closed.set()
+        if self._reader is not None:
+            self._reader.join(CLOSE_S)
+
     def _read(self) -> None:
-        self._now = load_people(self._store)
+        self._now = load_people(self._store, self._closed.is_set)
 
 
-def load_people(store: PeopleStore | None = None) -> Sequence[Person]:
-    """Everybody who can be read; what cannot is logged and left out. Never raises for a bad file or keyring."""
-    loaded = (store or PeopleStore()).load()
+def load_people(store: PeopleStore | None = None, stops: Callable[[], bool] = lambda: False) -> Sequence[Person]:
+    """Everybody who can be read; what cannot is logged and left out. Never raises for a bad file or keyring.
+
+    `stops` is asked before each file.
+    """
+    loaded = (store or PeopleStore()).load(stops)
     for problem in loaded.problems:
         log.warning("%s (%s)", problem.message, problem.hint)
     return loaded.people

@@ -11,6 +11,7 @@ from occlufix_vcam.core.background_open import BackgroundOpen
 from occlufix_vcam.core.errors import CameraNotFound, Trouble
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.status import WorkerName
 from occlufix_vcam.runtime.demand import Demand
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 from occlufix_vcam.sources import CameraSource, EndOfClip, is_camera
@@ -70,15 +71,16 @@ class Capture:
     def work(self) -> None:
         settings = self._supervisor.settings
         on_demand = is_camera(settings.source)
-        if on_demand and self._supervisor.is_asked_anew("capture"):
+        if on_demand and self._supervisor.is_asked_anew(WorkerName.CAPTURE):
             # The virtual camera is in the lists before the camera is open, so its form cannot be the camera's.
             self.name = self._find(settings)
             self._know_form(OutputFormat((settings.width, settings.height), settings.rate))
-        while self._supervisor.goes_on("capture"):
+        while self._supervisor.goes_on(WorkerName.CAPTURE):
             if on_demand and not self._demand.wait(PATIENCE_S):
                 self._new_call = True
-                if self._supervisor.is_proven("output"):
-                    self._supervisor.well("capture")  # nobody waits for a picture: a camera that is busy may be so
+                if self._supervisor.is_proven(WorkerName.OUTPUT):
+                    # Nobody waits for a picture: a camera that is busy may be so.
+                    self._supervisor.well(WorkerName.CAPTURE)
                 continue
             source = self._open_unless_stopped(lambda: self._open_camera(settings))
             if source is not None:
@@ -107,9 +109,9 @@ class Capture:
             self._same_camera = self._supervisor.settings.source, source.identity
         self._new_call = False
         self.camera = OpenCamera(source.size, source.rate)
-        self._supervisor.well("capture")
+        self._supervisor.well(WorkerName.CAPTURE)
         try:
-            while self._supervisor.goes_on("capture") and self._demand.now:
+            while self._supervisor.goes_on(WorkerName.CAPTURE) and self._demand.now:
                 frame = source.read(PATIENCE_S)
                 if frame is not None:
                     self.captured_at = self._clock()
@@ -127,10 +129,10 @@ class Capture:
         """What `open_` gives; None where the stop came first, for a driver may take seconds to open a camera."""
         opening = BackgroundOpen(open_)
         slow_at = self._clock() + SLOW_OPENING_S
-        while self._supervisor.goes_on("capture"):
+        while self._supervisor.goes_on(WorkerName.CAPTURE):
             if opening.is_over(PATIENCE_S):
                 return opening.result()
-            if self._clock() > slow_at and self._supervisor.is_proven("capture"):
-                self._supervisor.trouble["capture"] = DOES_NOT_OPEN
+            if self._clock() > slow_at and self._supervisor.is_proven(WorkerName.CAPTURE):
+                self._supervisor.trouble[WorkerName.CAPTURE] = DOES_NOT_OPEN
         opening.give_up()
         return None

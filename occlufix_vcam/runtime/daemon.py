@@ -22,7 +22,7 @@ from occlufix_vcam.core.errors import Trouble
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Broadcast, Latest
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.core.status import State, Status
+from occlufix_vcam.core.status import State, Status, WorkerName
 from occlufix_vcam.core.telemetry import LOGGER_NAMES, Telemetry
 from occlufix_vcam.enrollment.session import Enrolments
 from occlufix_vcam.inference import EngineSet
@@ -72,7 +72,9 @@ class Daemon:
         self._processing = Processing(
             supervisor, self.telemetry, parts.build_pipeline, self._captured, self._finished, clock
         )
-        self._capture = Capture(supervisor, self._demand, parts.open_camera, parts.find_camera, self._deliver, clock)
+        self._capture = Capture(
+            supervisor, self._demand, parts.open_camera, parts.find_camera, self._processing.deliver, clock
+        )
         self._output = Output(
             supervisor,
             self._capture,
@@ -85,9 +87,6 @@ class Daemon:
             clock,
         )
 
-    def _deliver(self, frame: Frame) -> None:
-        (self._finished if self._processing.is_passed_by() else self._captured).put(frame)
-
     @property
     def settings(self) -> Settings:
         """Those that hold now."""
@@ -95,7 +94,11 @@ class Daemon:
 
     def run(self, seconds: float | None = None, on_running: Callable[[], None] = lambda: None) -> None:
         """Works until `stop`, for `seconds` at most. Raises what stopped it, if that was an error."""
-        workers = {"capture": self._capture.work, "process": self._processing.work, "output": self._output.work}
+        workers = {
+            WorkerName.CAPTURE: self._capture.work,
+            WorkerName.PROCESS: self._processing.work,
+            WorkerName.OUTPUT: self._output.work,
+        }
         ends_at = self._clock() + seconds if seconds is not None else float("inf")
         told = False
         with self._supervisor.working(workers):
@@ -119,15 +122,17 @@ class Daemon:
         """As long as this block lasts somebody looks, though no program reads: the camera stays open for a preview."""
         return self._demand.held()
 
-    def update(self, changes: Mapping[str, object]) -> Settings:
-        """Changes settings while it runs: at once, or by opening anew what they concern, which is waited for.
+    def update(self, changes: Mapping[str, object], save: Callable[[], object] = lambda: None) -> bool:
+        """Changes settings while it runs: at once, or by opening anew what they concern.
 
-        Raises ConfigError, NeedsRestart where a key can't change live, SwitchFailed where the new camera, sinks or
-        pipeline can't be had; then nothing has changed.
+        True where the change holds, and `save` was called; False where it is still pending after some seconds: then
+        `save` follows once it holds, or `status` says under trouble `settings` why it does not. Raises ConfigError,
+        NeedsRestart where a key can't change live, SwitchFailed where the new camera, sinks or pipeline can't be had;
+        then nothing has changed.
         """
-        self._supervisor.update(changes)
+        holds = self._supervisor.update(changes, save)
         set_log_level(self.settings.log_level)
-        return self.settings
+        return holds
 
     @property
     def state(self) -> State:
@@ -136,7 +141,8 @@ class Daemon:
             return "stopping"
         if supervisor.trouble:
             return "waiting"
-        if supervisor.is_proven("output") and supervisor.is_proven("capture") and not self._demand.now:
+        is_open = supervisor.is_proven(WorkerName.OUTPUT) and supervisor.is_proven(WorkerName.CAPTURE)
+        if is_open and not self._demand.now:
             return "idle"
         if not self._output.frames:
             return "starting"
@@ -180,9 +186,15 @@ class Daemon:
         )
 
     def _trouble(self, sinks: Sinks | None) -> dict[str, Trouble]:
-        hangs = {"process": Trouble(f"restoring has given nothing for {LAST_PICTURE_S} s")}
-        of_sinks = {**sinks.flaws, **sinks.failures} if sinks else {}
-        return {**self._supervisor.trouble, **(hangs if self._processing.hangs else {}), **of_sinks}
+        """What is wrong now, by worker or sink; under `settings` why the last change of them does not hold."""
+        trouble: dict[str, Trouble] = {str(name): one for name, one in self._supervisor.trouble.items()}
+        if self._processing.hangs:
+            trouble[WorkerName.PROCESS] = Trouble(f"restoring has given nothing for {LAST_PICTURE_S} s")
+        if sinks is not None:
+            trouble |= {**sinks.flaws, **sinks.failures}
+        if self._supervisor.refused is not None:
+            trouble["settings"] = self._supervisor.refused
+        return trouble
 
 
 def set_log_level(level: str) -> None:

@@ -9,6 +9,7 @@ from contextlib import closing
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Broadcast, Latest
 from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.status import WorkerName
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.runtime.capture import Capture, OutputFormat
 from occlufix_vcam.runtime.demand import Demand
@@ -57,7 +58,7 @@ class Output:
             if self._supervisor.stopped.is_set():
                 return
         settings = self._supervisor.settings
-        if self._supervisor.is_proven("output"):  # a second attempt must not write over what was recorded
+        if self._supervisor.is_proven(WorkerName.OUTPUT):  # a second attempt must not write over what was recorded
             settings = settings.but(record=None)
         with closing(self._open_sinks(settings, form.size, form.rate)) as sinks:
             try:
@@ -72,13 +73,13 @@ class Output:
         self._send(sinks, selector, selector.now(form.rate, "starting", self._supervisor.settings, camera_gone=False))
         self._look(sinks)
         self.sinks = sinks
-        self._supervisor.well("output")
+        self._supervisor.well(WorkerName.OUTPUT)
         while self._goes_on():
             self._show(sinks, selector, form)
             self._idle(sinks, selector, form)
 
     def _goes_on(self) -> bool:
-        return self._supervisor.goes_on("output")
+        return self._supervisor.goes_on(WorkerName.OUTPUT)
 
     def _look(self, sinks: Sinks) -> bool:
         """Whether somebody looks: a reader of a sink, or whoever else holds the demand."""
@@ -102,7 +103,7 @@ class Output:
             fresh = self._finished.take(pacer.until_late())
             is_new = fresh is not None and selector.take(fresh)
             pacer.next(is_new)
-            camera_gone = "capture" in self._supervisor.trouble
+            camera_gone = WorkerName.CAPTURE in self._supervisor.trouble
             frame = selector.now(rate, self._reason(), self._supervisor.settings, camera_gone=camera_gone)
             self._send(sinks, selector, frame)
             if is_new and frame.index >= 0:
@@ -129,7 +130,7 @@ class Output:
 
     def _reason(self) -> str:
         """Why no picture comes, in case none does."""
-        if trouble := self._supervisor.trouble.get("capture"):
+        if trouble := self._supervisor.trouble.get(WorkerName.CAPTURE):
             return trouble.what
         if self._capture.camera is None:
             return WAKING

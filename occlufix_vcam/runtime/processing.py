@@ -12,7 +12,7 @@ from engines.errors import EngineRunError
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Latest
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.core.status import EngineFacts
+from occlufix_vcam.core.status import EngineFacts, WorkerName
 from occlufix_vcam.core.telemetry import SaidOnce, Telemetry
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime.background_build import BackgroundBuild
@@ -47,7 +47,7 @@ class Processing:
         self._build_pipeline, self._captured, self._finished = build_pipeline, captured, finished
         self._busy_since = float("inf")
         self._engines: EngineSet | None = None
-        self._background_build = BackgroundBuild(lambda: supervisor.open_anew("process"))
+        self._background_build = BackgroundBuild(lambda: supervisor.open_anew(WorkerName.PROCESS))
         self._collapses: Counter[tuple[str, str]] = Counter()
         self._last_failure: Exception | None = None
         self._repeated_trouble = SaidOnce(log)
@@ -57,7 +57,11 @@ class Processing:
         """Whether it has given nothing for too long."""
         return self._clock() - self._busy_since > LAST_PICTURE_S
 
-    def is_passed_by(self) -> bool:
+    def deliver(self, frame: Frame) -> None:
+        """Takes a captured frame: to the pipeline, or past it. Called by the capture worker."""
+        (self._finished if self._is_bypassed() else self._captured).put(frame)
+
+    def _is_bypassed(self) -> bool:
         """Whether the untouched picture goes straight out: switched off, or nothing there yet that restores."""
         settings = self._supervisor.settings
         stuck = not self.is_ready or self.hangs
@@ -78,11 +82,11 @@ class Processing:
             closing(self._build_pipeline(settings, self._telemetry, engines)) as pipeline,
         ):
             self._engines, self.is_ready = engines, True
-            self._supervisor.well("process")
+            self._supervisor.well(WorkerName.PROCESS)
             self._background_build.build(engines.unbuilt())
             in_a_row = 0
             try:
-                while self._supervisor.goes_on("process"):
+                while self._supervisor.goes_on(WorkerName.PROCESS):
                     frame = self._captured.take(PATIENCE_S)
                     if frame is not None:
                         in_a_row = 0 if self._restore(pipeline, frame) else in_a_row + 1
@@ -96,7 +100,8 @@ class Processing:
         """Whether the frame went well; one that did not follows `on_failure`."""
         self._busy_since = self._clock()
         try:
-            self._finished.put(pipeline(frame))
+            finished, summary = pipeline(frame)
+            self._finished.put(finished)
         except Exception as error:  # noqa: BLE001  the worker's boundary: one bad frame must not end the call
             self._last_failure = error
             self._telemetry.count("failed")
@@ -106,7 +111,7 @@ class Processing:
             return False
         finally:
             self._busy_since = float("inf")
-        self.faces, self.restored = pipeline.seen.faces, pipeline.seen.restored
+        self.faces, self.restored = summary.faces, summary.restored
         return True
 
     def _note_collapse(self, engines: EngineSet) -> None:

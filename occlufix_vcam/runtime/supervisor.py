@@ -4,7 +4,8 @@ A worker opens what it uses, uses it as long as it `goes_on`, and closes it, in 
 mend itself is tried again with growing pauses; anything else stops all of them.
 
 A setting that a worker can't take as it goes makes that worker close what it has and open it anew, while the others go
-on. Where that fails the settings are put back, and the worker opens what it had.
+on. Where that fails the settings are put back, and the worker opens what it had. A change that takes longer than
+SWITCH_S is pending: it is saved once it holds, and if it fails `status` says why.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from typing import NoReturn
 
 from engines.errors import EngineError
 from occlufix_vcam.core.errors import ConfigError, OccluFixError, Trouble, trouble_of
-from occlufix_vcam.core.settings import CAMERA_SETTINGS, LIVE_SETTINGS, SINK_SETTINGS, START_SETTINGS, Settings
+from occlufix_vcam.core.settings import Reopens, Settings, reopened_by, settings_that_reopen
+from occlufix_vcam.core.status import WorkerName
+from occlufix_vcam.runtime.settings_change import SettingsChange
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,10 @@ class SwitchFailed(ConfigError):
     """What the new settings name could not be opened; the old ones hold again."""
 
 
+class Replaced(SwitchFailed):
+    """A later change concerns the same workers."""
+
+
 class Supervisor:
     """Workers by name, and the settings that they go by. Every method may be called from any thread."""
 
@@ -44,20 +51,23 @@ class Supervisor:
     ) -> None:
         self.settings = settings
         #: What is wrong now, by worker.
-        self.trouble: dict[str, Trouble] = {}
+        self.trouble: dict[WorkerName, Trouble] = {}
+        #: Why the last change of settings does not hold, where whoever asked for it was only told that it is pending.
+        self.refused: Trouble | None = None
         self.stopped = threading.Event()
         self._clock = clock
         self._at_stop = at_stop
         self._changing = threading.Lock()
         self._switching = threading.Lock()  # held for as long as a switch takes; `toggle` never waits for it
-        self._switches: dict[str, _Switch] = {}
-        self._opening: dict[str, _Switch | None] = {}
-        self._proven: set[str] = set()
+        self._switches: dict[WorkerName, SettingsChange] = {}
+        self._opening: dict[WorkerName, SettingsChange | None] = {}
+        self._pending: list[SettingsChange] = []
+        self._proven: set[WorkerName] = set()
         self._working = False
         self._fatal: Exception | None = None
 
     @contextmanager
-    def working(self, workers: Mapping[str, Callable[[], None]]) -> Iterator[None]:
+    def working(self, workers: Mapping[WorkerName, Callable[[], None]]) -> Iterator[None]:
         """They work while the block lasts, or until something stops them, which is raised if that was an error."""
         threads = [threading.Thread(target=self._keep, args=item, name=item[0]) for item in workers.items()]
         self._working = True
@@ -82,23 +92,23 @@ class Supervisor:
 
     # ---- for the workers ----
 
-    def goes_on(self, name: str) -> bool:
+    def goes_on(self, name: WorkerName) -> bool:
         """Whether a worker keeps what it has open."""
         return not self.stopped.is_set() and name not in self._switches
 
-    def well(self, name: str) -> None:
+    def well(self, name: WorkerName) -> None:
         """What the worker opened works."""
         self._proven.add(name)
         self.trouble.pop(name, None)
-        switch = self._opening[name]
-        if switch is not None:
-            switch.done.set()
+        change = self._opening[name]
+        if change is not None:
+            change.opened(name)
 
-    def is_proven(self, name: str) -> bool:
+    def is_proven(self, name: WorkerName) -> bool:
         """Whether the worker has ever been well."""
         return name in self._proven
 
-    def is_asked_anew(self, name: str) -> bool:
+    def is_asked_anew(self, name: WorkerName) -> bool:
         """Whether the worker opens something for the first time, or because the settings changed."""
         return not self.is_proven(name) or self._opening[name] is not None
 
@@ -110,10 +120,11 @@ class Supervisor:
             self.settings = self.settings.but(enabled=now)
         return now
 
-    def update(self, changes: Mapping[str, object]) -> None:
+    def update(self, changes: Mapping[str, object], save: Callable[[], object] = lambda: None) -> bool:
         """See `Daemon.update`."""
         self.settings.but(**changes)
-        if fixed := sorted(key for key in set(changes) & START_SETTINGS if self._differs(key, changes)):
+        fixed = sorted(set(changes) & settings_that_reopen(Reopens.RESTART))
+        if fixed := [key for key in fixed if self._differs(key, changes)]:
             raise NeedsRestart(
                 f"{', '.join(fixed)} cannot change while it runs",
                 "`occlufix-vcam config set`, then stop and start again",
@@ -121,62 +132,84 @@ class Supervisor:
         if not self._switching.acquire(timeout=SWITCH_S):
             raise SwitchFailed("another change is still under way", "try again in a moment")
         try:
-            self._switch(changes)
+            change = self._begin(changes, save)
+            ends_at = self._clock() + SWITCH_S
+            while not change.settled.wait(PATIENCE_S) and self._clock() < ends_at and not self.stopped.is_set():
+                pass
         finally:
             self._switching.release()
+        if change.settled.is_set() and change.error is not None:
+            self.refused = None  # whoever asked is told here
+            _raise_as_refused(change.error)
+        return change.settled.is_set()
 
-    def open_anew(self, name: str) -> None:
+    def open_anew(self, name: WorkerName) -> None:
         """Makes the worker open what it has once more; a change of settings that is under way does the same."""
-        self._switches.setdefault(name, _Switch(frozenset(), {}))
+        self._switches.setdefault(name, SettingsChange(frozenset(), {}))
 
     def _differs(self, key: str, changes: Mapping[str, object]) -> bool:
         return bool(getattr(self.settings.but(**changes), key) != getattr(self.settings, key))
 
-    def _switch(self, changes: Mapping[str, object]) -> None:
-        """Sets the settings and waits for the workers that open something anew."""
+    def _begin(self, changes: Mapping[str, object], save: Callable[[], object]) -> SettingsChange:
+        """Sets the settings and makes the workers that they concern open them.
+
+        A change that is still pending and concerns one of these workers is replaced: where the new one fails, what was
+        there before both holds again.
+        """
         with self._changing:
             old = self.settings
             self.settings = old.but(**changes)
-            changed = {key for key in changes if getattr(old, key) != getattr(self.settings, key)}
-            before = {key: getattr(old, key) for key in changed}
-            workers = _workers_of(changed) if self._working else frozenset()
-            switches = [_Switch(workers, before) for _ in workers]
-            self._switches.update(zip(workers, switches, strict=True))
-        ends_at = self._clock() + SWITCH_S
-        for switch in switches:
-            while not switch.done.wait(PATIENCE_S) and self._clock() < ends_at and not self.stopped.is_set():
-                pass
-        for switch in switches:
-            if switch.error is not None:
-                hint = getattr(switch.error, "hint", "") or "`occlufix-vcam doctor` and the log say more"
-                raise SwitchFailed(getattr(switch.error, "message", repr(switch.error)), hint) from switch.error
+            before = {key: getattr(old, key) for key in changes if getattr(old, key) != getattr(self.settings, key)}
+            workers = _workers_of(before.keys()) if self._working else frozenset()
+            replaced = [one for one in self._pending if one.workers & workers and not one.settled.is_set()]
+            for one in replaced:
+                before |= one.before
+            change = SettingsChange(workers, before, self._ended(save))
+            self._pending = [one for one in [*self._pending, change] if not one.settled.is_set()]
+            self._switches.update(dict.fromkeys(workers, change))
+        for one in replaced:
+            one.failed(Replaced("a later change took its place"))
+        return change
 
-    def _put_back(self, name: str, switch: _Switch, error: Exception) -> None:
-        """The old settings hold again; the other workers of that switch open anew, too, what they had."""
+    def _ended(self, save: Callable[[], object]) -> Callable[[Exception | None], None]:
+        """What follows a change: it is saved once it holds; why it does not is kept for `status`."""
+
+        def ended(error: Exception | None) -> None:
+            try:
+                if error is not None:
+                    raise error
+                save()
+                self.refused = None
+            except Exception as problem:
+                if not isinstance(problem, Replaced):
+                    self.refused = trouble_of(problem)
+                raise
+
+        return ended
+
+    def _put_back(self, name: WorkerName, change: SettingsChange, error: Exception) -> None:
+        """The old settings hold again; the other workers of that change open anew, too, what they had."""
         log.warning("%s: a change of settings is put back: %s", name, error)
         with self._changing:
-            self.settings = self.settings.but(**switch.before)
-            for other in switch.workers - {name}:
-                if (not_begun := self._switches.get(other)) is not None:
-                    not_begun.done.set()
-                self._switches[other] = _Switch(frozenset(), {})
-        switch.error = error
-        switch.done.set()
+            self.settings = self.settings.but(**change.before)
+            for other in change.workers - {name}:
+                self._switches[other] = SettingsChange(frozenset(), {})
+        change.failed(error)
 
     # ---- errors ----
 
-    def _keep(self, name: str, work: Callable[[], None]) -> None:
+    def _keep(self, name: WorkerName, work: Callable[[], None]) -> None:
         """Runs a worker until the stop, again after what can mend itself; anything else stops all of them."""
-        for pause in self._pauses(LONGEST_CAMERA_PAUSE_S if name == "capture" else LONGEST_PAUSE_S):
-            switch = self._opening[name] = self._switches.pop(name, None)
+        for pause in self._pauses(LONGEST_CAMERA_PAUSE_S if name is WorkerName.CAPTURE else LONGEST_PAUSE_S):
+            change = self._opening[name] = self._switches.pop(name, None)
             try:
                 work()
                 if self.stopped.is_set():
                     return
                 continue
             except Exception as error:  # noqa: BLE001  the worker's boundary: it goes on, or says why the daemon ends
-                if switch is not None and not switch.done.is_set():
-                    self._put_back(name, switch, error)
+                if change is not None and not change.settled.is_set():
+                    self._put_back(name, change, error)
                     continue
                 if not self._can_mend(name, error):
                     self._fatal = self._fatal or error
@@ -186,7 +219,7 @@ class Supervisor:
             if self.stopped.is_set():
                 return
 
-    def _can_mend(self, name: str, error: Exception) -> bool:
+    def _can_mend(self, name: WorkerName, error: Exception) -> bool:
         """Whether trying again is worth while; says in status and picture what happened where it is."""
         if not isinstance(error, (OccluFixError, EngineError)):
             log.error("%s failed", name, exc_info=error)
@@ -197,7 +230,7 @@ class Supervisor:
         self.trouble[name] = trouble_of(error)
         return True
 
-    def _rest(self, name: str, pause: float) -> None:
+    def _rest(self, name: WorkerName, pause: float) -> None:
         ends_at = self._clock() + pause
         while self.goes_on(name) and (left := ends_at - self._clock()) > 0:
             self.stopped.wait(min(left, PATIENCE_S))
@@ -212,19 +245,19 @@ class Supervisor:
             pause = FIRST_PAUSE_S if healthy else min(2 * pause, longest)
 
 
-@dataclass(slots=True, eq=False)
-class _Switch:
-    """What a worker is to open anew, and whether it could; `before` are the settings that hold again if not."""
-
-    workers: frozenset[str]
-    before: dict[str, object]
-    done: threading.Event = field(default_factory=threading.Event)
-    error: Exception | None = None
+def _raise_as_refused(error: Exception) -> NoReturn:
+    """What stopped a change, for whoever asked for it."""
+    if isinstance(error, ConfigError):
+        raise error
+    hint = getattr(error, "hint", "") or "`occlufix-vcam doctor` and the log say more"
+    raise SwitchFailed(getattr(error, "message", repr(error)), hint) from error
 
 
-def _workers_of(changed: Set[str]) -> frozenset[str]:
-    """Whose work the settings concern that were changed."""
-    camera, sinks = changed & CAMERA_SETTINGS, changed & SINK_SETTINGS
-    rest = changed - CAMERA_SETTINGS - SINK_SETTINGS - LIVE_SETTINGS
-    named = {"capture": camera, "output": sinks, "process": rest}
-    return frozenset(name for name, concerns in named.items() if concerns)
+def _workers_of(changed: Set[str]) -> frozenset[WorkerName]:
+    """The workers that have to open something anew."""
+    workers = {
+        Reopens.CAMERA: WorkerName.CAPTURE,
+        Reopens.SINKS: WorkerName.OUTPUT,
+        Reopens.PIPELINE: WorkerName.PROCESS,
+    }
+    return frozenset(workers[part] for key in changed if (part := reopened_by(key)) in workers)

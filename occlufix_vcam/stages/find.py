@@ -51,8 +51,6 @@ class FaceFinder(Protocol):
         """Forgets all faces: the next frame has nothing to do with the last."""
         ...
 
-    def close(self) -> None: ...
-
 
 def open_finder(name: str, load_engine: LoadEngine, max_faces: int = 4) -> FaceFinder:
     """The finder called `name`. `load_engine` takes a model's name and its inputs' shapes.
@@ -70,8 +68,8 @@ class OwnFinder:
     """Our `faces` network: a search of the whole frame, and a close-up of each face."""
 
     def __init__(self, load_engine: LoadEngine, max_faces: int = 4) -> None:
-        self._engines = [load_engine("faces", {"frame": (1, *size, 3)}) for size in (SEARCH_SIZE, CLOSE_UP_SIZE)]
-        self._reader = TwoPassDetector(*(_runner(engine) for engine in self._engines))
+        engines = (load_engine("faces", {"frame": (1, *size, 3)}) for size in (SEARCH_SIZE, CLOSE_UP_SIZE))
+        self._detector = TwoPassDetector(*(_runner(engine) for engine in engines))
         self._tracks = FaceTracker(max_faces)
         self._max_faces = max_faces
         self._since_search = 0
@@ -92,22 +90,18 @@ class OwnFinder:
         self._tracks.clear()
         self._since_search = 0
 
-    def close(self) -> None:
-        for engine in self._engines:
-            engine.close()
-
     def _follow(self, image: Image) -> list[Detection]:
         """Each known face, looked at where it was last; tracks that ended up on one face give it once."""
         finds: list[Detection] = []
         for landmarks in self._tracks.last_seen():
-            find = self._reader.look(image, landmarks)
+            find = self._detector.look(image, landmarks)
             if find and _is_new(find, finds):
                 finds.append(find)
         return finds
 
     def _search(self, image: Image, finds: list[Detection]) -> list[Detection]:
         """`finds` and every other face of the frame."""
-        for face in self._reader.find(image, self._max_faces, known=finds):
+        for face in self._detector.find(image, self._max_faces, known=finds):
             finds.append(face)
         return finds
 
@@ -140,9 +134,6 @@ class InsightFaceFinder:
         return self._tracks.update(finds, frame.captured_at)
 
     def reset(self) -> None:
-        self._tracks.clear()
-
-    def close(self) -> None:
         self._tracks.clear()
 
 

@@ -36,10 +36,19 @@ LARGEST_COVERAGE, MUCH_COVERAGE = 0.75, 0.1
 class FaceIdentifier:
     """Names the faces of people who enrolled. Used by one thread."""
 
-    def __init__(self, people: Callable[[], Sequence[Person]], recognise: Embedder) -> None:
-        """`people` is asked in every frame, and gives the very same object until somebody comes or goes."""
+    def __init__(
+        self,
+        people: Callable[[], Sequence[Person]],
+        embed: Embedder,
+        at_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`people` is asked in every frame, and gives the very same object until somebody comes or goes.
+
+        `at_close` ends what `people` reads with.
+        """
+        self.close = at_close
         self._ask_people = people
-        self._recognise = recognise
+        self._embed = embed
         self._enrolled: Sequence[Person] = ()
         self._people: list[Person] = []
         self._tracks: dict[int, _Track] = {}
@@ -57,7 +66,7 @@ class FaceIdentifier:
             track.start_again()
         coverage = _coverage(mask)
         if track.is_due(coverage) and coverage <= LARGEST_COVERAGE:
-            self._look(track, self._recognise(crop, mask))
+            self._look(track, self._embed(crop, mask))
         return track.person
 
     def forget(self, track_ids: Iterable[int]) -> None:
@@ -70,7 +79,7 @@ class FaceIdentifier:
         enrolled = self._ask_people()
         if enrolled is not self._enrolled:
             self._enrolled = enrolled
-            self._people = [with_vectors(person, self._recognise) for person in enrolled]
+            self._people = [with_vectors(person, self._embed) for person in enrolled]
             self._tracks.clear()
 
     def _look(self, track: _Track, embedding: Embedding) -> None:
@@ -79,7 +88,7 @@ class FaceIdentifier:
         best = int(scores.argmax())
         if track.person is not None:
             own = next(index for index, person in enumerate(self._people) if person is track.person)
-            if scores[own] < self._recognise.same_person - DOUBT_BELOW or best != own:
+            if scores[own] < self._embed.same_person - DOUBT_BELOW or best != own:
                 track.start_again()
             return
         track.scores.append(scores)
@@ -88,7 +97,7 @@ class FaceIdentifier:
         best = int(means.argmax())
         second = float(np.delete(means, best).max(initial=-1.0))
         agreed = len(track.scores) == LOOKS and all(int(one.argmax()) == best for one in track.scores)
-        clear = means[best] >= self._recognise.same_person and means[best] - second >= MARGIN
+        clear = means[best] >= self._embed.same_person and means[best] - second >= MARGIN
         if agreed and clear and not self._is_here(best):
             track.person = self._people[best]
 
@@ -97,22 +106,22 @@ class FaceIdentifier:
         return any(track.person is self._people[number] for track in self._tracks.values())
 
 
-def with_vectors(person: Person, recognise: Embedder) -> Person:
+def with_vectors(person: Person, embed: Embedder) -> Person:
     """`person` with vectors of this network: his own, or new ones where another network made those."""
-    if person.model == recognise.model and len(person.embeddings):
+    if person.model == embed.model and len(person.embeddings):
         return person
-    return replace(person, embeddings=vectors(person.views, recognise), model=recognise.model)
+    return replace(person, embeddings=vectors(person.views, embed), model=embed.model)
 
 
-def vectors(views: Sequence[EnrolledView], recognise: Embedder) -> NDArray[np.float32]:
+def vectors(views: Sequence[EnrolledView], embed: Embedder) -> NDArray[np.float32]:
     """The vectors of enrolled views, one a row."""
-    return np.stack([_vector(view, recognise) for view in views])
+    return np.stack([_vector(view, embed) for view in views])
 
 
-def _vector(view: EnrolledView, recognise: Embedder) -> Embedding:
+def _vector(view: EnrolledView, embed: Embedder) -> Embedding:
     face = FaceTrack(track_id=-1, landmarks=view.landmarks, confidence=1.0)
     crop = Crop(face, view.image, np.eye(2, 3, dtype=np.float32))
-    return recognise(crop, cv2.bitwise_not(view.mask).astype(np.uint8, copy=False))
+    return embed(crop, cv2.bitwise_not(view.mask).astype(np.uint8, copy=False))
 
 
 def match_score(vectors: NDArray[np.float32], embedding: Embedding) -> float:

@@ -63,6 +63,8 @@ class Memory(Protocol):
 
     def forget(self, track_ids: Iterable[int]) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class NoMemory:
     """Remembers nobody: the network restores from what it sees around the hole."""
@@ -73,13 +75,18 @@ class NoMemory:
     def forget(self, track_ids: Iterable[int]) -> None:
         """Nothing is remembered of any track."""
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 class KnownPeople(Protocol):
-    """Names the faces of people who enrolled: stages/known.py, or a fake."""
+    """Names the faces of people who enrolled: stages/identify.py, or a fake."""
 
     def identify(self, track_id: int, crop: Crop, mask: Image) -> Person | None: ...
 
     def forget(self, track_ids: Iterable[int]) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class FaceMemory:
@@ -91,12 +98,12 @@ class FaceMemory:
 
     def __init__(
         self,
-        recognise: Embedder | None = None,
+        embed: Embedder | None = None,
         known: KnownPeople | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without `recognise` a face that was lost for a moment is a new one."""
-        self._recognise = recognise
+        """Without `embed` a face that was lost for a moment is a new one."""
+        self._embed = embed
         self._known = known
         self._clock = clock
         self._tracks: dict[int, _Face] = {}
@@ -123,6 +130,11 @@ class FaceMemory:
         if self._known is not None:
             self._known.forget(track_ids)
 
+    def close(self) -> None:
+        """Ends what reads the enrolled people."""
+        if self._known is not None:
+            self._known.close()
+
     def _face(self, crop: Crop, mask: Image) -> _Face:
         """The memory of this crop's face; a new one where it shows another person than before."""
         face = self._tracks.get(crop.face.track_id)
@@ -130,11 +142,11 @@ class FaceMemory:
         face = face or _Face()
         broken = face.continuity.broken(crop.image, mask)
         due = face.is_check_due(bool(mask.any())) or is_new or broken
-        if due and self._recognise is not None:
-            who = self._recognise(crop, mask)
+        if due and self._embed is not None:
+            who = self._embed(crop, mask)
             if is_new:
-                face = self._returned(who, self._recognise.same_person) or face
-            elif face.is_another(who, self._recognise.same_person - DOUBT_BELOW):
+                face = self._returned(who, self._embed.same_person) or face
+            elif face.is_another(who, self._embed.same_person - DOUBT_BELOW):
                 face = _Face()
             face.met(who)
         elif broken:
@@ -312,3 +324,6 @@ class FixedReference:
         """The photograph stays, whoever comes and goes."""
         for track_id in track_ids:
             self._faces.pop(track_id, None)
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -116,7 +116,6 @@ class InvertingPipeline:
     """Restores by inverting, so that a touched picture is told from an untouched one."""
 
     def __init__(self) -> None:
-        self.seen = FrameSummary(faces=1, restored=1, coverage=0.5)
         self.telemetry = Telemetry()
         self.closed = threading.Event()
         self.calls = 0
@@ -125,17 +124,26 @@ class InvertingPipeline:
         self.may_finish = threading.Event()
         self.may_finish.set()
 
-    def __call__(self, frame: Frame) -> Frame:
+    def __call__(self, frame: Frame) -> tuple[Frame, FrameSummary]:
         self.calls += 1
         self.entered.set()
         assert self.may_finish.wait(WAIT_S)
         if self.error is not None:
             raise self.error
         self.telemetry.count("restored")
-        return Frame(255 - frame.image, frame.index, frame.captured_at)
+        restored = Frame(255 - frame.image, frame.index, frame.captured_at)
+        return restored, FrameSummary(faces=1, restored=1, coverage=0.5)
 
     def close(self) -> None:
         self.closed.set()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Returns as soon as `is_so`; fails after WAIT_S."""
+    pause, ends_at = threading.Event(), time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < ends_at, "it never came true"
+        pause.wait(0.01)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from occlufix_vcam.core.frame import Crop, FaceTrack
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.people.store import EnrolledView, Person
-from occlufix_vcam.stages.identify import FaceIdentifier, Recognise, vectors
+from occlufix_vcam.stages.identify import Embedder, FaceIdentifier, vectors
 from train.data.face_set import FaceSet, valid_mask
 from train.occlusion.masks import medical_mask
 
@@ -23,7 +23,7 @@ WHOLE = np.zeros((CROP_PX, CROP_PX), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def recognise() -> Recognise:
+def embed() -> Embedder:
     return open_embedder(EngineSet(Settings()))
 
 
@@ -32,9 +32,9 @@ def faces(data: Path) -> FaceSet:
     return FaceSet(data, "eval", keep=True)
 
 
-def enrolled(name: str, pictures: Sequence[int], faces: FaceSet, recognise: Recognise) -> Person:
+def enrolled(name: str, pictures: Sequence[int], faces: FaceSet, embed: Embedder) -> Person:
     views = [EnrolledView(faces.image(i), valid_mask(faces.rows[i]), faces.rows[i].landmarks) for i in pictures]
-    return Person(name, vectors(views, recognise), views, recognise.model)
+    return Person(name, vectors(views, embed), views, embed.model)
 
 
 def crop(faces: FaceSet, index: int, rng: np.random.Generator) -> Crop:
@@ -45,15 +45,15 @@ def crop(faces: FaceSet, index: int, rng: np.random.Generator) -> Crop:
 
 
 def take_turns(
-    pair: tuple[str, str], faces: FaceSet, recognise: Recognise, rng: np.random.Generator, masked: float
+    pair: tuple[str, str], faces: FaceSet, embed: Embedder, rng: np.random.Generator, masked: float
 ) -> tuple[int, int, int]:
     """Turns at which the other one was named (in any frame), at which nobody was in the end, and how many there were.
 
     Both appear in one track, one right after the other: the hardest case. Half of the pictures are enrolled.
     """
     pictures = {name: rng.permutation(faces.people[name]) for name in pair}
-    people = [enrolled(name, pictures[name][: len(pictures[name]) // 2], faces, recognise) for name in pair]
-    known = FaceIdentifier(lambda: people, recognise)
+    people = [enrolled(name, pictures[name][: len(pictures[name]) // 2], faces, embed) for name in pair]
+    known = FaceIdentifier(lambda: people, embed)
     mixed = missed = 0
     for _ in range(SWAPS):
         name = pair[int(rng.integers(2))]
@@ -65,23 +65,23 @@ def take_turns(
     return mixed, missed, SWAPS
 
 
-def test_two_people_take_turns_over_200_times_without_one_mix(faces: FaceSet, recognise: Recognise) -> None:
+def test_two_people_take_turns_over_200_times_without_one_mix(faces: FaceSet, embed: Embedder) -> None:
     """Eleven pairs of people on photographs of different years; half of the turns behind a mask."""
     rng = np.random.default_rng(0)
     names = sorted(name for name, indices in faces.people.items() if len(indices) >= 6)
     pairs = zip(names[::2], names[1::2], strict=False)
-    rounds = [take_turns(pair, faces, recognise, rng, masked=0.5) for pair in pairs]
+    rounds = [take_turns(pair, faces, embed, rng, masked=0.5) for pair in pairs]
     mixed, missed, turns = (sum(each) for each in zip(*rounds, strict=True))
     assert turns >= 200
     assert mixed == 0
     assert missed < 0.75 * turns
 
 
-def test_a_stranger_is_nobody_with_and_without_a_mask(faces: FaceSet, recognise: Recognise) -> None:
+def test_a_stranger_is_nobody_with_and_without_a_mask(faces: FaceSet, embed: Embedder) -> None:
     rng = np.random.default_rng(1)
     names = sorted(name for name, indices in faces.people.items() if len(indices) >= 6)
-    people = [enrolled(name, faces.people[name], faces, recognise) for name in names[:2]]
-    known = FaceIdentifier(lambda: people, recognise)
+    people = [enrolled(name, faces.people[name], faces, embed) for name in names[:2]]
+    known = FaceIdentifier(lambda: people, embed)
     for name in names[2:]:
         for index in faces.people[name][:3]:
             for mask in (WHOLE, medical_mask(faces.rows[index].landmarks, rng)):

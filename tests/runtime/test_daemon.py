@@ -28,7 +28,7 @@ from occlufix_vcam.runtime.processing import FAILURES_IN_A_ROW
 from occlufix_vcam.runtime.supervisor import NeedsRestart, SwitchFailed
 from occlufix_vcam.sinks import LeftOut, Sinks
 from occlufix_vcam.sources import EndOfClip
-from tests.harness.fakes import WAIT_S, InvertingPipeline, ReadSink, ScriptedCamera, WatchedSink, running
+from tests.harness.fakes import WAIT_S, InvertingPipeline, ReadSink, ScriptedCamera, WatchedSink, running, until
 
 
 class JumpingClock:
@@ -354,7 +354,7 @@ def test_pictures_of_another_size_come_through(stage: Stage) -> None:
 
 def test_settings_of_a_daemon_that_does_not_run_yet_are_only_checked() -> None:
     daemon = Stage().daemon
-    assert daemon.update({"on_failure": "hold", "width": 640}).on_failure == "hold"
+    assert daemon.update({"on_failure": "hold", "width": 640})
     with pytest.raises(NeedsRestart, match="control_port"):
         daemon.update({"control_port": 640, "enabled": False})
     with pytest.raises(ConfigError, match="`enabledd`"):
@@ -366,7 +366,8 @@ def test_another_camera_is_opened_while_the_sink_stays(stage: Stage) -> None:
     second = ScriptedCamera()
     stage.cameras.append(second)
     stage.wait_until_running()
-    assert stage.daemon.update({"source": "another"}).source == "another"
+    assert stage.daemon.update({"source": "another"})
+    assert stage.daemon.settings.source == "another"
     assert stage.camera.closed.is_set()
     second.show(6)
     stage.sink.wait_for_level(249)
@@ -452,6 +453,51 @@ def test_the_switch_need_not_wait_for_a_camera_that_is_slow_to_open(stage: Stage
     may_open.set()
     change.join(WAIT_S)
     assert stage.daemon.settings == Settings().but(source="another", enabled=False)
+
+
+def slow_cameras(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> dict[str, threading.Event]:
+    """Cameras that open, or fail, once their event is set; a change is pending at once."""
+    monkeypatch.setattr(supervisor_module, "SWITCH_S", 0.0)
+    may_open = {"slow": threading.Event(), "refused": threading.Event()}
+
+    def open_camera(settings: Settings) -> ScriptedCamera:
+        if settings.source in may_open:
+            assert may_open[settings.source].wait(WAIT_S)
+        if settings.source == "refused":
+            raise CameraNotFound("it vanished", "plug it in")
+        return ScriptedCamera()
+
+    stage.wait_until_running()
+    stage.open_camera = open_camera
+    return may_open
+
+
+def test_a_slow_change_is_pending_and_saved_once_it_holds(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_open, saved = slow_cameras(stage, monkeypatch), threading.Event()
+    assert not stage.daemon.update({"source": "slow"}, saved.set)
+    assert not saved.is_set()
+    may_open["slow"].set()
+    assert saved.wait(WAIT_S)
+    assert stage.daemon.settings.source == "slow" and "settings" not in stage.daemon.status()["trouble"]
+
+
+def test_a_slow_change_that_fails_is_told_and_never_saved(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_open, saved = slow_cameras(stage, monkeypatch), threading.Event()
+    assert not stage.daemon.update({"source": "refused"}, saved.set)
+    may_open["refused"].set()
+    until(lambda: stage.daemon.status()["trouble"].get("settings") == "it vanished")
+    assert stage.daemon.status()["hints"]["settings"] == "plug it in"
+    assert stage.daemon.settings == Settings() and not saved.is_set()
+
+
+def test_a_later_change_takes_the_place_of_a_pending_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_open, saved = slow_cameras(stage, monkeypatch), threading.Event()
+    assert not stage.daemon.update({"source": "slow"}, saved.set)
+    assert not stage.daemon.update({"source": "refused"}, saved.set)
+    may_open["slow"].set()
+    may_open["refused"].set()
+    until(lambda: stage.daemon.status()["trouble"].get("settings") == "it vanished")
+    assert stage.daemon.settings == Settings() and not saved.is_set()  # not the pending one's, which never held
 
 
 def test_what_goes_out_can_be_looked_at_with_what_it_was_made_of(stage: Stage) -> None:

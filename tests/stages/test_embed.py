@@ -42,19 +42,19 @@ def crop(level: int) -> Crop:
 
 
 def test_a_vector_is_of_length_1_and_outlives_the_next_call() -> None:
-    recognise, whole = FaceEmbedder(MeanEngine(), 0.5), np.zeros((CROP_PX, CROP_PX), np.uint8)
-    first = recognise(crop(30), whole)
-    second = recognise(crop(240), whole)
+    embed, whole = FaceEmbedder(MeanEngine(), 0.5), np.zeros((CROP_PX, CROP_PX), np.uint8)
+    first = embed(crop(30), whole)
+    second = embed(crop(240), whole)
     assert first.shape == (128,) and first.dtype == np.float32
     assert abs(cosine(first, first) - 1) < 1e-6
     assert cosine(first, second) < 0.9
 
 
 def test_the_mask_reaches_the_network() -> None:
-    recognise, whole = FaceEmbedder(MeanEngine(), 0.5), np.zeros((CROP_PX, CROP_PX), np.uint8)
+    embed, whole = FaceEmbedder(MeanEngine(), 0.5), np.zeros((CROP_PX, CROP_PX), np.uint8)
     face = crop(30)
     face.image[128:] = 250
     lower = whole.copy()
     lower[128:] = 255
-    assert cosine(recognise(face, lower), recognise(crop(30), whole)) > 0.9999
-    assert cosine(recognise(face, whole), recognise(crop(30), whole)) < 0.95
+    assert cosine(embed(face, lower), embed(crop(30), whole)) > 0.9999
+    assert cosine(embed(face, whole), embed(crop(30), whole)) < 0.95

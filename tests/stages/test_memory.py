@@ -260,13 +260,13 @@ ONE, OTHER = tinted(0, (190, 90, 90)), tinted(0, (90, 90, 190))  # the same feat
 
 
 def test_a_person_who_took_the_place_of_another_on_one_track_is_not_mixed_with_him():
-    assert learned(ONE, recognise=Who())(seen(covered(ONE), MOUTH)).mask.any()
-    assert not learned(ONE, recognise=Who())(seen(covered(OTHER), MOUTH)).mask.any()
+    assert learned(ONE, embed=Who())(seen(covered(ONE), MOUTH)).mask.any()
+    assert not learned(ONE, embed=Who())(seen(covered(OTHER), MOUTH)).mask.any()
 
 
 def test_a_face_that_comes_back_soon_is_remembered_and_another_is_not():
     now = [0.0]
-    memory = learned(ONE, recognise=Who(), clock=lambda: now[0])
+    memory = learned(ONE, embed=Who(), clock=lambda: now[0])
     memory.forget([1])
     now[0] = 5.0
     assert not memory(seen(covered(OTHER), MOUTH, track_id=2)).mask.any()
@@ -275,7 +275,7 @@ def test_a_face_that_comes_back_soon_is_remembered_and_another_is_not():
 
 def test_a_face_that_left_long_ago_is_forgotten():
     now = [0.0]
-    memory = learned(ONE, recognise=Who(), clock=lambda: now[0])
+    memory = learned(ONE, embed=Who(), clock=lambda: now[0])
     memory.forget([1])
     now[0] = GONE_S + 1
     assert not memory(seen(covered(ONE), MOUTH, track_id=2)).mask.any()
@@ -283,7 +283,7 @@ def test_a_face_that_left_long_ago_is_forgotten():
 
 def test_the_person_is_asked_after_now_and_then_only():
     who = Who()
-    memory = learned(ONE, frames=60, recognise=who)
+    memory = learned(ONE, frames=60, embed=who)
     assert who.asked <= 3
     memory(seen(covered(ONE), MOUTH))
     assert who.asked <= 4

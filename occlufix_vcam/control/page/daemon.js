@@ -12,12 +12,13 @@ export class Refused extends Error {
   }
 }
 
-export async function ask(method, path, body) {
+export async function ask(method, path, body, pending = () => {}) {
   const options = { method, headers: body === undefined ? {} : { "Content-Type": "application/json" } };
   if (body !== undefined) options.body = JSON.stringify(body);
   const response = await fetch(path, options);
   const told = response.status === 204 ? null : await response.json().catch(() => null);
   if (!response.ok) throw new Refused(response.status, told?.detail);
+  if (response.status === 202) pending();
   return told;
 }
 

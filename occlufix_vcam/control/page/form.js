@@ -70,9 +70,10 @@ async function change(one, value, field, told) {
   told.textContent = "";
   try {
     const keep = document.getElementById("keep").checked;
-    const settings = await ask("PATCH", `/v1/settings?save=${keep}`, { [one.name]: value });
+    let opens = false;
+    const settings = await ask("PATCH", `/v1/settings?save=${keep}`, { [one.name]: value }, () => { opens = true; });
     if (one.applies !== "at the next start") field.show(settings[one.name]);
-    told.textContent = keep ? "Changed and kept" : "Changed until it stops";
+    told.textContent = opens ? "Still opening; the status says if it fails" : keep ? "Changed and kept" : "Changed until it stops";
     setTimeout(() => { if (!("bad" in field.box.dataset)) told.textContent = ""; }, 4000);
   } catch (error) {
     field.box.dataset.bad = "";
