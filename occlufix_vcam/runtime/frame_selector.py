@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
-import numpy as np
-
-from engines.contract import Image
 from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.output_transform import OutputTransform
 from occlufix_vcam.core.placeholder import marked, placeholder
 from occlufix_vcam.core.settings import Settings
 
@@ -60,23 +57,12 @@ class FrameSelector:
         return self._stand_in[1]
 
     def finished(self, frame: Frame, settings: Settings) -> Frame:
-        """`frame` cut and mirrored as the settings say; what has no picture of a camera stays as it is."""
-        if frame.index < 0 or (settings.fit == "letterbox" and not settings.mirror):
+        """`frame` fitted and mirrored as the settings say; what has no picture of a camera stays as it is."""
+        if frame.index < 0:
             return frame
         key = (frame, settings.fit, settings.mirror)
         if self._finished is None or self._finished[0] != key:
-            image = cropped(frame.image, self._size) if settings.fit == "crop" else frame.image
-            image = np.asarray(cv2.flip(image, 1), np.uint8) if settings.mirror else image
-            self._finished = key, Frame(image, frame.index, frame.captured_at)
+            image = OutputTransform(self._size, settings.fit, settings.mirror)(frame.image)
+            done = frame if image is frame.image else Frame(image, frame.index, frame.captured_at)
+            self._finished = key, done
         return self._finished[1]
-
-
-def cropped(image: Image, size: tuple[int, int]) -> Image:
-    """The largest middle part of `image` with the shape of `size`; `image` itself where it has that shape."""
-    height, width = image.shape[:2]
-    columns = min(width, round(height * size[0] / size[1]))
-    rows = min(height, round(width * size[1] / size[0]))
-    if (columns, rows) == (width, height):
-        return image
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return np.ascontiguousarray(image[top : top + rows, left : left + columns])

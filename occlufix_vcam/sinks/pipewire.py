@@ -13,8 +13,8 @@ import numpy as np
 from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable, Trouble
 from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.output_transform import OutputTransform
 from occlufix_vcam.sinks import VirtualCameraInfo
-from occlufix_vcam.sinks.letterbox import Letterbox
 from occlufix_vcam.sinks.libpipewire import PipeWireError
 from occlufix_vcam.sinks.pipewire_node import RESTART_HINT, CameraNode, Session
 from occlufix_vcam.system.camera_portal import Refusals, refusal, refused_programs
@@ -60,7 +60,7 @@ class PipeWireCamera:
             )
         # Colours are shared by two pixels of a row.
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-        self._letterbox = Letterbox(self.size)
+        self._fit = OutputTransform(self.size)
         self._picture: Image = np.empty((self.size[1], self.size[0], 2), np.uint8)
         self._shown: Frame | None = None
         self.name = f"{OWN_LABEL} (PipeWire)"
@@ -86,7 +86,7 @@ class PipeWireCamera:
         if not self._node.watched:
             return
         if frame is not self._shown:  # the last picture goes out again where none is new
-            cv2.cvtColor(self._letterbox(frame.image), cv2.COLOR_BGR2YUV_YUY2, dst=self._picture)
+            cv2.cvtColor(self._fit(frame.image), cv2.COLOR_BGR2YUV_YUY2, dst=self._picture)
             self._shown = frame
         self._node.send(self._picture)
 

@@ -14,7 +14,7 @@ import cv2
 from engines.contract import Image
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.sinks.letterbox import Letterbox
+from occlufix_vcam.core.output_transform import OutputTransform, even_size
 
 #: Stops while there still is room to finish the file, and for other programs to live.
 _RESERVE_BYTES = 64 * 2**20
@@ -74,8 +74,8 @@ class Recorder:
         self._partial = self._path.with_suffix(f".part{self._path.suffix}")
         self._free_bytes = free_bytes
         self._check_place()
-        even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-        self._letterbox = Letterbox(even)
+        even = even_size(size)
+        self._fit = OutputTransform(even)
         self._writer: Writer | None
         self._writer, self.codec = open_writer(self._partial, rate, even)
         self._sent = 0
@@ -102,7 +102,7 @@ class Recorder:
         if self._sent % _FRAMES_BETWEEN_CHECKS == 0:
             self._check_space()
         # OpenCV 5 says False when it could not write, OpenCV 4 says nothing at all.
-        if self._writer.write(self._letterbox(frame.image)) is False:
+        if self._writer.write(self._fit(frame.image)) is False:
             raise SinkUnavailable(
                 f"the recording {self._path} can't be written on: the disk may be full", "free some space"
             )

@@ -14,9 +14,9 @@ import numpy as np
 from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable, Trouble
 from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.output_transform import OutputTransform, even_size
 from occlufix_vcam.core.placeholder import placeholder
 from occlufix_vcam.sinks import VirtualCameraInfo
-from occlufix_vcam.sinks.letterbox import Letterbox
 from occlufix_vcam.sinks.v4l2_node import BYTES_OF_4_PIXELS, LoopbackNode, V4l2Node
 from occlufix_vcam.sinks.v4l2_readers import Readers, WhoReads
 from occlufix_vcam.system import v4l2
@@ -43,12 +43,11 @@ class V4l2Camera:
         open_node: Callable[[str], V4l2Node] = LoopbackNode,
         watch: Callable[[str], WhoReads] = Readers,
     ) -> None:
-        # The layouts that go out are made of 2x2 blocks.
-        even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        even = even_size(size)
         place, self._node, self.size, self._layout = _open(target, even, rate, open_node)
         self.name = f"{place.path} (v4l2loopback)"
         self.flaw = Trouble(place.flaw, place.hint)
-        self._letterbox = Letterbox(self.size)
+        self._fit = OutputTransform(self.size)
         width, height = self.size
         self._picture = np.empty(width * height * BYTES_OF_4_PIXELS[self._layout] // 4, np.uint8)
         self._shown: Frame | None = None
@@ -70,7 +69,7 @@ class V4l2Camera:
 
     def send(self, frame: Frame) -> None:
         if frame is not self._shown:  # the last picture goes out again where none is new
-            self._convert(self._letterbox(frame.image))
+            self._convert(self._fit(frame.image))
             self._shown = frame
         try:
             self._node.write(self._picture)

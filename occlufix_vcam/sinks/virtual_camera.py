@@ -15,8 +15,8 @@ import numpy as np
 from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.output_transform import OutputTransform, even_size
 from occlufix_vcam.sinks import VirtualCameraInfo
-from occlufix_vcam.sinks.letterbox import Letterbox
 from occlufix_vcam.sinks.v4l2 import find_virtual_cameras as loopback_nodes
 
 log = logging.getLogger(__name__)
@@ -51,16 +51,15 @@ class VirtualCamera:
         self, target: str, *, size: tuple[int, int], rate: float, pyvirtualcam: ModuleType | None = None
     ) -> None:
         module = pyvirtualcam or _import_pyvirtualcam()
-        # The pixel formats that go out are made of 2x2 blocks.
-        even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        even = even_size(size)
         self._camera, self._planar = _open(module, target, even, rate)
-        self._letterbox = Letterbox(even)
+        self._fit = OutputTransform(even)
         self.size = even
         self.name = f"{self._camera.device} ({self._camera.backend})"
         log.info("virtual camera opened: %s, %dx%d", self.name, *even)
 
     def send(self, frame: Frame) -> None:
-        image = self._letterbox(frame.image)
+        image = self._fit(frame.image)
         if self._planar is not None:
             cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420, dst=self._planar)
             image = self._planar

@@ -8,7 +8,7 @@ import pytest
 from engines.contract import Image
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.runtime.frame_selector import FrameSelector, cropped
+from occlufix_vcam.runtime.frame_selector import FrameSelector
 from tests.harness.sources import FakeClock, grey
 
 SIZE = (160, 90)
@@ -74,20 +74,6 @@ def gradient(width: int, height: int) -> Image:
     image[..., 0] = np.arange(width)
     image[..., 1] = np.arange(height)[:, None]
     return image
-
-
-@pytest.mark.parametrize(
-    ("size", "columns", "rows"),
-    [((160, 120), slice(0, 160), slice(15, 105)), ((200, 90), slice(20, 180), slice(0, 90))],
-)
-def test_crop_takes_the_middle(size: tuple[int, int], columns: slice, rows: slice) -> None:
-    image = gradient(*size)
-    assert np.array_equal(cropped(image, SIZE), image[rows, columns])
-
-
-def test_what_has_the_shape_is_not_cut() -> None:
-    image = gradient(80, 45)
-    assert cropped(image, SIZE) is image
 
 
 def test_mirror_exchanges_left_and_right_of_pictures_and_not_of_words() -> None:
