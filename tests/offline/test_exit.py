@@ -1,0 +1,44 @@
+"""Every run of `process` ends cleanly, also while enrolled people are still being read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.contract import CROP_PX, TEMPLATE
+from occlufix_vcam.people.store import EnrolledView, PeopleStore, Person
+
+RUNS = 30
+
+
+@pytest.fixture
+def faces_folder(tmp_path: Path) -> Path:
+    """Two people with ten views each: reading them takes longer than one small picture."""
+    folder, rng = tmp_path / "faces", np.random.default_rng(0)
+    for name in ("Ann", "Bob"):
+        noise = rng.integers(0, 255, (10, CROP_PX, CROP_PX, 3), dtype=np.uint8)
+        views = [EnrolledView(image, np.full((CROP_PX, CROP_PX), 255, np.uint8), TEMPLATE) for image in noise]
+        PeopleStore(folder).save(Person(name, np.eye(10, 128, dtype=np.float32), views, "fake"))
+    return folder
+
+
+def test_thirty_runs_with_two_people_enrolled_all_exit_with_0(tmp_path: Path, faces_folder: Path) -> None:
+    cv2.imwrite(str(tmp_path / "in.png"), np.zeros((CROP_PX, CROP_PX, 3), np.uint8))
+    environment = {**os.environ, "OCCLUFIX_FACES_DIR": str(faces_folder), "OCCLUFIX_BACKEND": "fake"}
+
+    def run(number: int) -> tuple[int, str]:
+        command = [sys.executable, "-m", "occlufix_vcam", "process", "--aligned"]
+        files = [str(tmp_path / "in.png"), str(tmp_path / f"out{number}.png")]
+        done = subprocess.run([*command, *files], env=environment, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stderr
+
+    with ThreadPoolExecutor(3) as several:
+        ended = list(several.map(run, range(RUNS)))
+    assert [code for code, _ in ended] == [0] * RUNS, {said for code, said in ended if code}
