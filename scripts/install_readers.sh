@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs the programs that tests/readers/ proves the camera with, and those under which the tray icon and the hotkey
-# are tested, from Debian's packages: once, and only as root.
+# are tested, and strace, which sees each address that is asked for, from Debian's packages: once, and only as root.
 # Says what it can't do and ends well all the same: the tests that need them are then skipped, each with its reason.
 set -uo pipefail
 packages=(dbus pipewire wireplumber pipewire-bin python3-gi chromium-headless-shell firefox-esr
   gstreamer1.0-pipewire gstreamer1.0-tools gstreamer1.0-plugins-base
   xvfb xdotool libxcb-cursor0 libxkbcommon-x11-0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0
-  libxcb-shape0 libegl1 libgl1 libfontconfig1)
+  libxcb-shape0 libegl1 libgl1 libfontconfig1 strace)
 
 absent=()
 for package in "${packages[@]}"; do

@@ -18,6 +18,7 @@ import numpy as np
 from engines.base import BufferedEngine, EngineOptions, Precision, TensorSpec, static_shape
 from engines.errors import ContractMismatch, EngineBuildError, EngineRunError, EngineUnavailable, ModelCorrupt
 from engines.manifest import Model
+from engines.offline import import_offline
 
 #: Packages that all bring a folder `onnxruntime`: the last one installed overwrites the others' files.
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
@@ -40,8 +41,8 @@ def _is_installed(package: str) -> bool:
 
 
 try:
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+    onnxruntime = import_offline("onnxruntime")
+    failures = import_offline("onnxruntime.capi.onnxruntime_pybind11_state")
 except ModuleNotFoundError as error:
     raise EngineUnavailable("The package onnxruntime is not installed", "pip install onnxruntime") from error
 except Exception as error:  # a native library that does not load may raise anything

@@ -18,10 +18,11 @@ from engines.base import BufferedEngine, EngineOptions, Precision, TensorSpec, s
 from engines.cache import CacheKey, EngineCache
 from engines.errors import CacheUnusable, EngineBuildError, EngineRunError, EngineUnavailable, ModelCorrupt
 from engines.manifest import Model, sha256_of
+from engines.offline import import_offline
 
 try:
-    import openvino
-    from openvino.frontend import FrontEndManager, GeneralFailure, OpConversionFailure, OpValidationFailure
+    openvino = import_offline("openvino")
+    frontends = import_offline("openvino.frontend")
 except ImportError as error:
     raise EngineUnavailable("The package openvino is not installed", "pip install openvino") from error
 
@@ -167,11 +168,11 @@ def _facts(model: Model, path: Path, device: str, precision: Precision, options:
 def _read_network(path: Path) -> Any:
     """Through the ONNX frontend: `Core.read_model` tries all formats and prints what each thinks of a broken file."""
     try:
-        frontend = FrontEndManager().load_by_framework("onnx")
+        frontend = frontends.FrontEndManager().load_by_framework("onnx")
         network = frontend.convert(frontend.load(str(path)))
-    except GeneralFailure as error:
+    except frontends.GeneralFailure as error:
         raise ModelCorrupt(f"{path} is no ONNX model: {_reason(error)}", "Export it again.") from error
-    except (OpConversionFailure, OpValidationFailure) as error:
+    except (frontends.OpConversionFailure, frontends.OpValidationFailure) as error:
         raise EngineBuildError(f"OpenVINO does not know {path.name}: {_reason(error)}") from error
     if not network.outputs:
         raise ModelCorrupt(f"{path} is no ONNX model: it holds nothing", "Export it again.")

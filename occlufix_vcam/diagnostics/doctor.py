@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import engines
-from engines import BackendReport, EngineError
+from engines import BackendReport, EngineError, offline
 from engines.backends.tensorrt import UNTRIED
 from engines.cache import EngineCache
 from engines.contract import MODEL_NAMES
@@ -77,6 +77,7 @@ def examine() -> list[Finding]:
         _cache,
         _models,
         _engines,
+        _network,
     )
     for look in looks:
         findings += _told(look)
@@ -221,3 +222,13 @@ def _engines() -> Iterator[Finding]:
         verdict: Verdict = "ok" if fastest.p50_ms else "error"
         passed_over = "; ".join(map(str, others)) or "there is no other"
         yield Finding("engine", verdict, f"{name}: {fastest}. Passed over: {passed_over}")
+
+
+def _network() -> Iterator[Finding]:
+    """Whether a library that was loaded by now may report home; last, when all that `start` loads is there."""
+    reporting = offline.reporting()
+    for found in reporting:
+        hint = "something imports it when Python starts: see PYTHONSTARTUP, sitecustomize and the *.pth files"
+        yield Finding("network", "error", found, hint)
+    if not reporting:
+        yield Finding("network", "ok", "nothing asked for")

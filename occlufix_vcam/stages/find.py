@@ -20,6 +20,7 @@ from engines.base import InferenceEngine
 from engines.contract import CLOSE_UP_SIZE, SEARCH_SIZE, Image, Points
 from engines.errors import EngineUnavailable, ModelMissing
 from engines.faces_maps import Detection, Maps, TwoPassDetector, overlap
+from engines.offline import import_offline
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import FaceTrack, Frame
 
@@ -276,7 +277,7 @@ def _left_first(points: Any) -> Points:
 
 def _import_insightface() -> Any:
     try:
-        return importlib.import_module("insightface.app")
+        return import_offline("insightface.app")
     except ImportError as error:
         raise EngineUnavailable(
             f"InsightFace is not installed ({error})",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from engines.offline import import_offline
 from occlufix_vcam.assembly import open_sinks
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.state import StateFolder
@@ -108,3 +109,12 @@ def test_elsewhere_one_kind_is_enough(kernel: Kernel, monkeypatch: pytest.Monkey
     both = [VirtualCameraInfo("unitycapture", "a", "", "not installed"), VirtualCameraInfo("obs", "b", "")]
     monkeypatch.setattr(doctor, "list_virtual_cameras", lambda: both)
     assert [finding.verdict for finding in doctor._virtual_cameras()] == ["ok"]
+
+
+def test_doctor_says_that_nothing_asks_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    import_offline("onnxruntime")
+    (found,) = doctor._network()
+    assert (found.what, found.verdict, found.found) == ("network", "ok", "nothing asked for")
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    (found,) = doctor._network()
+    assert (found.what, found.verdict) == ("network", "error") and "ORT_DISABLE_TELEMETRY" in found.found and found.hint

@@ -19,10 +19,10 @@ from engines import (
     ModelMissing,
     manifest,
 )
+from engines.offline import import_offline
 from tests.harness.models import write_faces, write_graph, write_models
 
-onnxruntime = pytest.importorskip("onnxruntime")
-openvino = pytest.importorskip("openvino")
+onnxruntime, openvino = import_offline("onnxruntime"), import_offline("openvino")
 
 
 @pytest.fixture(scope="module")

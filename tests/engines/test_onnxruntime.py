@@ -12,10 +12,8 @@ import pytest
 
 import engines
 from engines import EngineOptions, EngineUnavailable, manifest
-from tests.harness.models import write_models
-
-pytest.importorskip("onnxruntime")
 from engines.backends import onnxruntime as backend
+from tests.harness.models import write_models
 
 HERE = EngineOptions(backend="onnxruntime")
 

@@ -19,8 +19,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
+
+from engines.offline import import_offline
+
+onnxruntime = import_offline("onnxruntime")
 
 DEVICE = "Stand-in RTX"
 WAIT_S = 20.0

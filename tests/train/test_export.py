@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
-import openvino
 import pytest
 import torch
 from onnx import TensorProto
 
 from engines.contract import CROP_PX
+from engines.offline import import_offline
 from train.export import export, model_card
 from train.networks.unet import Attention, RestoreDoors, RestoreUNet
 from train.task import Doors
+
+onnxruntime, openvino = import_offline("onnxruntime"), import_offline("openvino")
 
 PICTURE, MASK = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)
 SHAPES = {"face": PICTURE, "mask": MASK, "reference": PICTURE, "reference_mask": MASK}

@@ -6,16 +6,18 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 from engines.contract import CROP_PX, Image
+from engines.offline import import_offline
 from train.config import RECIPES
 from train.data.face_set import FaceSet
 from train.evaluation.hidden import boundary_f, figures, iou, marked
 from train.tasks.hidden import HiddenDoors, HiddenTask, HiddenUNet, dice, masked_bce
 from train.tasks.hidden_data import COVERED, EVAL_SEED, Example, Examples, misalignment, relight, webcam
+
+onnxruntime = import_offline("onnxruntime")
 
 MODELS = Path(__file__).resolve().parents[2] / "engines" / "models"
 EVERYWHERE = np.full((CROP_PX, CROP_PX), 255, np.uint8)

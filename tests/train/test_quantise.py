@@ -8,14 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from engines.contract import CROP_PX
+from engines.offline import import_offline
 from tests.train.test_export import SHAPES, Small
 from train.export import export, quantise
 from train.export.export import ExportError
 from train.task import Sample
+
+onnxruntime = import_offline("onnxruntime")
 
 
 class Sampled(Small):

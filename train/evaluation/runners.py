@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 
+from engines.offline import import_offline
 from train import checkpoint, loop
 from train.config import Recipe
 from train.data.face_set import DataError
 from train.task import Doors, Task, load_task
+
+onnxruntime = import_offline("onnxruntime")
 
 #: What of a recipe decides which weights a network has.
 _PARTS = ("attention", "blocks")

@@ -16,17 +16,19 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
-import onnxruntime
 import tomli_w
 import torch
 from filelock import FileLock
 from torch import nn
 
 from engines.contract import HIDDEN
+from engines.offline import import_offline
 from train.data.face_set import FaceSet, valid_mask
 from train.export.model_card import write_card
 from train.occlusion.masks import medical_mask
 from train.task import Doors, Task
+
+onnxruntime = import_offline("onnxruntime")
 
 MANIFEST = "models.toml"
 OPSET = 18

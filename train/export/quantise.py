@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 import onnx
 from filelock import FileLock
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from engines.contract import HIDDEN
+from engines.offline import import_offline
 from train.evaluation.runners import onnx_runner
 from train.export.export import MANIFEST, ExportError, enter
 from train.export.model_card import write_card
 from train.task import Task, load_evaluation
+
+quantization = import_offline("onnxruntime.quantization")
 
 PRECISION = "int8"
 #: What int8 may cost: by the end of a figure's name how far it may fall, or rise where the number is negative.
@@ -107,16 +109,16 @@ def _write(source: Path, target: Path, feeds: Iterator[dict[str, np.ndarray]], e
     kept = [node.name for node in convolutions if node.input[1].startswith(exact)] if exact else []
     logging.disable(logging.WARNING)  # it asks for a preparation that the export has done already
     try:
-        quantize_static(
+        quantization.quantize_static(
             str(source),
             str(target),
             _Reader(feeds),
-            quant_format=QuantFormat.QDQ,
+            quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             nodes_to_exclude=kept,
             per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
             extra_options={"ActivationSymmetric": True},
         )
     finally:
@@ -135,7 +137,7 @@ def _keep_inputs(file: Path, kept: set[str]) -> None:
     onnx.save(model, str(file))
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
+class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
     """The samples, as ONNX Runtime's calibration asks for them."""
 
     def __init__(self, feeds: Iterator[dict[str, np.ndarray]]) -> None:

@@ -16,14 +16,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from engines.contract import Image, Points, similarity
+from engines.offline import import_offline
 from train.data.face_set import DataError
 from train.networks.inception import Inception
+
+onnxruntime = import_offline("onnxruntime")
 
 #: File name in DATA/weights: the beginning of its sha256, and where it comes from.
 OFFICIAL = {
