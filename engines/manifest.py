@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 
 from engines.contract import MODEL_NAMES
 from engines.errors import ModelCorrupt, ModelMissing
+from engines.installing import install_again
 
 MODELS = Path(__file__).parent / "models"
 MANIFEST = "models.toml"
@@ -129,4 +129,4 @@ def _restore_command(path: Path) -> str:
     root = MODELS.parents[1]
     if (root / ".git").exists():
         return f"Restore it: git -C {root} checkout -- {path.relative_to(root).as_posix()}"
-    return f"Restore it: {sys.executable} -m pip install --force-reinstall --no-deps occlufix-vcam"
+    return f"Restore it: {install_again()}"

@@ -20,10 +20,9 @@ import numpy as np
 
 from engines.base import Tensor, TensorSpec
 from engines.errors import EngineRunError, EngineUnavailable
+from engines.installing import install_extra
 
 LIBRARIES = ("tensorrt_rtx", "tensorrt")
-INSTALL = "pip install 'occlufix-vcam[tensorrt]'"
-REINSTALL = f"{INSTALL} --force-reinstall"
 OUT_OF_MEMORY = "cudaErrorMemoryAllocation"
 #: Page-locking works on whole pages, and TensorRT wants addresses that 256 divides.
 _PAGE, _ALIGNMENT = 4096, 256
@@ -48,11 +47,9 @@ class Cuda:
         try:
             self._runtime = importlib.import_module("cuda.bindings.runtime")
         except ModuleNotFoundError as error:
-            raise EngineUnavailable("The package cuda-python is not installed", INSTALL) from error
+            raise EngineUnavailable("The package cuda-python is not installed", install_extra("tensorrt")) from error
         except Exception as error:  # a broken native library may raise anything
-            raise EngineUnavailable(
-                f"cuda-python is broken: {one_line(error)}", f"{INSTALL} --force-reinstall"
-            ) from error
+            raise EngineUnavailable(f"cuda-python is broken: {one_line(error)}", _reinstall()) from error
 
     def call(self, name: str, *arguments: Any) -> Any:
         """What the function `name` gives beside its status. Raises EngineRunError."""
@@ -195,7 +192,7 @@ def installed_library() -> str:
                 return name
         except Exception:  # noqa: BLE001  it is there, and importing it will say what is wrong with it
             return name
-    raise EngineUnavailable("The package tensorrt-rtx is not installed", INSTALL)
+    raise EngineUnavailable("The package tensorrt-rtx is not installed", install_extra("tensorrt"))
 
 
 def open_library() -> ModuleType:
@@ -210,8 +207,8 @@ def open_library() -> ModuleType:
         except Exception as error:  # noqa: BLE001  a broken native library may raise anything
             broken.append(f"{name}: {one_line(error)}")
     if broken:
-        raise EngineUnavailable(f"TensorRT is broken: {'; '.join(broken)}", REINSTALL)
-    raise EngineUnavailable("The package tensorrt-rtx is not installed", INSTALL)
+        raise EngineUnavailable(f"TensorRT is broken: {'; '.join(broken)}", _reinstall())
+    raise EngineUnavailable("The package tensorrt-rtx is not installed", install_extra("tensorrt"))
 
 
 def library_name(library: ModuleType) -> str:
@@ -253,6 +250,10 @@ def no_garbage() -> Iterator[None]:
 
 def one_line(message: object) -> str:
     return " ".join(str(message).split())
+
+
+def _reinstall() -> str:
+    return f"{install_extra('tensorrt')} --force-reinstall"
 
 
 def _version(number: int) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from engines.base import BufferedEngine, EngineOptions, Precision, TensorSpec, static_shape
 from engines.errors import ContractMismatch, EngineBuildError, EngineRunError, EngineUnavailable, ModelCorrupt
+from engines.installing import install_package
 from engines.manifest import Model
 from engines.offline import import_offline
 
@@ -44,7 +45,7 @@ try:
     onnxruntime = import_offline("onnxruntime")
     failures = import_offline("onnxruntime.capi.onnxruntime_pybind11_state")
 except ModuleNotFoundError as error:
-    raise EngineUnavailable("The package onnxruntime is not installed", "pip install onnxruntime") from error
+    raise EngineUnavailable("The package onnxruntime is not installed", install_package("onnxruntime")) from error
 except Exception as error:  # a native library that does not load may raise anything
     reason = f"onnxruntime is broken: {' '.join(str(error).split())}"
     if mend := side_by_side():

@@ -17,6 +17,7 @@ from typing import Any
 from engines.base import BufferedEngine, EngineOptions, Precision, TensorSpec, static_shape
 from engines.cache import CacheKey, EngineCache
 from engines.errors import CacheUnusable, EngineBuildError, EngineRunError, EngineUnavailable, ModelCorrupt
+from engines.installing import install_extra
 from engines.manifest import Model, sha256_of
 from engines.offline import import_offline
 
@@ -24,7 +25,7 @@ try:
     openvino = import_offline("openvino")
     frontends = import_offline("openvino.frontend")
 except ImportError as error:
-    raise EngineUnavailable("The package openvino is not installed", "pip install openvino") from error
+    raise EngineUnavailable("The package openvino is not installed", install_extra("openvino")) from error
 
 _TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16, "fp16": openvino.Type.f16}
 _PRECISIONS: dict[str, Precision] = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}

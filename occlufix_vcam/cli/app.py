@@ -44,7 +44,6 @@ app = typer.Typer(
     name="occlufix-vcam",
     help="A virtual camera that restores the hidden part of your face. --debug, anywhere, shows tracebacks.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -110,6 +109,21 @@ def _leave(code: int) -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"occlufix-vcam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None:
+    """What is said before a command."""
 
 
 # ---- the daemon ----
@@ -452,10 +466,14 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="print it as JSO
 @app.command()
 def setup(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the commands, run none")] = False,
+    desktop: Annotated[
+        bool, typer.Option("--desktop", help="only menu entry, icon, manual and completion, for you alone")
+    ] = False,
     undo: Annotated[bool, typer.Option("--undo", help="take back what an earlier setup did")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do it without asking")] = False,
 ) -> None:
     """Says what is missing before programs list OccluFix Camera and, when told so, does it."""
+    from occlufix_vcam.diagnostics import integration
     from occlufix_vcam.diagnostics import setup as steps
     from occlufix_vcam.system import linux
 
@@ -463,7 +481,8 @@ def setup(
         _print_steps_by_hand(steps.STEPS_BY_HAND[sys.platform])
         return
     here = linux.this_machine()
-    plan = steps.undo_plan(here) if undo else steps.setup_plan(here)
+    parts = (integration,) if desktop else (steps, integration)
+    plan = sum((part.undo_plan(here) if undo else part.setup_plan(here) for part in parts), steps.SetupPlan())
     for line in plan.ready:
         typer.echo(f"ok       {line}")
     for step in plan.steps:
@@ -472,7 +491,9 @@ def setup(
         typer.echo(f"note     {line}")
     if dry_run or not plan.steps:
         return
-    if not yes and not (sys.stdin.isatty() and typer.confirm("Run these commands, as root?")):
+    if not yes and not (
+        sys.stdin.isatty() and typer.confirm(f"Run these commands{', as root' if plan.needs_root else ''}?")
+    ):
         typer.echo("nothing was changed; `--yes` runs them")
         return
     for step in plan.steps:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from engines.installing import install_extra
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.state import StateFolder
 
@@ -31,7 +32,7 @@ def tray(
     except ImportError as error:
         raise OccluFixError(
             f"the tray icon needs PySide6, which can't be used here: {error}",
-            "install it: pip install 'occlufix-vcam[tray]'; until then `occlufix-vcam preview` does the same",
+            f"install it: {install_extra('tray')}; until then `occlufix-vcam preview` does the same",
         ) from error
     raise typer.Exit(icon.run(StateFolder(), wait))
 

@@ -264,7 +264,7 @@ class DesktopEntry:
 
     def write(self, command: Sequence[str]) -> None:
         settings = [f"{name}={value}" for name, value in self._environment.items()]
-        words = " ".join(map(_desktop_word, [*(["env", *settings] if settings else []), *command]))
+        words = " ".join(map(desktop_word, [*(["env", *settings] if settings else []), *command]))
         self._file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self._file, DESKTOP_ENTRY.format(command=words).encode())
 
@@ -283,7 +283,7 @@ class DesktopEntry:
         self._file.unlink(missing_ok=True)
 
 
-def _desktop_word(word: str) -> str:
+def desktop_word(word: str) -> str:
     """Quoted for Exec, then once more as every text of a desktop entry is."""
     for special in ("\\", '"', "`", "$"):
         word = word.replace(special, f"\\{special}")

@@ -33,15 +33,20 @@ class SetupFailed(DeviceError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do: why, the command, and what the command reads."""
+    """One thing to do: why, the command, and what the command reads. Root does it, or `user` where one is named.
+
+    The files for a user hold pages of ours: of those only the length is shown.
+    """
 
     why: str
     command: tuple[str, ...]
     text: str = ""
+    user: str = ""
 
     def __str__(self) -> str:
         line = shlex.join(self.command)
-        return f"printf %s {shlex.quote(self.text)} | {line}" if self.text else line
+        text = f"'... {len(self.text.splitlines())} lines ...'" if self.user else shlex.quote(self.text)
+        return f"printf %s {text} | {line}" if self.text else line
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,13 @@ class SetupPlan:
     ready: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def __add__(self, other: SetupPlan) -> SetupPlan:
+        return SetupPlan(self.ready + other.ready, self.steps + other.steps, self.notes + other.notes)
+
+    @property
+    def needs_root(self) -> bool:
+        return any(not step.user for step in self.steps)
 
 
 def setup_plan(machine: LinuxMachine) -> SetupPlan:
@@ -213,12 +225,8 @@ Run = Callable[[Step], None]
 
 
 def run_step(step: Step) -> None:
-    """Runs one step as root, through sudo where needed. Raises SetupFailed."""
-    command = list(step.command)
-    if os.geteuid() != 0:
-        if shutil.which("sudo") is None:
-            raise SetupFailed("this needs root, and there is no sudo", f"as root: {step}")
-        command = ["sudo", *command]
+    """Runs one step as root or as its user, through sudo where needed. Raises SetupFailed."""
+    command = [*_becoming(step), *step.command]
     try:
         quiet = subprocess.DEVNULL if step.text else None  # `tee` repeats what it writes; a package manager tells
         done = subprocess.run(command, input=step.text or None, stdout=quiet, stderr=subprocess.PIPE, text=True)
@@ -226,6 +234,16 @@ def run_step(step: Step) -> None:
         raise SetupFailed(f"{command[0]} could not be run: {error.strerror}", f"as root: {step}") from error
     if done.returncode != 0:
         raise failure(step, done.stderr)
+
+
+def _becoming(step: Step) -> list[str]:
+    """What makes this process the one who is to do it."""
+    is_root = os.geteuid() == 0
+    if step.user:
+        return ["sudo", "-u", step.user, "--"] if is_root and step.user != "root" else []
+    if not is_root and shutil.which("sudo") is None:
+        raise SetupFailed("this needs root, and there is no sudo", f"as root: {step}")
+    return [] if is_root else ["sudo"]
 
 
 def failure(step: Step, said: str) -> SetupFailed:

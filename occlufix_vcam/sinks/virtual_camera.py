@@ -1,4 +1,4 @@
-"""The camera that Zoom, Teams, browsers and OBS list, through pyvirtualcam: the way on Windows and macOS."""
+"""The camera that Zoom, Teams, browsers and OBS list, through pyvirtualcam: the only way on Windows and macOS."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from engines.contract import Image
+from engines.installing import install_extra
 from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.output_transform import OutputTransform, even_size
@@ -146,4 +147,5 @@ def _import_pyvirtualcam() -> ModuleType:
     try:
         return importlib.import_module("pyvirtualcam")
     except ImportError as error:
-        raise SinkUnavailable(f"pyvirtualcam can't be loaded: {error}", "`pip install pyvirtualcam`") from error
+        hint = f"`{install_extra('virtualcam')}`"
+        raise SinkUnavailable(f"pyvirtualcam can't be loaded: {error}", hint) from error

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, cast
 import cv2
 
 from engines.contract import Image
+from engines.installing import install_package
 from occlufix_vcam.core.errors import CameraBusy, CameraLost, CameraNotFound, DeviceError
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Latest
@@ -73,7 +74,9 @@ def find_cameras() -> list[CameraInfo]:
     try:
         library = importlib.import_module("cv2_enumerate_cameras")
     except ImportError as error:
-        raise DeviceError(f"cameras can't be listed: {error}", "`pip install cv2-enumerate-cameras`") from error
+        raise DeviceError(
+            f"cameras can't be listed: {error}", f"`{install_package('cv2-enumerate-cameras')}`"
+        ) from error
     listed = library.enumerate_cameras(_API)
     found = [CameraInfo(each.index, each.name, each.path or "", each.name) for each in listed]
     return [camera for camera in found if not camera.name.startswith(_VIRTUAL_NAMES)]

@@ -20,6 +20,7 @@ from engines.base import InferenceEngine
 from engines.contract import CLOSE_UP_SIZE, SEARCH_SIZE, Image, Points
 from engines.errors import EngineUnavailable, ModelMissing
 from engines.faces_maps import Detection, Maps, TwoPassDetector, overlap
+from engines.installing import install_extra
 from engines.offline import import_offline
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import FaceTrack, Frame
@@ -281,6 +282,5 @@ def _import_insightface() -> Any:
     except ImportError as error:
         raise EngineUnavailable(
             f"InsightFace is not installed ({error})",
-            "pip install 'occlufix-vcam[insightface]', then download a model pack (non-commercial), "
-            "or use --finder own",
+            f"{install_extra('insightface')}, then download a model pack (non-commercial), or use --finder own",
         ) from None

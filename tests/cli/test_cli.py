@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from engines import manifest
+from engines.installing import install_extra
 from occlufix_vcam.cli import app
 from occlufix_vcam.core.errors import CameraBusy
 from occlufix_vcam.core.settings import Settings
@@ -155,7 +156,7 @@ def test_a_tray_icon_without_its_extra_names_it(command: Command, monkeypatch: p
     for name in [name for name in sys.modules if name.startswith("occlufix_vcam.desktop.tray")]:
         monkeypatch.delitem(sys.modules, name)
     answer = command("tray")
-    assert answer.code == 1 and "PySide6" in answer.err and "pip install 'occlufix-vcam[tray]'" in answer.err
+    assert answer.code == 1 and "PySide6" in answer.err and install_extra("tray") in answer.err
 
 
 def test_devices_and_doctor_answer_in_json(command: Command) -> None:

@@ -68,7 +68,7 @@ def desktop() -> Iterator[dict[str, str]]:
         environment = {**os.environ, **environment}
         environment.pop("WAYLAND_DISPLAY", None)
         if subprocess.run([sys.executable, "-c", "import pynput"], env=environment, capture_output=True).returncode:
-            pytest.skip("NO PYNPUT: the hotkey on X11 is NOT tested; pip install 'occlufix-vcam[hotkey]'")
+            pytest.skip("NO PYNPUT: the hotkey on X11 is NOT tested; pip install -e .[hotkey]")
         yield environment
 
 

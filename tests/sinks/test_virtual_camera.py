@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.installing import install_extra
 from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.sinks import open_sink
 from occlufix_vcam.sinks import virtual_camera as virtual_camera_module
@@ -113,7 +114,7 @@ def test_without_pyvirtualcam_it_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
     with pytest.raises(SinkUnavailable) as caught:
         open_sink("pyvirtualcam", size=(64, 48), rate=30)
-    assert "pip install pyvirtualcam" in caught.value.hint
+    assert install_extra("virtualcam") in caught.value.hint
     assert find_virtual_cameras()[0].problem
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.installing import install_package
 from occlufix_vcam.core.errors import CameraBusy, CameraLost, CameraNotFound, DeviceError
 from occlufix_vcam.sources import CameraInfo, SourceOptions
 from occlufix_vcam.sources import camera as camera_module
@@ -217,7 +218,7 @@ def test_without_that_library_it_says_what_to_install(on_macos: None, monkeypatc
     monkeypatch.setitem(sys.modules, "cv2_enumerate_cameras", None)
     with pytest.raises(DeviceError) as caught:
         camera_module.find_cameras()
-    assert "pip install cv2-enumerate-cameras" in caught.value.hint
+    assert install_package("cv2-enumerate-cameras") in caught.value.hint
 
 
 def test_on_macos_privacy_may_be_the_reason(on_macos: None) -> None:

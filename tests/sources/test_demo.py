@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from occlufix_vcam.core.errors import DeviceError
 from occlufix_vcam.sources import EndOfClip, SourceOptions
+from occlufix_vcam.sources.demo.portrait import photograph_path
 from occlufix_vcam.sources.demo.source import ACTS, ROUND_S, Demo
+from occlufix_vcam.sources.pictures import load_picture
 
 #: A moment within each act, and one between them.
 HELD = {act.prop: round((act.begin + act.end) / 2 * 30) for act in ACTS}
@@ -85,11 +85,11 @@ def test_it_ends_after_one_round_where_it_is_not_to_loop() -> None:
         demo.read(0)
 
 
-def test_without_its_photograph_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(DeviceError) as caught:
-        Demo("demo", SourceOptions())
-    assert "pip install scikit-image" in caught.value.hint
+def test_its_photograph_ships_with_the_product_and_is_that_of_scikit_image() -> None:
+    ours = load_picture(photograph_path())
+    assert photograph_path().stat().st_size <= 60_000
+    original = cv2.cvtColor(pytest.importorskip("skimage.data").astronaut(), cv2.COLOR_RGB2BGR)[: len(ours)]
+    assert cv2.PSNR(ours, original) > 40
 
 
 def test_a_face_finder_finds_the_face(demo: Demo, data: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from engines.installing import install_extra
 from occlufix_vcam.core.errors import OccluFixError
 
 BY_HAND = "bind `occlufix-vcam toggle` to a key in the desktop's own settings: that works everywhere"
@@ -52,7 +53,7 @@ def bind(
         return WatchedKey(keys, pressed)
     except ImportError as error:
         why = str(error).strip().splitlines()[0]
-        raise HotkeyUnavailable(why, f"pip install 'occlufix-vcam[hotkey]', or {BY_HAND}") from error
+        raise HotkeyUnavailable(why, f"{install_extra('hotkey')}, or {BY_HAND}") from error
 
 
 def on_wayland(environment: Mapping[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""The demo's face: a photograph in the public domain that scikit-image carries, moved like a head in a call.
+"""The demo's face: a photograph in the public domain (astronaut.md), moved like a head in a call.
 
 The picture is bent, not cut out: inside an ellipse the head moves as one, from there to the ellipse twice as large
 the motion fades to nothing, so there is no edge to be seen. Coordinates are pixels of a 1280x720 stage.
@@ -6,7 +6,6 @@ the motion fades to nothing, so there is no edge to be seen. Coordinates are pix
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import Image
-from occlufix_vcam.core.errors import DeviceError
 from occlufix_vcam.sources.pictures import load_picture
 
 Floats = NDArray[np.float32]
@@ -117,15 +115,8 @@ def on_stage(points: object) -> Floats:
 
 
 def photograph_path() -> Path:
-    """scikit-image's astronaut, found without importing scikit-image, which takes a second."""
-    package = importlib.util.find_spec("skimage")
-    folders = package.submodule_search_locations if package else None
-    path = Path(folders[0]) / "data" / "astronaut.png" if folders else None
-    if path is None or not path.is_file():
-        raise DeviceError(
-            "the demo's photograph is not there: it comes with scikit-image", "`pip install scikit-image`"
-        )
-    return path
+    """The photograph's file: the upper 276 rows, which are all that the stage shows."""
+    return Path(__file__).with_name("astronaut.jpg")
 
 
 def _make_plate(photograph: Image) -> Image:

@@ -1,0 +1,143 @@
+"""Desktop integration for one user: menu entry, icon, software-centre metadata, man page and shell completion.
+
+`setup` writes these files below the user's own data folder, never as root, and `setup --undo` removes them. Where they
+belong is the freedesktop.org base directory specification's word.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from occlufix_vcam.desktop.autostart import FOLDERS, desktop_word, tray_is_installed
+from occlufix_vcam.diagnostics.setup import SetupPlan, Step
+from occlufix_vcam.system.linux import LinuxMachine
+
+COMMAND = "occlufix-vcam"
+#: What desktops know the program by: entry, icon and metadata bear this name.
+APP_ID = "io.github.occlufix.occlufix_camera"
+#: The files that are the same for everybody.
+SHARED = resources.files("occlufix_vcam") / "share"
+
+ENTRY = """\
+[Desktop Entry]
+Type=Application
+Name=OccluFix Camera
+GenericName=Virtual camera
+Comment=Restores the hidden part of your face in video calls
+Exec={exec}
+TryExec={python}
+Icon={icon}
+Terminal=false
+Categories=AudioVideo;Video;
+Keywords=webcam;virtual camera;video call;
+Actions=start;stop;toggle;preview;
+{actions}"""
+ACTION = """
+[Desktop Action {command}]
+Name={name}
+Exec={exec}
+"""
+ACTIONS = {"start": "Start", "stop": "Stop", "toggle": "Switch on or off", "preview": "Open the control page"}
+
+
+@dataclass(frozen=True, slots=True)
+class UserFile:
+    """A file for the user: what it is, where it belongs, and its text."""
+
+    what: str
+    path: Path
+    text: str
+
+    @property
+    def is_there(self) -> bool:
+        try:
+            return self.path.read_text(encoding="utf-8") == self.text
+        except (OSError, UnicodeDecodeError):
+            return False
+
+
+def user_files(home: Path) -> list[UserFile]:
+    """All of them, for the user whose home this is."""
+    data = _data_folder(home)
+    metainfo, icon, manual = f"{APP_ID}.metainfo.xml", f"{APP_ID}.svg", f"{COMMAND}.1"
+    return [
+        UserFile("the menu entry", data / f"applications/{APP_ID}.desktop", desktop_entry()),
+        UserFile("its icon", data / "icons/hicolor/scalable/apps" / icon, _shared(icon)),
+        UserFile("what software centres show", data / "metainfo" / metainfo, _shared(metainfo)),
+        UserFile("the manual: `man occlufix-vcam`", data / "man/man1" / manual, _shared(manual)),
+        UserFile("completion in bash", data / "bash-completion/completions" / COMMAND, _completion("bash")),
+        UserFile("completion in fish", data / f"fish/vendor_completions.d/{COMMAND}.fish", _completion("fish")),
+    ]
+
+
+def setup_plan(machine: LinuxMachine) -> SetupPlan:
+    """What is missing, or is of another version."""
+    made = SetupPlan()
+    for file in user_files(machine.home):
+        if file.is_there:
+            made.ready.append(f"{file.what} is installed")
+        else:
+            # One command makes the folders, too.
+            command = ("install", "-D", "-m", "644", "/dev/stdin", str(file.path))
+            made.steps.append(Step(f"installs {file.what}", command, file.text, machine.user))
+    return made
+
+
+def undo_plan(machine: LinuxMachine) -> SetupPlan:
+    """Removes those that are there; the names are ours alone."""
+    there = [file for file in user_files(machine.home) if file.path.exists()]
+    return SetupPlan(
+        steps=[Step(f"removes {file.what}", ("rm", "-f", str(file.path)), user=machine.user) for file in there]
+    )
+
+
+def desktop_entry() -> str:
+    """The menu entry of this installation: it starts the tray icon or, without PySide6, the camera and its page."""
+    actions = "".join(
+        ACTION.format(command=command, name=name, exec=_exec([*_product(), command]))
+        for command, name in ACTIONS.items()
+    )
+    return ENTRY.format(exec=_exec(_main_command()), python=sys.executable, icon=APP_ID, actions=actions)
+
+
+def _main_command() -> list[str]:
+    if tray_is_installed():
+        return [*_product(), "tray"]
+    # A camera that runs already is no reason not to open its page.
+    return ["sh", "-c", '"$@" start; exec "$@" preview', "sh", *_product()]
+
+
+def _product() -> list[str]:
+    return [sys.executable, "-m", "occlufix_vcam"]
+
+
+def _exec(command: list[str]) -> str:
+    return " ".join(map(desktop_word, [*_environment(), *command]))
+
+
+def _environment() -> Iterator[str]:
+    """Where somebody put the product's files: the entry is to find the same ones."""
+    folders = [f"{name}={os.environ[name]}" for name in FOLDERS if os.environ.get(name)]
+    if folders:
+        yield from ("env", *folders)
+
+
+def _data_folder(home: Path) -> Path:
+    """XDG_DATA_HOME counts for the user who runs this, not for one whom sudo stands in for."""
+    named = os.environ.get("XDG_DATA_HOME", "")
+    return Path(named) if named and home == Path.home() else home / ".local/share"
+
+
+def _shared(name: str) -> str:
+    return (SHARED / name).read_text(encoding="utf-8")
+
+
+def _completion(shell: str) -> str:
+    script: Callable[..., str] = pkgutil.resolve_name("typer.completion:get_completion_script")  # not typed as public
+    return script(prog_name=COMMAND, complete_var="_OCCLUFIX_VCAM_COMPLETE", shell=shell) + "\n"
