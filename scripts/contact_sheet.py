@@ -198,7 +198,7 @@ def memory_strip() -> Image:
 def network_sheet(networks: list[Path]) -> Image:
     """A row for each moment of the demo: the face with its hole, as each network fills it, and the truth."""
     from train.config import RECIPES
-    from train.evaluation.restore import restore as filled
+    from train.evaluation.restoration.methods import restore as filled
     from train.evaluation.runners import open_runner
 
     source, find = open_source("demo", realtime=False), open_finder("own", ENGINES.load)

@@ -19,6 +19,7 @@ from train.data.prepare import prepare, summary
 from train.evaluation.ablation import ablation
 from train.evaluation.plots import draw_schedule
 from train.evaluation.report import Report
+from train.evaluation.restore import SPLITS
 from train.evaluation.runners import names_of, open_checkpoint, open_runner
 from train.evaluation.video import evaluate_video
 from train.export.export import LICENCE, TRAINED_ON, ExportError, export_network
@@ -94,15 +95,21 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="judge only so many pictures of each kind")] = None,
     threads: Annotated[int, typer.Option(min=1, help="processor threads")] = 2,
     video: Annotated[bool, typer.Option("--video", help="judge what the installed product makes of films")] = False,
+    split: Annotated[
+        str, typer.Option(help="restore: choices are made on `dev`, people kept from training; `eval` is for the end")
+    ] = "eval",
 ) -> None:
     """Figures on pictures that were not trained on, beside the baselines."""
     if video:
         _show(evaluate_video(data, out, limit, threads, console), out)
         return
+    if split not in SPLITS or (split != "eval" and network != "restore"):
+        raise typer.BadParameter("--split is `eval`, or for restore `dev`")
     recipe = _recipe(network, "base")
+    chosen = {"split": split} if network == "restore" else {}
     paths = [run or Path("runs") / network, *(against or [])]
     runners = {name: open_runner(recipe, data, path, threads) for name, path in names_of(paths).items()}
-    _show(load_evaluation(network)(runners, data, out, limit, threads, console), out)
+    _show(load_evaluation(network)(runners, data, out, limit, threads, console, **chosen), out)
 
 
 def _show(report: Report, out: Path | None) -> None:

@@ -17,7 +17,10 @@ from train.config import RECIPES
 from train.data.face_set import DataError, FaceSet
 from train.evaluation import restore
 from train.evaluation.metrics import psnr
-from train.evaluation.report import by_kind_tables
+from train.evaluation.report import Report, by_kind_tables
+from train.evaluation.restoration.cases import EVAL_SHAPES, GRAINS, TONES, Case, eval_cases
+from train.evaluation.restoration.judge import Judge
+from train.evaluation.restoration.methods import methods_of, restore
 from train.evaluation.runners import Arrays, names_of, onnx_runner, open_runner, torch_runner
 from train.task import load_task
 
@@ -31,23 +34,23 @@ def greyed(feeds: Mapping[str, np.ndarray]) -> Arrays:
 
 
 @pytest.fixture(scope="module")
-def judge(data: Path) -> restore.Judge:
-    return restore.Judge(data / "weights", 1)
+def judge(data: Path) -> Judge:
+    return Judge(data / "weights", 1)
 
 
 def test_cases_repeat_and_a_limit_takes_some_of_the_same(data: Path) -> None:
     faces = FaceSet(data, "eval")
-    every = list(restore.eval_cases(faces, restore.EVAL_SHAPES["hand"]))
+    every = list(eval_cases(faces, EVAL_SHAPES["hand"]))
     assert len(every) == len(faces)
-    few = list(restore.eval_cases(faces, restore.EVAL_SHAPES["hand"], 5))
+    few = list(eval_cases(faces, EVAL_SHAPES["hand"], 5))
     assert len(few) == 5
     holes = {case.hole.tobytes() for case in every}
     assert all(case.hole.tobytes() in holes for case in few)
     assert any(case.reference is not None for case in every) and any(case.reference is None for case in every)
 
 
-def test_the_truth_is_judged_perfect_and_a_blur_soft(data: Path, judge: restore.Judge) -> None:
-    cases = list(restore.eval_cases(FaceSet(data, "eval"), restore.EVAL_SHAPES["mask"], 3))
+def test_the_truth_is_judged_perfect_and_a_blur_soft(data: Path, judge: Judge) -> None:
+    cases = list(eval_cases(FaceSet(data, "eval"), EVAL_SHAPES["mask"], 3))
     blurred = [np.where(c.hole[..., None] > 0, cv2.GaussianBlur(c.face, (0, 0), 4), c.face) for c in cases]
     pictures = {"truth": [case.face for case in cases], "blurred": blurred, "none": [None] * 3}
     judged = judge(cases, pictures)
@@ -64,7 +67,7 @@ def test_the_truth_is_judged_perfect_and_a_blur_soft(data: Path, judge: restore.
 
 
 def test_skin_is_in_the_hole_and_no_eye_or_mouth(data: Path) -> None:
-    for case in restore.eval_cases(FaceSet(data, "eval"), restore.EVAL_SHAPES["mask"], 6):
+    for case in eval_cases(FaceSet(data, "eval"), EVAL_SHAPES["mask"], 6):
         assert not (case.skin & ~case.region).any()
         assert (case.skin > 0).sum() > 500
         for x, y in np.round(case.landmarks).astype(int):
@@ -81,7 +84,7 @@ def test_tones_are_told_by_the_skin_alone() -> None:
         ("dark skin", (40, 60, 95)),
     ):
         face = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
-        case = restore.Case(face, hole, valid, TEMPLATE)
+        case = Case(face, hole, valid, TEMPLATE)
         face[case.bare > 0] = colour
         assert case.tone == tone
 
@@ -91,10 +94,13 @@ def test_soft_and_sharp_photographs_are_told_by_the_grain_of_the_skin() -> None:
     noise = np.random.default_rng(1).normal(0, 1, (CROP_PX, CROP_PX, 1))  # its Laplacian's is sqrt(20) times as strong
     for strength, grain in ((1.5, "soft photograph"), (2.1, "sharp photograph")):
         face = np.round(128 + strength * noise).astype(np.uint8).repeat(3, axis=2)
-        assert restore.Case(face, hole, hole + 255, TEMPLATE).grain == grain
+        assert Case(face, hole, hole + 255, TEMPLATE).grain == grain
 
 
-def test_a_report_holds_all_kinds_methods_and_figures(data: Path, tmp_path: Path) -> None:
+def test_a_report_holds_all_kinds_methods_and_figures(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore, "more_figures", lambda *given: Report({"more": 1.0}, "## More\n"))
     report = restore.evaluate({"grey": greyed, "same": greyed}, data, tmp_path, limit=4, threads=1)
     report.write(tmp_path)
     detail = json.loads((tmp_path / "report.json").read_text())
@@ -106,17 +112,31 @@ def test_a_report_holds_all_kinds_methods_and_figures(data: Path, tmp_path: Path
     flat = json.loads((tmp_path / "figures.json").read_text())
     assert flat["mask_gain_over_telea"] == pytest.approx(flat["mask_psnr"] - flat["mask_telea"])
     assert flat["mask_kid_mobilenet"] == detail["all"]["mask"]["grey"]["kid_mobilenet"]
+    assert flat["more"] == 1 and flat["mask_critic_auc"] is None, "four faces are too few for a critic"
     assert {"rectangle_identity_with_reference", "rectangle_identity_without_reference"} <= flat.keys()
     groups = detail["groups"]["mask"]
-    for classes in (restore.TONES, restore.GRAINS):
+    for classes in (TONES, GRAINS):
         assert sum(groups[group]["cases"] for group in classes if group in groups) == 4
-    assert {*restore.TONES, *restore.GRAINS} >= groups.keys()
+    assert {*TONES, *GRAINS} >= groups.keys()
     for group, values in groups.items():
         assert flat[f"mask_{group.replace(' ', '_')}_psnr"] == values["psnr"]
     table = (tmp_path / "report.md").read_text()
     assert "| telea | 4 |" in table and "pd mobilenet" in table and "lpips" not in table
     sheet = cv2.imread(str(tmp_path / "restore_mask.png"))
     assert sheet.shape[1] == 9 * CROP_PX
+
+
+@pytest.mark.parametrize("split", restore.SPLITS)
+def test_aligned_and_wide_faces_of_a_split_are_judged_as_served_and_with_references(data: Path, split: str) -> None:
+    report = restore.more_figures({"grey": greyed}, data, split, 1, 1, None)
+    assert {
+        "as_served_hand_psnr",
+        "wide_as_served_cup_psnr_clean",
+        "wide_mask_recalled_identity",
+    } <= report.figures.keys()
+    assert report.figures["wide_mask_self_psnr"] > 40 > report.figures["wide_mask_unaided_psnr"]
+    assert list(report.detail["references"]) == ["mask", "wide_mask"]
+    assert "| grey as served |" in report.tables and "| grey + recalled |" in report.tables
 
 
 def test_tables_show_a_dash_where_nothing_was_measured() -> None:
@@ -148,7 +168,7 @@ def test_a_checkpoint_runs_like_its_network(data: Path) -> None:
     face = np.random.default_rng(0).integers(0, 256, (CROP_PX, CROP_PX, 3), dtype=np.uint8)
     hole = np.zeros((CROP_PX, CROP_PX), np.uint8)
     hole[100:160, 90:150] = 255
-    made = restore.restore(run, face, hole)
+    made = restore(run, face, hole)
     assert np.array_equal(made[hole == 0], face[hole == 0]) and (made[hole > 0] != face[hole > 0]).any()
 
 
@@ -160,7 +180,7 @@ def test_a_checkpoint_brings_the_parts_it_was_trained_with(data: Path, tmp_path:
     torch.save(state, tmp_path / "last.pt")
     run = open_runner(RECIPES["restore", "base"], data, tmp_path, 1)
     face, hole = np.full((CROP_PX, CROP_PX, 3), 90, np.uint8), np.full((CROP_PX, CROP_PX), 255, np.uint8)
-    assert restore.restore(run, face, hole).shape == face.shape
+    assert restore(run, face, hole).shape == face.shape
     with pytest.raises(checkpoint.CheckpointError, match="of `restore`, not of `hidden`"):
         open_runner(RECIPES["hidden", "base"], data, tmp_path, 1)
     with pytest.raises(checkpoint.CheckpointError, match="no checkpoint"):
@@ -170,9 +190,9 @@ def test_a_checkpoint_brings_the_parts_it_was_trained_with(data: Path, tmp_path:
 @pytest.mark.parametrize(("kind", "least_db"), [("mask", 2.5), ("hand", 0.9), ("rectangle", 2.2)])
 def test_the_shipped_network_beats_classical_inpainting(data: Path, kind: str, least_db: float) -> None:
     run = onnx_runner(SHIPPED, 1)
-    methods = restore.methods_of({"own": run})
+    methods = methods_of({"own": run})
     gains = []
-    for case in restore.eval_cases(FaceSet(data, "eval"), restore.EVAL_SHAPES[kind], 25):
+    for case in eval_cases(FaceSet(data, "eval"), EVAL_SHAPES[kind], 25):
         made, telea = methods["own"](case), methods["telea"](case)
         assert made is not None and telea is not None
         gains.append(psnr(made, case.face, case.region) - psnr(telea, case.face, case.region))

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from engines.contract import CROP_PX, TEMPLATE, similarity, transform_points
 from train.config import RECIPES
 from train.data.face_set import DataError, FaceSet, typology_angle, valid_mask
-from train.evaluation.restore import restore as restore_picture
+from train.evaluation.restoration.methods import restore as restore_picture
 from train.evaluation.runners import Runner, torch_runner
 from train.hardware import TrainingError
 from train.losses import ADVERSARIES

@@ -11,7 +11,7 @@ import pytest
 
 from train.data.face_set import DataError
 from train.evaluation import video
-from train.evaluation.restore import Judge
+from train.evaluation.restoration.judge import Judge
 from train.evaluation.video import COMES, GONE, Film, Scene, film_figures, make_film
 
 

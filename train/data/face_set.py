@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, Image, Points
+from train.data.dev_set import in_dev_set
 
 #: Mirroring swaps the eyes and the mouth corners: the first is always the one further left in the picture.
 _MIRRORED = [1, 0, 2, 4, 3]
@@ -44,6 +45,19 @@ class FaceRow:
     valid_quad: Points
     #: Where the picture lies in a tar shard: its first byte and how many.
     span: tuple[int, int] | None = None
+    #: How far the head is turned, in eye distances of the nose from the middle; right is positive.
+    yaw: float = 0.0
+
+    @property
+    def dev(self) -> bool:
+        """Whether the picture is kept for choices and never trained on."""
+        return in_dev_set(self.origin, self.identity, self.file)
+
+    @property
+    def age(self) -> int | None:
+        """Years, where the file name tells them: AGE_GENDER_... in utk."""
+        years, underscore, _ = Path(self.file).name.partition("_")
+        return int(years) if self.origin == "utk" and underscore and years.isdigit() else None
 
 
 @dataclass(frozen=True)
@@ -70,24 +84,24 @@ def open_faces(data: Path) -> Faces:
     return FaceStream(data)
 
 
-class FaceSet:
-    """Aligned 256x256 faces of one split. Pictures are read when asked for; a broken one raises DataError.
+class PictureSet:
+    """Pictures of one split and what their index says. They are read when asked for; a broken one raises DataError.
 
-    With `keep` a picture is decoded once and then kept (192 KiB each): decoding costs as much as all the rest.
+    The rows of the split `train` are without the people of train/data/dev_set.py, who are `dev`; `train+dev` has both. With
+    `keep` a picture is decoded once and then kept: decoding costs as much as all the rest.
     """
 
-    def __init__(self, data: Path, split: str, keep: bool = False) -> None:
-        self._folder = data / split
-        index = self._folder / "index.jsonl"
+    def __init__(self, folder: Path, index: Path, side_px: int, split: str, keep: bool = False) -> None:
+        self._folder, self._side_px = folder, side_px
         if not index.is_file():
-            raise DataError(f"no faces in {self._folder}: {index.name} is missing; give the data folder with --data")
+            raise DataError(f"no faces in {folder}: {index.name} is missing; give the data folder with --data")
         with index.open(encoding="utf-8") as lines:
-            self.rows = [row_of(json.loads(line)) for line in lines]
+            rows = [row_of(json.loads(line)) for line in lines]
+        self.rows = [row for row in rows if split not in ("train", "dev") or row.dev == (split == "dev")]
         if not self.rows:
-            raise DataError(f"{index} is empty")
+            raise DataError(f"{index} is empty" if not rows else f"{index} has no pictures of the split `{split}`")
         self._shards: dict[str, zipfile.ZipFile] = {}
         self._kept: dict[int, Image] | None = {} if keep else None
-        self._cumulated: np.ndarray | None = None
         people: dict[str, list[int]] = defaultdict(list)
         for index_, row in enumerate(self.rows):
             if row.identity is not None:
@@ -101,14 +115,14 @@ class FaceSet:
         return {**self.__dict__, "_shards": {}}  # a zip handle can't be shared between worker processes
 
     def image(self, index: int) -> Image:
-        """256x256x3 uint8 BGR."""
+        """The whole picture: side x side x 3 uint8 BGR."""
         if self._kept is not None and index in self._kept:
             return self._kept[index]
         row = self.rows[index]
         encoded = np.frombuffer(self._encoded(row), np.uint8)
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
-        if image is None or image.shape != (CROP_PX, CROP_PX, 3):
-            raise DataError(f"{row.file} is no {CROP_PX}x{CROP_PX} picture")
+        if image is None or image.shape != (self._side_px, self._side_px, 3):
+            raise DataError(f"{row.file} is no {self._side_px}x{self._side_px} picture")
         if self._kept is not None:
             self._kept[index] = image
         return image
@@ -116,6 +130,12 @@ class FaceSet:
     def encoded(self, index: int) -> bytes:
         """The picture's file, as it lies there. Raises OSError, KeyError or BadZipFile where it does not."""
         return self._encoded(self.rows[index])
+
+    def sibling(self, index: int, rng: np.random.Generator) -> int | None:
+        """Another picture of the same person, or None where there is none."""
+        identity = self.rows[index].identity
+        others = [other for other in self.people.get(identity or "", []) if other != index]
+        return int(rng.choice(others)) if others else None
 
     def _encoded(self, row: FaceRow) -> bytes:
         if row.shard is None:
@@ -127,6 +147,15 @@ class FaceSet:
         if row.shard not in self._shards:
             self._shards[row.shard] = zipfile.ZipFile(self._folder / row.shard)
         return self._shards[row.shard].read(row.file)
+
+
+class FaceSet(PictureSet):
+    """Aligned 256x256 faces of one split: a folder of its own, or `dev`, which is in the folder `train`."""
+
+    def __init__(self, data: Path, split: str, keep: bool = False) -> None:
+        folder = data / ("train" if split in ("dev", "train+dev") else split)
+        super().__init__(folder, folder / "index.jsonl", CROP_PX, split, keep)
+        self._cumulated: np.ndarray | None = None
 
     def origin_weights(self) -> np.ndarray:
         """Probability of each row such that origins have their ORIGIN_SHARES, the others what is left."""
@@ -147,12 +176,6 @@ class FaceSet:
 
         return Drawn(self.rows[index], self.image(index), another)
 
-    def sibling(self, index: int, rng: np.random.Generator) -> int | None:
-        """Another picture of the same person, or None where there is none."""
-        identity = self.rows[index].identity
-        others = [other for other in self.people.get(identity or "", []) if other != index]
-        return int(rng.choice(others)) if others else None
-
 
 def origin_shares(counts: Mapping[str, int]) -> dict[str, float]:
     """How much of what is drawn each origin should be: ORIGIN_SHARES, and the others by their size what is left."""
@@ -171,6 +194,7 @@ def row_of(line: Mapping[str, Any]) -> FaceRow:
         origin=str(line["origin"]),
         landmarks=np.array(line["landmarks"], np.float32),
         valid_quad=np.array(line["valid_quad"], np.float32),
+        yaw=float(line.get("yaw", 0.0)),
         span=(int(line["offset"]), int(line["bytes"])) if "offset" in line else None,
     )
 

@@ -64,7 +64,7 @@ def evaluate(
     """
     del out  # there is nothing to look at
     torch.set_num_threads(threads)
-    evaluated, trained = FaceSet(data, "eval"), FaceSet(data, "train")
+    evaluated, trained = FaceSet(data, "eval"), FaceSet(data, "train+dev")
     known, held_out = sorted(evaluated.people)[:limit], sorted(held_out_people(trained))[:limit]
     embeds = {name: _embed(run) for name, run in runners.items()} | {"teacher": _judge(data)}
     found: dict[str, dict[str, float]] = {}

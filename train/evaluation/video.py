@@ -24,7 +24,8 @@ from train.data.face_set import DataError
 from train.data.labels import YuNet
 from train.evaluation.metrics import psnr
 from train.evaluation.report import Report, by_kind_tables, sheet
-from train.evaluation.restore import Case, Judge
+from train.evaluation.restoration.cases import Case
+from train.evaluation.restoration.judge import Judge
 from train.occlusion.occluders import Occluders
 
 SEED = 7

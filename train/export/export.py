@@ -75,7 +75,7 @@ def export_network(
         "parameters": sum(parameter.numel() for parameter in task.modules["network"].parameters()),
         "inputs": {name: list(shape) for name, shape in doors.inputs.items()},
         "outputs": {name: list(shape) for name, shape in doors.outputs.items()},
-        "metrics": {name: round(float(value), 5) for name, value in metrics.items()},
+        "metrics": {name: round(float(value), 5) for name, value in metrics.items() if value is not None},
         "parity": {},
     }
     with tempfile.TemporaryDirectory(prefix=".export-", dir=models) as folder:

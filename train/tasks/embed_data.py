@@ -44,13 +44,13 @@ class Lesson:
 
 
 class Lessons:
-    """Photographs of the training split, but for held-out people."""
+    """Photographs of the training split, but for held-out people and those of the dev set."""
 
     def __init__(self, data: Path, teacher: Teacher | None = None, cache: Path = CACHE) -> None:
-        self._faces = FaceSet(data, "train")
+        self._faces = FaceSet(data, "train+dev")  # of all, so that the same people are held out as ever
         held_out = held_out_people(self._faces)
         rows = self._faces.rows
-        self._indices = [index for index, row in enumerate(rows) if row.identity not in held_out]
+        self._indices = [index for index, row in enumerate(rows) if not (row.dev or row.identity in held_out)]
         self._cumulated = np.cumsum(self._faces.origin_weights()[self._indices])
         self._kept: dict[int, Image] = {}
         taught = self._taught(teacher or third_party(data), cache)

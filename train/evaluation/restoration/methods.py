@@ -1,0 +1,49 @@
+"""What fills holes: classical inpainting, and restorers without and with a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import cv2
+import numpy as np
+
+from engines.contract import Image
+from train.evaluation.restoration.cases import Case
+from train.evaluation.runners import Runner
+
+WITH_REFERENCE = " + reference"
+
+Method = Callable[[Case], Image | None]
+"""Fills the hole of a case; None where it can't, as there is no reference."""
+
+
+def methods_of(runners: Mapping[str, Runner]) -> dict[str, Method]:
+    """The baselines, then each restorer without and with a reference."""
+    methods: dict[str, Method] = {
+        "masked input": lambda case: case.hollow,
+        "telea": lambda case: cv2.inpaint(case.hollow, case.hole, 5, cv2.INPAINT_TELEA),
+        "ns": lambda case: cv2.inpaint(case.hollow, case.hole, 5, cv2.INPAINT_NS),
+    }
+    for name, run in runners.items():
+        methods[name] = partial(_restored, run)
+        methods[name + WITH_REFERENCE] = partial(_restored_with_reference, run)
+    return methods
+
+
+def restore(run: Runner, face: Image, hole: Image, reference: Image | None = None, there: Image | None = None) -> Image:
+    """One picture through the uint8 doors."""
+    if reference is None or there is None:
+        reference, there = np.zeros_like(face), np.zeros_like(hole)
+    feeds = {"face": face, "mask": hole[:, :, None], "reference": reference, "reference_mask": there[:, :, None]}
+    return run({name: feed[None] for name, feed in feeds.items()})["restored"][0]
+
+
+def _restored(run: Runner, case: Case) -> Image:
+    return restore(run, case.face, case.hole)
+
+
+def _restored_with_reference(run: Runner, case: Case) -> Image | None:
+    if case.reference is None:
+        return None
+    return restore(run, case.face, case.hole, case.reference, case.reference_mask)
