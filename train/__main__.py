@@ -19,7 +19,7 @@ from train.data.prepare import prepare, summary
 from train.evaluation.ablation import ablation
 from train.evaluation.plots import draw_schedule
 from train.evaluation.report import Report
-from train.evaluation.restore import SPLITS
+from train.evaluation.restoration.evaluate import SPLITS
 from train.evaluation.runners import names_of, open_checkpoint, open_runner
 from train.evaluation.video import evaluate_video
 from train.export.export import LICENCE, TRAINED_ON, ExportError, export_network

@@ -82,7 +82,7 @@ def load_task(recipe: Recipe, data: Path) -> Task:
 #: Where a network's figures come from: a function of runners by name, the data, a folder for sheets or None, how many
 #: pictures of each kind at most or None, processor threads, and a console for progress or None.
 EVALUATIONS = {
-    "restore": "train.evaluation.restore:evaluate",
+    "restore": "train.evaluation.restoration.evaluate:evaluate",
     "hidden": "train.evaluation.hidden:evaluate",
     "faces": "train.evaluation.faces:evaluate",
     "embed": "train.evaluation.embed:evaluate",

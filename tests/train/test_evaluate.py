@@ -15,9 +15,9 @@ from engines.contract import CROP_PX, TEMPLATE
 from train import checkpoint
 from train.config import RECIPES
 from train.data.face_set import DataError, FaceSet
-from train.evaluation import restore
 from train.evaluation.metrics import psnr
 from train.evaluation.report import Report, by_kind_tables
+from train.evaluation.restoration import evaluate
 from train.evaluation.restoration.cases import EVAL_SHAPES, GRAINS, TONES, Case, eval_cases
 from train.evaluation.restoration.judge import Judge
 from train.evaluation.restoration.methods import methods_of, restore
@@ -101,7 +101,7 @@ def test_a_report_holds_all_kinds_methods_and_figures(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(restore, "more_figures", lambda *given: Report({"more": 1.0}, "## More\n"))
-    report = restore.evaluate({"grey": greyed, "same": greyed}, data, tmp_path, limit=4, threads=1)
+    report = evaluate.evaluate({"grey": greyed, "same": greyed}, data, tmp_path, limit=4, threads=1)
     report.write(tmp_path)
     detail = json.loads((tmp_path / "report.json").read_text())
     assert list(detail["all"]) == ["mask", "hand", "rectangle", "other"]
@@ -126,9 +126,9 @@ def test_a_report_holds_all_kinds_methods_and_figures(
     assert sheet.shape[1] == 9 * CROP_PX
 
 
-@pytest.mark.parametrize("split", restore.SPLITS)
+@pytest.mark.parametrize("split", evaluate.SPLITS)
 def test_aligned_and_wide_faces_of_a_split_are_judged_as_served_and_with_references(data: Path, split: str) -> None:
-    report = restore.more_figures({"grey": greyed}, data, split, 1, 1, None)
+    report = evaluate.more_figures({"grey": greyed}, data, split, 1, 1, None)
     assert {
         "as_served_hand_psnr",
         "wide_as_served_cup_psnr_clean",

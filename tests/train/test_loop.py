@@ -343,4 +343,4 @@ def test_pictures_and_weights_are_recorded(data: Path, tmp_path: Path) -> None:
     board.Reload()
     assert {"loss/l1", "loss/style", "weight/adv_global"} <= set(board.Tags()["scalars"])
     (picture,) = board.Images("pictures")
-    assert (picture.width, picture.height) == (4 * recipe.size_px, recipe.batch * recipe.size_px)
+    assert (picture.width, picture.height) == (5 * recipe.size_px, recipe.batch * recipe.size_px)

@@ -87,8 +87,8 @@ def open_faces(data: Path) -> Faces:
 class PictureSet:
     """Pictures of one split and what their index says. They are read when asked for; a broken one raises DataError.
 
-    The rows of the split `train` are without the people of train/data/dev_set.py, who are `dev`; `train+dev` has both. With
-    `keep` a picture is decoded once and then kept: decoding costs as much as all the rest.
+    The rows of the split `train` are without the people of train/data/dev_set.py, who are `dev`; `train+dev` has both.
+    With `keep` a picture is decoded once and then kept: decoding costs as much as all the rest.
     """
 
     def __init__(self, folder: Path, index: Path, side_px: int, split: str, keep: bool = False) -> None:

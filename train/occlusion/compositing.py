@@ -129,15 +129,26 @@ def place(
     Also where the middle of its lower edge has gone.
     """
     height, width = sprite.alpha.shape
+    matrix = placement(sprite, target, angle, scale, grip, rng)
+    return warped(scene, sprite, matrix), matrix @ (width / 2, height, 1)
+
+
+def placement(
+    sprite: Sprite, target: np.ndarray, angle: float, scale: float, grip: tuple[float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """The 2x3 matrix with which `place` takes a sprite to the crop: mirrored half of the time, a little stretched."""
+    height, width = sprite.alpha.shape
     cosine, sine = scale * np.cos(np.radians(angle)), scale * np.sin(np.radians(angle))
     stretch = rng.uniform(0.85, 1.15) * (1 if rng.random() < 0.5 else -1)
     turn = np.array([[cosine * stretch, -sine], [sine * stretch, cosine]])
     held = np.array([grip[0] * width, grip[1] * height])
-    matrix = np.hstack([turn, (target - turn @ held)[:, None]])
+    return np.hstack([turn, (target - turn @ held)[:, None]])
+
+
+def warped(scene: Scene, sprite: Sprite, matrix: np.ndarray) -> Layer:
     size = (scene.size, scene.size)
     image = cv2.warpAffine(sprite.image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    alpha = cv2.warpAffine(sprite.alpha, matrix, size, flags=cv2.INTER_LINEAR)
-    return Layer(image, alpha), target + turn @ (np.array([width / 2, height]) - held)
+    return Layer(image, cv2.warpAffine(sprite.alpha, matrix, size, flags=cv2.INTER_LINEAR))
 
 
 @lru_cache(maxsize=8)

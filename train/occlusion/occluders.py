@@ -73,7 +73,7 @@ def hand(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer
             sprite = Sprite(_recoloured(sprite, tone), sprite.alpha)
     else:
         sprite = drawn_occluders.hand(rng, tuple(tone))
-    target = scene.point(*_TARGETS[rng.integers(len(_TARGETS))]) + rng.normal(0, 10 * scene.unit, 2)
+    target = scene.point(*HAND_TARGETS[rng.integers(len(HAND_TARGETS))]) + rng.normal(0, 10 * scene.unit, 2)
     angle = rng.normal(0, 25) if rng.random() < 0.35 else rng.choice([-1, 1]) * rng.uniform(20, 115)
     grip = (0.5, rng.uniform(0.1, 0.65))
     scale = rng.uniform(0.85, 1.6) * scene.unit * 176 / sprite.alpha.shape[0]
@@ -251,7 +251,7 @@ _MASK_COLOURS: tuple[Colour, ...] = (
 )
 
 #: Where hands go, as Scene.point takes it: mouth, nose, cheeks, eyes, chin, forehead.
-_TARGETS = ((0, 1.0), (0, 1.0), (0, 0.55), (-0.6, 0.7), (0.6, 0.7), (-0.5, 0.0), (0.5, 0.0), (0, 1.45), (0, -0.5))
+HAND_TARGETS = ((0, 1.0), (0, 1.0), (0, 0.55), (-0.6, 0.7), (0.6, 0.7), (-0.5, 0.0), (0.5, 0.0), (0, 1.45), (0, -0.5))
 
 
 class Occluders:
@@ -312,10 +312,23 @@ def _arm(
     """From the wrist out of the picture: bare, or in a sleeve."""
     sleeve = rng.random() < 0.6
     colour = np.array(drawn_occluders.any_colour(rng)) if sleeve else tone * 0.9
-    layer = blank(scene, tuple(colour))
     away = np.array([-np.sin(np.radians(angle)), np.cos(np.radians(angle))])
     start = wrist - away * (rng.uniform(0, 18) if sleeve else 8) * scene.unit
     thickness = width * (rng.uniform(0.6, 1.0) if sleeve else rng.uniform(0.5, 0.65))
+    return limb(scene, start, away, thickness, colour, rng, sleeve)
+
+
+def limb(
+    scene: Scene,
+    start: np.ndarray,
+    away: np.ndarray,
+    thickness: float,
+    colour: np.ndarray,
+    rng: np.random.Generator,
+    sleeve: bool,
+) -> Layer:
+    """A bare arm or a sleeve from a round end at `start` out of the picture, in the unit direction `away`."""
+    layer = blank(scene, tuple(colour))
     ends = [tuple(np.round(p).astype(int).tolist()) for p in (start + away * thickness / 2, start + away * 600)]
     cv2.line(layer.alpha, *ends, 255, line_width(thickness), cv2.LINE_AA)
     return Layer(shaded(layer.image, rng, folds=0.25 if sleeve else 0.05), layer.alpha, relit=sleeve)

@@ -56,7 +56,7 @@ class Cutouts:
 
 
 def _named(folder: Path) -> dict[str, Sprite]:
-    return {path.stem: _load(path) for path in sorted(folder.glob("*.*"))}
+    return {path.stem: load_sprite(path) for path in sorted(folder.glob("*.*"))}
 
 
 def _all(folder: Path) -> list[Sprite]:
@@ -67,7 +67,7 @@ def _chosen(sprites: dict[str, Sprite], beginnings: tuple[str, ...]) -> list[Spr
     return [sprite for name, sprite in sprites.items() if name.startswith(beginnings)]
 
 
-def _load(path: Path) -> Sprite:
+def load_sprite(path: Path) -> Sprite:
     """At most 256 px; colours continued outwards, so that no dark rim comes in when it is turned or scaled."""
     picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if picture is None or picture.ndim != 3:

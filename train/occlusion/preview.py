@@ -14,6 +14,7 @@ from train.data.importers import Finder, picture_files
 from train.occlusion import masks
 from train.occlusion.occluders import OCCLUDERS, WORN, Occluders
 from train.tasks.hidden_data import webcam
+from train.tasks.restore_data import Views
 
 _COLUMNS = 10
 _CELL_PX = 144
@@ -21,9 +22,13 @@ _LABEL_PX = 110
 
 
 def write_preview(data: Path, out: Path, seed: int = 0) -> None:
-    """A row for each occluder, outlined where it hides the face, for what is worn, and for each shape of a hole."""
+    """Rows of what the restorer is served; one for each occluder, for what is worn, and for each shape of a hole.
+
+    Outlined is where the face is hidden. Of what is served, the hole is black in the second row, and what is left
+    of the thing beside it, which no loss counts, is red; the third is the truth.
+    """
     faces, occluders = FaceSet(data, "eval"), Occluders(data, "train")
-    rows: list[Image] = []
+    rows = _served_rows(faces, Views(data), seed)
     for name, is_shape in [(name, False) for name in (*OCCLUDERS, *WORN)] + [(name, True) for name in masks.SHAPES]:
         cells = []
         for column in range(_COLUMNS):
@@ -36,9 +41,7 @@ def write_preview(data: Path, out: Path, seed: int = 0) -> None:
             else:
                 shown, mask = occluders.occlude(image, landmarks, rng, [name])
                 shown = webcam(shown, rng)
-            outline, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-            shown = cv2.drawContours(np.ascontiguousarray(shown), outline, -1, (0, 255, 255), 1)
-            cells.append(cv2.resize(shown, (_CELL_PX, _CELL_PX), interpolation=cv2.INTER_AREA))
+            cells.append(_cell(_outlined(shown, mask)))
         rows.append(np.hstack([_label(name + (" (hole)" if is_shape else " (own)" if name in WORN else "")), *cells]))
     out.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(out), np.vstack(rows)):
@@ -75,6 +78,29 @@ def write_masks(pictures: Path, out: Path, shape: str | None = None, seed: int =
             raise DataError(f"{target} can't be written; is the disk full?")
         yield f"{target}: {len(finds)} face{'s' * (len(finds) > 1)}"
     yield f"{len(files) - skipped} masks in {out}, {skipped} pictures skipped"
+
+
+def _served_rows(faces: FaceSet, views: Views, seed: int) -> list[Image]:
+    columns = []
+    for column in range(_COLUMNS):
+        rng = np.random.default_rng([seed, column])
+        index = int(rng.integers(len(faces)))
+        view = views.draw(faces.image(index), faces.rows[index].landmarks, rng)
+        hollow = view.shown.copy()
+        hollow[view.hole > 0] = 0
+        hollow[(view.hole == 0) & (view.clean == 0), 2] = 255
+        columns.append([_cell(picture) for picture in (_outlined(view.shown, view.hole), hollow, view.truth)])
+    names = ("served", "its hole", "its truth")
+    return [np.hstack([_label(name), *cells]) for name, cells in zip(names, zip(*columns, strict=True), strict=True)]
+
+
+def _outlined(image: Image, mask: Image) -> Image:
+    outline, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.array(image), outline, -1, (0, 255, 255), 1)
+
+
+def _cell(image: Image) -> Image:
+    return cv2.resize(image, (_CELL_PX, _CELL_PX), interpolation=cv2.INTER_AREA)
 
 
 def _label(name: str) -> Image:

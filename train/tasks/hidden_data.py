@@ -126,14 +126,18 @@ def webcam(image: Image, rng: np.random.Generator) -> Image:
     if rng.random() < 0.15:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.6) * size / CROP_PX)
     if rng.random() < 0.4:
-        x, y = rng.integers(0, _NOISE_PX - size, 2)
-        noise = _noise()[y : y + size, x : x + size]
-        image = cv2.scaleAdd(noise, rng.uniform(1, 10), image.astype(np.float32))
+        image = cv2.scaleAdd(sensor_noise(size, rng), rng.uniform(1, 10), image.astype(np.float32))
         image = cv2.convertScaleAbs(cv2.max(image, 0.0))
     if rng.random() < 0.4:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 95))]
         image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
     return image
+
+
+def sensor_noise(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise of about unit strength, size x size x 3, partly correlated as a camera leaves it."""
+    x, y = rng.integers(0, _NOISE_PX - size, 2)
+    return _noise()[y : y + size, x : x + size]
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,86 @@
+"""What the restorer draws its faces from: the aligned faces, and the face's part of wide pictures of many people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from engines.contract import Image
+from train.data.face_set import DataError, Drawn, FaceRow, Faces, open_faces
+from train.data.wide import WideSet
+
+#: How many faces are of wide pictures, where there are any: with about eleven of each person, they are also where
+#: another photograph for the reference comes from.
+WIDE_SHARE = 0.25
+#: So many are drawn at most to find one that nothing hides.
+_DRAWS = 8
+
+
+def open_mixed(data: Path, is_bare: Callable[[Image], bool]) -> Faces:
+    """The faces to train with; where there are wide pictures, both, without what something hides. Raises DataError.
+
+    A prepared stream alone is taken as it is: asking about each of its pictures would cost more than they do.
+    """
+    faces = open_faces(data)
+    return Bare(Mixed(faces, WideFaces(data)), is_bare) if (data / "wide").is_dir() else faces
+
+
+class Mixed:
+    """Faces of two sets."""
+
+    def __init__(self, faces: Faces, wide: Faces) -> None:
+        self._faces, self._wide = faces, wide
+
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        return (self._wide if rng.random() < WIDE_SHARE else self._faces).draw(rng)
+
+
+class WideFaces:
+    """The template's part of the wide pictures of the training, each decoded once."""
+
+    def __init__(self, data: Path) -> None:
+        self._set = WideSet(data, "train")
+        self._kept: dict[int, Image] = {}
+
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        index = int(rng.integers(len(self._set)))
+        return Drawn(self._set.row(index), self._face(index), partial(self._another, index))
+
+    def _another(self, index: int, rng: np.random.Generator) -> tuple[FaceRow, Image] | None:
+        other = self._set.sibling(index, rng)
+        return None if other is None else (self._set.row(other), self._face(other))
+
+    def _face(self, index: int) -> Image:
+        if index not in self._kept:
+            self._kept[index] = self._set.face(index)
+        return self._kept[index]
+
+
+class Bare:
+    """Faces of a set of which `is_bare` says that nothing hides them; it is asked once about each.
+
+    In 2 or 3 % of the photographs a hand or a microphone is before the face, which would teach to paint such things.
+    """
+
+    def __init__(self, faces: Faces, is_bare: Callable[[Image], bool]) -> None:
+        self._faces, self._is_bare = faces, is_bare
+        self._known: dict[str, bool] = {}
+
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        for _ in range(_DRAWS):
+            drawn = self._faces.draw(rng)
+            if self._shows(drawn.row, drawn.image):
+                return Drawn(drawn.row, drawn.image, partial(self._another, drawn))
+        raise DataError("something hides nearly all faces to train with, says the segmenter; give other data")
+
+    def _another(self, drawn: Drawn, rng: np.random.Generator) -> tuple[FaceRow, Image] | None:
+        other = drawn.sibling(rng)
+        return other if other is not None and self._shows(*other) else None
+
+    def _shows(self, row: FaceRow, image: Image) -> bool:
+        if row.file not in self._known:
+            self._known[row.file] = self._is_bare(image)
+        return self._known[row.file]
