@@ -13,7 +13,8 @@ from engines.contract import CROP_PX, Image
 from engines.offline import import_offline
 from train.config import RECIPES
 from train.data.face_set import FaceSet
-from train.evaluation.hidden import boundary_f, figures, iou, marked
+from train.evaluation.hidden import figures
+from train.evaluation.mask_figures import boundary_f, iou, marked
 from train.tasks.hidden import HiddenDoors, HiddenTask, HiddenUNet, dice, masked_bce
 from train.tasks.hidden_data import COVERED, EVAL_SEED, Example, Examples, misalignment, relight, webcam
 

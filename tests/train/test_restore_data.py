@@ -18,8 +18,8 @@ from train.data.dev_set import in_dev_set
 from train.data.face_set import DataError
 from train.data.mixed import Bare, WideFaces, open_mixed
 from train.data.wide import CORNER, WIDE_PX
-from train.occlusion.arms import Hands
 from train.occlusion.compositing import Scene
+from train.occlusion.photographed_hands import Hands
 from train.tasks import restore_data
 from train.tasks.restore import RestoreTask
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from engines.contract import EYE_DISTANCE_PX, Image, Points
-from train.occlusion.photo_cutouts import Sprite
+from train.occlusion.sprites import Sprite
 
 Colour = tuple[float, float, float]
 

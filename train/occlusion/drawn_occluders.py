@@ -11,7 +11,7 @@ import numpy as np
 
 from engines.contract import Image
 from train.occlusion.compositing import Colour
-from train.occlusion.photo_cutouts import Sprite
+from train.occlusion.sprites import Sprite
 
 #: Skin from light to dark, BGR.
 SKIN_TONES: tuple[Colour, ...] = (

@@ -40,7 +40,9 @@ from train.occlusion.compositing import (
     scaled,
     shaded,
 )
-from train.occlusion.photo_cutouts import Cutouts, Sprite
+from train.occlusion.hands import arm, hand
+from train.occlusion.photo_cutouts import Cutouts
+from train.occlusion.sprites import Sprite
 
 
 def medical_mask(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
@@ -61,25 +63,6 @@ def medical_mask(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> li
     else:
         mask = _drawn_mask(cutouts, scene, rng, (half, top, sides, bottom))
     return [*straps, mask]
-
-
-def hand(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
-    """A hand over mouth, cheek, nose, eye, chin or forehead, with its arm or sleeve, of any skin or of the face's."""
-    choice = rng.random()
-    tone = np.array(drawn_occluders.skin_tone(rng)) if choice < 0.4 else scene.skin * rng.uniform(0.75, 1.15)
-    if rng.random() < 0.5:
-        sprite = cutouts.hands[rng.integers(len(cutouts.hands))]
-        if choice < 0.8:
-            sprite = Sprite(_recoloured(sprite, tone), sprite.alpha)
-    else:
-        sprite = drawn_occluders.hand(rng, tuple(tone))
-    target = scene.point(*HAND_TARGETS[rng.integers(len(HAND_TARGETS))]) + rng.normal(0, 10 * scene.unit, 2)
-    angle = rng.normal(0, 25) if rng.random() < 0.35 else rng.choice([-1, 1]) * rng.uniform(20, 115)
-    grip = (0.5, rng.uniform(0.1, 0.65))
-    scale = rng.uniform(0.85, 1.6) * scene.unit * 176 / sprite.alpha.shape[0]
-    layer, wrist = place(scene, sprite, target, angle + scene.angle, scale, grip, rng)
-    arm = _arm(scene, wrist, angle + scene.angle, sprite.alpha.shape[1] * scale, tone, rng)
-    return [arm, Layer(layer.image, layer.alpha, relit=choice >= 0.8)]
 
 
 def cup(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
@@ -250,9 +233,6 @@ _MASK_COLOURS: tuple[Colour, ...] = (
     (180, 205, 232),
 )
 
-#: Where hands go, as Scene.point takes it: mouth, nose, cheeks, eyes, chin, forehead.
-HAND_TARGETS = ((0, 1.0), (0, 1.0), (0, 0.55), (-0.6, 0.7), (0.6, 0.7), (-0.5, 0.0), (0.5, 0.0), (0, 1.45), (0, -0.5))
-
 
 class Occluders:
     """Puts occluders on faces. The cut-outs are loaded once; the same generator state gives the same picture."""
@@ -306,34 +286,6 @@ def _draw(table: dict[str, tuple[Occluder, float]], rng: np.random.Generator) ->
     return list(table)[rng.choice(len(table), p=chances / chances.sum())]
 
 
-def _arm(
-    scene: Scene, wrist: np.ndarray, angle: float, width: float, tone: np.ndarray, rng: np.random.Generator
-) -> Layer:
-    """From the wrist out of the picture: bare, or in a sleeve."""
-    sleeve = rng.random() < 0.6
-    colour = np.array(drawn_occluders.any_colour(rng)) if sleeve else tone * 0.9
-    away = np.array([-np.sin(np.radians(angle)), np.cos(np.radians(angle))])
-    start = wrist - away * (rng.uniform(0, 18) if sleeve else 8) * scene.unit
-    thickness = width * (rng.uniform(0.6, 1.0) if sleeve else rng.uniform(0.5, 0.65))
-    return limb(scene, start, away, thickness, colour, rng, sleeve)
-
-
-def limb(
-    scene: Scene,
-    start: np.ndarray,
-    away: np.ndarray,
-    thickness: float,
-    colour: np.ndarray,
-    rng: np.random.Generator,
-    sleeve: bool,
-) -> Layer:
-    """A bare arm or a sleeve from a round end at `start` out of the picture, in the unit direction `away`."""
-    layer = blank(scene, tuple(colour))
-    ends = [tuple(np.round(p).astype(int).tolist()) for p in (start + away * thickness / 2, start + away * 600)]
-    cv2.line(layer.alpha, *ends, 255, line_width(thickness), cv2.LINE_AA)
-    return Layer(shaded(layer.image, rng, folds=0.25 if sleeve else 0.05), layer.alpha, relit=sleeve)
-
-
 def _draw_stick(alpha: Image, centre: np.ndarray, scene: Scene, rng: np.random.Generator) -> None:
     """A pen, a brush, a straw, a spoon: from a tip on the face to somewhere below."""
     turn, length = rng.normal(0, 0.7), rng.uniform(80, 260) * scene.unit
@@ -360,8 +312,8 @@ def _held(
     grip = target + (below - target) * rng.uniform(0.3, 1.0)
     turn = angle + rng.choice([-1, 1]) * rng.uniform(15, 90)
     holding, wrist = place(scene, fist, grip, turn, rng.uniform(0.75, 1.2) * scene.unit, (0.5, 0.5), rng)
-    arm = _arm(scene, wrist, turn, 100 * scene.unit, tone, rng)
-    return [layer, arm, Layer(holding.image, holding.alpha, relit=False)]
+    forearm = arm(scene, wrist, turn, 100 * scene.unit, tone, rng)
+    return [layer, forearm, Layer(holding.image, holding.alpha, relit=False)]
 
 
 def _worn_on_eyes(sprites: list[Sprite], scene: Scene, rng: np.random.Generator) -> list[Layer]:
@@ -426,8 +378,3 @@ def _dyed(image: Image, rng: np.random.Generator, textures: list[Image], chance:
         shading = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
         return cv2.multiply(texture, shading, scale=1 / max(float(shading.mean()), 90.0))
     return scaled(image, np.array(_mask_colour(rng)) / max(float(image.mean()), 60.0))
-
-
-def _recoloured(sprite: Sprite, tone: np.ndarray) -> Image:
-    mean = np.maximum(np.array(cv2.mean(sprite.image, sprite.alpha)[:3]), 20)
-    return scaled(sprite.image, tone / mean)

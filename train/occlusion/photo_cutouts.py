@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
-import numpy as np
-
-from engines.contract import Image
 from train.data.face_set import DataError
+from train.occlusion.hand_cutouts import bare_hands, holding_hands
+from train.occlusion.sprites import Sprite, load
 
-_LARGEST_PX = 256
 #: What the folder `object` holds beside things that one holds: by file name.
 _MASK_OBJECTS = ("object (18)", "object (19)", "object (20)", "object (21)", "object (5)", "object (6)", "kisspng-3m")
 _HAT_OBJECTS = ("object (12)", "object (13)", "object (7)")
 _HAND_OBJECTS = ("object (3)", "object (4)", "5a1d3", "kisspng-finger")
 _NO_OBJECTS = ("object (8)",)  # a wig around a face
 _HELD_OUT_MASK = "KN95"
-
-
-@dataclass(frozen=True, slots=True)
-class Sprite:
-    """Something cut out: BGR uint8 whose colours go on beyond the edge, and alpha uint8."""
-
-    image: Image
-    alpha: Image
+_DISPENSABLE = ("hats", "holding")  # hats are drawn too, and so are hands that hold something
 
 
 class Cutouts:
@@ -41,6 +30,10 @@ class Cutouts:
         textures = sorted(_named(folder / "mask_textures").items())
         keep = 0 if split == "eval" else 1
         self.hands = [*_all(folder / split / "hand"), *_chosen(objects, _HAND_OBJECTS)]
+        self.holding: list[Sprite] = []
+        if split == "train":  # the hands to evaluate with stay what they were
+            self.hands += bare_hands(data)
+            self.holding = holding_hands(data)
         self.masks = [*_all(folder / split / "mask_flat"), *_chosen(objects, _MASK_OBJECTS)]
         self.masks += [s for name, s in templates.items() if name.startswith(_HELD_OUT_MASK) == (split == "eval")]
         self.hats = _chosen(objects, _HAT_OBJECTS)
@@ -51,12 +44,12 @@ class Cutouts:
         self.eyeglasses = _all(folder / split / "eyeglasses")
         self.textures = [s.image for i, (_, s) in enumerate(textures) if min(i % 4, 1) == keep]
         for kind, sprites in vars(self).items():
-            if not sprites and kind != "hats":  # hats are drawn too
+            if not sprites and kind not in _DISPENSABLE:
                 raise DataError(f"no {kind} among the occluders in {folder / split}; give the data folder with --data")
 
 
 def _named(folder: Path) -> dict[str, Sprite]:
-    return {path.stem: load_sprite(path) for path in sorted(folder.glob("*.*"))}
+    return {path.stem: load(path) for path in sorted(folder.glob("*.*"))}
 
 
 def _all(folder: Path) -> list[Sprite]:
@@ -65,20 +58,3 @@ def _all(folder: Path) -> list[Sprite]:
 
 def _chosen(sprites: dict[str, Sprite], beginnings: tuple[str, ...]) -> list[Sprite]:
     return [sprite for name, sprite in sprites.items() if name.startswith(beginnings)]
-
-
-def load_sprite(path: Path) -> Sprite:
-    """At most 256 px; colours continued outwards, so that no dark rim comes in when it is turned or scaled."""
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None or picture.ndim != 3:
-        raise DataError(f"{path} is no colour picture")
-    scale = _LARGEST_PX / max(picture.shape[:2])
-    if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    if picture.shape[2] == 3:
-        return Sprite(picture, np.full(picture.shape[:2], 255, np.uint8))
-    image, alpha = np.ascontiguousarray(picture[..., :3]), np.ascontiguousarray(picture[..., 3])
-    weight = alpha.astype(np.float32)[..., None] / 255 + 1e-4
-    near = cv2.GaussianBlur(image * weight, (0, 0), 4) / cv2.GaussianBlur(weight, (0, 0), 4)[..., None]
-    image = np.where(alpha[..., None] > 200, image, np.clip(near, 0, 255).astype(np.uint8))
-    return Sprite(image, cv2.copyMakeBorder(alpha, 1, 1, 1, 1, cv2.BORDER_CONSTANT)[1:-1, 1:-1])

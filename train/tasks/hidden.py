@@ -1,7 +1,7 @@
 """Training of `hidden`: a small U-Net that marks what hides a face and leaves the face's own things alone.
 
-It learns from real faces with occluders in front, whose place is known to the pixel. Figures come from other people
-with other occluders, and from photographs of people who really wear masks.
+It learns from photographs of faces that really are hidden, with masks drawn by eye, and from faces with occluders put
+in front, whose place is known to the pixel. Figures come from other people, other occluders and other photographs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from train.config import Recipe
 from train.hardware import autocast, check_finite, descend
 from train.networks.unet import Residual, conv, doubled, fixed_conv
 from train.task import Doors, Sample
-from train.tasks.hidden_data import Examples
+from train.tasks.hidden_samples import Samples
 
 #: Width at each halving of the picture: 1/2, 1/4, 1/8, 1/16, 1/32.
 WIDTHS = (16, 32, 64, 96, 128)
@@ -92,7 +92,7 @@ class HiddenTask:
     def __init__(self, recipe: Recipe, data: Path) -> None:
         self._recipe = recipe
         self._data = data
-        self._maker: Examples | None = None
+        self._maker: Samples | None = None
         self.modules = {"network": HiddenUNet()}
         self.optimizers = {
             "network": torch.optim.AdamW(self.modules["network"].parameters(), recipe.learning_rate, weight_decay=1e-3)
@@ -101,7 +101,7 @@ class HiddenTask:
     def sample(self, rng: np.random.Generator) -> Sample:
         """HWC uint8 BGR `face` and HW uint8 `hidden` and `valid`."""
         if self._maker is None:
-            self._maker = Examples(self._data, "train")
+            self._maker = Samples(self._data)
         example = self._maker.random(rng, self._recipe.size_px)
         return {"face": example.face, "hidden": example.mask, "valid": example.valid}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from engines.contract import CROP_PX, EYE_DISTANCE_PX, HIDDEN, Affine, Image, transform_points
+from engines.contract import CROP_PX, EYE_DISTANCE_PX, HIDDEN, Affine, Image, Points, transform_points
 from train.data.face_set import FaceRow, Faces, FaceSet, mirror_landmarks, open_faces, valid_mask
 from train.occlusion.occluders import WORN, Occluders, random_names
 
@@ -38,6 +38,10 @@ COVERED = frozenset(
 )
 
 
+Hide = Callable[[Image, Points, np.random.Generator], tuple[Image, Image]]
+"""A picture with its landmarks to the same with something before the face, and the mask of what that hides."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """A crop, the mask of what hides the face in it, and 255 where both mean something."""
@@ -55,16 +59,15 @@ class Examples:
         self._faces: Faces | None = None
         self._occluders = Occluders(data, split)
 
-    def random(self, rng: np.random.Generator, size: int) -> Example:
-        """As the live crop may look: badly aligned, in any light, from any camera; one in four hidden by nothing."""
+    def random(self, rng: np.random.Generator, size: int, hide: Hide | None = None) -> Example:
+        """As the live crop may look: badly aligned, in any light, from any camera.
+
+        Hidden by `hide`, without it by random occluders or, one in four, by nothing.
+        """
         if self._faces is None:
             self._faces = open_faces(self._data) if self._split == "train" else FaceSet(self._data, self._split)
         drawn = self._faces.draw(rng)
-        if rng.random() >= CLEAN_SHARE:
-            names = random_names(rng)
-        else:
-            names = [str(rng.choice(list(WORN)))] if rng.random() < 0.5 else []
-        return self._make(drawn.row, drawn.image, rng, size, names)
+        return self._make(drawn.row, drawn.image, rng, size, hide or self._hide_by(_random_names(rng)))
 
     def fixed(self, names: list[str], count: int) -> Iterator[Example]:
         """The same composites at every call, at 256 px, on faces that nothing else hides."""
@@ -74,7 +77,7 @@ class Examples:
             index = int(rng.integers(len(faces)))
             while faces.rows[index].file in COVERED:
                 index = int(rng.integers(len(faces)))
-            yield self._make(faces.rows[index], faces.image(index), rng, CROP_PX, names)
+            yield self._make(faces.rows[index], faces.image(index), rng, CROP_PX, self._hide_by(names))
 
     def clean(self) -> Iterator[Example]:
         """The photographs as they are, of faces that nothing hides."""
@@ -84,7 +87,10 @@ class Examples:
                 continue
             yield Example(faces.image(index), np.zeros((CROP_PX, CROP_PX), np.uint8), valid_mask(row))
 
-    def _make(self, row: FaceRow, image: Image, rng: np.random.Generator, size: int, names: list[str]) -> Example:
+    def _hide_by(self, names: list[str]) -> Hide:
+        return lambda image, landmarks, rng: self._occluders.occlude(image, landmarks, rng, names)
+
+    def _make(self, row: FaceRow, image: Image, rng: np.random.Generator, size: int, hide: Hide) -> Example:
         valid, landmarks = valid_mask(row), row.landmarks
         if rng.random() < 0.5:
             image, valid = image[:, ::-1], valid[:, ::-1]
@@ -92,8 +98,15 @@ class Examples:
         matrix = misalignment(rng, size)
         image = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
         valid = cv2.warpAffine(valid, matrix, (size, size), flags=cv2.INTER_NEAREST)
-        image, mask = self._occluders.occlude(image, transform_points(landmarks, matrix), rng, names)
+        image, mask = hide(image, transform_points(landmarks, matrix), rng)
         return Example(webcam(relight(image, rng), rng), mask, valid)
+
+
+def _random_names(rng: np.random.Generator) -> list[str]:
+    """Names of occluders; one time in four none, or something that is worn."""
+    if rng.random() >= CLEAN_SHARE:
+        return random_names(rng)
+    return [str(rng.choice(list(WORN)))] if rng.random() < 0.5 else []
 
 
 def misalignment(rng: np.random.Generator, size: int) -> Affine:

@@ -18,11 +18,11 @@ import numpy as np
 from engines.contract import CROP_PX, HIDDEN, Image, Points
 from engines.manifest import MODELS
 from train.evaluation.runners import Runner, onnx_runner
-from train.occlusion.arms import Hands
 from train.occlusion.compositing import Layer, Scene, composite
 from train.occlusion.masks import random_mask
 from train.occlusion.occluders import OCCLUDERS, random_names
 from train.occlusion.photo_cutouts import Cutouts
+from train.occlusion.photographed_hands import Hands
 from train.tasks.hidden_data import sensor_noise
 
 #: How many samples show the thing itself; the others are holes of any shape in clean faces, as of a mask that is given.

@@ -14,8 +14,8 @@ import numpy as np
 from engines.contract import EYE_DISTANCE_PX, Image
 from train.occlusion import drawn_occluders
 from train.occlusion.compositing import Layer, Scene, placement, scaled, warped
-from train.occlusion.occluders import HAND_TARGETS, limb
-from train.occlusion.photo_cutouts import Sprite, load_sprite
+from train.occlusion.hands import HAND_TARGETS, limb
+from train.occlusion.sprites import Sprite, load
 
 INDICES = ("index.jsonl", "more.jsonl")
 #: The longer side of a hand that holds something, in eye distances (of 6.3 cm), by what it holds; others are left out.
@@ -91,7 +91,7 @@ class Hands:
         row = rows[rng.integers(len(rows))]
         name = str(row["file"])
         if name not in self._read:
-            self._read[name] = _hand(load_sprite(self._folder / name), row)
+            self._read[name] = _hand(load(self._folder / name), row)
         return self._read[name]
 
 

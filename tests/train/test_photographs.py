@@ -1,0 +1,254 @@
+"""Photographs with masks by eye: read into the wide field, shown as a live crop would, cut out, and judged by."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.contract import CROP_PX, TEMPLATE, Image
+from train.data.face_set import DataError
+from train.data.photographs import TEMPLATE_AT, TEMPLATE_PART, WIDE_PX, Photograph, Photographs, PhotographSet
+from train.evaluation.photographs import BAND_PX, photograph_figures
+from train.occlusion.photo_cutouts import Cutouts
+from train.occlusion.transplants import Transplants
+from train.tasks.hidden_samples import Samples
+from train.tasks.live_view import live_view
+
+LANDMARKS = (TEMPLATE + TEMPLATE_AT).tolist()
+WHOLE = [[0, 0], [WIDE_PX, 0], [WIDE_PX, WIDE_PX], [0, WIDE_PX]]
+#: Where the thing of each drawn photograph is, in the wide field: x, y, x, y.
+THING = (150, 220, 250, 330)
+RED = (20, 20, 230)
+
+
+def thing_mask() -> Image:
+    return cv2.rectangle(np.zeros((WIDE_PX, WIDE_PX), np.uint8), THING[:2], THING[2:], 255, -1)
+
+
+def photographed(seed: int) -> Image:
+    """Something blurred and blue that stands for a face, behind a red thing."""
+    rng = np.random.default_rng(seed)
+    picture = cv2.GaussianBlur(rng.integers(90, 200, (WIDE_PX, WIDE_PX, 3), dtype=np.uint8), (0, 0), 9)
+    picture[..., 2] //= 2
+    return cv2.rectangle(picture, THING[:2], THING[2:], RED, -1)
+
+
+def write_things(data: Path) -> None:
+    folder = data / "things"
+    folder.mkdir()
+    lines = []
+    for number, (split, thing, tone) in enumerate(
+        [("train", "hand", "light"), ("train", "cup", "dark"), ("dev", "hand", "brown"), ("dev", "none", "light")]
+    ):
+        mask = thing_mask() if thing != "none" else np.zeros((WIDE_PX, WIDE_PX), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), photographed(number))
+        cv2.imwrite(str(folder / f"{number}_mask.png"), mask)
+        facts = {"file": f"{number}.png", "mask": f"{number}_mask.png", "thing": thing, "tone": tone, "split": split}
+        lines.append({**facts, "landmarks": LANDMARKS, "valid_quad": WHOLE})
+    (folder / "things.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+
+
+def write_masks_worn(data: Path) -> None:
+    """Scenes twice as large as the wide field that is cut out of them."""
+    folder = data / "masks_worn"
+    folder.mkdir()
+    (data / "scenes").mkdir()
+    lines = []
+    for number, (split, worn) in enumerate([("train", "covering"), ("dev", "covering"), ("dev", "chin")]):
+        scene = cv2.resize(photographed(10 + number), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+        cv2.imwrite(str(data / "scenes" / f"{number}.png"), scene)
+        cv2.imwrite(str(folder / f"{number}.png"), thing_mask())
+        facts = {"scene": f"../scenes/{number}.png", "mask": f"{number}.png", "worn": worn, "split": split}
+        matrix = [[0.5, 0, 0], [0, 0.5, 0]]
+        lines.append({**facts, "matrix": matrix, "landmarks": LANDMARKS, "valid_quad": WHOLE, "tone": "light"})
+    (folder / "masks_worn.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+
+
+@pytest.fixture
+def photographed_data(small_data: Path, tmp_path: Path) -> Path:
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data)
+    write_things(data)
+    write_masks_worn(data)
+    return data
+
+
+def see_red(face: Image) -> Image:
+    """What a perfect segmenter would say of the drawn photographs."""
+    return cv2.inRange(face, (0, 0, 180), (80, 80, 255))
+
+
+def test_both_sets_are_read_into_the_wide_field(photographed_data: Path) -> None:
+    sets = Photographs(photographed_data, "train").sets
+    assert {name: len(each) for name, each in sets.items()} == {"things": 2, "masks_worn": 1}
+    for photographs in sets.values():
+        photograph = photographs[0]
+        assert photograph.image.shape == (WIDE_PX, WIDE_PX, 3)
+        assert np.count_nonzero(see_red(photograph.image) != photograph.mask) < 0.01 * WIDE_PX**2
+        assert set(np.unique(photograph.mask)) == {0, 255}
+        assert photograph.valid[TEMPLATE_PART].all()
+
+
+def test_what_was_never_photographed_does_not_count(photographed_data: Path) -> None:
+    index = photographed_data / "things/things.jsonl"
+    lines = [json.loads(line) for line in index.read_text().splitlines()]
+    lines[0]["valid_quad"] = [[0, 100], [WIDE_PX, 100], [WIDE_PX, WIDE_PX], [0, WIDE_PX]]
+    index.write_text("\n".join(json.dumps(line) for line in lines))
+    valid = PhotographSet(photographed_data, "things", "train")[0].valid
+    assert not valid[:102].any() and valid[104:].all()
+
+
+def test_a_folder_without_photographs_has_none(small_data: Path) -> None:
+    assert not Photographs(small_data, "train")
+    assert photograph_figures(see_red, small_data) == {}
+
+
+def test_broken_photographs_are_said_by_name(photographed_data: Path) -> None:
+    (photographed_data / "things/0.png").write_bytes(b"")
+    cv2.imwrite(str(photographed_data / "things/1.png"), np.zeros((40, 40, 3), np.uint8))
+    photographs = PhotographSet(photographed_data, "things", "train")
+    with pytest.raises(DataError, match=r"0\.png is no picture that can be read"):
+        photographs[0]
+    with pytest.raises(DataError, match=r"1\.png is no 416x416 picture"):
+        photographs[1]
+
+
+def test_dark_skin_is_drawn_more_often_than_there_is_of_it(photographed_data: Path) -> None:
+    photographs = PhotographSet(photographed_data, "things", "train")
+    rng = np.random.default_rng(0)
+    dark = [photographs.draw(rng) is photographs[1] for _ in range(400)]
+    assert 0.6 < np.mean(dark) < 0.8
+
+
+@pytest.mark.parametrize("size", [128, 256])
+def test_the_mask_follows_the_picture_however_it_is_bent(
+    photographed_data: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for change in ("_dyed", "_tinted", "relight", "webcam"):
+        monkeypatch.setattr(f"train.tasks.live_view.{change}", lambda image, *rest: image)
+    photograph = PhotographSet(photographed_data, "things", "train")[0]
+    shapes = []
+    for seed in range(8):
+        view = live_view(photograph, np.random.default_rng(seed), size)
+        assert view.face.shape == (size, size, 3) and view.mask.shape == view.valid.shape == (size, size)
+        assert np.count_nonzero(see_red(view.face) != view.mask) < 0.01 * size**2
+        shapes.append(np.count_nonzero(view.mask) / size**2)
+    assert np.std(shapes) > 0.005, "each view is another one"
+
+
+def test_the_colours_of_the_thing_change_apart_from_the_face(
+    photographed_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for change in ("relight", "webcam"):
+        monkeypatch.setattr(f"train.tasks.live_view.{change}", lambda image, *rest: image)
+    monkeypatch.setattr("train.tasks.live_view._DYED_CHANCE", 1.0)
+    monkeypatch.setattr("train.tasks.live_view._TINTED_CHANCE", 0.0)
+    photograph = PhotographSet(photographed_data, "things", "train")[0]
+    view = live_view(photograph, np.random.default_rng(1), CROP_PX)
+    inside, outside = view.mask > 0, cv2.dilate(view.mask, np.ones((5, 5), np.uint8)) == 0
+    assert np.abs(np.median(view.face[inside], axis=0) - RED).max() > 10
+    assert np.abs(view.face[outside].mean(axis=0) - photograph.image[photograph.mask == 0].mean(axis=0)).max() < 8
+
+
+def test_a_transplant_puts_the_thing_where_it_was_on_its_own_face(photographed_data: Path) -> None:
+    hide = Transplants(Photographs(photographed_data, "train"))
+    picture = np.full((CROP_PX, CROP_PX, 3), 150, np.uint8)
+    expected = thing_mask()[TEMPLATE_PART]
+    for seed in range(8):
+        shown, mask = hide(picture, TEMPLATE, np.random.default_rng(seed))
+        overlap = [np.count_nonzero(mask & each) for each in (expected, expected[:, ::-1])]
+        assert max(overlap) > 0.85 * np.count_nonzero(expected), "as it was, or mirrored"
+        far = cv2.dilate(mask, np.ones((13, 13), np.uint8)) == 0
+        assert (shown[far] <= picture[far]).all(), "only a shadow may fall beside it"
+        inside = cv2.erode(mask, np.ones((9, 9), np.uint8)) > 0
+        red = shown[inside].mean(axis=0)
+        assert red[2] > 1.5 * red[:2].max(), "the face that was behind does not come along"
+
+
+def test_a_photograph_with_nothing_before_the_face_is_not_cut_out() -> None:
+    plain = Photograph(photographed(0), thing_mask() * 0, thing_mask() * 0 + 255, np.array(LANDMARKS, np.float32))
+    hiding = Photograph(photographed(0), thing_mask(), plain.valid, plain.landmarks)
+
+    class Drawn:
+        def __init__(self) -> None:
+            self.left = [plain, plain, hiding]
+
+        def draw(self, rng: np.random.Generator) -> Photograph:
+            return self.left.pop(0)
+
+    _, mask = Transplants(Drawn())(  # type: ignore[arg-type]
+        np.full((CROP_PX, CROP_PX, 3), 150, np.uint8), TEMPLATE, np.random.default_rng(0)
+    )
+    assert mask.any()
+
+
+def test_samples_are_photographs_transplants_and_composites(
+    photographed_data: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    samples = Samples(photographed_data)
+    view, random, transplants = live_view, samples._composites.random, samples._transplants
+    monkeypatch.setattr("train.tasks.hidden_samples.live_view", lambda *given: made.append("real") or view(*given))
+
+    def composite(rng: np.random.Generator, size: int, hide: object = None) -> object:
+        made.append("transplant" if hide is transplants else "composite")
+        return random(rng, size, hide)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(samples._composites, "random", composite)
+    for seed in range(60):
+        example = samples.random(np.random.default_rng(seed), 64)
+        assert example.face.shape == (64, 64, 3) and example.mask.shape == (64, 64)
+    assert 20 <= made.count("real") <= 40
+    assert min(made.count("transplant"), made.count("composite")) >= 3
+    assert Samples(small_data).random(np.random.default_rng(0), 64).face.shape == (64, 64, 3)
+
+
+def test_figures_of_a_segmenter_that_is_right(photographed_data: Path, tmp_path: Path) -> None:
+    found = photograph_figures(see_red, photographed_data, tmp_path / "sheets")
+    assert found["things_iou"] == found["things_iou_brown"] == pytest.approx(1.0, abs=0.01)
+    assert found["masks_worn_iou"] == found["masks_worn_iou_light"] == pytest.approx(1.0, abs=0.01)
+    assert found["masks_worn_iou_chin"] == pytest.approx(1.0, abs=0.01)
+    assert found["things_below_half"] == found["masks_worn_below_half"] == 0
+    assert found["things_bare_marked"] > 0.1, "the picture whose mask is empty shows a thing all the same"
+    assert {path.name for path in (tmp_path / "sheets").iterdir()} == {"hidden_things.png", "hidden_masks_worn.png"}
+
+
+def test_only_the_band_along_the_outline_is_forgiven(photographed_data: Path) -> None:
+    def grown(pixels: int) -> dict[str, float]:
+        kernel = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
+        return photograph_figures(lambda face: cv2.dilate(see_red(face), kernel), photographed_data)
+
+    assert grown(BAND_PX // 2)["things_iou"] == pytest.approx(1.0, abs=0.01)
+    assert grown(BAND_PX)["things_iou"] < 0.95
+    nothing = photograph_figures(lambda face: face[..., 0] * 0, photographed_data)
+    assert nothing["things_iou"] == 0 and nothing["things_below_half"] == 1 and nothing["things_bare_marked"] == 0
+
+
+def test_hands_of_the_training_set_stand_upright_and_those_of_the_evaluation_stay(
+    small_data: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data)
+    (data / "hands").mkdir()
+    lines = {"index.jsonl": [], "more.jsonl": []}
+    for name, index, facts in (
+        ("right", "index.jsonl", {"kind": "hand", "edge": "right", "split": "train"}),
+        ("phone", "more.jsonl", {"kind": "holding:phone", "leaves": "bottom", "split": "train"}),
+        ("kept", "index.jsonl", {"kind": "hand", "edge": "wrist cut", "split": "eval"}),
+    ):
+        picture = np.zeros((60, 90, 4), np.uint8)
+        picture[10:50, 30:] = (90, 120, 200, 255)  # reaches the right edge
+        cv2.imwrite(str(data / "hands" / f"{name}.png"), picture)
+        lines[index].append({"file": f"{name}.png", **facts})
+    for index, rows in lines.items():
+        (data / "hands" / index).write_text("\n".join(json.dumps(row) for row in rows))
+    before, after = Cutouts(small_data, "train"), Cutouts(data, "train")
+    assert len(after.hands) == len(before.hands) + 1 and len(after.holding) == 1
+    wrist = after.hands[-1].alpha
+    assert wrist.shape == (90, 60) and wrist[-1].any() and not wrist[0].any()
+    assert len(Cutouts(data, "eval").hands) == len(Cutouts(small_data, "eval").hands)
