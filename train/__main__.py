@@ -59,6 +59,14 @@ def fit(
     compile_: Annotated[bool | None, typer.Option("--compile", help="compile the networks with torch")] = None,
     attention: Annotated[bool | None, typer.Option("--attention", help="of the restorer, at 16x16")] = None,
     adversary: Annotated[str | None, typer.Option(help="of the restorer: hinge or logistic")] = None,
+    adversaries_from: Annotated[
+        float | None, typer.Option(help="share of the run, 0 to 1, from which the restorer's adversaries count")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="after the warm-up; it falls to 5 % of that")] = None,
+    warm_up: Annotated[int | None, typer.Option(min=0, help="steps over which the learning rate rises")] = None,
+    freeze_statistics: Annotated[
+        bool | None, typer.Option("--freeze-statistics", help="batch norm keeps the statistics that the network has")
+    ] = None,
     plot_schedule: Annotated[Path | None, typer.Option(help="draw the losses' weights into this PNG, and end")] = None,
     grow: Annotated[bool, typer.Option("--grow", help="modules that the checkpoint does not hold start anew")] = False,
     start_from: Annotated[Path | None, typer.Option(help="weights that a new run begins with: what ships")] = None,
@@ -68,6 +76,8 @@ def fit(
     changes = {"threads": threads, "size_px": size, "batch": batch, "steps": steps, "backbone": backbone}
     changes |= {"weights": _weights(weight) if weight else None, "device": device, "compile": compile_}
     changes |= {"workers": workers, "autocast": precision, "attention": attention, "adversary": adversary}
+    changes |= {"adversaries_from": adversaries_from, "learning_rate": learning_rate, "warm_up": warm_up}
+    changes |= {"freeze_statistics": freeze_statistics}
     chosen = _recipe(network, recipe).but(**{name: value for name, value in changes.items() if value is not None})
     if anew and start_from is None:
         raise typer.BadParameter("--anew takes the network of weights: name them with --start-from")

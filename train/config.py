@@ -15,7 +15,9 @@ class Recipe:
     `batch` is shared by all processes of a run. `weights` sets the final weight of losses by name, 0 leaves one out;
     the others keep the task's own. `backbone` is what the perceptual loss sees with (train/networks/perception.py).
     `attention` and `blocks` are parts of the restorer (train/networks/unet.py), `adversary` is how its discriminators
-    and it play against each other (ADVERSARIES in train/losses.py).
+    and it play against each other (ADVERSARIES in train/losses.py), `adversaries_from` the share of the run from which they
+    count. The learning rate rises over `warm_up` steps. With `freeze_statistics` batch norm keeps and uses the
+    statistics that the network has, instead of those of each batch.
     """
 
     network: str
@@ -23,7 +25,9 @@ class Recipe:
     steps: int
     batch: int
     size_px: int
-    learning_rate: float = 2e-4
+    learning_rate: float = 4e-4
+    warm_up: int = 200
+    freeze_statistics: bool = False
     ema_decay: float = 0.998
     workers: int = 1
     threads: int = 2
@@ -37,6 +41,7 @@ class Recipe:
     attention: bool = False
     blocks: int = 0
     adversary: str = "hinge"
+    adversaries_from: float | None = None
 
     def but(self, **changes: object) -> Recipe:
         """The same recipe with some fields changed."""
@@ -48,7 +53,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         "restore", "debug", steps=12, batch=2, size_px=64, workers=0, threads=1, save_every_s=1e9
     ),
     ("restore", "base"): Recipe("restore", "base", steps=7_000, batch=16, size_px=128),
-    ("restore", "full"): Recipe("restore", "full", steps=200_000, batch=16, size_px=256, learning_rate=1e-4),
+    ("restore", "full"): Recipe("restore", "full", steps=200_000, batch=16, size_px=256, learning_rate=2e-4),
     ("restore", "vit"): Recipe("restore", "vit", steps=7_000, batch=16, size_px=128, blocks=5),
     ("hidden", "debug"): Recipe(
         "hidden", "debug", steps=12, batch=2, size_px=64, workers=0, threads=1, save_every_s=1e9, learning_rate=2e-3

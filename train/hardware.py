@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -95,10 +94,19 @@ def descend(
 
 
 def check_finite(losses: Mapping[str, Tensor]) -> None:
-    """Raises TrainingError with the name of the first loss that is not finite."""
-    for name, value in losses.items():
-        if not math.isfinite(float(value.detach())):
+    """Raises TrainingError with the name of the first loss that is not finite.
+
+    It waits for the device, once for all of them: once a step is enough.
+    """
+    finite = torch.stack([value.detach().float() for value in losses.values()]).isfinite().tolist()
+    for name, is_finite in zip(losses, finite, strict=True):
+        if not is_finite:
             raise TrainingError(f"the loss `{name}` is not finite")
+
+
+def detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The losses without their graphs, still on their device: a float would wait for it."""
+    return {name: value.detach() for name, value in losses.items()}
 
 
 @dataclass(frozen=True)

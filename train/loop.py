@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
 from train import checkpoint
@@ -45,12 +46,11 @@ def _numbers(recipe: Recipe, world: World, step: int) -> Iterator[list[int]]:
 
 
 def set_learning_rate(task: Task, recipe: Recipe, step: int) -> None:
-    """Short warm-up, then a cosine down to 5 %, over the whole recipe. Scales each group's own `base_lr`."""
-    warmup = min(1.0, (step + 1) / 200)
+    """Warm-up, then a cosine down to 5 %, over the whole recipe. Scales each group's own `base_lr`."""
+    warmup = min(1.0, (step + 1) / max(recipe.warm_up, 1))
     cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / recipe.steps)))
     for optimizer in task.optimizers.values():
         for group in optimizer.param_groups:
-            group.setdefault("base_lr", group["lr"])
             group["lr"] = group["base_lr"] * warmup * cosine
 
 
@@ -93,6 +93,27 @@ def fit(
         world.leave()
 
 
+class _PendingLosses:
+    """The losses of the steps since the last line of the log. They stay on their device until they are asked for."""
+
+    def __init__(self, known: Mapping[str, list[float]] | None = None) -> None:
+        self._known = {name: list(values) for name, values in (known or {}).items()}
+        self._waiting: dict[str, list[Tensor]] = {}
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        for name, value in losses.items():
+            self._waiting.setdefault(name, []).append(value)
+
+    def floats(self) -> dict[str, list[float]]:
+        for name, values in self._waiting.items():
+            self._known.setdefault(name, []).extend(torch.stack(values).tolist())
+        self._waiting.clear()
+        return self._known
+
+    def means(self) -> dict[str, float]:
+        return {name: sum(values) / len(values) for name, values in self.floats().items()}
+
+
 class _Run:
     """Where a training stands: its step, the images seen, the average of the weights, the losses not yet logged."""
 
@@ -105,10 +126,24 @@ class _Run:
         self._task, self._recipe, self._out, self._console, self._world = task, recipe, out, console, world
         self._where = device(recipe)
         self._averaged = _prepare(task, recipe, self._where)
-        self._pending: dict[str, list[float]] = {}
+        self._base_rates = {
+            name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in task.optimizers.items()
+        }
+        self._pending = _PendingLosses()
 
     def resume(self, grow: bool, start_from: Path | None, anew: bool) -> None:
-        """Goes on from the run's own checkpoint, else from weights that were exported, else from nothing."""
+        """Goes on from the run's own checkpoint, else from weights that were exported, else from nothing.
+
+        Learning rates are always the recipe's: a checkpoint's optimisers would bring those of the stage before.
+        """
+        self._take_state(grow, start_from, anew)
+        for name, optimizer in self._task.optimizers.items():
+            for group, rate in zip(optimizer.param_groups, self._base_rates[name], strict=True):
+                group["base_lr"] = rate
+        if self._recipe.freeze_statistics:
+            _check_statistics(self._task.modules["network"])
+
+    def _take_state(self, grow: bool, start_from: Path | None, anew: bool) -> None:
         if (self._out / CHECKPOINT).exists():
             content = checkpoint.read(self._out / CHECKPOINT)
             resumed = checkpoint.restore(content, self._task, self._averaged, self._recipe, grow)
@@ -116,7 +151,7 @@ class _Run:
             resumed = checkpoint.start(start_from, self._task, self._averaged, self._recipe, anew)
         else:
             return
-        self.step, self.images, self._pending = resumed.step, resumed.images, resumed.pending
+        self.step, self.images, self._pending = resumed.step, resumed.images, _PendingLosses(resumed.pending)
         anew = f"; started anew: {', '.join(resumed.fresh)}" if resumed.fresh else ""
         self._console.print(f"resumed at step {self.step}, {self.images} images{anew}")
 
@@ -160,15 +195,16 @@ class _Run:
         set_learning_rate(self._task, self._recipe, self.step)
         for module in self._task.modules.values():
             module.train()
-        for name, value in self._task.train_step(batch, self.step / self._recipe.steps).items():
-            self._pending.setdefault(name, []).append(value)
+        if self._recipe.freeze_statistics:
+            freeze_statistics(self._task.modules["network"])
+        self._pending.add(self._task.train_step(batch, self.step / self._recipe.steps))
         self._averaged.update(self._task.modules["network"], self.step)
         self.step, self.images = self.step + 1, self.images + self._recipe.batch
 
     def _log(self, records: Records | None, rate: float) -> None:
         """The mean losses since the last time, over all processes; `rate` in images a second."""
-        losses = self._world.mean({name: sum(each) / len(each) for name, each in self._pending.items()}, self._where)
-        self._pending = {}
+        losses = self._world.mean(self._pending.means(), self._where)
+        self._pending = _PendingLosses()
         if records is not None:
             schedule = self._task.schedule if isinstance(self._task, Illustrated) else None
             weights = schedule.at(self.step / self._recipe.steps) if schedule else {}
@@ -185,7 +221,7 @@ class _Run:
                 self._recipe,
                 self.step,
                 self.images,
-                self._pending,
+                self._pending.floats(),
             )
 
 
@@ -199,6 +235,25 @@ def _prepare(task: Task, recipe: Recipe, where: torch.device) -> checkpoint.Aver
         for name, optimizer in task.optimizers.items():
             task.optimizers[name] = ScaledOptimizer(optimizer, torch.amp.GradScaler(where.type))
     return checkpoint.AveragedWeights(task.modules["network"], recipe.ema_decay)
+
+
+def freeze_statistics(network: nn.Module) -> None:
+    """Lets batch norm use its running statistics and keep them; its scale and shift still learn."""
+    for norm in _norms(network):
+        norm.eval()
+
+
+def _check_statistics(network: nn.Module) -> None:
+    """Raises TrainingError for a network that has seen no picture: its statistics are made up."""
+    if not any(int(norm.num_batches_tracked or 0) for norm in _norms(network)):
+        raise TrainingError(
+            "there are no statistics to freeze yet: train without --freeze-statistics first, or name weights with "
+            "--start-from"
+        )
+
+
+def _norms(network: nn.Module) -> list[_BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
 def _out_of_memory(recipe: Recipe) -> TrainingError:

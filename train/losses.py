@@ -108,14 +108,17 @@ def tv(made: Tensor, hole: Tensor) -> Tensor:
 
 
 def histogram(made: Tensor, truth: Tensor, hole: Tensor, valid: Tensor, skin: Tensor) -> Tensor:
-    """How far the restored skin's colours are from those of the face's own visible skin.
+    """How far the restored skin's colours are beyond those of the visible skin and of the true one in the hole.
 
-    Earth mover's distance between soft histograms, mean over channels and over pictures that have enough of both: a
-    hole that is brighter by 0.1 throughout costs 0.1. `skin` is 1 where the template shows skin.
+    Colours between the two cost nothing: hidden skin may be darker than the visible one, as a beard is. Earth mover's
+    distance of soft histograms, mean over channels and over pictures that have enough of both: where the truth is like
+    the visible skin, a hole that is brighter by 0.1 throughout costs 0.1. `skin` is 1 where the template shows skin.
     """
     restored, seen = hole * skin, (1 - hole) * valid * skin
     enough = ((restored.sum((1, 2, 3)) >= LEAST_SKIN) & (seen.sum((1, 2, 3)) >= LEAST_SKIN)).float()
-    apart = (_cumulated(made, restored) - _cumulated(truth, seen)).abs().sum(-1).mean(-1) / (HISTOGRAM_LEVELS - 1)
+    visible, hidden = _cumulated(truth, seen), _cumulated(truth, restored)
+    ours, low, high = _cumulated(made, restored), torch.minimum(visible, hidden), torch.maximum(visible, hidden)
+    apart = (F.relu(low - ours) + F.relu(ours - high)).sum(-1).mean(-1) / (HISTOGRAM_LEVELS - 1)
     return (apart * enough).sum() / enough.sum().clamp_min(1.0)
 
 
@@ -132,11 +135,10 @@ def _cumulated(picture: Tensor, weight: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def skin_map(side: int) -> Tensor:
-    """11HW: 1 where an aligned face of `side` pixels shows skin."""
-    return torch.from_numpy(cv2.resize(bare_skin(), (side, side), interpolation=cv2.INTER_NEAREST) / np.float32(255))[
-        None, None
-    ]
+def skin_map(side: int, where: torch.device | str = "cpu") -> Tensor:
+    """11HW: 1 where an aligned face of `side` pixels shows skin. Kept on its device: copying it there would wait."""
+    skin = cv2.resize(bare_skin(), (side, side), interpolation=cv2.INTER_NEAREST) / np.float32(255)
+    return torch.from_numpy(skin)[None, None].to(where)
 
 
 def symmetry(made: Tensor, truth: Tensor, hole: Tensor, valid: Tensor, frontal: Tensor) -> Tensor:
@@ -159,11 +161,12 @@ def identity(made: Tensor, truth: Tensor) -> Tensor:
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor, hole: Tensor) -> Tensor:
-    """Hinge loss of a discriminator; restored patches count where they touch the hole (N1HW), real ones everywhere.
+    """Hinge loss of a discriminator. Patches count where they touch the hole (N1HW), the real ones too.
 
+    Real patches that were counted elsewhere would teach it to recognise holes, not restorations.
     Source: J. H. Lim and J. C. Ye, "Geometric GAN", 2017.
     """
-    return F.relu(1 - real).mean() + _where_hidden(F.relu(1 + fake), hole)
+    return _where_hidden(F.relu(1 - real), hole) + _where_hidden(F.relu(1 + fake), hole)
 
 
 def hinge_generator(fake: Tensor, hole: Tensor) -> Tensor:
@@ -176,12 +179,21 @@ def logistic_discriminator(real: Tensor, fake: Tensor, hole: Tensor) -> Tensor:
 
     Source: I. Goodfellow et al., "Generative adversarial nets", 2014.
     """
-    return F.softplus(-real).mean() + _where_hidden(F.softplus(fake), hole)
+    return _where_hidden(F.softplus(-real), hole) + _where_hidden(F.softplus(fake), hole)
 
 
 def logistic_generator(fake: Tensor, hole: Tensor) -> Tensor:
     """The non-saturating loss of the same paper: the cross entropy of what should be believed."""
     return _where_hidden(F.softplus(-fake), hole)
+
+
+def feature_matching(made: list[Tensor], truth: list[Tensor], hole: Tensor) -> Tensor:
+    """Mean absolute difference of a discriminator's own features (NCHW) where they touch the hole; mean over layers.
+
+    Source: T.-C. Wang et al., pix2pixHD, 2018.
+    """
+    apart = [(a.float() - b.float()).abs().mean(dim=1, keepdim=True) for a, b in zip(made, truth, strict=True)]
+    return torch.stack([_where_hidden(layer, hole) for layer in apart]).mean()
 
 
 def _where_hidden(values: Tensor, hole: Tensor) -> Tensor:

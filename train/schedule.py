@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+#: How long, of the run, the adversaries' weights rise that a recipe lets begin at a share of its own.
+RISE = 0.1
 
 
 class ScheduleError(ValueError):
@@ -51,3 +54,10 @@ def with_weights(ramps: Mapping[str, Ramp], weights: Mapping[str, float]) -> dic
         ramp = ramps[name]
         scaled[name] = Ramp(ramp.low * weight / ramp.high, weight, ramp.start, ramp.end)
     return scaled
+
+
+def from_share(ramps: Mapping[str, Ramp], names: Iterable[str], share: float) -> dict[str, Ramp]:
+    """Those of `names` that have a ramp, rising from `share` of the run on. Raises ScheduleError."""
+    if not 0 <= share < 1:
+        raise ScheduleError(f"adversaries begin to count at a share of the run from 0 to below 1, not at {share:g}")
+    return {name: replace(ramps[name], start=share, end=min(share + RISE, 1.0)) for name in names if name in ramps}

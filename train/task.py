@@ -45,8 +45,8 @@ class Task(Protocol):
         """One training sample, arrays of equal shape from call to call. Runs in worker processes."""
         ...
 
-    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
-        """One optimiser step. `progress` is 0..1 over the recipe; returns the losses by name, unweighted."""
+    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
+        """One optimiser step. `progress` is 0..1 over the recipe; returns the losses by name, unweighted, detached."""
         ...
 
     def doors(self, network: nn.Module) -> Doors: ...

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from train import loop
 from train.config import Recipe
-from train.hardware import ScaledOptimizer, autocast, check_finite, descend
+from train.hardware import ScaledOptimizer, autocast, check_finite, descend, detached
 
 RECIPE = Recipe(
     "restore", "line", steps=400, batch=8, size_px=1, learning_rate=0.1, workers=0, threads=1, autocast="off"
@@ -37,13 +37,13 @@ class Line:
         x = rng.normal(0, 1, (1,)).astype(np.float32)
         return {"x": x, "y": 3 * x}
 
-    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         with autocast(self._recipe):
             made = self.modules["network"](batch["x"])
         loss = (made.float() - batch["y"]).square().mean()
         check_finite({"square": loss})
         descend(loss, self.optimizers["network"], self.modules["network"])
-        return {"square": float(loss.detach())}
+        return detached({"square": loss})
 
 
 if __name__ == "__main__":

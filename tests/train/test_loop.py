@@ -56,6 +56,60 @@ def test_the_same_seed_gives_the_same_losses(tmp_path: Path) -> None:
     assert one == two
 
 
+def test_a_stage_has_a_learning_rate_and_a_warm_up_of_its_own(tmp_path: Path) -> None:
+    half = RECIPE.but(steps=200)
+    loop.fit(Line(half), half, tmp_path)
+    slower = RECIPE.but(learning_rate=0.01, warm_up=0)
+    task = Line(slower)
+    loop.fit(task, slower, tmp_path)  # the checkpoint's optimiser holds the rate of the stage before
+    assert task.optimizers["network"].param_groups[0]["base_lr"] == 0.01
+    for recipe, share in ((slower, 1.0), (slower.but(warm_up=4), 0.25)):
+        loop.set_learning_rate(task, recipe, 0)
+        assert task.optimizers["network"].param_groups[0]["lr"] == pytest.approx(0.01 * share)
+
+
+class Normed(Line):
+    """The same task with batch norm behind it."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self.modules["network"] = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
+        self.optimizers["network"] = torch.optim.Adam(self.modules["network"].parameters(), recipe.learning_rate)
+
+
+def test_frozen_statistics_stay_as_they_are_while_the_network_learns(tmp_path: Path) -> None:
+    first = RECIPE.but(steps=50)
+    loop.fit(Normed(first), first, tmp_path)
+    before = checkpoint.read(tmp_path / loop.CHECKPOINT)["modules"]["network"]
+    frozen = RECIPE.but(steps=60, freeze_statistics=True)
+    task = Normed(frozen)
+    loop.fit(task, frozen, tmp_path)
+    after = task.modules["network"].state_dict()
+    assert torch.equal(after["1.running_mean"], before["1.running_mean"])
+    assert torch.equal(after["1.running_var"], before["1.running_var"])
+    assert not torch.equal(after["1.weight"], before["1.weight"])
+    with pytest.raises(hardware.TrainingError, match="no statistics to freeze yet"):
+        loop.fit(Normed(frozen), frozen, tmp_path / "new")
+
+
+def test_losses_that_wait_on_their_device_are_read_in_order() -> None:
+    pending = loop._PendingLosses({"l1": [1.0]})
+    pending.add({"l1": torch.tensor(2.0), "tv": torch.tensor(0.5)})
+    pending.add({"l1": torch.tensor(6.0)})
+    assert pending.floats() == {"l1": [1.0, 2.0, 6.0], "tv": [0.5]}
+    assert pending.means() == {"l1": 3.0, "tv": 0.5}
+
+
+def test_a_checkpoint_from_before_the_heads_goes_on_with_grow(data: Path, tmp_path: Path) -> None:
+    debug = RECIPES["restore", "debug"]
+    loop.fit(load_task(debug, data), debug.but(steps=1), tmp_path)
+    judged = debug.but(steps=2, weights={"adv_projected": 0.5, "feature_matching": 0.5})
+    with pytest.raises(checkpoint.CheckpointError, match=r"has no `projected` .* --grow"):
+        loop.fit(load_task(judged, data), judged, tmp_path)
+    assert loop.fit(load_task(judged, data), judged, tmp_path, grow=True) == 2
+    assert {"d_projected", "adv_projected", "feature_matching"} <= set(logged(tmp_path)[-1])
+
+
 def test_a_loss_that_is_not_finite_is_named() -> None:
     with pytest.raises(hardware.TrainingError, match="`adv_patch`"):
         hardware.check_finite({"l1": torch.tensor(1.0), "adv_patch": torch.tensor(float("nan"))})
@@ -196,7 +250,7 @@ def test_the_identity_loss_counts_where_a_recipe_gives_it_a_weight(data: Path, t
 
 def test_ctrl_c_keeps_what_was_learned(tmp_path: Path) -> None:
     class Interrupted(Line):
-        def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+        def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
             if progress >= 0.25:
                 raise KeyboardInterrupt
             return super().train_step(batch, progress)
@@ -211,7 +265,7 @@ def losses_of(out: Path) -> list[tuple[float, float]]:
 
 def test_a_resumed_run_has_the_losses_of_one_that_never_stopped(tmp_path: Path) -> None:
     class Stopped(Line):
-        def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+        def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
             if progress == 130 / 400:  # between two lines of the log
                 raise KeyboardInterrupt
             return super().train_step(batch, progress)
@@ -307,7 +361,7 @@ def test_cuda_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.Monk
 )
 def test_too_little_memory_names_a_batch_that_may_fit(tmp_path: Path, error: Exception) -> None:
     class Greedy(Line):
-        def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+        def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
             raise error
 
     with pytest.raises(hardware.TrainingError, match=r"out of memory with 8 pictures .* try --batch 4"):

@@ -9,8 +9,8 @@ import torch
 
 from engines.contract import CROP_PX, TEMPLATE
 from train import losses
-from train.networks.discriminators import GlobalDiscriminator, PatchDiscriminator
-from train.schedule import LossSchedule, Ramp, ScheduleError, with_weights
+from train.networks.discriminators import GlobalDiscriminator, PatchDiscriminator, ProjectedDiscriminator
+from train.schedule import RISE, LossSchedule, Ramp, ScheduleError, from_share, with_weights
 from train.tasks.restore import RAMPS, frontality
 
 HALF = torch.zeros(1, 1, 4, 4)
@@ -53,14 +53,14 @@ def test_hinge_discriminator_is_zero_when_sure_and_right() -> None:
     assert losses.hinge_discriminator(right * 0, right * 0.25, hole).item() == pytest.approx(1 + 1.5)
 
 
-def test_hinge_discriminator_doubts_only_where_the_hole_is() -> None:
+def test_hinge_discriminator_learns_only_where_the_hole_is() -> None:
     fake = torch.tensor([[[[2.0, -5.0], [4.0, -7.0]]]], requires_grad=True)
-    real = torch.tensor([[[[0.5, 2.0], [2.0, 2.0]]]], requires_grad=True)
+    real = torch.tensor([[[[0.5, -1.0], [2.0, 0.5]]]], requires_grad=True)  # right of the hole it is wrong
     loss = losses.hinge_discriminator(real, fake, HALF)
-    assert loss.item() == pytest.approx(0.5 / 4 + (3 + 5) / 2)
+    assert loss.item() == pytest.approx((0.5 + 0) / 2 + (3 + 5) / 2)
     loss.backward()
     assert fake.grad.tolist() == [[[[0.5, 0.0], [0.5, 0.0]]]]
-    assert real.grad.tolist() == [[[[-0.25, 0.0], [0.0, 0.0]]]]
+    assert real.grad.tolist() == [[[[-0.5, 0.0], [0.0, 0.0]]]]
 
 
 def test_hinge_generator_looks_only_where_the_hole_is() -> None:
@@ -73,9 +73,9 @@ def test_hinge_generator_looks_only_where_the_hole_is() -> None:
 
 def test_logistic_losses_are_cross_entropy_where_the_hole_is() -> None:
     fake = torch.tensor([[[[0.0, -5.0], [math.log(3), -7.0]]]], requires_grad=True)
-    real = torch.tensor([[[[0.0, 0.0], [0.0, math.log(3)]]]])
+    real = torch.tensor([[[[0.0, -5.0], [math.log(3), -7.0]]]])
     loss = losses.logistic_discriminator(real, fake, HALF)
-    assert loss.item() == pytest.approx((3 * math.log(2) + math.log(4 / 3)) / 4 + (math.log(2) + math.log(4)) / 2)
+    assert loss.item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2 + (math.log(2) + math.log(4)) / 2)
     generator = losses.logistic_generator(fake, HALF)
     assert generator.item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
     generator.backward()
@@ -169,6 +169,43 @@ def test_histogram_is_how_far_the_colours_have_to_move() -> None:
     assert made.grad[0].sum(dim=(1, 2)).tolist() == pytest.approx([1 / 3] * 3)  # brighter by x costs x more
 
 
+def beard(depth: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A face whose hidden half is darker than the visible one: truth, hole and what is valid."""
+    hole = torch.zeros(1, 1, 8, 8)
+    hole[..., :4] = 1.0
+    return (0.6 - depth * hole).expand(1, 3, 8, 8).clone(), hole, torch.ones_like(hole)
+
+
+def test_histogram_shaves_no_beard() -> None:
+    truth, hole, everywhere = beard(0.3)
+
+    def cost(shade: float) -> float:
+        return losses.histogram(truth * (1 - hole) + shade * hole, truth, hole, everywhere, everywhere).item()
+
+    assert cost(0.3) == 0.0  # the truth itself
+    assert cost(0.6) == cost(0.45) == 0.0  # the visible skin's colour, and one between the two
+    assert cost(0.1) == pytest.approx(0.2, abs=1e-5)  # darker than either
+    assert cost(0.9) == pytest.approx(0.3, abs=1e-5)  # as far from the visible skin as the beard is, but the other way
+
+
+def test_histogram_does_not_pull_a_restored_beard() -> None:
+    truth, hole, everywhere = beard(0.3)
+    made = truth.clone().requires_grad_()
+    losses.histogram(made, truth, hole, everywhere, everywhere).backward()
+    assert not made.grad.any()
+
+
+def test_feature_matching_is_the_difference_where_the_hole_is() -> None:
+    truth = [torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 2, 2)]
+    made = [(0.3 * HALF + 5 * (1 - HALF)).repeat(1, 2, 1, 1), torch.tensor([[[[0.1, 9.0], [0.1, 9.0]]]])]
+    for layer in made:
+        layer.requires_grad_()
+    loss = losses.feature_matching(made, truth, HALF)
+    assert loss.item() == pytest.approx((0.3 + 0.1) / 2)
+    loss.backward()
+    assert (made[0].grad[..., :2] > 0).all() and not made[0].grad[..., 2:].any()
+
+
 def test_histogram_needs_skin_on_both_sides() -> None:
     made, truth = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4)
     assert losses.histogram(made, truth, HALF, EVERYWHERE, EVERYWHERE).item() == 0.0  # 8 pixels are too few
@@ -221,6 +258,20 @@ def test_global_judge_gives_one_verdict_and_patches_many() -> None:
     assert PatchDiscriminator()(picture).shape == (2, 1, 24, 24)
 
 
+def test_projected_heads_see_where_and_hand_gradients_on_to_the_features() -> None:
+    torch.manual_seed(1)
+    heads = ProjectedDiscriminator((4, 6))
+    assert all(name.startswith("heads.") for name, _ in heads.named_parameters())  # the projections never learn
+    features = [torch.rand(2, 4, 8, 8, requires_grad=True), torch.rand(2, 6, 4, 4, requires_grad=True)]
+    levels = heads.mixed(features)
+    look = heads.look(*levels)
+    assert [level.shape for level in look.logits] == [(2, 1, 8, 8), (2, 1, 4, 4)]
+    look.logits[0].sum().backward()
+    assert features[0].grad.any() and features[1].grad.any()  # the fine level sees the coarse one, too
+    stronger = heads.mixed([7 * level for level in features])  # how strong a backbone's layers are makes no difference
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(stronger, levels, strict=True))
+
+
 def test_a_loss_without_a_weight_is_an_error() -> None:
     with pytest.raises(KeyError):
         losses.weighted_sum({"l1": torch.ones(())}, {})
@@ -259,3 +310,13 @@ def test_every_loss_has_a_ramp_and_structure_comes_first() -> None:
         weights = [schedule.at(progress / 20)[name] for progress in range(21)]
         assert weights == sorted(weights), name
         assert weights[-1] == ramp.high
+
+
+def test_adversaries_count_from_a_share_of_the_run_that_is_chosen() -> None:
+    moved = from_share(RAMPS, ("adv_patch", "adv_projected"), 0.05)
+    assert set(moved) == {"adv_patch"}  # the other one has no weight here
+    high = RAMPS["adv_patch"].high
+    assert [moved["adv_patch"].at(share) for share in (0.05, 0.05 + RISE)] == [0.0, pytest.approx(high)]
+    assert from_share(RAMPS, ("adv_global",), 0.95)["adv_global"].at(1.0) == RAMPS["adv_global"].high
+    with pytest.raises(ScheduleError, match="from 0 to below 1, not at 1"):
+        from_share(RAMPS, ("adv_patch",), 1.0)

@@ -26,6 +26,8 @@ class SqueezeNetFeatures(nn.Module):
     name = "squeezenet"
     FILE = "squeezenet_v1.0_imagenet_fp16.onnx"
     LAYERS = ("fire3", "fire5", "fire7", "fire9")
+    #: How many channels each of the layers has.
+    WIDTHS = (128, 256, 384, 512)
     _FIRES = (2, 3, 4, 5, 6, 7, 8, 9)
     _POOL_BEFORE = ("fire2", "fire5", "fire9")
 
@@ -71,6 +73,7 @@ class Vgg16Features(nn.Module):
     _POOL_BEFORE = (5, 10, 17)
     #: relu1_2, relu2_2, relu3_3, relu4_3
     _LAYERS = (2, 7, 14, 21)
+    WIDTHS = (64, 128, 256, 512)
 
     def __init__(self, file: Path, sha256_start: str | None = "397923af") -> None:
         super().__init__()
@@ -103,7 +106,7 @@ BACKBONES: dict[str, type[Vgg16Features] | type[SqueezeNetFeatures]] = {
 }
 
 
-def load_backbone(choice: str, data: Path) -> Vgg16Features | SqueezeNetFeatures:
+def choose_backbone(choice: str, data: Path) -> type[Vgg16Features] | type[SqueezeNetFeatures]:
     """The backbone called `choice`; `auto` is VGG16 where its file is and SqueezeNet where it is not.
 
     Files lie in `data`/weights; torch's own download folder is looked into as well. Raises DataError.
@@ -112,7 +115,12 @@ def load_backbone(choice: str, data: Path) -> Vgg16Features | SqueezeNetFeatures
         choice = "vgg16" if _place(Vgg16Features.FILE, data).is_file() else "squeezenet"
     if choice not in BACKBONES:
         raise DataError(f"there is no backbone `{choice}`; there are: auto, {', '.join(BACKBONES)}")
-    backbone = BACKBONES[choice]
+    return BACKBONES[choice]
+
+
+def load_backbone(choice: str, data: Path) -> Vgg16Features | SqueezeNetFeatures:
+    """The chosen backbone with its weights. Raises DataError."""
+    backbone = choose_backbone(choice, data)
     return backbone(_place(backbone.FILE, data))
 
 

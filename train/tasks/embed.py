@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from engines.contract import CROP_PX
 from train.config import Recipe
 from train.data.face_set import DataError
-from train.hardware import autocast, bare, check_finite, descend
+from train.hardware import autocast, bare, check_finite, descend, detached
 from train.networks.unet import Residual, conv
 from train.task import Doors, Sample
 from train.tasks.embed_data import CACHE, Lessons, Teacher
@@ -155,7 +155,7 @@ class EmbedTask:
         lesson = self._taught().random(rng, self._recipe.size_px)
         return {"face": lesson.face, "mask": lesson.mask, "vector": lesson.vector, "person": np.array(lesson.person)}
 
-    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         network = self.modules["network"]
         face = (batch["face"].permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
         hole = (batch["mask"][:, None] > 127).float()
@@ -170,7 +170,7 @@ class EmbedTask:
         }
         check_finite(terms)
         descend(terms["distance"] + METRIC_WEIGHT * terms["metric"], self.optimizers["network"], network)
-        return {name: float(value.detach()) for name, value in terms.items()}
+        return detached(terms)
 
     def doors(self, network: nn.Module) -> Doors:
         shape = (1, CROP_PX, CROP_PX)

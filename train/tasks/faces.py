@@ -19,7 +19,7 @@ from engines.contract import SEARCH_SIZE, TEMPLATE, Points, similarity
 from engines.faces_maps import STRIDE, TEMPLATE_BOX
 from train.config import Recipe
 from train.data.labels import Labels
-from train.hardware import autocast, check_finite, descend
+from train.hardware import autocast, check_finite, descend, detached
 from train.task import Doors, Sample
 from train.tasks.faces_data import TrainingPictures
 
@@ -120,7 +120,7 @@ class FacesTask:
         image, labels = self._pictures.draw(rng)
         return {"frame": image, **targets(labels, self._recipe.size_px)}
 
-    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         with autocast(self._recipe):
             heat, boxes, landmarks = self._network(batch["frame"])
         losses = {
@@ -130,7 +130,7 @@ class FacesTask:
         }
         check_finite(losses)
         descend(sum(WEIGHTS[name] * loss for name, loss in losses.items()), self.optimizers["network"], self._network)
-        return {name: float(loss.detach()) for name, loss in losses.items()}
+        return detached(losses)
 
     def doors(self, network: nn.Module) -> Doors:
         height, width = SEARCH_SIZE

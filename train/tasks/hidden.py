@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from engines.contract import CROP_PX
 from train.config import Recipe
-from train.hardware import autocast, check_finite, descend
+from train.hardware import autocast, check_finite, descend, detached
 from train.networks.unet import Residual, conv, doubled, fixed_conv
 from train.task import Doors, Sample
 from train.tasks.hidden_samples import Samples
@@ -105,7 +105,7 @@ class HiddenTask:
         example = self._maker.random(rng, self._recipe.size_px)
         return {"face": example.face, "hidden": example.mask, "valid": example.valid}
 
-    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         network = self.modules["network"]
         face = (batch["face"].permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
         valid = F.avg_pool2d(batch["valid"][:, None].float() / 255, 2)
@@ -115,7 +115,7 @@ class HiddenTask:
         terms = {"bce": masked_bce(logits.float(), truth, valid), "dice": dice(logits.float(), truth, valid)}
         check_finite(terms)
         descend(terms["bce"] + 0.5 * terms["dice"], self.optimizers["network"], network)
-        return {name: float(value.detach()) for name, value in terms.items()}
+        return detached(terms)
 
     def doors(self, network: nn.Module) -> Doors:
         shape = (1, CROP_PX, CROP_PX)

@@ -19,13 +19,13 @@ from train import losses
 from train.config import Recipe
 from train.data.face_set import Drawn, Faces, mirror_landmarks, typology_angle, valid_mask
 from train.data.mixed import open_mixed
-from train.hardware import TrainingError, autocast, bare, check_finite, descend, device
-from train.networks.discriminators import GlobalDiscriminator, PatchDiscriminator
-from train.networks.perception import load_backbone
+from train.hardware import autocast, bare, check_finite, descend, detached, device
+from train.networks.perception import choose_backbone, load_backbone
 from train.networks.unet import RestoreDoors, RestoreUNet
 from train.occlusion.masks import bare_skin, random_mask
-from train.schedule import LossSchedule, Ramp, with_weights
+from train.schedule import LossSchedule, Ramp, from_share, with_weights
 from train.task import Doors, Sample
+from train.tasks.adversaries import DISCRIMINATORS, Adversaries, View, make_discriminators
 from train.tasks.embed import INPUT_PX, EmbedNet, exported
 from train.tasks.restore_data import Views
 
@@ -43,18 +43,19 @@ RAMPS = {
     "adv_global": Ramp(0.0, 0.02, start=0.4, end=0.6),
 }
 #: Of the losses that count only where the recipe gives them a weight; the height is then the recipe's.
-OPTIONAL_RAMPS = {"identity": Ramp(0.0, 1.0, start=0.02, end=0.2)}
+OPTIONAL_RAMPS = {
+    "identity": Ramp(0.0, 1.0, start=0.02, end=0.2),
+    "adv_projected": Ramp(0.0, 1.0, start=0.3, end=0.5),
+    "feature_matching": Ramp(0.0, 1.0, start=0.3, end=0.5),
+}
 #: What looks for texture looks at so many pixels of a larger picture, at other ones in each step.
 WINDOW_PX = 128
 #: Textures are fine: `style` looks at so many of the backbone's first layers. Deeper ones cost more than all the rest.
 STYLE_LAYERS = 2
 #: What the strength of the skin's grain weighs in `style`.
 GRAIN_SHARE = 0.6
-#: The adversary of each loss; it learns alone for this share of the run before its loss begins to count.
-JUDGES = {"adv_patch": "patch", "adv_global": "global"}
+#: A discriminator learns alone for this share of the run before its loss begins to count.
 HEAD_START = 0.005
-#: R1 is asked for in one of so many steps, and counts as much more (T. Karras et al., StyleGAN2, 2020).
-R1_EVERY = 16
 #: So many of a batch are shown in TensorBoard.
 PICTURES = 6
 NO_REFERENCE_CHANCE = 0.5
@@ -76,7 +77,7 @@ BARE_STRENGTH = 0.6
 
 
 class RestoreTask:
-    """U-Net generator against a patch and a global discriminator, under eight losses."""
+    """U-Net generator against its discriminators, under eight losses and those that a recipe adds."""
 
     name = "restore"
 
@@ -85,26 +86,24 @@ class RestoreTask:
         self._data = data
         self._faces: Faces | None = None
         self._tones: dict[str, float] = {}
-        if recipe.adversary not in losses.ADVERSARIES:
-            known = ", ".join(losses.ADVERSARIES)
-            raise TrainingError(f"there is no adversary `{recipe.adversary}`; there are: {known}")
-        self._adversary = losses.ADVERSARIES[recipe.adversary]
         optional = OPTIONAL_RAMPS.keys() & recipe.weights.keys()
         ramps = with_weights(RAMPS | OPTIONAL_RAMPS, recipe.weights)
         for name in OPTIONAL_RAMPS.keys() - optional:
             del ramps[name]
+        if recipe.adversaries_from is not None:
+            ramps |= from_share(ramps, (*DISCRIMINATORS, "feature_matching"), recipe.adversaries_from)
         self.schedule = LossSchedule(ramps, (*losses.LOSSES, *optional))
         self.modules = {
             "network": RestoreUNet(attention=recipe.attention, blocks=recipe.blocks),
-            "patch": PatchDiscriminator(self._adversary.spectral_norm),
-            "global": GlobalDiscriminator(self._adversary.spectral_norm),
+            **make_discriminators(recipe, choose_backbone(recipe.backbone, data).WIDTHS),
         }
         if recipe.size_px != CROP_PX:
             self.modules["network"].fine.requires_grad_(False)
         self.optimizers = {
-            "network": _adam(self.modules["network"], recipe.learning_rate * 2, 0.8),
-            **{judge: _adam(self.modules[judge], recipe.learning_rate * 2, 0.5) for judge in JUDGES.values()},
+            name: _adam(module, recipe.learning_rate, 0.8 if name == "network" else 0.5)
+            for name, module in self.modules.items()
         }
+        self._adversaries = Adversaries(recipe, self.modules, self.optimizers)
 
     @cached_property
     def _backbone(self) -> nn.Module:
@@ -179,7 +178,7 @@ class RestoreTask:
 
     # -- steps
 
-    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, float]:
+    def train_step(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """First each discriminator whose turn it is, then the generator."""
         served, face, reference = (
             (batch[name].float() / 255).contiguous(memory_format=torch.channels_last)
@@ -195,29 +194,31 @@ class RestoreTask:
         if weights.get("identity", 0.0) > 0:
             terms["identity"] = losses.identity(*self._embedded(face + hole * (made - face), face))
         # Smeared edges are shown to every judge as they are in both pictures, so they teach nothing.
-        skin = middle(losses.skin_map(face.shape[-1]).to(face.device))
+        skin = middle(losses.skin_map(face.shape[-1], face.device))
         valid, hole = middle(valid), middle(hole * valid)
         real = middle(face)
         shown = real + hole * (middle(made) - real)
         near = window(real.shape[-1])
-        parts = {"patch": (real[near], shown[near], hole[near]), "global": (real, shown, hole)}
-        record = {
-            f"d_{judge}": self._discriminate(judge, parts[judge][0], parts[judge][1].detach(), parts[judge][2])
-            for name, judge in JUDGES.items()
-            if soon[name] > 0
+        learning = [name for loss, name in DISCRIMINATORS.items() if soon.get(loss, 0.0) > 0]
+        perceives = weights["perceptual"] > 0 or weights["style"] > 0
+        views = {
+            "patch": View([real[near]], [shown[near]], hole[near], shows_hole=True),
+            "global": View([real], [shown], hole, shows_hole=True),
         }
-        if weights["perceptual"] > 0 or weights["style"] > 0:
-            terms |= self._perceived(shown[near], real[near], hole[near], skin[near])
+        if perceives or "projected" in learning:
+            features, truth = self._features(shown[near], real[near])
+        if "projected" in learning:
+            views["projected"] = self._projected(features, truth, hole[near])
+        record = {f"d_{name}": self._adversaries.learn(name, views[name]) for name in learning}
+        if perceives:
+            terms |= self._perceived(features, truth, (shown[near], real[near], hole[near], skin[near]))
         terms["tv"] = losses.tv(shown, hole)
         terms["histogram"] = losses.histogram(shown, real, hole, valid, skin)
         terms["symmetry"] = losses.symmetry(shown, real, hole, valid, batch["frontal"])
-        for name, judge in JUDGES.items():
-            if weights[name] > 0:
-                _, made_part, hole_part = parts[judge]
-                terms[name] = self._adversary.generator(self._judged(judge, made_part, hole_part), hole_part)
-        check_finite(terms)
+        terms |= self._adversaries.terms(views, weights)
+        check_finite(record | terms)
         descend(losses.weighted_sum(terms, weights), self.optimizers["network"], self.modules["network"])
-        return record | {name: float(value.detach()) for name, value in terms.items()}
+        return detached(record | terms)
 
     def _generate(self, face: Tensor, hole: Tensor, reference: Tensor, there: Tensor) -> Tensor:
         """Pictures smaller than the template train the coarse half alone, which sees them as it will at half size."""
@@ -232,42 +233,27 @@ class RestoreTask:
                 truth = self._embed(face, uncovered)
             return self._embed(shown, uncovered), truth
 
-    def _perceived(self, shown: Tensor, real: Tensor, hole: Tensor, skin: Tensor) -> dict[str, Tensor]:
-        """`perceptual` and `style`, from one look of the backbone at each picture."""
+    def _features(self, shown: Tensor, real: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """One look of the backbone at each picture, for all that sees with it."""
         with autocast(self._recipe):
             features = self._backbone(shown)
             with torch.no_grad():
-                truth = self._backbone(real)
+                return features, self._backbone(real)
+
+    def _projected(self, features: list[Tensor], truth: list[Tensor], hole: Tensor) -> View:
+        module = bare(self.modules["projected"])
+        with autocast(self._recipe):
+            return View(module.mixed(truth), module.mixed(features), hole)
+
+    def _perceived(
+        self, features: list[Tensor], truth: list[Tensor], pictures: tuple[Tensor, Tensor, Tensor, Tensor]
+    ) -> dict[str, Tensor]:
+        """`perceptual` and `style`. `pictures`: restored, true, hole and skin."""
+        hole = pictures[2]
         style = losses.style(features[:STYLE_LAYERS], truth[:STYLE_LAYERS], hole)
         if self._recipe.size_px == CROP_PX:  # the coarse half, alone, has no noise to make texture of
-            style = style + GRAIN_SHARE * losses.grain(shown, real, hole, skin)
+            style = style + GRAIN_SHARE * losses.grain(*pictures)
         return {"perceptual": losses.perceptual(features, truth, hole), "style": style}
-
-    def _discriminate(self, name: str, real: Tensor, shown: Tensor, hole: Tensor) -> float:
-        """One step of a discriminator; what it doubts counts only where the hole is."""
-        judge = self.modules[name]
-        bare(judge).requires_grad_(True)
-        with autocast(self._recipe):
-            both = torch.cat((torch.cat((real, shown)), torch.cat((hole, hole))), dim=1)
-            believed, doubted = judge(both).float().chunk(2)
-        loss = self._adversary.discriminator(believed, doubted, hole)
-        check_finite({f"d_{name}": loss})
-        penalty = self._penalty(judge, real, hole)
-        descend(loss if penalty is None else loss + penalty, self.optimizers[name], judge)
-        return float(loss.detach())
-
-    def _penalty(self, judge: nn.Module, real: Tensor, hole: Tensor) -> Tensor | None:
-        """R1 in a step that asks for it, in full precision: squares leave what half can hold."""
-        if self._adversary.r1 == 0 or torch.rand(()) >= 1 / R1_EVERY:
-            return None
-        real = real.detach().requires_grad_()
-        return self._adversary.r1 * R1_EVERY * losses.r1(judge(torch.cat((real, hole), dim=1)), real)
-
-    def _judged(self, name: str, shown: Tensor, hole: Tensor) -> Tensor:
-        """What a discriminator says of the generator's picture; only the generator learns from it."""
-        judge = bare(self.modules[name]).requires_grad_(False)
-        with autocast(self._recipe):
-            return judge(torch.cat((shown, hole), dim=1)).float()
 
     def pictures(self, batch: Mapping[str, Tensor]) -> Image:
         """Rows of what is served, its hole, restored, reference and truth."""

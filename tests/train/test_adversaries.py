@@ -1,0 +1,76 @@
+"""The game: discriminators that learn to tell true holes from restored ones, by what is in them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from train.config import RECIPES, Recipe
+from train.losses import ADVERSARIES
+from train.networks.discriminators import PatchDiscriminator
+from train.tasks import adversaries
+from train.tasks.adversaries import Adversaries, View, make_discriminators
+
+SIDE, STEPS = 64, 40
+RECIPE = RECIPES["restore", "debug"].but(autocast="off")
+
+
+def make_game(recipe: Recipe, **modules: nn.Module) -> tuple[Adversaries, list[str]]:
+    modules = modules or make_discriminators(recipe, ())
+    optimizers = {name: torch.optim.Adam(module.parameters(), 3e-3, (0.5, 0.99)) for name, module in modules.items()}
+    return Adversaries(recipe, modules, optimizers), list(modules)
+
+
+@pytest.mark.parametrize("adversary", list(ADVERSARIES))
+def test_discriminators_learn_to_tell_in_each_formulation(adversary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adversaries, "R1_EVERY", 2)  # at times it is asked for
+    torch.manual_seed(5)
+    game, names = make_game(RECIPE.but(adversary=adversary))
+    view = view_of(torch.full((2, 3, 96, 96), 0.7), torch.rand(2, 3, 96, 96), torch.ones(2, 1, 96, 96))
+    for name in names:
+        losses = torch.stack([game.learn(name, view) for _ in range(40)])
+        assert losses.isfinite().all() and losses[-4:].mean() < 0.8 * losses[0]
+        assert (
+            game.look(name, view.inputs(view.real)).logits[0].mean()
+            > game.look(name, view.inputs(view.fake)).logits[0].mean()
+        )
+
+
+def toy(generator: torch.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Soft pictures with grain of some strength, the same without grain in a small hole, and the hole."""
+    soft = F.interpolate(torch.rand(count, 3, 6, 6, generator=generator), (SIDE, SIDE), mode="bicubic")
+    strength = torch.empty(count, 1, 1, 1).uniform_(0.3, 0.5, generator=generator)
+    real = soft + strength * torch.randn(count, 1, SIDE, SIDE, generator=generator)
+    hole = torch.zeros(count, 1, SIDE, SIDE)
+    for number, (top, left) in enumerate(torch.randint(4, 36, (count, 2), generator=generator).tolist()):
+        hole[number, :, top : top + 24, left : left + 24] = 1.0
+    return real, torch.where(hole > 0, soft, real), hole
+
+
+def view_of(real: Tensor, restored: Tensor, hole: Tensor) -> View:
+    return View([real], [restored], hole, shows_hole=True)
+
+
+def believed(game: Adversaries, pictures: Tensor, hole: Tensor) -> Tensor:
+    """N: the mean logit of the patches that touch the hole."""
+    (logits,) = game.look("patch", [torch.cat((pictures, hole), dim=1)]).logits
+    near = F.adaptive_max_pool2d(hole, logits.shape[-2:])
+    return ((logits * near).sum((1, 2, 3)) / near.sum((1, 2, 3))).detach()
+
+
+@pytest.mark.parametrize("adversary", list(ADVERSARIES))
+def test_a_patch_discriminator_tells_what_is_in_the_hole_and_not_where_it_is(adversary: str) -> None:
+    torch.manual_seed(3)
+    generator = torch.Generator().manual_seed(4)
+    small = PatchDiscriminator(bounded=False, widths=(16, 32, 48))  # a small one learns within the time of a test
+    game, _ = make_game(RECIPE.but(adversary=adversary), patch=small)
+    for _ in range(STEPS):
+        game.learn("patch", view_of(*toy(generator, 4)))
+    real, restored, hole = toy(generator, 48)
+    true, fake = believed(game, real, hole), believed(game, restored, hole)
+    auc = (true[:, None] > fake).float().mean().item()
+    grey = believed(game, real * (1 - hole) + 0.5 * hole, hole).mean().item()
+    assert auc > 0.6
+    assert true.mean().item() - grey > 1.0
