@@ -15,8 +15,8 @@ class Recipe:
     `batch` is shared by all processes of a run. `weights` sets the final weight of losses by name, 0 leaves one out;
     the others keep the task's own. `backbone` is what the perceptual loss sees with (train/networks/perception.py).
     `attention` and `blocks` are parts of the restorer (train/networks/unet.py), `adversary` is how its discriminators
-    and it play against each other (ADVERSARIES in train/losses.py), `adversaries_from` the share of the run from which they
-    count. The learning rate rises over `warm_up` steps. With `freeze_statistics` batch norm keeps and uses the
+    and it play against each other (ADVERSARIES in train/losses.py), `adversaries_from` the share of the run from which
+    they count. The learning rate rises over `warm_up` steps. With `freeze_statistics` batch norm keeps and uses the
     statistics that the network has, instead of those of each batch.
     """
 
