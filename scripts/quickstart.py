@@ -68,7 +68,7 @@ def run(product: Product, seconds: float) -> int:
     recording = None
     if all(one["problem"] for one in found["virtual_cameras"]):
         reasons = "; ".join(one["problem"] for one in found["virtual_cameras"]) or "none is installed"
-        missing.append(f"no virtual camera, so a recording was made ({reasons}); docs/using.md has the set-up")
+        missing.append(f"no virtual camera, so a recording was made ({reasons}); docs/install.md has the steps")
         RECORDINGS.mkdir(exist_ok=True)
         recording = RECORDINGS / f"quickstart-{time.strftime('%Y%m%d-%H%M%S')}.mp4"
         arguments = ["--sink=null", f"--record={recording}"]
@@ -125,7 +125,7 @@ def summarise(last: dict[str, Any], recording: Path | None, missing: list[str]) 
         print(f"  written     {recording} ({recording.stat().st_size / 1e6:.1f} MB)")
     for line in missing:
         print(f"  missing     {line}")
-    print("\nNext: .venv/bin/occlufix-vcam start   (on Windows .venv\\Scripts\\occlufix-vcam), and docs/using.md")
+    print("\nNext: .venv/bin/occlufix-vcam start   (on Windows .venv\\Scripts\\occlufix-vcam), and docs/usage.md")
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def test_without_pynput_the_extra_and_the_way_by_hand_are_named(monkeypatch: pyt
     monkeypatch.delitem(sys.modules, "occlufix_vcam.desktop.hotkey.pynput_keys", raising=False)
     with pytest.raises(HotkeyUnavailable) as refused:
         bind("f9", print, print, {"XDG_SESSION_TYPE": "x11"}, "linux")
-    assert "occlufix-vcam[hotkey]" in refused.value.hint and "occlufix-vcam toggle" in refused.value.hint
+    assert ".[hotkey]" in refused.value.hint and "occlufix-vcam toggle" in refused.value.hint
 
 
 # ---- Wayland ----
