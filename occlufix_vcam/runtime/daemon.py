@@ -28,7 +28,7 @@ from occlufix_vcam.enrollment.session import Enrolments
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime.capture import Capture
 from occlufix_vcam.runtime.demand import Demand
-from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S
+from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame
 from occlufix_vcam.runtime.output import Output
 from occlufix_vcam.runtime.processing import Processing
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
@@ -64,7 +64,7 @@ class Daemon:
         self._clock = clock
         self._started_at = clock()
         self._captured: Latest[Frame] = Latest()
-        self._finished: Latest[Frame] = Latest()
+        self._finished: Latest[FinishedFrame] = Latest()
         self._demand = Demand(clock)
         #: Who is known, and getting to know somebody.
         self.enrolments = Enrolments(self.broadcast, open_collector, watched=self._demand.held)

@@ -13,7 +13,7 @@ from occlufix_vcam.core.status import WorkerName
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.runtime.capture import Capture, OutputFormat
 from occlufix_vcam.runtime.demand import Demand
-from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FrameSelector
+from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame, FrameSelector
 from occlufix_vcam.runtime.pacer import FramePacer
 from occlufix_vcam.runtime.processing import Processing
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
@@ -38,7 +38,7 @@ class Output:
         demand: Demand,
         telemetry: Telemetry,
         open_sinks: Callable[[Settings, tuple[int, int], float], Sinks],
-        finished: Latest[Frame],
+        finished: Latest[FinishedFrame],
         shown: Broadcast[Frame],
         clock: Callable[[], float],
     ) -> None:
@@ -52,6 +52,7 @@ class Output:
         self._telemetry, self._open_sinks, self._finished, self._shown = telemetry, open_sinks, finished, shown
         self._clock = clock
         self._started_at = clock()
+        self._selector: FrameSelector | None = None
 
     def work(self) -> None:
         while (form := self._capture.wait_for_form(PATIENCE_S)) is None:
@@ -67,9 +68,10 @@ class Output:
                 self.readers = None
 
     def _serve(self, sinks: Sinks, form: OutputFormat) -> None:
-        selector = FrameSelector(form.size, self._clock)
-        if before := self._shown.after(0, 0):  # the sinks were opened anew: nobody sees them start
-            selector.take(before[1])
+        if self._selector is None or self._selector.size != form.size:
+            self._selector = FrameSelector(form.size, self._clock)
+        selector = self._selector
+        selector.resume()
         self._send(sinks, selector, selector.now(form.rate, "starting", self._supervisor.settings, camera_gone=False))
         self._look(sinks)
         self.sinks = sinks
