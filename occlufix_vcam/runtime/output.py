@@ -78,7 +78,8 @@ class Output:
         self._supervisor.well(WorkerName.OUTPUT)
         while self._goes_on():
             self._show(sinks, selector, form)
-            self._idle(sinks, selector, form)
+            if self._goes_on():
+                self._idle(sinks, selector, form)
 
     def _goes_on(self) -> bool:
         return self._supervisor.goes_on(WorkerName.OUTPUT)
