@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from engines.contract import Image
 from occlufix_vcam.core.frame import Crop, FaceTrack
 from occlufix_vcam.people.store import EnrolledView, Person
-from occlufix_vcam.stages.align import face_area
 from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding
+from occlufix_vcam.stages.geometry import face_share
 from occlufix_vcam.stages.motion import Continuity
 
 #: So many looks have to agree.
@@ -64,7 +64,7 @@ class FaceIdentifier:
         track = self._tracks.setdefault(track_id, _Track())
         if track.continuity.broken(crop.image, mask):
             track.start_again()
-        coverage = _coverage(mask)
+        coverage = face_share(mask)
         if track.is_due(coverage) and coverage <= LARGEST_COVERAGE:
             self._look(track, self._embed(crop, mask))
         return track.person
@@ -152,8 +152,3 @@ class _Track:
         """Belongs to nobody, and is asked about in the next frames."""
         self.person, self.frames = None, 0
         self.scores.clear()
-
-
-def _coverage(mask: Image) -> float:
-    hidden = cv2.countNonZero(cv2.bitwise_and(mask, face_area()))
-    return hidden / cv2.countNonZero(face_area())

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, Affine, Image, Points, similarity, transform_points
-from occlufix_vcam.stages.align import face_area
+from occlufix_vcam.stages.geometry import face_area
 
 #: Motion is looked for at half the crop's size: twice as far in the same window, at a quarter of the cost.
 LOOK_PX = CROP_PX // 2

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, Affine, Image
 from occlufix_vcam.core.frame import HiddenCrop
-from occlufix_vcam.stages.align import compose, face_area
+from occlufix_vcam.stages.geometry import compose, face_area, face_share, warp_mask
 from occlufix_vcam.stages.motion import LOOK_PX, MotionFeatures, motion, motion_features
 
 #: What is left out around an occluder or the picture's end, where pixels are mixed: pixels of the crop.
@@ -96,10 +96,8 @@ class TrackedReference:
         """The view as it looks in this crop."""
         size = (CROP_PX, CROP_PX)
         image = np.empty((CROP_PX, CROP_PX, 3), np.uint8)
-        mask = np.empty((CROP_PX, CROP_PX), np.uint8)
+        mask = warp_mask(self.view.mask, self._matrix)
         cv2.warpAffine(self.view.image, self._matrix, size, dst=image, borderMode=cv2.BORDER_REPLICATE)
-        cv2.warpAffine(self.view.mask, self._matrix, size, dst=mask, borderMode=cv2.BORDER_CONSTANT)
-        cv2.threshold(mask, 254, HIDDEN, cv2.THRESH_BINARY, dst=mask)
         light, fit = _compared(image, mask, hidden.crop.image, known)
         self._light = light if self._light is None else self._light + EASE * (light - self._light)
         self._confidence = fit if self._confidence is None else self._confidence + EASE * (fit - self._confidence)
@@ -165,18 +163,21 @@ def composed(references: list[Reference], step: Affine | None) -> Reference:
 
 def is_covered(view: ReferenceView, mask: Image) -> bool:
     """Whether something hides a part of the face that `view` shows."""
-    return face_share(cv2.bitwise_and(cv2.bitwise_and(view.mask, mask), face_area())) > LEAST_SHARE
-
-
-def face_share(part: MatLike) -> float:
-    """How much of the face's area `part` is."""
-    return cv2.countNonZero(part) / cv2.countNonZero(face_area())
+    return face_share(cv2.bitwise_and(view.mask, mask)) > LEAST_SHARE
 
 
 def without_rim(valid: MatLike) -> Image:
     """`valid` without MARGIN_PX at its edges, where pixels are mixed."""
     side = 2 * MARGIN_PX + 1
     return np.asarray(cv2.erode(valid, np.ones((side, side), np.uint8)), np.uint8)
+
+
+def valid_region(picture: Image, to_crop: Affine, hidden: Image | None = None) -> Image:
+    """Where a crop shows the face: inside the `picture`, not `hidden`, and a little away from both. 255 = valid."""
+    valid = warp_mask(np.full(picture.shape[:2], HIDDEN, np.uint8), to_crop)
+    if hidden is not None:
+        valid[hidden != 0] = 0
+    return without_rim(valid)
 
 
 def known_face(mask: Image) -> Image:

@@ -11,7 +11,7 @@ import numpy as np
 from engines.base import InferenceEngine
 from engines.contract import CROP_PX, HIDDEN, Affine, Image
 from occlufix_vcam.core.frame import HiddenCrop, Patch
-from occlufix_vcam.stages.align import face_area
+from occlufix_vcam.stages.geometry import face_area
 from occlufix_vcam.stages.reference import Reference
 
 Means = Literal["auto", "network", "memory"]
