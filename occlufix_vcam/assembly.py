@@ -17,7 +17,8 @@ from occlufix_vcam.core.errors import OccluFixError, SinkUnavailable
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.people.store import PeopleStore, PeopleWatcher
+from occlufix_vcam.people.store import PeopleStore
+from occlufix_vcam.people.watcher import PeopleWatcher
 from occlufix_vcam.sinks import VIRTUAL_CAMERAS, FrameSink, LeftOut, Sinks, none_opened, open_sink
 from occlufix_vcam.sources import CameraSource, open_source
 

@@ -16,7 +16,8 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.enrollment.collector import keep
 from occlufix_vcam.enrollment.session import CameraEnrolment, EnrolmentStatus
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.people.store import EnrolmentError, PeopleStore, Person, checked_name
+from occlufix_vcam.people.person import EnrolmentError, Person, checked_name
+from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.sources import EndOfClip
 
 POLL_S = 0.2

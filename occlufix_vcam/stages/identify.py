@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engines.contract import Image
 from occlufix_vcam.core.frame import Crop, FaceTrack
-from occlufix_vcam.people.store import EnrolledView, Person
+from occlufix_vcam.people.person import EnrolledView, Person
 from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding
 from occlufix_vcam.stages.geometry import face_share
 from occlufix_vcam.stages.motion import Continuity

@@ -16,7 +16,7 @@ import numpy as np
 from engines.contract import Image, Points
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.people.store import Person
+from occlufix_vcam.people.person import Person
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding, cosine
 from occlufix_vcam.stages.geometry import face_area, face_share

@@ -7,7 +7,7 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack
-from occlufix_vcam.people.store import EnrolledView, Person
+from occlufix_vcam.people.person import EnrolledView, Person
 from occlufix_vcam.stages.embed import Embedding
 from occlufix_vcam.stages.identify import ASK_EVERY, LOOKS, FaceIdentifier
 

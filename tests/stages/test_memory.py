@@ -9,8 +9,8 @@ import pytest
 from engines.contract import CROP_PX, TEMPLATE
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import Crop, FaceTrack, HiddenCrop
-from occlufix_vcam.people.store import EnrolledView as EnrolledView
-from occlufix_vcam.people.store import Person
+from occlufix_vcam.people.person import EnrolledView as EnrolledView
+from occlufix_vcam.people.person import Person
 from occlufix_vcam.stages.memory import (
     DOUBTED_FRAMES,
     GONE_S,
