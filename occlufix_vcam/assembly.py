@@ -17,9 +17,13 @@ from occlufix_vcam.core.errors import OccluFixError, SinkUnavailable
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.people.store import PeopleStore, PeopleWatcher
-from occlufix_vcam.sinks import VIRTUAL_CAMERAS, FrameSink, LeftOut, Sinks, none_opened, open_sink
-from occlufix_vcam.sources import CameraSource, open_source
+from occlufix_vcam.people.store import PeopleStore
+from occlufix_vcam.people.watcher import PeopleWatcher
+from occlufix_vcam.sinks import VIRTUAL_CAMERAS, FrameSink
+from occlufix_vcam.sinks.fan_out import LeftOut, Sinks
+from occlufix_vcam.sinks.opening import none_opened, open_sink
+from occlufix_vcam.sources import CameraSource
+from occlufix_vcam.sources.opening import open_source
 
 if TYPE_CHECKING:
     from occlufix_vcam.enrollment.collector import ViewCollector
@@ -74,14 +78,14 @@ def _open_memory(settings: Settings, engines: EngineSet) -> Memory:
 
 
 def open_embedder(engines: EngineSet) -> FaceEmbedder:
-    """The network that tells people apart, with the likeness that means one person. Raises EngineError."""
+    """The network that tells people apart, with the least cosine of one person's faces. Raises EngineError."""
     from engines.manifest import find_model
     from occlufix_vcam.stages.embed import FaceEmbedder
 
     model = find_model("embed")
     if "threshold" not in model.metrics:
         raise ModelCorrupt(
-            "models.toml does not say from what likeness on `embed` means one person",
+            "models.toml does not say from what cosine on `embed` means one person",
             "Export it with its figures: python -m train export embed --figures FILE",
         )
     return FaceEmbedder(engines.load("embed"), model.metrics["threshold"], model.files["fp32"].sha256)

@@ -1,4 +1,4 @@
-"""The worker that has the sinks: a picture at each beat while somebody looks, else a placeholder frame now and then."""
+"""The worker that has the sinks: a picture at each tick while somebody looks, else a placeholder frame now and then."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame, 
 from occlufix_vcam.runtime.pacer import FramePacer
 from occlufix_vcam.runtime.processing import Processing
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
-from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sinks.fan_out import Sinks
 
 #: While nobody reads: how often a placeholder frame goes out, and how soon a new reader is seen.
 IDLE_S, LOOK_S = 1.0, 0.1
@@ -94,7 +94,7 @@ class Output:
         return self._demand.now
 
     def _show(self, sinks: Sinks, selector: FrameSelector, form: OutputFormat) -> None:
-        """A picture at each beat, as long as somebody looks."""
+        """A picture at each tick, as long as somebody looks."""
         camera, pacer, rate = None, FramePacer(form.rate, self._clock), form.rate
         while self._goes_on() and self._look(sinks):
             if self._capture.camera is not camera:

@@ -8,7 +8,9 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image, Points, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, Patch
-from occlufix_vcam.stages.align import Blender, align, face_area, feather, match_colours
+from occlufix_vcam.stages.align import align
+from occlufix_vcam.stages.blend import Blender, feather, match_colours
+from occlufix_vcam.stages.geometry import face_area
 
 FADE_PX = 6
 

@@ -1,4 +1,4 @@
-"""Finding and following faces, through the finder's door.
+"""Finding and following faces, through the contract of a finder.
 
 In place of the network stands an engine that sees white rectangles on black as upright faces: all else is real,
 the letterbox, the close-up, decoding, tracks and smoothing.
@@ -23,7 +23,8 @@ from engines.faces_maps import STRIDE, TEMPLATE_BOX
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import FaceTrack, Frame
 from occlufix_vcam.stages import find
-from occlufix_vcam.stages.find import GRACE_FRAMES, FaceFinder, InsightFaceFinder, OneEuro, open_finder
+from occlufix_vcam.stages.find import FaceFinder, InsightFaceFinder, open_finder
+from occlufix_vcam.stages.track import GRACE_FRAMES, OneEuro
 from train.occlusion.scene_occluders import EYE_REGION, LOWER_FACE, Cover, CutOuts
 
 BOX = TEMPLATE_BOX[2:] - TEMPLATE_BOX[:2]
@@ -238,7 +239,7 @@ def test_insightface_that_is_not_installed_says_how_to_get_it(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "insightface.app", None)
     with pytest.raises(EngineUnavailable, match="InsightFace is not installed") as caught:
         open_finder("insightface", Stage()._load)
-    assert "occlufix-vcam[insightface]" in caught.value.hint and "non-commercial" in caught.value.hint
+    assert "[insightface]" in caught.value.hint and "non-commercial" in caught.value.hint
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack, HiddenCrop
-from occlufix_vcam.stages import align, hidden, reference
+from occlufix_vcam.stages import geometry, hidden, reference
 from occlufix_vcam.stages.motion import IDENTITY
 from train.evaluation.restoration import as_product
 
@@ -57,14 +57,14 @@ def test_a_face_of_which_hardly_anything_is_hidden_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("growth", [1.0, as_product.FACE_REACH])
 def test_the_face_area_is_the_products_own(growth: float) -> None:
-    assert np.array_equal(as_product.face_area(growth), align.face_area(growth))
+    assert np.array_equal(as_product.face_area(growth), geometry.face_area(growth))
 
 
 def test_a_reference_is_lit_as_the_product_lights_it() -> None:
     crop, photograph = smooth(3, 3, 9), smooth(4, 3, 9)
     hole, valid = np.zeros((CROP_PX, CROP_PX), np.uint8), np.zeros((CROP_PX, CROP_PX), np.uint8)
     hole[140:230, 60:200], valid[30:] = HIDDEN, HIDDEN
-    shown = reference.ShownView(reference.make_view(photograph, as_product.without_rim(valid)), IDENTITY, 0.0)
+    shown = reference.TrackedReference(reference.make_view(photograph, as_product.without_rim(valid)), IDENTITY, 0.0)
     made = shown.reference(HiddenCrop(crop_of(crop), hole, 0.3), reference.known_face(hole))
     assert np.array_equal(made.mask, as_product.without_rim(valid))
     relit = as_product.relit(photograph, made.mask, crop, hole)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image
-from occlufix_vcam.stages import align, hidden
+from occlufix_vcam.stages import geometry, hidden
 from train.config import RECIPES
 from train.data.dev_set import in_dev_set
 from train.data.face_set import DataError
@@ -112,12 +112,12 @@ def test_masks_are_made_as_the_product_makes_them() -> None:
         hidden.SPECK_PX,
     )
     for growth in (1.0, hidden.FACE_REACH):
-        assert np.array_equal(restore_data.face_area(growth), align.face_area(growth))
+        assert np.array_equal(restore_data.face_area(growth), geometry.face_area(growth))
     mask = cv2.circle(disc(), (30, 30), 3, HIDDEN, -1)
     swept = mask.copy()
     hidden.remove_specks(swept)
     assert np.array_equal(restore_data.without_specks(mask), swept) and not swept[30, 30]
-    assert restore_data.covered_share(mask) == hidden.covered_share(mask)
+    assert restore_data.covered_share(mask) == geometry.face_share(mask)
 
 
 def test_a_share_has_the_segmenters_own_answer(views: restore_data.Views, monkeypatch: pytest.MonkeyPatch) -> None:
