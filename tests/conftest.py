@@ -1,7 +1,8 @@
-"""What tests of every room share: where real faces lie, if they are there."""
+"""What tests of every room share: the lane of each, and where real faces lie, if they are there."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from collections.abc import Iterator
@@ -12,6 +13,50 @@ import pytest
 from occlufix_vcam.core.telemetry import LOGGER_NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
+LANES = ("fast", "train", "desktop", "vm", "gpu")
+#: Folders and files whose tests are not `fast`; a single test may carry another lane's mark.
+LANE_OF = {
+    "tests/train": "train",
+    "tests/people/test_known_people.py": "train",
+    "tests/readers": "vm",
+    "tests/desktop": "desktop",
+    "tests/network": "desktop",
+    "tests/control/test_page.py": "desktop",
+    "tests/offline/test_exit.py": "desktop",
+    "tests/test_notebook.py": "desktop",
+    "tests/engines/test_tensorrt_build.py": "gpu",
+}
+#: Of a single test, where it is more than pyproject.toml's: networks are trained, machines booted.
+TIMEOUT_S = {"train": 600, "vm": 600}
+
+
+def lane_of(path: Path) -> str:
+    """The lane of a file's tests."""
+    place = path.relative_to(ROOT)
+    return next((LANE_OF[each] for each in map(Path.as_posix, (place, *place.parents)) if each in LANE_OF), "fast")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out files that only another lane can import: `fast` has neither torch nor a desktop's libraries."""
+    lane, chosen = lane_of(collection_path), config.option.markexpr
+    if lane == "train" and (importlib.util.find_spec("torch") is None or chosen in set(LANES) - {"train"}):
+        return True
+    return True if chosen == "fast" != lane else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test with its lane, and gives slow lanes their time."""
+    for item in items:
+        own = [name for name in LANES if item.get_closest_marker(name)]
+        lane = own[0] if own else lane_of(item.path)
+        item.add_marker(lane)
+        if lane in TIMEOUT_S and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S[lane]))
+
+
+def pytest_report_header() -> str | None:
+    absent = importlib.util.find_spec("torch") is None
+    return "NO TORCH: the training is NOT tested here; pip install -e .[train]" if absent else None
 
 
 def find_data() -> Path | None:
