@@ -19,8 +19,11 @@ from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.people.watcher import PeopleWatcher
-from occlufix_vcam.sinks import VIRTUAL_CAMERAS, FrameSink, LeftOut, Sinks, none_opened, open_sink
-from occlufix_vcam.sources import CameraSource, open_source
+from occlufix_vcam.sinks import VIRTUAL_CAMERAS, FrameSink
+from occlufix_vcam.sinks.fan_out import LeftOut, Sinks
+from occlufix_vcam.sinks.opening import none_opened, open_sink
+from occlufix_vcam.sources import CameraSource
+from occlufix_vcam.sources.opening import open_source
 
 if TYPE_CHECKING:
     from occlufix_vcam.enrollment.collector import ViewCollector

@@ -30,7 +30,7 @@ from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.state import ControlAddress, StateFolder
 from occlufix_vcam.runtime.daemon import Daemon, Parts
-from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sinks.fan_out import Sinks
 from occlufix_vcam.sources import SourceOptions
 from occlufix_vcam.sources.demo.source import Demo
 

@@ -504,7 +504,7 @@ def setup(
 
 def _print_steps_by_hand(lines: tuple[str, ...]) -> None:
     """Where only the user can do it: how, and how far it is."""
-    from occlufix_vcam.sinks import list_virtual_cameras
+    from occlufix_vcam.sinks.opening import list_virtual_cameras
 
     for camera in list_virtual_cameras():
         typer.echo(f"{'ok' if not camera.problem else 'missing':<8} {camera.name}  {camera.problem}".rstrip())

@@ -32,8 +32,9 @@ from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S
 from occlufix_vcam.runtime.output import Output
 from occlufix_vcam.runtime.processing import Processing
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
-from occlufix_vcam.sinks import Sinks
-from occlufix_vcam.sources import CameraSource, find_camera
+from occlufix_vcam.sinks.fan_out import Sinks
+from occlufix_vcam.sources import CameraSource
+from occlufix_vcam.sources.opening import find_camera
 
 if TYPE_CHECKING:
     from occlufix_vcam.pipeline import Pipeline

@@ -17,7 +17,7 @@ from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FrameSelector
 from occlufix_vcam.runtime.pacer import FramePacer
 from occlufix_vcam.runtime.processing import Processing
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
-from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sinks.fan_out import Sinks
 
 #: While nobody reads: how often a placeholder frame goes out, and how soon a new reader is seen.
 IDLE_S, LOOK_S = 1.0, 0.1

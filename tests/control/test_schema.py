@@ -17,7 +17,7 @@ from occlufix_vcam.control.guard import Throttle
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.daemon import Daemon, Parts
-from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sinks.fan_out import Sinks
 from scripts.openapi import TARGET, description
 from tests.control.conftest import Served, serving
 from tests.harness.fakes import InvertingPipeline, ScriptedCamera, WatchedSink, running

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from engines import EngineError, EngineRunError, ModelMissing
-from occlufix_vcam import sinks as sinks_module
 from occlufix_vcam.core.errors import CameraBusy, CameraLost, CameraNotFound, ConfigError, SinkUnavailable, Trouble
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import Status
@@ -26,7 +25,8 @@ from occlufix_vcam.runtime import supervisor as supervisor_module
 from occlufix_vcam.runtime.daemon import Daemon, Parts
 from occlufix_vcam.runtime.processing import FAILURES_IN_A_ROW
 from occlufix_vcam.runtime.supervisor import NeedsRestart, SwitchFailed
-from occlufix_vcam.sinks import LeftOut, Sinks
+from occlufix_vcam.sinks import fan_out
+from occlufix_vcam.sinks.fan_out import LeftOut, Sinks
 from occlufix_vcam.sources import EndOfClip
 from tests.harness.fakes import WAIT_S, InvertingPipeline, ReadSink, ScriptedCamera, WatchedSink, running, until
 
@@ -742,7 +742,7 @@ def test_nobody_is_named_as_a_reader_of_a_sink_that_is_gone(read_stage: Stage) -
 
 
 def test_a_sink_that_is_lost_beside_another_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks_module, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(fan_out, "FIRST_PAUSE_S", 0.0)
     stage = Stage()
     lost, again = WatchedSink(), WatchedSink()
     both = Sinks([stage.sink, lost], [None, lambda: again])

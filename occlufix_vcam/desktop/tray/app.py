@@ -26,7 +26,9 @@ from occlufix_vcam.client.client import ControlClient
 from occlufix_vcam.client.launch import launch
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.state import StateFolder
-from occlufix_vcam.desktop import autostart, hotkey
+from occlufix_vcam.desktop import autostart
+from occlufix_vcam.desktop.hotkey import Hotkey, HotkeyUnavailable
+from occlufix_vcam.desktop.hotkey.binding import bind
 from occlufix_vcam.desktop.tray.icons import icon
 from occlufix_vcam.desktop.tray.listener import Listener
 from occlufix_vcam.desktop.tray.menu import TrayMenu
@@ -69,7 +71,7 @@ class Tray(QObject):
         self._lasting = QTimer(self, singleShot=True, interval=LASTING_MS)
         self._settings: Mapping[str, Any] = {}
         self._enrolling = self._other = ""
-        self._keys, self._hotkey = "", cast("hotkey.Hotkey | None", None)
+        self._keys, self._hotkey = "", cast("Hotkey | None", None)
         self._icon = QSystemTrayIcon()
         self._menu = TrayMenu()
         self._icon.setContextMenu(self._menu.menu)
@@ -198,8 +200,8 @@ class Tray(QObject):
             return
         try:
             # Straight to the thread that asks: a key is pressed in a hurry.
-            self._hotkey = hotkey.bind(keys, lambda: self._ask(ControlClient.toggle), self._no_hotkey)
-        except hotkey.HotkeyUnavailable as error:
+            self._hotkey = bind(keys, lambda: self._ask(ControlClient.toggle), self._no_hotkey)
+        except HotkeyUnavailable as error:
             self._no_hotkey(error)
 
     def _no_hotkey(self, error: OccluFixError) -> None:
