@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
-from engines import BACKENDS, autotune
+from engines import autotune
 from engines.autotune import CandidateTiming, EngineCandidate
+from engines.backends import BACKENDS
 from engines.base import EngineOptions, InferenceEngine, Precision, SkippedBackend
 from engines.errors import (
     ContractMismatch,
