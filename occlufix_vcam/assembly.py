@@ -78,14 +78,14 @@ def _open_memory(settings: Settings, engines: EngineSet) -> Memory:
 
 
 def open_embedder(engines: EngineSet) -> FaceEmbedder:
-    """The network that tells people apart, with the likeness that means one person. Raises EngineError."""
+    """The network that tells people apart, with the least cosine of one person's faces. Raises EngineError."""
     from engines.manifest import find_model
     from occlufix_vcam.stages.embed import FaceEmbedder
 
     model = find_model("embed")
     if "threshold" not in model.metrics:
         raise ModelCorrupt(
-            "models.toml does not say from what likeness on `embed` means one person",
+            "models.toml does not say from what cosine on `embed` means one person",
             "Export it with its figures: python -m train export embed --figures FILE",
         )
     return FaceEmbedder(engines.load("embed"), model.metrics["threshold"], model.files["fp32"].sha256)

@@ -83,8 +83,8 @@ def print_devices(found: Devices) -> None:
         if backend.warning:
             typer.echo(f"  {backend.name}  {backend.warning}")
     typer.echo("engines, the fastest first")
-    for model, ways in found.engines.items():
-        typer.echo(f"  {model}  {'; '.join(ways) or 'not timed yet: `occlufix-vcam doctor` does'}")
+    for model, timings in found.engines.items():
+        typer.echo(f"  {model}  {'; '.join(timings) or 'not timed yet: `occlufix-vcam doctor` does'}")
 
 
 def print_findings(findings: Iterable[Finding]) -> None:

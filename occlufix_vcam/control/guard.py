@@ -38,7 +38,7 @@ BURST = 30
 LONGEST_DELAY_S = 2.0
 
 #: What needs neither token nor cookie: how a page comes by its cookie.
-DOORS = ("/open", "/resume")
+ENTRY_PATHS = ("/open", "/resume")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -151,7 +151,7 @@ class Guard:
             return 403, "this is not the host that the request names"
         if b"origin" in named and named[b"origin"] not in self._origins:
             return 403, "requests from other origins are refused"
-        if scope["path"] in DOORS:
+        if scope["path"] in ENTRY_PATHS:
             return None
         if b"authorization" in named:
             right = secrets.compare_digest(named[b"authorization"], self._token)

@@ -43,7 +43,7 @@ LIGHT = (45.0, 225.0)
 LARGEST_COVERAGE = 0.03
 #: Between two views of a camera, seconds: the next one is to show something else.
 VIEW_EVERY_S = 0.35
-#: Views of one person may be less alike by this than what names somebody; other people's hardly ever are so alike.
+#: Views of one person may match by so much less than what names somebody; other people's hardly ever match so well.
 VIEWS_BELOW = 0.1
 
 
@@ -175,15 +175,15 @@ def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
     name = checked_name(person.name)
     before: Person | None = None
     for other in store.load().people:
-        alike = person_similarity(with_vectors(other, embed), person)
+        match = person_similarity(with_vectors(other, embed), person)
         if other.name == name:
             before = other
-            if alike < embed.same_person - VIEWS_BELOW:
+            if match < embed.same_person - VIEWS_BELOW:
                 raise EnrolmentError(
                     f"this face is not the one that is enrolled as {name}",
                     f"use another name, or remove the old one: occlufix-vcam enroll --delete {name!r}",
                 )
-        elif alike >= embed.same_person:
+        elif match >= embed.same_person:
             raise EnrolmentError(
                 f"this face is enrolled already, as {other.name}",
                 f"add to it: occlufix-vcam enroll {other.name!r}, or remove it first: --delete {other.name!r}",
@@ -199,7 +199,7 @@ def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
 
 
 def person_similarity(enrolled: Person, seen: Person) -> float:
-    """How alike two people's views are: the median over the views of one."""
+    """How well two people's views match: the median over the views of one."""
     return float(np.median([match_score(enrolled.embeddings, vector) for vector in seen.embeddings]))
 
 

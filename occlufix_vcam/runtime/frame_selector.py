@@ -1,4 +1,4 @@
-"""What goes out at each beat: the newest picture, or what stands for it when there is none.
+"""What goes out at each tick: the newest picture, or what stands for it when there is none.
 
 A reader never sees an error or a picture that stands still without a sign: after half a second without a new picture
 it is a placeholder frame with the reason, or the last picture with a mark, as `on_failure` says.

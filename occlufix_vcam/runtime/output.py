@@ -1,4 +1,4 @@
-"""The worker that has the sinks: a picture at each beat while somebody looks, else a placeholder frame now and then."""
+"""The worker that has the sinks: a picture at each tick while somebody looks, else a placeholder frame now and then."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Output:
         return self._demand.now
 
     def _show(self, sinks: Sinks, selector: FrameSelector, form: OutputFormat) -> None:
-        """A picture at each beat, as long as somebody looks."""
+        """A picture at each tick, as long as somebody looks."""
         camera, pacer, rate = None, FramePacer(form.rate, self._clock), form.rate
         while self._goes_on() and self._look(sinks):
             if self._capture.camera is not camera:

@@ -78,7 +78,7 @@ class Processing:
     def work(self) -> None:
         settings = self._supervisor.settings
         with (
-            closing(EngineSet(settings, live=True, avoid=self._distrusted())) as engines,
+            closing(EngineSet(settings, live=True, avoid=self._failing())) as engines,
             closing(self._build_pipeline(settings, self._telemetry, engines)) as pipeline,
         ):
             self._engines, self.is_ready = engines, True
@@ -120,7 +120,7 @@ class Processing:
             ran = {(one["backend"], one["device"]) for one in engines.facts().values()}
             self._collapses.update(place for place in ran if place[1] != "CPU")
 
-    def _distrusted(self) -> frozenset[tuple[str, str]]:
+    def _failing(self) -> frozenset[tuple[str, str]]:
         """Nothing where the settings allow no other backend: then it is tried again and again."""
         collapsed = [place for place, times in self._collapses.items() if times > 1]
         return frozenset(collapsed if self._supervisor.settings.backend == "auto" else ())

@@ -133,12 +133,12 @@ def match_colours(known: Image, restored: Image, mask: Image) -> Image:
     restored_colours, restored_share = _cell_colours(restored, last_hidden)
     step = known_colours - restored_colours
     no_edge = cv2.inRange(step, (-MATCH_EDGE,) * 3, (MATCH_EDGE,) * 3)
-    trusted = np.minimum(known_share, restored_share)
-    trusted *= (trusted > 0.04) & (no_edge != 0)
-    weighted = step * trusted[..., None]
-    mean = np.array(cv2.sumElems(weighted)[:3], np.float32) / (trusted.sum() + 1)
+    confidence = np.minimum(known_share, restored_share)
+    confidence *= (confidence > 0.04) & (no_edge != 0)
+    weighted = step * confidence[..., None]
+    mean = np.array(cv2.sumElems(weighted)[:3], np.float32) / (confidence.sum() + 1)
     near = cv2.GaussianBlur(weighted, (0, 0), 4, borderType=cv2.BORDER_CONSTANT)
-    weight = cv2.GaussianBlur(trusted, (0, 0), 4, borderType=cv2.BORDER_CONSTANT)
+    weight = cv2.GaussianBlur(confidence, (0, 0), 4, borderType=cv2.BORDER_CONSTANT)
     bend = ((near + 0.01 * mean) / (weight[..., None] + 0.01)).astype(np.int16)
     bend_full = cv2.resize(bend, (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_LINEAR)
     matched = np.empty_like(restored)

@@ -14,7 +14,7 @@ from occlufix_vcam.stages.geometry import face_area, face_share, warp_mask
 
 #: Share of the way to the newest probability in one frame: a hand is seen at once and let go over four frames.
 ATTACK, RELEASE = 0.7, 0.3
-#: A smaller spot is the network's doubt, no occluder: pixels of the crop.
+#: A smaller spot is the network's noise, no occluder: pixels of the crop.
 SPECK_PX = 80
 #: The mask grows by this much, so that neither the occluder's rim nor the shadow beside it remains.
 GROWTH_PX = 6

@@ -41,7 +41,7 @@ from occlufix_vcam.stages.reference import (
 
 #: A view is tried every so many frames, and only kept once nothing has hidden the face for a while after it:
 #: what comes in front is noticed a frame or two late.
-LOOK_EVERY, KEPT_AFTER = 4, 8
+VIEW_EVERY, KEPT_AFTER = 4, 8
 MOST_VIEWS = 8
 #: With more of the face hidden than this, nothing is learnt of the rest.
 PARTLY_HIDDEN = 0.35
@@ -224,7 +224,7 @@ class _Face:
         self._waiting = [(at, view) for at, view in self._waiting if not is_covered(view, mask)]
         while self._waiting and self._waiting[0][0] <= self._frames - KEPT_AFTER:
             self._keep(self._waiting.pop(0)[1])
-        if self._frames % LOOK_EVERY == 0 and hidden.coverage <= PARTLY_HIDDEN:
+        if self._frames % VIEW_EVERY == 0 and hidden.coverage <= PARTLY_HIDDEN:
             view = make_view(hidden.crop.image, without_rim(cv2.bitwise_not(mask)) if mask.any() else WHOLE)
             if view.is_good():
                 self._waiting.append((self._frames, view))

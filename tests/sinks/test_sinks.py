@@ -1,4 +1,4 @@
-"""Several sinks as one, and the one door to open them by."""
+"""Several sinks as one, and opening them by name."""
 
 from __future__ import annotations
 

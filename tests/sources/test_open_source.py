@@ -1,4 +1,4 @@
-"""The one door: which name opens what."""
+"""Opening a source: which name opens what."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding and following faces, through the finder's door.
+"""Finding and following faces, through the contract of a finder.
 
 In place of the network stands an engine that sees white rectangles on black as upright faces: all else is real,
 the letterbox, the close-up, decoding, tracks and smoothing.

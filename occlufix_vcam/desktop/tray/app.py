@@ -65,7 +65,7 @@ class Tray(QObject):
     def __init__(self, application: QApplication, state: StateFolder) -> None:
         super().__init__()
         self._application, self._state = application, state
-        self._look = NOT_RUNNING
+        self._shown = NOT_RUNNING
         self._status: Mapping[str, Any] = {}
         self._troubles = Troubles()
         self._lasting = QTimer(self, singleShot=True, interval=LASTING_MS)
@@ -156,14 +156,14 @@ class Tray(QObject):
             self._say(str(enrolment["say"]), str(enrolment["hint"]))
         self._enrolling = state
 
-    def _show(self, look: TrayStatus) -> None:
-        self._look = look
-        self._menu.show_words(look.words)
-        self._icon.setToolTip(f"{TITLE}\n{look.words}")
+    def _show(self, status: TrayStatus) -> None:
+        self._shown = status
+        self._menu.show_words(status.words)
+        self._icon.setToolTip(f"{TITLE}\n{status.words}")
         self._draw()
 
     def _draw(self) -> None:
-        self._icon.setIcon(icon(self._look.mood, dark=panel_is_dark(self._application)))
+        self._icon.setIcon(icon(self._shown.icon, dark=panel_is_dark(self._application)))
 
     def _fail(self, what: str, hint: str) -> None:
         """What was clicked could not be done: the menu shows what holds."""
