@@ -57,6 +57,7 @@ LANES = {
 
 def main(arguments: list[str]) -> int:
     lane = arguments[0] if arguments and arguments[0] in LANES else None
+    os.environ.setdefault("PIP_NO_COMPILE", "1")  # most of what comes with torch is never imported
     try:
         python = str(LANES.get(lane or "", ALL).install())
     except SetupError as error:

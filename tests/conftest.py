@@ -23,7 +23,11 @@ LANE_OF = {
     "tests/network": "desktop",
     "tests/control/test_page.py": "desktop",
     "tests/offline/test_exit.py": "desktop",
+    "tests/control/test_schema.py": "desktop",
+    "tests/cli/test_cli.py": "desktop",
+    "tests/scripts/test_classic_unet.py": "desktop",
     "tests/test_notebook.py": "desktop",
+    "tests/test_whole.py": "desktop",
     "tests/engines/test_tensorrt_build.py": "gpu",
 }
 #: Of a single test, where it is more than pyproject.toml's: networks are trained, machines booted.
@@ -37,11 +41,13 @@ def lane_of(path: Path) -> str:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves out files that only another lane can import: `fast` has neither torch nor a desktop's libraries."""
+    """Leaves out what only another lane can import, or imports for long; a file may hold tests marked for this one."""
+    if collection_path.suffix != ".py":
+        return None
     lane, chosen = lane_of(collection_path), config.option.markexpr
-    if lane == "train" and (importlib.util.find_spec("torch") is None or chosen in set(LANES) - {"train"}):
-        return True
-    return True if chosen == "fast" != lane else None
+    if chosen in LANES:
+        return None if lane == chosen or f"mark.{chosen}" in collection_path.read_text(encoding="utf-8") else True
+    return True if lane == "train" and importlib.util.find_spec("torch") is None else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,9 +60,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TIMEOUT_S[lane]))
 
 
-def pytest_report_header() -> str | None:
-    absent = importlib.util.find_spec("torch") is None
-    return "NO TORCH: the training is NOT tested here; pip install -e .[train]" if absent else None
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """What is left out without torch, unless another lane was asked for."""
+    left_out = importlib.util.find_spec("torch") is None and config.option.markexpr not in set(LANES) - {"train"}
+    return "NO TORCH: the training is NOT tested here; pip install -e .[train]" if left_out else None
 
 
 def find_data() -> Path | None:
