@@ -303,7 +303,7 @@ def main() -> None:
         options = SourceOptions(rate=asked.rate)
         cv2.imwrite(f"{folder}/hidden.png", Demo("demo", options).render(round(MASKED_AT_S * asked.rate)))
         settings = Settings(source=f"{folder}/hidden.png", sinks=("null",), rate=asked.rate)
-        daemon = Daemon(settings, Parts(open_sinks=lambda settings, size, rate: Sinks([watch])))
+        daemon = Daemon(settings, Parts(open_sinks=lambda settings, size, rate, kept: Sinks([watch])))
         runs = threading.Thread(target=daemon.run)
         runs.start()
         state = StateFolder(Path(folder))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Mapping
 
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Broadcast, Latest
@@ -17,7 +16,7 @@ from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame, 
 from occlufix_vcam.runtime.pacer import FramePacer
 from occlufix_vcam.runtime.processing import Processing
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
-from occlufix_vcam.sinks.fan_out import Sinks
+from occlufix_vcam.sinks.fan_out import KeptSink, Sinks
 
 #: While nobody reads: how often a placeholder frame goes out, and how soon a new reader is seen.
 IDLE_S, LOOK_S = 1.0, 0.1
@@ -25,6 +24,9 @@ IDLE_S, LOOK_S = 1.0, 0.1
 WAKING = "waking the camera"
 
 log = logging.getLogger(__name__)
+
+#: Opens what the settings name in a size and at a rate, with the sinks that are kept from before by their keys.
+OpenSinks = Callable[[Settings, tuple[int, int], float, Mapping[str, KeptSink]], Sinks]
 
 
 class Output:
@@ -37,7 +39,7 @@ class Output:
         restoring: Processing,
         demand: Demand,
         telemetry: Telemetry,
-        open_sinks: Callable[[Settings, tuple[int, int], float], Sinks],
+        open_sinks: OpenSinks,
         finished: Latest[FinishedFrame],
         shown: Broadcast[Frame],
         clock: Callable[[], float],
@@ -53,19 +55,36 @@ class Output:
         self._clock = clock
         self._started_at = clock()
         self._selector: FrameSelector | None = None
+        self._kept: dict[str, KeptSink] = {}
 
     def work(self) -> None:
         while (form := self._capture.wait_for_form(PATIENCE_S)) is None:
             if self._supervisor.stopped.is_set():
                 return
         settings = self._supervisor.settings
-        if self._supervisor.is_proven(WorkerName.OUTPUT):  # a second attempt must not write over what was recorded
+        is_again = self._supervisor.is_proven(WorkerName.OUTPUT) and not self._supervisor.is_asked_anew(
+            WorkerName.OUTPUT
+        )
+        if is_again and not self._kept:  # a second attempt must not write over what was recorded
             settings = settings.but(record=None)
-        with closing(self._open_sinks(settings, form.size, form.rate)) as sinks:
-            try:
-                self._serve(sinks, form)
-            finally:
-                self.readers = None
+        sinks = self._open_sinks(settings, form.size, form.rate, self._kept)
+        self._kept = {}
+        try:
+            self._serve(sinks, form)
+        except BaseException:
+            sinks.close()
+            raise
+        finally:
+            self.readers = None
+        if self._supervisor.stopped.is_set():
+            sinks.close()
+        else:  # a setting changed: sinks that it does not concern stay open, and programs that read them notice nothing
+            self._kept = sinks.release()
+
+    def close(self) -> None:
+        """Closes the sinks that were kept for the next opening. Called once the worker has ended."""
+        kept, self._kept = self._kept, {}
+        Sinks([one.sink for one in kept.values()]).close()
 
     def _serve(self, sinks: Sinks, form: OutputFormat) -> None:
         if self._selector is None or self._selector.size != form.size:

@@ -31,7 +31,8 @@ class Sinks:
     """Several sinks as one. One that fails is closed and said once; while another goes on, it is opened again.
 
     `openers` opens each sink again, one for each of `sinks`; None for one that must not be (it would write over a
-    recording). `left_out` are sinks that were wanted, too, and did not open: they are tried again now and then.
+    recording). `left_out` are sinks that were wanted, too, and did not open: they are tried again now and then. `keys`
+    names those that stay open when a change of settings only concerns others: see `release`.
     """
 
     def __init__(
@@ -40,15 +41,17 @@ class Sinks:
         openers: Sequence[Callable[[], FrameSink] | None] = (),
         clock: Callable[[], float] = time.monotonic,
         left_out: Sequence[LeftOut] = (),
+        keys: Sequence[str] = (),
     ) -> None:
         self._open = list(sinks)
         self._openers = {id(sink): opener for sink, opener in zip(sinks, openers, strict=False)}
+        self._keys = {id(sink): key for sink, key in zip(sinks, keys, strict=False)}
         self._clock = clock
         #: What is wrong with those that worked and do not any more, and with those that never did.
         self.failures: dict[str, Trouble] = {}
         self.left_out = {one.name: trouble_of(one.error) for one in left_out}
         due = clock() + LEFT_OUT_PAUSE_S
-        self._lost = [_Lost(one.name, one.opener, due, LEFT_OUT_PAUSE_S) for one in left_out]
+        self._lost = [_Lost(one.name, one.opener, due, LEFT_OUT_PAUSE_S, key=one.name) for one in left_out]
 
     @property
     def open(self) -> tuple[FrameSink, ...]:
@@ -93,6 +96,17 @@ class Sinks:
                 self._leave_out(sink, error)
         return Audience(wanted or bool(viewers), tuple(viewers) if told else None)
 
+    def release(self) -> dict[str, KeptSink]:
+        """The open sinks that have a key, which belong to the caller from now on; the others are closed."""
+        kept = {
+            self._keys[id(sink)]: KeptSink(sink, self._openers.get(id(sink)))
+            for sink in self._open
+            if id(sink) in self._keys
+        }
+        self._open = [sink for sink in self._open if id(sink) not in self._keys]
+        self.close()
+        return kept
+
     def close(self) -> None:
         """Closes all, the last first; then raises the trouble that came of it."""
         for lost in self._lost:
@@ -107,13 +121,13 @@ class Sinks:
         self._open.remove(sink)
         self.failures[sink.name] = trouble_of(error)
         log.warning("sink %s failed: %s", sink.name, error)
-        opener = self._openers.pop(id(sink), None)
+        opener, key = self._openers.pop(id(sink), None), self._keys.pop(id(sink), None)
         try:
             sink.close()
         except Exception as trouble:  # noqa: BLE001 - the same; the first error is the one that counts
             log.warning("sink %s did not close well: %s", sink.name, trouble)
         if opener is not None:
-            self._lost.append(_Lost(sink.name, opener, self._clock() + FIRST_PAUSE_S))
+            self._lost.append(_Lost(sink.name, opener, self._clock() + FIRST_PAUSE_S, key=key))
 
     def _open_again(self, lost: _Lost) -> None:
         """In a thread of its own, so that the other sinks do not wait for it."""
@@ -136,7 +150,16 @@ class Sinks:
         for told in (self.failures, self.left_out):
             told.pop(lost.name, None)
         self._openers[id(sink)] = lost.opener
+        self._keys |= {id(sink): lost.key} if lost.key is not None else {}
         self._open.append(sink)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSink:
+    """A sink that stays open while others beside it change, and what opens it again."""
+
+    sink: FrameSink
+    opener: Callable[[], FrameSink] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +180,4 @@ class _Lost:
     due: float
     pause: float = FIRST_PAUSE_S
     opening: BackgroundOpen[FrameSink] | None = None
+    key: str | None = None

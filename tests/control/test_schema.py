@@ -48,7 +48,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("schema")
     parts = Parts(
         lambda settings: ScriptedCamera(),
-        lambda settings, size, rate: Sinks([WatchedSink()]),
+        lambda settings, size, rate, kept: Sinks([WatchedSink()]),
         lambda settings, telemetry, engines: InvertingPipeline(),  # type: ignore[arg-type, return-value]
         lambda settings: "scripted camera",
     )

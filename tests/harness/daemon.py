@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from occlufix_vcam.core.errors import CameraNotFound
@@ -11,7 +12,7 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime.daemon import Daemon, Parts
-from occlufix_vcam.sinks.fan_out import Sinks
+from occlufix_vcam.sinks.fan_out import KeptSink, Sinks
 from tests.harness.fakes import WAIT_S, InvertingPipeline, ScriptedCamera, WatchedSink
 
 
@@ -41,18 +42,20 @@ class Stage:
         self.may_build = threading.Event()
         self.may_build.set()
         self.open_camera = lambda settings: _next(self.cameras)
-        parts = Parts(
+        self.parts = Parts(
             lambda settings: self.open_camera(settings), self._open_sinks, self._build_pipeline, self._find_camera
         )
         self.clock = JumpingClock()
-        self.daemon = Daemon(Settings().but(**settings), parts, self.clock)
+        self.daemon = Daemon(Settings().but(**settings), self.parts, self.clock)
 
     def _find_camera(self, settings: Settings) -> str:
         if self.cameras and isinstance(self.cameras[0], CameraNotFound):
             raise self.cameras.pop(0)
         return "scripted camera"
 
-    def _open_sinks(self, settings: Settings, size: tuple[int, int], rate: float) -> Sinks:
+    def _open_sinks(
+        self, settings: Settings, size: tuple[int, int], rate: float, kept: Mapping[str, KeptSink]
+    ) -> Sinks:
         self.sink_settings.append(settings)
         return self.sinks_opened or Sinks([_next(self.sinks)])
 

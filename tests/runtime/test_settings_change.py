@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from occlufix_vcam.core.errors import CameraLost, CameraNotFound, ConfigError, S
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime import supervisor as supervisor_module
+from occlufix_vcam.runtime.daemon import Daemon
 from occlufix_vcam.runtime.supervisor import NeedsRestart, SwitchFailed
+from occlufix_vcam.sinks.fan_out import KeptSink, Sinks
 from tests.harness.daemon import Stage
 from tests.harness.fakes import WAIT_S, InvertingPipeline, ScriptedCamera, WatchedSink, running, until
 
@@ -178,3 +182,23 @@ def test_what_goes_out_can_be_mirrored_while_it_runs(stage: Stage) -> None:
     while (0, 200) not in [halves(frame) for frame in stage.sink.sent if frame.index >= 0]:
         stage.camera.give(image)
         stage.sink.wait_for_more()
+
+
+def test_a_recording_that_starts_leaves_the_sinks_that_are_read_alone() -> None:
+    stage, film = Stage(), WatchedSink()
+    given: list[set[str]] = []
+
+    def open_sinks(settings: Settings, size: tuple[int, int], rate: float, kept: Mapping[str, KeptSink]) -> Sinks:
+        given.append(set(kept))
+        camera = kept.get("camera") or KeptSink(stage.sink, None)
+        films = [film] if settings.record is not None else []
+        return Sinks([camera.sink, *films], keys=["camera", *("film" for _ in films)])
+
+    stage.daemon = Daemon(Settings(), replace(stage.parts, open_sinks=open_sinks), stage.clock)
+    with running(stage.daemon):
+        stage.wait_until_running()
+        assert stage.daemon.update({"record": "call.mp4"})
+        film.wait_for_more()
+        assert not stage.sink.closed.is_set()
+    assert given == [set(), {"camera"}]
+    assert stage.sink.closed.is_set() and film.closed.is_set()
