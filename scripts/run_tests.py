@@ -42,6 +42,7 @@ class Needs:
 
     def install(self) -> Path:
         """The environment's interpreter. Raises SetupError."""
+        os.environ.setdefault("PIP_NO_COMPILE", "1")  # most of what comes with torch is never imported
         return prepare(["-e", f".[{self.extras}]"], before=self.before, optional=self.optional)
 
 
@@ -57,7 +58,6 @@ LANES = {
 
 def main(arguments: list[str]) -> int:
     lane = arguments[0] if arguments and arguments[0] in LANES else None
-    os.environ.setdefault("PIP_NO_COMPILE", "1")  # most of what comes with torch is never imported
     try:
         python = str(LANES.get(lane or "", ALL).install())
     except SetupError as error:

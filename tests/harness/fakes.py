@@ -17,7 +17,7 @@ from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.pipeline import FrameSummary
 from occlufix_vcam.runtime.daemon import Daemon
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class ScriptedCamera:

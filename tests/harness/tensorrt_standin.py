@@ -23,11 +23,11 @@ import onnx
 import pytest
 
 from engines.offline import import_offline
+from tests.harness.fakes import WAIT_S
 
 onnxruntime = import_offline("onnxruntime")
 
 DEVICE = "Stand-in RTX"
-WAIT_S = 20.0
 MAGIC = b"vtrt-standin"
 
 

@@ -102,6 +102,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
         ran["pytest"] = command[command.index("pytest") + 1 :]
         return True
 
+    monkeypatch.setenv("PIP_NO_COMPILE", "1")  # set by the run, taken back by this
     monkeypatch.setattr(run_tests, "prepare", prepare)
     monkeypatch.setattr(run_tests, "tests_pass", tests_pass)
     monkeypatch.setattr(run_tests, "failed_checks", lambda python, environment: ran["checks"].append(python) or [])
