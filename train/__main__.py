@@ -62,6 +62,9 @@ def fit(
     adversaries_from: Annotated[
         float | None, typer.Option(help="share of the run, 0 to 1, from which the restorer's adversaries count")
     ] = None,
+    full_weights: Annotated[
+        bool | None, typer.Option("--full-weights", help="losses but adversaries do not rise: for a trained restorer")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="after the warm-up; it falls to 5 % of that")] = None,
     warm_up: Annotated[int | None, typer.Option(min=0, help="steps over which the learning rate rises")] = None,
     freeze_statistics: Annotated[
@@ -77,7 +80,7 @@ def fit(
     changes |= {"weights": _weights(weight) if weight else None, "device": device, "compile": compile_}
     changes |= {"workers": workers, "autocast": precision, "attention": attention, "adversary": adversary}
     changes |= {"adversaries_from": adversaries_from, "learning_rate": learning_rate, "warm_up": warm_up}
-    changes |= {"freeze_statistics": freeze_statistics}
+    changes |= {"freeze_statistics": freeze_statistics, "full_weights": full_weights}
     chosen = _recipe(network, recipe).but(**{name: value for name, value in changes.items() if value is not None})
     if anew and start_from is None:
         raise typer.BadParameter("--anew takes the network of weights: name them with --start-from")

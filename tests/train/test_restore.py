@@ -369,3 +369,12 @@ def test_valid_mask_follows_the_photograph(data: Path) -> None:
 def test_faces_that_are_not_there_are_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--data"):
         FaceSet(tmp_path, "train")
+
+
+def test_a_trained_network_begins_with_the_full_weight_of_all_but_the_adversaries(data: Path) -> None:
+    debug = RECIPES["restore", "debug"]
+    full, rising = (restore.RestoreTask(debug.but(full_weights=chosen), data) for chosen in (True, False))
+    begun = full.schedule.at(0.0)
+    assert begun == {**full.schedule.at(1.0), **dict.fromkeys(("adv_patch", "adv_global"), 0.0)}
+    assert rising.schedule.at(0.0)["perceptual"] < begun["perceptual"]
+    assert full.schedule.at(1.0) == rising.schedule.at(1.0)

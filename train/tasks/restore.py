@@ -23,7 +23,7 @@ from train.hardware import autocast, bare, check_finite, descend, detached, devi
 from train.networks.perception import choose_backbone, load_backbone
 from train.networks.unet import RestoreDoors, RestoreUNet
 from train.occlusion.masks import bare_skin, random_mask
-from train.schedule import LossSchedule, Ramp, from_share, with_weights
+from train.schedule import LossSchedule, Ramp, at_once, from_share, with_weights
 from train.task import Doors, Sample
 from train.tasks.adversaries import DISCRIMINATORS, Adversaries, View, make_discriminators
 from train.tasks.embed import INPUT_PX, EmbedNet, exported
@@ -48,6 +48,8 @@ OPTIONAL_RAMPS = {
     "adv_projected": Ramp(0.0, 1.0, start=0.3, end=0.5),
     "feature_matching": Ramp(0.0, 1.0, start=0.3, end=0.5),
 }
+#: The losses that discriminators make.
+ADVERSARIAL = (*DISCRIMINATORS, "feature_matching")
 #: What looks for texture looks at so many pixels of a larger picture, at other ones in each step.
 WINDOW_PX = 128
 #: Textures are fine: `style` looks at so many of the backbone's first layers. Deeper ones cost more than all the rest.
@@ -90,8 +92,10 @@ class RestoreTask:
         ramps = with_weights(RAMPS | OPTIONAL_RAMPS, recipe.weights)
         for name in OPTIONAL_RAMPS.keys() - optional:
             del ramps[name]
+        if recipe.full_weights:
+            ramps |= at_once(ramps, ramps.keys() - ADVERSARIAL)
         if recipe.adversaries_from is not None:
-            ramps |= from_share(ramps, (*DISCRIMINATORS, "feature_matching"), recipe.adversaries_from)
+            ramps |= from_share(ramps, ADVERSARIAL, recipe.adversaries_from)
         self.schedule = LossSchedule(ramps, (*losses.LOSSES, *optional))
         self.modules = {
             "network": RestoreUNet(attention=recipe.attention, blocks=recipe.blocks),

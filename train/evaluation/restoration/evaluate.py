@@ -20,7 +20,7 @@ from engines.manifest import MODELS
 from train.data.face_set import FaceSet
 from train.data.wide import TemplateFaces, WideSet
 from train.evaluation.report import Report, by_kind_tables, sheet
-from train.evaluation.restoration import references
+from train.evaluation.restoration import references, served
 from train.evaluation.restoration.cases import AGES, EVAL_SHAPES, GRAINS, TONES, Case, JudgedFaces, eval_cases, spread
 from train.evaluation.restoration.judge import AT_ONCE, OF_SETS, Judge, Judged, chunks, means_of
 from train.evaluation.restoration.methods import WITH_REFERENCE, methods_of
@@ -77,7 +77,7 @@ def more_figures(
     sets: dict[str, JudgedFaces] = {"": FaceSet(data, split)}
     if (data / "wide").is_dir():
         sets["wide_"] = TemplateFaces(WideSet(data, split))
-    asked, figures, served, aided = next(iter(runners)), dict[str, float](), dict[str, Any](), dict[str, Any]()
+    asked, figures, in_use, aided = next(iter(runners)), dict[str, float](), dict[str, Any](), dict[str, Any]()
     for prefix, faces in sets.items():
         if console is not None:
             console.print(f"{prefix or 'aligned '}faces as served, and with references".replace("_", " "))
@@ -86,11 +86,11 @@ def more_figures(
         if (data / "occluders").is_dir():
             see = served.segmenter(onnx_runner(MODELS / "hidden.fp32.onnx", threads))
             found = served.served_figures(runners, faces, Occluders(data, "eval"), see, judge, count)
-            served |= {prefix + thing: rows for thing, rows in found.items()}
+            in_use |= {prefix + thing: rows for thing, rows in found.items()}
             figures |= {prefix + name: value for name, value in served.kept_figures(found, asked).items()}
-    tables = by_kind_tables(served, "Clean surroundings and the exact mask, and as the product serves them")
+    tables = by_kind_tables(in_use, "Clean surroundings and the exact mask, and as the product serves them")
     tables += by_kind_tables(aided, "Behind a mask, by the reference; of the same person, nearest pose, relit")
-    return Report(figures, tables, {"as_served": served, "references": aided})
+    return Report(figures, tables, {"as_served": in_use, "references": aided})
 
 
 def _joined(first: Report, second: Report) -> Report:
