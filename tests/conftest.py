@@ -22,6 +22,7 @@ LANE_OF = {
     "tests/desktop": "desktop",
     "tests/network": "desktop",
     "tests/control/test_page.py": "desktop",
+    "tests/offline/test_build_engine.py": "desktop",
     "tests/offline/test_exit.py": "desktop",
     "tests/control/test_schema.py": "desktop",
     "tests/cli/test_cli.py": "desktop",
