@@ -16,19 +16,20 @@ ROOT = Path(__file__).resolve().parent.parent
 LANES = ("fast", "train", "desktop", "vm", "gpu")
 #: Folders and files whose tests are not `fast`; a single test may carry another lane's mark.
 LANE_OF = {
-    "tests/train": "train",
+    "tests/cli/test_cli.py": "desktop",
+    "tests/control/test_page.py": "desktop",
+    "tests/control/test_schema.py": "desktop",
+    "tests/desktop": "desktop",
+    "tests/engines/test_tensorrt_build.py": "gpu",
+    "tests/network": "desktop",
+    "tests/offline/test_build_engine.py": "desktop",
+    "tests/offline/test_exit.py": "desktop",
     "tests/people/test_known_people.py": "train",
     "tests/readers": "vm",
-    "tests/desktop": "desktop",
-    "tests/network": "desktop",
-    "tests/control/test_page.py": "desktop",
-    "tests/offline/test_exit.py": "desktop",
-    "tests/control/test_schema.py": "desktop",
-    "tests/cli/test_cli.py": "desktop",
     "tests/scripts/test_classic_unet.py": "desktop",
     "tests/test_notebook.py": "desktop",
     "tests/test_whole.py": "desktop",
-    "tests/engines/test_tensorrt_build.py": "gpu",
+    "tests/train": "train",
 }
 #: Of a single test, where it is more than pyproject.toml's: networks are trained, machines booted.
 TIMEOUT_S = {"train": 600, "vm": 600}
@@ -36,7 +37,7 @@ TIMEOUT_S = {"train": 600, "vm": 600}
 
 def lane_of(path: Path) -> str:
     """The lane of a file's tests."""
-    place = path.relative_to(ROOT)
+    place = path.resolve().relative_to(ROOT)
     return next((LANE_OF[each] for each in map(Path.as_posix, (place, *place.parents)) if each in LANE_OF), "fast")
 
 

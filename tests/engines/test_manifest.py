@@ -99,6 +99,7 @@ def test_uint8_stands_at_the_doors_only(precision: engines.base.Precision) -> No
         assert all(set(node.output) <= outputs for node in makers), model.name
 
 
+@pytest.mark.desktop  # compiles the largest network four times
 @needs_models
 @pytest.mark.parametrize("precision", ["auto", "int8"])
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
