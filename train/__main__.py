@@ -14,11 +14,11 @@ from engines.contract import CROP_PX
 from train import checkpoint, loop
 from train.config import RECIPES, Recipe
 from train.data.face_set import DataError
-from train.data.importers import CelebA, PictureFolder, Source, TemplateSet
+from train.data.importers import CelebA, PictureFolder, PictureSource, TemplateSet
 from train.data.prepare import prepare, summary
 from train.evaluation.ablation import ablation
 from train.evaluation.plots import draw_schedule
-from train.evaluation.report import Report
+from train.evaluation.report import EvalReport
 from train.evaluation.restoration.evaluate import SPLITS
 from train.evaluation.runners import names_of, open_checkpoint, open_runner
 from train.evaluation.video import evaluate_video
@@ -102,9 +102,9 @@ def evaluate(
     ] = None,
     data: Data = DEFAULT_DATA,
     out: Annotated[Path | None, typer.Option(help="folder for tables, JSON and contact sheets")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="judge only so many pictures of each kind")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="measure only so many pictures of each kind")] = None,
     threads: Annotated[int, typer.Option(min=1, help="processor threads")] = 2,
-    video: Annotated[bool, typer.Option("--video", help="judge what the installed product makes of films")] = False,
+    video: Annotated[bool, typer.Option("--video", help="measure what the installed product makes of films")] = False,
     split: Annotated[
         str, typer.Option(help="restore: choices are made on `dev`, people kept from training; `eval` is for the end")
     ] = "eval",
@@ -122,7 +122,7 @@ def evaluate(
     _show(load_evaluation(network)(runners, data, out, limit, threads, console, **chosen), out)
 
 
-def _show(report: Report, out: Path | None) -> None:
+def _show(report: EvalReport, out: Path | None) -> None:
     if out is not None:
         report.write(out)
         console.print(f"tables, JSON and contact sheets in {out}")
@@ -137,7 +137,7 @@ def prepare_data(
     out: Annotated[Path, typer.Option(help="folder of the shards; or of the masks")] = Path("runs/data"),
     people: Annotated[bool, typer.Option("--people", help="each sub-folder holds pictures of one person")] = False,
     held_out: Annotated[float, typer.Option(min=0, max=0.9, help="share of --pictures kept for evaluation")] = 0.03,
-    partial: Annotated[bool, typer.Option("--partial", help="take what is there of a half-unpacked CelebA")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="take what is present of a half-unpacked CelebA")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="threads; as many as there are cores")] = None,
     preview: Annotated[Path | None, typer.Option(help="only write a contact sheet of what hides faces, PNG")] = None,
     masks_only: Annotated[Path | None, typer.Option(help="only write masks for the pictures of this folder")] = None,
@@ -152,7 +152,7 @@ def prepare_data(
     if masks_only is not None:
         for line in write_masks(masks_only, out, shape, seed):
             console.print(line, markup=False)
-    sources: list[Source] = [CelebA(celeba, partial)] if celeba else []
+    sources: list[PictureSource] = [CelebA(celeba, partial)] if celeba else []
     sources += [PictureFolder(folder, people, held_out) for folder in pictures or ()]
     sources += [TemplateSet(template)] if template else []
     if not sources and preview is None and masks_only is None:
@@ -196,7 +196,7 @@ def compare_losses(
     batch: Annotated[int | None, typer.Option(help="pictures a step")] = None,
     threads: Annotated[int | None, typer.Option(help="processor threads")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="processes that make samples; 0: this one does")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="judge only so many pictures of each kind")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="measure only so many pictures of each kind")] = None,
     start_from: Annotated[Path | None, typer.Option(help="weights that each of them begins with, at step 0")] = None,
 ) -> None:
     """Trains the restorer with one group of losses after the other, and compares what each is worth."""
@@ -222,7 +222,7 @@ def quantise(
     data: Data = DEFAULT_DATA,
     models: Annotated[Path, typer.Option(help="folder of the ONNX files and models.toml")] = Path("engines/models"),
     samples: Annotated[int, typer.Option(min=1, help="training samples to calibrate on")] = 64,
-    limit: Annotated[int | None, typer.Option(min=1, help="judge only so many pictures of each kind")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="measure only so many pictures of each kind")] = None,
     threads: Annotated[int, typer.Option(min=1, help="processor threads")] = 2,
 ) -> None:
     """Writes an int8 file from the exported FP32 one, where it loses little, and enters it in models.toml."""

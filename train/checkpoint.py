@@ -164,7 +164,7 @@ def write_weights(path: Path, content: Mapping[str, Any]) -> None:
 def start(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe, anew: bool = False) -> Resumed:
     """Puts what `write_weights` wrote into `task`, whose optimisers start anew. Raises CheckpointError.
 
-    With `anew` only the network is taken: its steps count from 0 again, and so do its judges, learning rate and ramps.
+    With `anew` only the network is taken: steps count from 0, and discriminators, learning rate and ramps begin again.
     """
     try:
         with safe_open(path, "pt") as file:

@@ -22,8 +22,8 @@ Sample = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Doors:
-    """What `python -m train export` writes: a module with uint8 NHWC doors (batch first) around the network.
+class ModelIO:
+    """What `python -m train export` writes: the network with uint8 NHWC inputs and outputs, batch first.
 
     `inputs` and `outputs` map a name to its shape with N = 1; `dynamic` names the axes that may vary, by tensor.
     """
@@ -49,7 +49,7 @@ class Task(Protocol):
         """One optimiser step. `progress` is 0..1 over the recipe; returns the losses by name, unweighted, detached."""
         ...
 
-    def doors(self, network: nn.Module) -> Doors: ...
+    def model_io(self, network: nn.Module) -> ModelIO: ...
 
 
 @runtime_checkable
@@ -90,6 +90,6 @@ EVALUATIONS = {
 
 
 def load_evaluation(network: str) -> Any:
-    """The function of EVALUATIONS; it gives a train.evaluation.report.Report."""
+    """The function of EVALUATIONS; it gives a train.evaluation.report.EvalReport."""
     module, _, name = EVALUATIONS[network].partition(":")
     return getattr(importlib.import_module(module), name)

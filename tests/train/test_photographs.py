@@ -1,4 +1,4 @@
-"""Photographs with masks by eye: read into the wide field, shown as a live crop would, cut out, and judged by."""
+"""Photographs with masks by eye: read into the wide field, shown as a live crop would, cut out, and measured with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from train.data.photographs import TEMPLATE_AT, TEMPLATE_PART, WIDE_PX, Photogra
 from train.evaluation.photographs import BAND_PX, photograph_figures
 from train.occlusion.photo_cutouts import Cutouts
 from train.occlusion.transplants import Transplants
-from train.tasks.hidden_samples import Samples
+from train.tasks.hidden_samples import SegmentationSamples
 from train.tasks.live_view import live_view
 
 LANDMARKS = (TEMPLATE + TEMPLATE_AT).tolist()
@@ -191,7 +191,7 @@ def test_samples_are_photographs_transplants_and_composites(
     photographed_data: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    samples = Samples(photographed_data)
+    samples = SegmentationSamples(photographed_data)
     view, random, transplants = live_view, samples._composites.random, samples._transplants
     monkeypatch.setattr("train.tasks.hidden_samples.live_view", lambda *given: made.append("real") or view(*given))
 
@@ -205,7 +205,7 @@ def test_samples_are_photographs_transplants_and_composites(
         assert example.face.shape == (64, 64, 3) and example.mask.shape == (64, 64)
     assert 20 <= made.count("real") <= 40
     assert min(made.count("transplant"), made.count("composite")) >= 3
-    assert Samples(small_data).random(np.random.default_rng(0), 64).face.shape == (64, 64, 3)
+    assert SegmentationSamples(small_data).random(np.random.default_rng(0), 64).face.shape == (64, 64, 3)
 
 
 def test_figures_of_a_segmenter_that_is_right(photographed_data: Path, tmp_path: Path) -> None:

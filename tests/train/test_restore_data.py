@@ -18,15 +18,15 @@ from train.data.dev_set import in_dev_set
 from train.data.face_set import DataError
 from train.data.mixed import Bare, WideFaces, open_mixed
 from train.data.wide import CORNER, WIDE_PX
-from train.occlusion.compositing import Scene
+from train.occlusion.compositing import FaceGeometry
 from train.occlusion.photographed_hands import Hands
 from train.tasks import restore_data
 from train.tasks.restore import RestoreTask
 
 
 @pytest.fixture(scope="module")
-def views(small_data: Path) -> restore_data.Views:
-    return restore_data.Views(small_data)
+def views(small_data: Path) -> restore_data.ServedViews:
+    return restore_data.ServedViews(small_data)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def face(seed: int = 3) -> Image:
     return cv2.GaussianBlur(noise, (0, 0), 3)
 
 
-def drawn_views(views: restore_data.Views, count: int) -> list[restore_data.View]:
+def drawn_views(views: restore_data.ServedViews, count: int) -> list[restore_data.ServedView]:
     return [views.draw(face(), TEMPLATE, np.random.default_rng(seed)) for seed in range(count)]
 
 
@@ -48,13 +48,13 @@ def disc(radius: int = 40) -> Image:
     return cv2.circle(np.zeros((CROP_PX, CROP_PX), np.uint8), (128, 150), radius, HIDDEN, -1)
 
 
-def test_most_samples_show_the_thing_itself(views: restore_data.Views) -> None:
+def test_most_samples_show_the_thing_itself(views: restore_data.ServedViews) -> None:
     shares = [not np.array_equal(view.shown, view.truth) for view in drawn_views(views, 120)]
     assert 0.55 < np.mean(shares) < 0.85
 
 
 @pytest.mark.usefixtures("still_camera")
-def test_the_truth_is_the_face_without_the_thing_and_the_rest_of_it_is_marked(views: restore_data.Views) -> None:
+def test_the_truth_is_the_face_without_the_thing_and_the_rest_of_it_is_marked(views: restore_data.ServedViews) -> None:
     rests = []
     for view in drawn_views(views, 40):
         assert np.array_equal(view.truth, face())
@@ -65,7 +65,7 @@ def test_the_truth_is_the_face_without_the_thing_and_the_rest_of_it_is_marked(vi
     assert np.mean(np.array(rests) > 50) > 0.3, "a shadow, a rim or an arm is often left in the picture"
 
 
-def test_one_camera_takes_both_pictures(views: restore_data.Views) -> None:
+def test_one_camera_takes_both_pictures(views: restore_data.ServedViews) -> None:
     noisy = 0
     for view in drawn_views(views, 60):
         noisy += np.abs(view.truth.astype(int) - face()).mean() > 1
@@ -120,21 +120,23 @@ def test_masks_are_made_as_the_product_makes_them() -> None:
     assert restore_data.covered_share(mask) == hidden.covered_share(mask)
 
 
-def test_a_share_has_the_segmenters_own_answer(views: restore_data.Views, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_share_has_the_segmenters_own_answer(
+    views: restore_data.ServedViews, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Image] = []
 
-    def segmented(_: restore_data.Views, picture: Image) -> Image:
+    def segmented(_: restore_data.ServedViews, picture: Image) -> Image:
         asked.append(picture)
         return disc()
 
-    monkeypatch.setattr(restore_data.Views, "segmented", segmented)
+    monkeypatch.setattr(restore_data.ServedViews, "segmented", segmented)
     holes = [view.hole for view in drawn_views(views, 100)]
     assert 5 <= len(asked) <= 30
     assert sum(np.array_equal(hole, restore_data.grown(disc())) for hole in holes) == len(asked)
 
 
 def test_without_occluders_every_sample_is_a_hole_in_a_clean_face(tmp_path: Path) -> None:
-    for view in drawn_views(restore_data.Views(tmp_path), 20):
+    for view in drawn_views(restore_data.ServedViews(tmp_path), 20):
         assert np.array_equal(view.shown, view.truth) and view.clean.all() and view.hole.any()
 
 
@@ -250,7 +252,7 @@ def hands(tmp_path_factory: pytest.TempPathFactory) -> Hands:
 
 @pytest.mark.parametrize("kind", ["hand", "holding"])
 def test_every_hand_goes_on_into_an_arm_that_leaves_the_picture(hands: Hands, kind: str) -> None:
-    scene = Scene(CROP_PX, TEMPLATE, face())
+    scene = FaceGeometry(CROP_PX, TEMPLATE, face())
     for seed in range(60):
         alpha = np.max([layer.alpha for layer in getattr(hands, kind)(scene, np.random.default_rng(seed))], axis=0)
         edges = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]])

@@ -61,7 +61,7 @@ class FaceRow:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnFace:
     """A face that was drawn at random: 256x256x3 uint8 BGR; and another picture of the same person, if there is one."""
 
     row: FaceRow
@@ -69,13 +69,13 @@ class Drawn:
     sibling: Callable[[np.random.Generator], tuple[FaceRow, Image] | None]
 
 
-class Faces(Protocol):
+class FaceSource(Protocol):
     """What training draws its faces from."""
 
-    def draw(self, rng: np.random.Generator) -> Drawn: ...
+    def draw(self, rng: np.random.Generator) -> DrawnFace: ...
 
 
-def open_faces(data: Path) -> Faces:
+def open_faces(data: Path) -> FaceSource:
     """The faces to train with: a stream where the folder was prepared, else all of them at hand. Raises DataError."""
     if not (data / "prepared").is_dir():
         return FaceSet(data, "train", keep=True)
@@ -164,7 +164,7 @@ class FaceSet(PictureSet):
         weights = np.array([shares[row.origin] / counts[row.origin] for row in self.rows])
         return weights / weights.sum()
 
-    def draw(self, rng: np.random.Generator) -> Drawn:
+    def draw(self, rng: np.random.Generator) -> DrawnFace:
         """A random face, origins as `origin_weights` has them."""
         if self._cumulated is None:
             self._cumulated = np.cumsum(self.origin_weights())
@@ -174,7 +174,7 @@ class FaceSet(PictureSet):
             other = self.sibling(index, rng)
             return None if other is None else (self.rows[other], self.image(other))
 
-        return Drawn(self.rows[index], self.image(index), another)
+        return DrawnFace(self.rows[index], self.image(index), another)
 
 
 def origin_shares(counts: Mapping[str, int]) -> dict[str, float]:

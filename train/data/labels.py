@@ -34,7 +34,7 @@ class Labels:
 
 
 class YuNet:
-    """OpenCV's face detector: the source of our labels, and the yardstick beside our own finder."""
+    """OpenCV's face detector: the source of our labels, and the reference beside our own finder."""
 
     def __init__(self, data: Path) -> None:
         model = data / "weights" / "yunet_n_dynamic.onnx"

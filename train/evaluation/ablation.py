@@ -12,7 +12,7 @@ from rich.console import Console
 
 from train import loop
 from train.config import Recipe
-from train.evaluation.report import Report
+from train.evaluation.report import EvalReport
 from train.evaluation.runners import Runner, open_runner
 from train.losses import LOSSES
 from train.task import load_evaluation, load_task
@@ -44,7 +44,7 @@ def train_rungs(
 ) -> bool:
     """Trains each rung in a folder of its own, `minutes` for each at most; whether all have reached the last step.
 
-    All begin with the network of `start_from` where that is given, with judges of their own and at step 0.
+    All begin with the network of `start_from` where that is given, with discriminators of their own, at step 0.
     """
     done = True
     for rung, chosen in rung_recipes(recipe).items():
@@ -55,7 +55,7 @@ def train_rungs(
     return done
 
 
-def compare_rungs(recipe: Recipe, data: Path, out: Path, limit: int | None, console: Console) -> Report:
+def compare_rungs(recipe: Recipe, data: Path, out: Path, limit: int | None, console: Console) -> EvalReport:
     """The figures of all rungs, the full loss first, beside the baselines; sheets into `out`."""
     runners: dict[str, Runner] = {
         rung: open_runner(recipe, data, out / rung, recipe.threads) for rung in (*reversed(RUNGS), RIVAL)
@@ -71,7 +71,7 @@ def ablation(
     limit: int | None = None,
     console: Console | None = None,
     start_from: Path | None = None,
-) -> Report | None:
+) -> EvalReport | None:
     """Trains and compares; None where the time was over before the last step of every rung."""
     console = console or Console()
     if not train_rungs(recipe, data, out, minutes, console, start_from):

@@ -24,10 +24,10 @@ from rich.progress import track
 from engines.contract import Affine, Image, Points, transform_points
 from engines.faces_maps import Detection, Maps, TwoPassDetector, overlap
 from train.data.labels import YuNet, match
-from train.evaluation.report import Report, column_table
+from train.evaluation.report import EvalReport, column_table
 from train.evaluation.runners import Runner
 from train.occlusion.scene_occluders import EYE_REGION, LOWER_FACE, Cover, CutOuts
-from train.tasks.faces_data import Scene, load_scenes
+from train.tasks.faces_data import LabelledPhotograph, load_scenes
 
 FRAME_SIZE = (720, 1280)
 LEAST_HEIGHT_PX = 90
@@ -36,7 +36,7 @@ EVERY_FRAME = 8
 #: Faces nearer to profile than this (eye distance over box width) have no eye distance to measure by.
 LEAST_EYE_SHARE = 0.2
 
-Finder = Callable[[Image], list[Detection]]
+FindFaces = Callable[[Image], list[Detection]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Asked:
 
 
 @dataclass
-class Tally:
+class RecallTally:
     """Faces asked for, faces found, and the landmark errors of the found ones in eye distances."""
 
     asked: int = 0
@@ -88,10 +88,10 @@ def evaluate(
     limit: int | None = None,
     threads: int = 2,
     console: Console | None = None,
-) -> Report:
+) -> EvalReport:
     """All figures of each finder in `runners`, and YuNet's beside them; pictures with what was found into `out`."""
     torch.set_num_threads(threads)
-    finders: dict[str, Finder] = {name: own_finder(run) for name, run in runners.items()} | {"yunet": YuNet(data)}
+    finders: dict[str, FindFaces] = {name: own_finder(run) for name, run in runners.items()} | {"yunet": YuNet(data)}
     sheets: dict[str, list[Image]] = {name: [] for name in finders}
     scenes = scene_figures(finders, data, sheets, limit, console)
     clips = clip_figures(finders, data, sheets, limit, console)
@@ -101,10 +101,10 @@ def evaluate(
             write_sheet(sheet, out / f"{name.replace('/', '_')}_finds.png")
     own = found[next(iter(runners))]
     flat = own | {f"yunet_{name}": value for name, value in found["yunet"].items()}
-    return Report(flat, column_table(found, "faces"), {"faces": found})
+    return EvalReport(flat, column_table(found, "faces"), {"faces": found})
 
 
-def own_finder(run: Runner) -> Finder:
+def own_finder(run: Runner) -> FindFaces:
     """The two passes, with the network run by whatever `run` is."""
 
     def look(pictures: Image) -> Maps:
@@ -118,12 +118,12 @@ def own_finder(run: Runner) -> Finder:
 class _SceneTallies:
     """What one finder found in the photographs."""
 
-    every: Tally = field(default_factory=Tally)
-    bare: Tally = field(default_factory=Tally)
-    worn: Tally = field(default_factory=Tally)
-    masked: Tally = field(default_factory=Tally)
-    lower: Tally = field(default_factory=Tally)
-    eyes: Tally = field(default_factory=Tally)
+    every: RecallTally = field(default_factory=RecallTally)
+    bare: RecallTally = field(default_factory=RecallTally)
+    worn: RecallTally = field(default_factory=RecallTally)
+    masked: RecallTally = field(default_factory=RecallTally)
+    lower: RecallTally = field(default_factory=RecallTally)
+    eyes: RecallTally = field(default_factory=RecallTally)
     false_finds: int = 0
     negatives: int = 0
     seconds: list[float] = field(default_factory=list)
@@ -144,7 +144,7 @@ class _SceneTallies:
 
 
 def scene_figures(
-    finders: Mapping[str, Finder],
+    finders: Mapping[str, FindFaces],
     data: Path,
     sheets: Mapping[str, list[Image]],
     limit: int | None = None,
@@ -173,7 +173,7 @@ class _View:
     """A photograph as a frame, and what is to be found in it; worked out once for all finders."""
 
     def __init__(
-        self, image: Image, matrix: Affine, scene: Scene, yunet: YuNet, cut_outs: CutOuts, number: int
+        self, image: Image, matrix: Affine, scene: LabelledPhotograph, yunet: YuNet, cut_outs: CutOuts, number: int
     ) -> None:
         self.image, self.number = image, number
         self.is_empty = not len(scene.labels.boxes) and not len(scene.labels.ignored)
@@ -188,7 +188,7 @@ class _View:
             self.faces.append((face, is_masked, pictures))
 
 
-def _look_at(view: _View, finder: Finder, tallies: _SceneTallies, sheet: list[Image]) -> None:
+def _look_at(view: _View, finder: FindFaces, tallies: _SceneTallies, sheet: list[Image]) -> None:
     started = time.perf_counter()
     finds = finder(view.image)
     tallies.seconds.append(time.perf_counter() - started)
@@ -210,7 +210,7 @@ def _look_at(view: _View, finder: Finder, tallies: _SceneTallies, sheet: list[Im
 
 
 def clip_figures(
-    finders: Mapping[str, Finder],
+    finders: Mapping[str, FindFaces],
     data: Path,
     sheets: Mapping[str, list[Image]],
     limit: int | None = None,
@@ -264,7 +264,7 @@ def write_sheet(pictures: Sequence[Image], path: Path) -> None:
     cv2.imwrite(str(path), np.vstack(rows))
 
 
-def _asked_faces(scene: Scene, matrix: Affine, yunet: YuNet) -> Iterator[Asked]:
+def _asked_faces(scene: LabelledPhotograph, matrix: Affine, yunet: YuNet) -> Iterator[Asked]:
     """The faces of a scene that a finder must find, in the frame's pixels."""
     tall = [index for index, box in enumerate(_moved(scene.labels.boxes, matrix)) if len(_tall(box[None]))]
     labels = scene.labels

@@ -13,10 +13,10 @@ from rich.console import Console
 from engines.contract import Image
 from train.evaluation.mask_figures import See, boundary_f, iou, look, marked, overlay, write_sheet
 from train.evaluation.photographs import photograph_figures
-from train.evaluation.report import Report, column_table
+from train.evaluation.report import EvalReport, column_table
 from train.evaluation.runners import Runner
 from train.occlusion.occluders import OCCLUDERS, WORN
-from train.tasks.hidden_data import Examples, real_masks
+from train.tasks.hidden_data import CompositeSamples, real_masks
 
 #: Composites of each kind that are looked at.
 _EACH_KIND = 40
@@ -29,7 +29,7 @@ def evaluate(
     limit: int | None = None,
     threads: int = 2,
     console: Console | None = None,
-) -> Report:
+) -> EvalReport:
     """The figures of each segmenter in `runners`, the first of which is the one that is asked about."""
     torch.set_num_threads(threads)
     found = {}
@@ -38,7 +38,7 @@ def evaluate(
             console.print(f"looking with {name}")
         folder = out if out is None or number == 0 else out / name.replace("/", "_")
         found[name] = figures(_seer(run), data, folder, min(limit or _EACH_KIND, _EACH_KIND), limit)
-    return Report(next(iter(found.values())), column_table(found, "hidden"), {"hidden": found})
+    return EvalReport(next(iter(found.values())), column_table(found, "hidden"), {"hidden": found})
 
 
 def _seer(run: Runner) -> See:
@@ -52,7 +52,7 @@ def figures(
     what people wear, IoU with the rough masks of real photographs, and the figures of photographs with masks by eye.
     Contact sheets into `out`. At most `each_kind` composites of each occluder and `limit` of other pictures.
     """
-    examples = Examples(data, "eval")
+    examples = CompositeSamples(data, "eval")
 
     found: dict[str, float] = {}
     sheet: list[Image] = []

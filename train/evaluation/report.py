@@ -20,7 +20,7 @@ _LABEL_PX = 18
 
 
 @dataclass(frozen=True)
-class Report:
+class EvalReport:
     """`figures` of the network that was asked about, `tables` in Markdown, and `detail`: all that was measured."""
 
     figures: dict[str, float]

@@ -1,4 +1,4 @@
-"""A network behind its uint8 doors, from a checkpoint or an ONNX file: what evaluation runs, whichever it was given."""
+"""A network as a function of uint8 arrays, from a checkpoint or an ONNX file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engines.offline import import_offline
 from train import checkpoint, loop
 from train.config import Recipe
 from train.data.face_set import DataError
-from train.task import Doors, Task, load_task
+from train.task import ModelIO, Task, load_task
 
 onnxruntime = import_offline("onnxruntime")
 
@@ -25,15 +25,15 @@ Runner = Callable[[Mapping[str, np.ndarray]], Arrays]
 """Inputs by the contract's names, batch first, to outputs by name."""
 
 
-def torch_runner(doors: Doors) -> Runner:
+def torch_runner(model_io: ModelIO) -> Runner:
     """The network as torch computes it."""
-    module = doors.module.eval()
+    module = model_io.module.eval()
 
     @torch.no_grad()
     def run(feeds: Mapping[str, np.ndarray]) -> Arrays:
-        outputs = module(*(torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in doors.inputs))
+        outputs = module(*(torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in model_io.inputs))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        return {name: output.numpy() for name, output in zip(doors.outputs, outputs, strict=True)}
+        return {name: output.numpy() for name, output in zip(model_io.outputs, outputs, strict=True)}
 
     return run
 
@@ -49,8 +49,8 @@ def onnx_runner(file: Path, threads: int) -> Runner:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # what ONNX Runtime raises for a broken file has no common class
         raise DataError(f"{file} is no network that can be read: {str(error).splitlines()[0]}") from error
-    inputs = [door.name for door in session.get_inputs()]
-    outputs = [door.name for door in session.get_outputs()]
+    inputs = [tensor.name for tensor in session.get_inputs()]
+    outputs = [tensor.name for tensor in session.get_outputs()]
 
     def run(feeds: Mapping[str, np.ndarray]) -> Arrays:
         missing = set(inputs) - set(feeds)
@@ -79,7 +79,7 @@ def open_runner(recipe: Recipe, data: Path, path: Path, threads: int) -> Runner:
         return onnx_runner(path, threads)
     file = path / loop.CHECKPOINT if path.is_dir() or not path.suffix else path
     task, _ = open_checkpoint(recipe, data, file)
-    return torch_runner(task.doors(task.modules["network"]))
+    return torch_runner(task.model_io(task.modules["network"]))
 
 
 def open_checkpoint(recipe: Recipe, data: Path, file: Path) -> tuple[Task, dict[str, Any]]:

@@ -41,7 +41,7 @@ _EMBEDDING_PX = 112
 
 
 class OnnxNetwork:
-    """An ONNX file with float32 NCHW doors, run by ONNX Runtime; raises DataError where it is missing or broken."""
+    """A float32 NCHW network run by ONNX Runtime. Raises DataError where its file is missing or broken."""
 
     def __init__(self, file: Path, threads: int) -> None:
         if not file.is_file():

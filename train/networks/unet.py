@@ -1,9 +1,9 @@
 """The generator: a U-Net that fills the hidden part of an aligned face from what is visible and from a reference.
 
 It works coarse to fine: a deep U-Net at half size decides what is there, a shallow net at full size paints it sharp.
-It thinks in BGR, the order of its doors: turning the channels round costs more than a layer on some engines.
+It works in BGR, the order of its inputs: reversing the channels costs more than a layer on some engines.
 Plain convolutions, batch norm (folded at export), leaky ReLU and nearest upsampling only: operators that TensorRT,
-OpenVINO and ONNX Runtime all run natively. On wish, attention at 16x16 or a transformer at 8x8, in matrix products.
+OpenVINO and ONNX Runtime all run natively. Optional: attention at 16x16 or a transformer at 8x8, in matrix products.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TYPICAL_GRAIN = 0.02
 #: What the network's picture is off at known pixels is carried on into the hole, so that its rim can't be seen: so far
 #: off at most (of 1; a pixel of the occluder that the mask left out is off further), over so many halvings.
 MOST_APART = 16 / 255
-RIM_FLOORS = 2
+RIM_LEVELS = 2
 #: What blue, green and red count for the luma.
 LUMA = (0.114, 0.587, 0.299)
 
@@ -126,7 +126,7 @@ class CoarseUNet(nn.Module):
     """At half size: the generator's 8 channels to BGR in 0..1, and the 16 features that it was made of.
 
     `attention` adds it where the picture is 16x16. `blocks` transformer blocks at 8x8 take the place of the lowest
-    floor of convolutions.
+    level of convolutions.
     """
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS, attention: bool = False, blocks: int = 0) -> None:
@@ -246,11 +246,15 @@ class RestoreUNet(nn.Module):
         self.coarse = CoarseUNet(widths, attention, blocks)
         self.fine = FineNet()
 
-    def forward(self, face: Tensor, hole: Tensor, reference: Tensor, there: Tensor, fine: bool = True) -> Tensor:
-        x = generator_input(face, hole, reference, there)
+    def forward(
+        self, face: Tensor, hole: Tensor, reference: Tensor, reference_valid: Tensor, fine: bool = True
+    ) -> Tensor:
+        x = generator_input(face, hole, reference, reference_valid)
         if not fine:
             return self.coarse(x)[0]
-        coarse, features = self.coarse(generator_input(*halved(face, hole), *halved(reference, there, keep=True)))
+        coarse, features = self.coarse(
+            generator_input(*halved(face, hole), *halved(reference, reference_valid, keep=True))
+        )
         made = self.fine(x, coarse, features).float()
         apart = ((face - made) * (1 - hole)).clamp(-MOST_APART, MOST_APART)
         correction = carried_on(F.avg_pool2d(apart, 2), F.avg_pool2d(1 - hole, 2))
@@ -263,13 +267,13 @@ def carried_on(apart: Tensor, known: Tensor) -> Tensor:
     `known` (N1HW or NCHW) is the known share of each pixel. It reaches RIM_FLOORS halvings far, beyond that it is 0.
     Push and pull: S. Gortler et al., "The Lumigraph", 1996.
     """
-    floors = [(apart, known)]
-    for _ in range(RIM_FLOORS):
+    levels = [(apart, known)]
+    for _ in range(RIM_LEVELS):
         apart, known = F.avg_pool2d(apart, 2), F.avg_pool2d(known, 2)
-        floors.append((apart, known))
-    apart, known = (F.avg_pool2d(each, 3, 1, 1) for each in floors.pop())  # an unknown pixel has what is around it
+        levels.append((apart, known))
+    apart, known = (F.avg_pool2d(each, 3, 1, 1) for each in levels.pop())  # an unknown pixel has what is around it
     carried = apart / known.clamp_min(1e-3)
-    for apart, known in reversed(floors):
+    for apart, known in reversed(levels):
         carried = apart + (1 - known) * F.interpolate(carried, scale_factor=2.0, mode="bilinear")
     return carried
 
@@ -280,8 +284,8 @@ def halved(picture: Tensor, mask: Tensor, keep: bool = False) -> tuple[Tensor, T
     return F.avg_pool2d(picture, 2), mask
 
 
-class RestoreDoors(nn.Module):
-    """The generator, as it is now, with uint8 BGR doors: what is known comes out bit for bit as it went in.
+class RestoreExport(nn.Module):
+    """The generator with the contract's uint8 BGR inputs and output: known pixels come out bit for bit as they went in.
 
     The arithmetic of `RestoreUNet`, arranged for engines. Moving pictures of full size about costs them more than the
     layers do, so the eight channels become 32 of half the size at once, and stay so up to the exit; three small fixed
@@ -295,7 +299,7 @@ class RestoreDoors(nn.Module):
         self.coarse = _in_256ths(network.coarse)
         self.body = network.fine.body[1:]
         first, head = _folded(network.fine.body[0]), network.fine.head
-        # The network counts a channel's four pixels first (pixel unshuffle), the doors a pixel's eight channels.
+        # The network counts a channel's four pixels first (pixel unshuffle), this module a pixel's eight channels.
         pixels = first.weight[:, :32].unflatten(1, (8, 4)).transpose(1, 2).flatten(1, 2)
         self.from_pixels = fixed_conv(pixels / 255, first.bias, padding=1)
         self.from_features = fixed_conv(first.weight[:, 32:], padding=1)
@@ -314,8 +318,8 @@ class RestoreDoors(nn.Module):
     def forward(self, face: Tensor, mask: Tensor, reference: Tensor, reference_mask: Tensor) -> Tensor:
         # uint8 is cast first and transposed after: TensorRT's parser refuses a UInt8 transpose.
         dtype = self.gather.weight.dtype
-        doors = (face.to(dtype), _sharp(mask.to(dtype)), reference.to(dtype), _sharp(reference_mask.to(dtype)))
-        x = self.gather(torch.cat([door.permute(0, 3, 1, 2) for door in doors], dim=1)).clamp(0, 255)
+        inputs = (face.to(dtype), _sharp(mask.to(dtype)), reference.to(dtype), _sharp(reference_mask.to(dtype)))
+        x = self.gather(torch.cat([picture.permute(0, 3, 1, 2) for picture in inputs], dim=1)).clamp(0, 255)
         half = self.halve(x).clamp(0.0, 255 / 256)
         coarse, features = self.coarse(half)
         y = self.body(F.leaky_relu(self.from_pixels(x) + self.from_features(features), SLOPE))
@@ -329,9 +333,9 @@ class RestoreDoors(nn.Module):
 
     def _correction(self, made: Tensor, known: Tensor) -> Tensor:
         """For the 12 channels of 2x2 pixels, out of those that were made and those that are known."""
-        there = (known + 255).clamp(0, 1)
-        apart = ((known - made) * there).clamp(-255 * MOST_APART, 255 * MOST_APART)
-        return carried_on(self.average(apart), self.average(there)).repeat(1, 4, 1, 1)
+        is_known = (known + 255).clamp(0, 1)
+        apart = ((known - made) * is_known).clamp(-255 * MOST_APART, 255 * MOST_APART)
+        return carried_on(self.average(apart), self.average(is_known)).repeat(1, 4, 1, 1)
 
 
 def doubled(x: Tensor) -> Tensor:
@@ -351,7 +355,7 @@ def fixed_conv(weight: Tensor, bias: Tensor | None = None, stride: int = 1, padd
     return made.requires_grad_(False)
 
 
-#: The doors' channels: three of the face, its mask, three of the reference, its mask.
+#: The input's channels: three of the face, its mask, three of the reference, its mask.
 _FACE, _HIDDEN, _REFERENCE, _VALID = (0, 1, 2), 3, (4, 5, 6), 7
 
 
@@ -421,6 +425,6 @@ def _folded(layer: nn.Module) -> nn.Conv2d:
     return fuse_conv_bn_eval(convolution, norm)
 
 
-def generator_input(face: Tensor, hole: Tensor, reference: Tensor, there: Tensor) -> Tensor:
-    """The generator's 8 channels: NCHW BGR in 0..1, `hole` and `there` 1 where hidden and where valid."""
-    return torch.cat((face * (1 - hole), hole, reference * there, there), dim=1)
+def generator_input(face: Tensor, hole: Tensor, reference: Tensor, reference_valid: Tensor) -> Tensor:
+    """The generator's 8 channels: NCHW BGR in 0..1, `hole` and `reference_valid` 1 where hidden and where valid."""
+    return torch.cat((face * (1 - hole), hole, reference * reference_valid, reference_valid), dim=1)

@@ -7,7 +7,7 @@ import numpy as np
 
 from engines.contract import Image
 from train.occlusion import drawn_occluders
-from train.occlusion.compositing import Layer, Scene, blank, line_width, place, scaled, shaded
+from train.occlusion.compositing import FaceGeometry, Layer, blank, line_width, place, scaled, shaded
 from train.occlusion.photo_cutouts import Cutouts
 from train.occlusion.sprites import Sprite
 
@@ -19,7 +19,7 @@ _HOLDING_CHANCE = 0.15
 _SHINING = 200
 
 
-def hand(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def hand(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """A hand over mouth, cheek, nose, eye, chin or forehead, with its arm or sleeve, of any skin or of the face's."""
     if cutouts.holding and rng.random() < _HOLDING_CHANCE:
         return _holding(cutouts, scene, rng)
@@ -40,7 +40,7 @@ def hand(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer
     return [forearm, Layer(layer.image, layer.alpha, relit=choice >= 0.8)]
 
 
-def _holding(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def _holding(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """A hand with what it holds at the mouth, the nose or a cheek, in the colours that it has."""
     sprite = cutouts.holding[rng.integers(len(cutouts.holding))]
     target = scene.point(rng.normal(0, 0.4), rng.uniform(0.3, 1.3))
@@ -51,7 +51,7 @@ def _holding(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[L
 
 
 def arm(
-    scene: Scene, wrist: np.ndarray, angle: float, width: float, tone: np.ndarray, rng: np.random.Generator
+    scene: FaceGeometry, wrist: np.ndarray, angle: float, width: float, tone: np.ndarray, rng: np.random.Generator
 ) -> Layer:
     """From the wrist out of the picture: bare, or in a sleeve."""
     sleeve = rng.random() < 0.6
@@ -63,7 +63,7 @@ def arm(
 
 
 def limb(
-    scene: Scene,
+    scene: FaceGeometry,
     start: np.ndarray,
     away: np.ndarray,
     thickness: float,

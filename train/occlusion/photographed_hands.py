@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.contract import EYE_DISTANCE_PX, Image
 from train.occlusion import drawn_occluders
-from train.occlusion.compositing import Layer, Scene, placement, scaled, warped
+from train.occlusion.compositing import FaceGeometry, Layer, placement, scaled, warped
 from train.occlusion.hands import HAND_TARGETS, limb
 from train.occlusion.sprites import Sprite, load
 
@@ -68,7 +68,7 @@ class Hands:
     def __bool__(self) -> bool:
         return bool(self._empty and self._holding)
 
-    def hand(self, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+    def hand(self, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
         """An empty hand over mouth, nose, cheek, eye, chin or forehead; of its own skin, of any or of the face's."""
         hand = self._one(self._empty, rng)
         tone = None
@@ -80,7 +80,7 @@ class Hands:
         angle = rng.normal(0, 25) if rng.random() < 0.35 else rng.choice([-1, 1]) * rng.uniform(20, 115)
         return _placed(scene, hand, target, angle, rng.uniform(0.15, 0.6), tone, rng)
 
-    def holding(self, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+    def holding(self, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
         """A phone, mug, glass or something to eat before the lower face, and the hand that holds it."""
         hand = self._one(self._holding, rng)
         target = scene.point(rng.normal(0, 0.3), rng.uniform(0.5, 1.3))
@@ -96,7 +96,7 @@ class Hands:
 
 
 def _placed(
-    scene: Scene,
+    scene: FaceGeometry,
     hand: Hand,
     target: np.ndarray,
     angle: float,

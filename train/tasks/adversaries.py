@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from train import losses
 from train.config import Recipe
 from train.hardware import ScaledOptimizer, TrainingError, autocast, bare, descend
-from train.networks.discriminators import GlobalDiscriminator, Look, PatchDiscriminator, ProjectedDiscriminator
+from train.networks.discriminators import (
+    DiscriminatorOutput,
+    GlobalDiscriminator,
+    PatchDiscriminator,
+    ProjectedDiscriminator,
+)
 from train.schedule import ScheduleError
 
 #: The discriminator of each adversarial loss; the last one is there only where the recipe gives its loss a weight.
@@ -23,7 +28,7 @@ R1_EVERY = 16
 
 
 @dataclass(frozen=True)
-class View:
+class DiscriminatorInput:
     """What a discriminator sees of true and restored pictures: levels of NCHW. `hole` is N1HW, 1 = restored.
 
     Where it `shows_hole`, the hole is a further channel: the same one for both, so it does not tell which is which.
@@ -55,7 +60,7 @@ def make_discriminators(recipe: Recipe, backbone_widths: Iterable[int]) -> dict[
     return modules
 
 
-class Adversaries:
+class AdversarialGame:
     """The discriminators among a task's modules. They are looked up at each step, as the loop may wrap them."""
 
     def __init__(
@@ -66,7 +71,7 @@ class Adversaries:
     ) -> None:
         self._recipe, self._modules, self._optimizers = recipe, modules, optimizers
 
-    def learn(self, name: str, view: View) -> Tensor:
+    def learn(self, name: str, view: DiscriminatorInput) -> Tensor:
         """One step of a discriminator; its loss, detached."""
         module = self._modules[name]
         bare(module).requires_grad_(True)
@@ -83,7 +88,7 @@ class Adversaries:
         descend(loss if penalty is None else loss + penalty, self._optimizers[name], module)
         return loss.detach()
 
-    def terms(self, views: Mapping[str, View], weights: Mapping[str, float]) -> dict[str, Tensor]:
+    def terms(self, views: Mapping[str, DiscriminatorInput], weights: Mapping[str, float]) -> dict[str, Tensor]:
         """The generator's losses: of each discriminator that counts now, and `feature_matching`. Only it learns."""
         terms: dict[str, Tensor] = {}
         matched: list[Tensor] = []
@@ -99,7 +104,7 @@ class Adversaries:
                     matched.append(losses.feature_matching(look.features, truth.features, view.hole))
         return terms | ({"feature_matching": torch.stack(matched).mean()} if matched else {})
 
-    def look(self, name: str, levels: list[Tensor]) -> Look:
+    def look(self, name: str, levels: list[Tensor]) -> DiscriminatorOutput:
         """What a discriminator says of pictures while it does not learn."""
         module = bare(self._modules[name]).requires_grad_(False)
         with autocast(self._recipe):
@@ -110,7 +115,7 @@ class Adversaries:
         return losses.ADVERSARIES["hinge" if name == "projected" else self._recipe.adversary]
 
 
-def _penalty(formulation: losses.Adversary, module: nn.Module, view: View) -> Tensor | None:
+def _penalty(formulation: losses.Adversary, module: nn.Module, view: DiscriminatorInput) -> Tensor | None:
     """R1 in a step that asks for it, in full precision: squares leave what half can hold."""
     if formulation.r1 == 0 or torch.rand(()) >= 1 / R1_EVERY:
         return None

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, EYE_DISTANCE_PX, HIDDEN, Affine, Image, Points, transform_points
-from train.data.face_set import FaceRow, Faces, FaceSet, mirror_landmarks, open_faces, valid_mask
+from train.data.face_set import FaceRow, FaceSet, FaceSource, mirror_landmarks, open_faces, valid_mask
 from train.occlusion.occluders import WORN, Occluders, random_names
 
 CLEAN_SHARE = 0.25
@@ -43,7 +43,7 @@ Hide = Callable[[Image, Points, np.random.Generator], tuple[Image, Image]]
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class SegmentationSample:
     """A crop, the mask of what hides the face in it, and 255 where both mean something."""
 
     face: Image
@@ -51,15 +51,15 @@ class Example:
     valid: Image
 
 
-class Examples:
+class CompositeSamples:
     """Faces of a split with its occluders in front."""
 
     def __init__(self, data: Path, split: Literal["train", "eval"]) -> None:
         self._data, self._split = data, split
-        self._faces: Faces | None = None
+        self._faces: FaceSource | None = None
         self._occluders = Occluders(data, split)
 
-    def random(self, rng: np.random.Generator, size: int, hide: Hide | None = None) -> Example:
+    def random(self, rng: np.random.Generator, size: int, hide: Hide | None = None) -> SegmentationSample:
         """As the live crop may look: badly aligned, in any light, from any camera.
 
         Hidden by `hide`, without it by random occluders or, one in four, by nothing.
@@ -69,7 +69,7 @@ class Examples:
         drawn = self._faces.draw(rng)
         return self._make(drawn.row, drawn.image, rng, size, hide or self._hide_by(_random_names(rng)))
 
-    def fixed(self, names: list[str], count: int) -> Iterator[Example]:
+    def fixed(self, names: list[str], count: int) -> Iterator[SegmentationSample]:
         """The same composites at every call, at 256 px, on faces that nothing else hides."""
         faces = FaceSet(self._data, self._split)
         for number in range(count):
@@ -79,18 +79,18 @@ class Examples:
                 index = int(rng.integers(len(faces)))
             yield self._make(faces.rows[index], faces.image(index), rng, CROP_PX, self._hide_by(names))
 
-    def clean(self) -> Iterator[Example]:
+    def clean(self) -> Iterator[SegmentationSample]:
         """The photographs as they are, of faces that nothing hides."""
         faces = FaceSet(self._data, self._split)
         for index, row in enumerate(faces.rows):
             if row.file in COVERED:
                 continue
-            yield Example(faces.image(index), np.zeros((CROP_PX, CROP_PX), np.uint8), valid_mask(row))
+            yield SegmentationSample(faces.image(index), np.zeros((CROP_PX, CROP_PX), np.uint8), valid_mask(row))
 
     def _hide_by(self, names: list[str]) -> Hide:
         return lambda image, landmarks, rng: self._occluders.occlude(image, landmarks, rng, names)
 
-    def _make(self, row: FaceRow, image: Image, rng: np.random.Generator, size: int, hide: Hide) -> Example:
+    def _make(self, row: FaceRow, image: Image, rng: np.random.Generator, size: int, hide: Hide) -> SegmentationSample:
         valid, landmarks = valid_mask(row), row.landmarks
         if rng.random() < 0.5:
             image, valid = image[:, ::-1], valid[:, ::-1]
@@ -99,7 +99,7 @@ class Examples:
         image = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
         valid = cv2.warpAffine(valid, matrix, (size, size), flags=cv2.INTER_NEAREST)
         image, mask = hide(image, transform_points(landmarks, matrix), rng)
-        return Example(webcam(relight(image, rng), rng), mask, valid)
+        return SegmentationSample(webcam(relight(image, rng), rng), mask, valid)
 
 
 def _random_names(rng: np.random.Generator) -> list[str]:
@@ -161,7 +161,7 @@ def _noise() -> np.ndarray:
     return fine * 0.7 + cv2.GaussianBlur(fine, (0, 0), 1.0) * 1.2
 
 
-def real_masks(data: Path) -> Iterator[tuple[Example, bool]]:
+def real_masks(data: Path) -> Iterator[tuple[SegmentationSample, bool]]:
     """Photographs of people in masks, and whether there is a rough mask to compare with."""
     folder = data / "occluded_real"
     with (folder / "index.jsonl").open(encoding="utf-8") as lines:
@@ -173,4 +173,4 @@ def real_masks(data: Path) -> Iterator[tuple[Example, bool]]:
         mask = cv2.imread(str(silver), cv2.IMREAD_GRAYSCALE) if known else np.zeros((CROP_PX, CROP_PX), np.uint8)
         valid = np.zeros((CROP_PX, CROP_PX), np.uint8)
         cv2.fillConvexPoly(valid, np.round(row["valid_quad"]).astype(np.int32), HIDDEN)
-        yield Example(image, cv2.compare(mask, 127, cv2.CMP_GT), valid), known
+        yield SegmentationSample(image, cv2.compare(mask, 127, cv2.CMP_GT), valid), known

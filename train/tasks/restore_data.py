@@ -18,7 +18,7 @@ import numpy as np
 from engines.contract import CROP_PX, HIDDEN, Image, Points
 from engines.manifest import MODELS
 from train.evaluation.runners import Runner, onnx_runner
-from train.occlusion.compositing import Layer, Scene, composite
+from train.occlusion.compositing import FaceGeometry, Layer, composite
 from train.occlusion.masks import random_mask
 from train.occlusion.occluders import OCCLUDERS, random_names
 from train.occlusion.photo_cutouts import Cutouts
@@ -56,7 +56,7 @@ VISIBLE_LEVELS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ServedView:
     """A face as the restorer is served it, and as it is; 256x256 uint8.
 
     `hole` is 255 where the restorer is to paint, `clean` where `shown` shows the face itself. What lies outside of both
@@ -69,7 +69,7 @@ class View:
     clean: Image
 
 
-class Views:
+class ServedViews:
     """Covers faces with the things of the split `train`; the same generator state gives the same view.
 
     Without occluders in the data folder, every view is a hole in a clean face.
@@ -79,7 +79,7 @@ class Views:
         self._cutouts = Cutouts(data, "train") if (data / "occluders" / "train").is_dir() else None
         self._hands = Hands(data / "hands")
 
-    def draw(self, face: Image, landmarks: Points, rng: np.random.Generator) -> View:
+    def draw(self, face: Image, landmarks: Points, rng: np.random.Generator) -> ServedView:
         """`face` covered, or with a hole; where too little of it would be hidden to be restored, with a hole too."""
         camera = Camera(rng)
         truth = camera(face)
@@ -90,8 +90,8 @@ class Views:
             seen = without_specks(self.segmented(shown) if segmented else mistaken(mask, rng)) & face_area(FACE_REACH)
             if covered_share(seen) >= LEAST_COVERED:
                 hole = grown(seen) if segmented else unevenly_grown(seen, rng)
-                return View(shown, truth, hole, alike(shown, truth))
-        return View(truth, truth, random_mask(landmarks, rng), np.full_like(truth[..., 0], 255))
+                return ServedView(shown, truth, hole, alike(shown, truth))
+        return ServedView(truth, truth, random_mask(landmarks, rng), np.full_like(truth[..., 0], 255))
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "_segmenter"}  # each process opens its own
@@ -112,12 +112,12 @@ class Views:
         self, cutouts: Cutouts, face: Image, landmarks: Points, rng: np.random.Generator
     ) -> tuple[Image, Image]:
         """The face with one or two things before it, and the mask of what they hide."""
-        scene, mask = Scene(CROP_PX, landmarks, face), np.zeros((CROP_PX, CROP_PX), np.uint8)
+        scene, mask = FaceGeometry(CROP_PX, landmarks, face), np.zeros((CROP_PX, CROP_PX), np.uint8)
         for layer in self._things(cutouts, scene, rng):
             face = composite(face, layer, scene, rng, mask)
         return face, mask
 
-    def _things(self, cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> Iterator[Layer]:
+    def _things(self, cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> Iterator[Layer]:
         for name in random_names(rng):
             if name not in OCCLUDERS:  # what is worn is the face's own
                 continue

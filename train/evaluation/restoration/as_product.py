@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, Image
 
-#: From this probability (0..1) on a pixel is hidden; smaller spots than SPECK_PX are doubt; the mask grows by
+#: From this probability (0..1) on a pixel is hidden; spots smaller than SPECK_PX are dropped; the mask grows by
 #: GROWTH_PX, after what is farther from the face than FACE_REACH of its area's axes was left out; a face of which less
 #: than LEAST_COVERAGE is hidden stays as it is.
 HIDDEN_FROM, SPECK_PX, GROWTH_PX, FACE_REACH, LEAST_COVERAGE = 0.5, 80, 6, 1.4, 0.02
