@@ -88,6 +88,14 @@ EVALUATIONS = {
     "embed": "train.evaluation.embed:evaluate",
 }
 
+#: The networks whose choices are made on people kept from training (`dev`), so that `eval` is for the end.
+DEV_SETS = ("restore",)
+
+
+def split_option(network: str, split: str) -> dict[str, str]:
+    """The argument that makes an evaluation use `split`; of those without a dev set, none."""
+    return {"split": split} if network in DEV_SETS else {}
+
 
 def load_evaluation(network: str) -> Any:
     """The function of EVALUATIONS; it gives a train.evaluation.report.EvalReport."""

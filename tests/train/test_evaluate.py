@@ -21,7 +21,8 @@ from train.evaluation.restoration import evaluate
 from train.evaluation.restoration.cases import EVAL_SHAPES, GRAINS, TONES, EvalCase, eval_cases
 from train.evaluation.restoration.meter import RestorationMeter
 from train.evaluation.restoration.methods import methods_of, restore
-from train.evaluation.runners import Arrays, names_of, onnx_runner, open_runner, torch_runner
+from train.evaluation.runners import names_of, open_runner, torch_runner
+from train.onnx_runner import Arrays, onnx_runner
 from train.task import load_task
 
 SHIPPED = Path(__file__).resolve().parents[2] / "engines" / "models" / "restore.fp32.onnx"

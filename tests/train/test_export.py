@@ -17,7 +17,8 @@ from onnx import TensorProto
 from engines.contract import CROP_PX
 from engines.offline import import_offline
 from train.export import export, model_card
-from train.networks.unet import Attention, RestoreExport, RestoreUNet
+from train.networks.unet import Attention, RestoreUNet
+from train.networks.unet_export import RestoreExport
 from train.task import ModelIO
 
 onnxruntime, openvino = import_offline("onnxruntime"), import_offline("openvino")
@@ -115,6 +116,11 @@ def test_weights_are_of_the_precision_and_tensors_are_uint8(models: Path, precis
         assert tensor.type.tensor_type.elem_type == TensorProto.UINT8
     consumers = {node.op_type for node in graph.node for name in node.input if name in SHAPES}
     assert consumers == {"Cast"}
+
+
+def test_a_file_names_neither_classes_nor_paths(models: Path) -> None:
+    content = (models / "restore.fp32.onnx").read_bytes()
+    assert RestoreExport.__name__.encode() not in content and b"unet_export.py" not in content
 
 
 def test_the_batch_may_vary(models: Path) -> None:

@@ -15,16 +15,9 @@ from train.config import RECIPES
 from train.data.face_set import FaceSet
 from train.evaluation.hidden import figures
 from train.evaluation.mask_figures import boundary_f, iou, marked
+from train.occlusion.camera import misalignment, relight, webcam
 from train.tasks.hidden import HiddenExport, HiddenTask, HiddenUNet, dice, masked_bce
-from train.tasks.hidden_data import (
-    COVERED,
-    EVAL_SEED,
-    CompositeSamples,
-    SegmentationSample,
-    misalignment,
-    relight,
-    webcam,
-)
+from train.tasks.hidden_data import COVERED, EVAL_SEED, CompositeSamples, SegmentationSample
 
 onnxruntime = import_offline("onnxruntime")
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from engines.contract import CROP_PX, TEMPLATE, Image, similarity
 from train import loop
-from train.__main__ import said
+from train.cli import said
 from train.config import RECIPES
 from train.data import prepare, shards
 from train.data.face_set import DataError, FaceSet, open_faces, valid_mask

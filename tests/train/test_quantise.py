@@ -37,7 +37,8 @@ def models(tmp_path: Path) -> Path:
 
 
 def pretend_figures(monkeypatch: pytest.MonkeyPatch, int8_psnr: float) -> None:
-    def evaluate(runners: Any, *_: object) -> Any:
+    def evaluate(runners: Any, *_: object, split: str) -> Any:
+        assert split == "dev"
         return SimpleNamespace(figures={"mask_psnr": 20.0 if "fp32" in runners else int8_psnr, "mask_telea": 1.0})
 
     monkeypatch.setattr(quantise, "load_evaluation", lambda name: evaluate)

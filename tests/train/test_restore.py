@@ -15,13 +15,12 @@ from engines.contract import CROP_PX, TEMPLATE, similarity, transform_points
 from train.config import RECIPES
 from train.data.face_set import DataError, FaceSet, typology_angle, valid_mask
 from train.evaluation.restoration.methods import restore as restore_picture
-from train.evaluation.runners import Runner, torch_runner
+from train.evaluation.runners import torch_runner
 from train.hardware import TrainingError
 from train.networks.unet import (
     FIRST_GRAIN,
     MOST_APART,
     Attention,
-    RestoreExport,
     RestoreUNet,
     carried_on,
     gain,
@@ -29,7 +28,9 @@ from train.networks.unet import (
     halved,
     visible_grain,
 )
+from train.networks.unet_export import RestoreExport
 from train.occlusion.masks import bare_skin
+from train.onnx_runner import Runner
 from train.schedule import ScheduleError
 from train.task import ModelIO
 from train.tasks import restore

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import train.__main__ as cli
 from engines.contract import HIDDEN, Image
+from train import cli
 from train.data.face_set import FaceRow, FaceSet
 from train.evaluation.metrics import psnr
 from train.evaluation.report import EvalReport
 from train.evaluation.restoration import references, served
 from train.evaluation.restoration.cases import EVAL_SHAPES, EvalCase, eval_cases
 from train.evaluation.restoration.meter import CaseFigures
-from train.evaluation.runners import Arrays
 from train.occlusion.occluders import Occluders
+from train.onnx_runner import Arrays
 
 
 class PixelJudge:

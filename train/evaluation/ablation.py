@@ -13,9 +13,10 @@ from rich.console import Console
 from train import loop
 from train.config import Recipe
 from train.evaluation.report import EvalReport
-from train.evaluation.runners import Runner, open_runner
+from train.evaluation.runners import open_runner
 from train.losses import LOSSES
-from train.task import load_evaluation, load_task
+from train.onnx_runner import Runner
+from train.task import load_evaluation, load_task, split_option
 
 #: Each rung has the losses of those before it, and these.
 RUNGS = {
@@ -56,11 +57,12 @@ def train_rungs(
 
 
 def compare_rungs(recipe: Recipe, data: Path, out: Path, limit: int | None, console: Console) -> EvalReport:
-    """The figures of all rungs, the full loss first, beside the baselines; sheets into `out`."""
+    """The figures of all rungs on the dev set, the full loss first, beside the baselines; sheets into `out`."""
     runners: dict[str, Runner] = {
         rung: open_runner(recipe, data, out / rung, recipe.threads) for rung in (*reversed(RUNGS), RIVAL)
     }
-    return load_evaluation(recipe.network)(runners, data, out, limit, recipe.threads, console)
+    evaluate = load_evaluation(recipe.network)
+    return evaluate(runners, data, out, limit, recipe.threads, console, **split_option(recipe.network, "dev"))
 
 
 def ablation(

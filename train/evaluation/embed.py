@@ -14,8 +14,8 @@ from rich.console import Console
 from engines.contract import CROP_PX, Image
 from train.data.face_set import FaceSet
 from train.evaluation.report import EvalReport, column_table
-from train.evaluation.runners import Runner
 from train.occlusion.masks import MaskShape, hand, medical_mask
+from train.onnx_runner import Runner
 from train.tasks.embed_data import held_out_people, third_party
 
 Embed = Callable[[Image, Image], np.ndarray]

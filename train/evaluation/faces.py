@@ -25,8 +25,8 @@ from engines.contract import Affine, Image, Points, transform_points
 from engines.faces_maps import Detection, Maps, TwoPassDetector, overlap
 from train.data.labels import YuNet, match
 from train.evaluation.report import EvalReport, column_table
-from train.evaluation.runners import Runner
 from train.occlusion.scene_occluders import EYE_REGION, LOWER_FACE, Cover, CutOuts
+from train.onnx_runner import Runner
 from train.tasks.faces_data import LabelledPhotograph, load_scenes
 
 FRAME_SIZE = (720, 1280)

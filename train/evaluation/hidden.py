@@ -14,8 +14,8 @@ from engines.contract import Image
 from train.evaluation.mask_figures import See, boundary_f, iou, look, marked, overlay, write_sheet
 from train.evaluation.photographs import photograph_figures
 from train.evaluation.report import EvalReport, column_table
-from train.evaluation.runners import Runner
 from train.occlusion.occluders import OCCLUDERS, WORN
+from train.onnx_runner import Runner
 from train.tasks.hidden_data import CompositeSamples, real_masks
 
 #: Composites of each kind that are looked at.

@@ -22,6 +22,7 @@ from rich.console import Console
 from engines.contract import CROP_PX, HIDDEN, Affine, Image, Points, similarity, transform_points
 from train.data.face_set import DataError
 from train.data.labels import YuNet
+from train.data.product_mask import face_area
 from train.evaluation.metrics import psnr
 from train.evaluation.report import EvalReport, by_kind_tables, sheet
 from train.evaluation.restoration.cases import EvalCase
@@ -286,7 +287,7 @@ def _changes(last: tuple[Image, Image, Image], now: tuple[Image, Image, Image]) 
 def _head_motion(before: Image, after: Image) -> Affine:
     greys = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (after, before)]
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*greys, None)
-    rows, columns = np.nonzero(_face_area()[::6, ::6])
+    rows, columns = np.nonzero(face_area()[::6, ::6])
     start = np.stack([columns * 6, rows * 6], axis=1).astype(np.float32)
     matrix, _ = cv2.estimateAffine2D(start, start + flow[rows * 6, columns * 6], ransacReprojThreshold=0.7)
     return np.eye(2, 3) if matrix is None else matrix
@@ -309,20 +310,14 @@ def _crop(image: Image, to_crop: Affine, border: int = cv2.BORDER_REPLICATE) -> 
     return np.asarray(cv2.warpAffine(image, to_crop, (CROP_PX, CROP_PX), borderMode=border), np.uint8)
 
 
-def _face_area() -> Image:
-    area = np.zeros((CROP_PX, CROP_PX), np.uint8)
-    cv2.ellipse(area, (128, 127), (80, 108), 0, 0, 360, HIDDEN, cv2.FILLED)
-    return area
-
-
 def _hole(alpha: Image) -> Image:
     """What of the face is covered, its soft rim too."""
     solid = cv2.compare(alpha, 20, cv2.CMP_GT)
-    return np.asarray(cv2.bitwise_and(cv2.dilate(solid, np.ones((5, 5), np.uint8)), _face_area()), np.uint8)
+    return np.asarray(cv2.bitwise_and(cv2.dilate(solid, np.ones((5, 5), np.uint8)), face_area()), np.uint8)
 
 
 def _share(hole: Image) -> float:
-    return cv2.countNonZero(hole) / cv2.countNonZero(_face_area())
+    return cv2.countNonZero(hole) / cv2.countNonZero(face_area())
 
 
 def _mean(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:

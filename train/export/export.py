@@ -131,7 +131,18 @@ def _write_onnx(model_io: ModelIO, precision: str, path: Path) -> None:
             verbose=False,
         )
     program.save(path, external_data=False)
+    _strip_metadata(path)
     onnx.checker.check_model(str(path), full_check=True)
+
+
+def _strip_metadata(path: Path) -> None:
+    """Removes torch's notes on the source: class names, and stack traces with this machine's paths."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for item in (model, graph, *graph.node, *values, *model.functions):
+        item.ClearField("metadata_props")
+    onnx.save(model, str(path))
 
 
 def _face_feeds(model_io: ModelIO, data: Path) -> list[dict[str, np.ndarray]]:

@@ -54,7 +54,7 @@ def _section(name: str, entry: Mapping[str, Any]) -> str:
     eight = entry.get("int8", {})
     if costs := [f"{figure.replace('_', ' ')} {before:.4g} to {eight['metrics'][figure]:.4g}"
                  for figure, before in eight.get("metrics_fp32", {}).items()]:  # fmt: skip
-        lines.append(f"- int8 against fp32 on the same pictures, fewer than below: {', '.join(costs)}")
+        lines.append(f"- int8 against fp32, both on the same pictures: {', '.join(costs)}")
     metrics = entry.get("metrics", {})
     if metrics:
         lines += ["", "| figure | value |", "|---|---|"]

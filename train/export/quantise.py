@@ -21,10 +21,10 @@ from filelock import FileLock
 
 from engines.contract import HIDDEN
 from engines.offline import import_offline
-from train.evaluation.runners import onnx_runner
 from train.export.export import MANIFEST, ExportError, enter
 from train.export.model_card import write_card
-from train.task import Task, load_evaluation
+from train.onnx_runner import onnx_runner
+from train.task import Task, load_evaluation, split_option
 
 quantization = import_offline("onnxruntime.quantization")
 
@@ -64,8 +64,8 @@ def quantise_network(
         file = Path(folder) / f"{task.name}.{PRECISION}.onnx"
         _write(source, file, _feeds(task, entry["inputs"], samples), EXACT.get(task.name, ()))
         yield f"{file.name}: {file.stat().st_size / 1e6:.1f} MB, calibrated on {samples} samples"
-        evaluate = load_evaluation(task.name)
-        found = {name: evaluate({name: onnx_runner(path, threads)}, data, None, limit, threads, None).figures
+        evaluate, split = load_evaluation(task.name), split_option(task.name, "dev")
+        found = {name: evaluate({name: onnx_runner(path, threads)}, data, None, limit, threads, None, **split).figures
                  for name, path in (("fp32", source), (PRECISION, file))}  # fmt: skip
         kept = check_loss(task.name, found["fp32"], found[PRECISION])
         yield from (f"{name}: {found['fp32'][name]:.4f} in FP32, {value:.4f} in int8" for name, value in kept.items())

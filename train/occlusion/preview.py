@@ -12,9 +12,9 @@ from engines.contract import CROP_PX, Image, similarity
 from train.data.face_set import DataError, FaceSet
 from train.data.importers import PictureFaceFinder, picture_files
 from train.occlusion import masks
+from train.occlusion.camera import webcam
 from train.occlusion.occluders import OCCLUDERS, WORN, Occluders
-from train.tasks.hidden_data import webcam
-from train.tasks.restore_data import ServedViews
+from train.occlusion.served_views import ServedViews
 
 _COLUMNS = 10
 _CELL_PX = 144

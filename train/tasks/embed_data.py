@@ -15,8 +15,8 @@ import numpy as np
 from engines.contract import CROP_PX, TEMPLATE, Image
 from train.data.face_set import FaceSet
 from train.networks.backbones import Embedding
+from train.occlusion.camera import misalignment, relight, webcam
 from train.occlusion.masks import random_mask
-from train.tasks.hidden_data import misalignment, relight, webcam
 
 #: The teacher's vectors of all photographs: worked out once, minutes of work.
 CACHE = Path("runs") / "embed-teacher.npz"

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from engines.contract import CROP_PX
 from train.config import Recipe
 from train.hardware import autocast, check_finite, descend, detached
-from train.networks.unet import Residual, conv, doubled, fixed_conv
+from train.networks.unet import Residual, conv
+from train.networks.unet_export import doubled, fixed_conv
 from train.task import ModelIO, Sample
 from train.tasks.hidden_samples import SegmentationSamples
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from engines.contract import CROP_PX, EYE_DISTANCE_PX, HIDDEN, Affine, Image, Points, transform_points
+from engines.contract import CROP_PX, HIDDEN, Image, Points, transform_points
 from train.data.face_set import FaceRow, FaceSet, FaceSource, mirror_landmarks, open_faces, valid_mask
+from train.occlusion.camera import misalignment, relight, webcam
 from train.occlusion.occluders import WORN, Occluders, random_names
 
 CLEAN_SHARE = 0.25
 EVAL_SEED = 23
-_NOISE_PX = 512
 #: Photographs of the evaluation set in which a hand, a phone or a cloth hides the face already (all were looked at):
 #: what is composited there is not all that hides it, so they can't tell how well that is seen.
 COVERED = frozenset(
@@ -107,58 +106,6 @@ def _random_names(rng: np.random.Generator) -> list[str]:
     if rng.random() >= CLEAN_SHARE:
         return random_names(rng)
     return [str(rng.choice(list(WORN)))] if rng.random() < 0.5 else []
-
-
-def misalignment(rng: np.random.Generator, size: int) -> Affine:
-    """Crop to picture of `size`, as wrong as the landmarks of a covered face are."""
-    matrix = cv2.getRotationMatrix2D((CROP_PX / 2, CROP_PX / 2), rng.normal(0, 4), float(np.exp(rng.normal(0, 0.07))))
-    matrix[:, 2] += np.clip(rng.normal(0, 0.06, 2), -0.15, 0.15) * EYE_DISTANCE_PX
-    return (matrix * (size / CROP_PX)).astype(np.float32)
-
-
-def relight(image: Image, rng: np.random.Generator) -> Image:
-    """Exposure, contrast, colour cast, grey, and a slope of light over the picture."""
-    ramp = np.arange(256, dtype=np.float32)[:, None] / 255
-    gain = np.exp(rng.normal(0, 0.15)) * np.exp(rng.normal(0, 0.06, 3))
-    table = (ramp * gain) ** np.exp(rng.normal(0, 0.25)) * rng.uniform(0.75, 1.0) + rng.uniform(0, 0.12)
-    image = cv2.LUT(image, np.clip(table * 255, 0, 255).astype(np.uint8)[None])
-    if rng.random() < 0.06:
-        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    if rng.random() < 0.35:
-        slope = cv2.resize(rng.uniform(0.6, 1.3, (2, 2)).astype(np.float32), image.shape[1::-1])
-        image = cv2.multiply(image, cv2.merge([slope] * 3), dtype=cv2.CV_8U)
-    return image
-
-
-def webcam(image: Image, rng: np.random.Generator) -> Image:
-    """Fewer pixels, blur, noise and JPEG, each sometimes."""
-    size = image.shape[0]
-    if rng.random() < 0.45:
-        side = max(16, int(size * rng.uniform(0.3, 0.9)))
-        image = cv2.resize(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), (size, size))
-    if rng.random() < 0.15:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.6) * size / CROP_PX)
-    if rng.random() < 0.4:
-        image = cv2.scaleAdd(sensor_noise(size, rng), rng.uniform(1, 10), image.astype(np.float32))
-        image = cv2.convertScaleAbs(cv2.max(image, 0.0))
-    if rng.random() < 0.4:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 95))]
-        image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
-    return image
-
-
-def sensor_noise(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise of about unit strength, size x size x 3, partly correlated as a camera leaves it."""
-    x, y = rng.integers(0, _NOISE_PX - size, 2)
-    return _noise()[y : y + size, x : x + size]
-
-
-@lru_cache(maxsize=1)
-def _noise() -> np.ndarray:
-    """Noise is cut from one sheet: drawing it anew for each picture costs more than all the rest."""
-    rng = np.random.default_rng(5)
-    fine = rng.normal(0, 1, (_NOISE_PX, _NOISE_PX, 3)).astype(np.float32)
-    return fine * 0.7 + cv2.GaussianBlur(fine, (0, 0), 1.0) * 1.2
 
 
 def real_masks(data: Path) -> Iterator[tuple[SegmentationSample, bool]]:

@@ -7,7 +7,8 @@ import numpy as np
 
 from engines.contract import HIDDEN, Affine, Image
 from train.data.photographs import TEMPLATE_AT, Photograph
-from train.tasks.hidden_data import SegmentationSample, misalignment, relight, webcam
+from train.occlusion.camera import misalignment, relight, webcam
+from train.tasks.hidden_data import SegmentationSample
 
 #: Standard deviation of the bending's displacements at its knots, as a share of the crop's side.
 _BEND, _KNOTS = 0.018, 5

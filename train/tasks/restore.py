@@ -21,13 +21,14 @@ from train.data.face_set import DrawnFace, FaceSource, mirror_landmarks, typolog
 from train.data.mixed import open_mixed
 from train.hardware import autocast, bare, check_finite, descend, detached, device
 from train.networks.perception import choose_backbone, load_backbone
-from train.networks.unet import RestoreExport, RestoreUNet
+from train.networks.unet import RestoreUNet
+from train.networks.unet_export import RestoreExport
 from train.occlusion.masks import bare_skin, random_mask
+from train.occlusion.served_views import ServedViews
 from train.schedule import LossSchedule, Ramp, from_share, with_weights
 from train.task import ModelIO, Sample
 from train.tasks.adversaries import DISCRIMINATORS, AdversarialGame, DiscriminatorInput, make_discriminators
 from train.tasks.embed import INPUT_PX, EmbedNet, exported
-from train.tasks.restore_data import ServedViews
 
 #: Structure first, then perception and colour, then the two adversaries. The heights come from the gradients that reach
 #: the picture: each adversary pushes about as hard as `l1` and `style`; `perceptual` pushes several times as hard. With

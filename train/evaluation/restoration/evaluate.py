@@ -24,8 +24,8 @@ from train.evaluation.restoration import references
 from train.evaluation.restoration.cases import AGES, EVAL_SHAPES, GRAINS, TONES, EvalCase, EvalFaces, eval_cases, spread
 from train.evaluation.restoration.meter import AT_ONCE, OF_SETS, CaseFigures, RestorationMeter, chunks, means_of
 from train.evaluation.restoration.methods import WITH_REFERENCE, methods_of
-from train.evaluation.runners import Runner, onnx_runner
 from train.occlusion.occluders import Occluders
+from train.onnx_runner import Runner, onnx_runner
 
 #: Rows of a contact sheet.
 SHEET_ROWS = 12

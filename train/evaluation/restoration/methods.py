@@ -10,7 +10,7 @@ import numpy as np
 
 from engines.contract import Image
 from train.evaluation.restoration.cases import EvalCase
-from train.evaluation.runners import Runner
+from train.onnx_runner import Runner
 
 WITH_REFERENCE = " + reference"
 

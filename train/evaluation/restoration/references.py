@@ -12,11 +12,11 @@ from functools import partial
 import numpy as np
 
 from engines.contract import Image
-from train.evaluation.restoration.as_product import relit, without_rim
 from train.evaluation.restoration.cases import EVAL_SHAPES, EvalCase, EvalFaces, eval_cases
 from train.evaluation.restoration.meter import CaseFigures, RestorationMeter, chosen_means, chunks
 from train.evaluation.restoration.methods import Method, restore
-from train.evaluation.runners import Runner
+from train.evaluation.restoration.relighting import relit, without_rim
+from train.onnx_runner import Runner
 
 KIND = "mask"
 PASTED = "reference pasted"

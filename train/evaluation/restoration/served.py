@@ -13,12 +13,12 @@ import numpy as np
 
 from engines.contract import Image
 from train.data.face_set import valid_mask
-from train.evaluation.restoration.as_product import FACE_REACH, face_area, hidden_mask
+from train.data.product_mask import FACE_REACH, face_area, hidden_mask
 from train.evaluation.restoration.cases import EVAL_SEED, EvalCase, EvalFaces, spread
 from train.evaluation.restoration.meter import CaseFigures, RestorationMeter, chosen_means, chunks
 from train.evaluation.restoration.methods import restore
-from train.evaluation.runners import Runner
 from train.occlusion.occluders import Occluders
+from train.onnx_runner import Runner
 
 #: What comes in front of faces, by the name in train/occlusion/occluders.py.
 THINGS = {"hand": "hand", "scarf": "scarf", "cup": "cup", "phone": "phone", "mask": "medical_mask"}
