@@ -18,9 +18,12 @@ from train.data.dev_set import in_dev_set
 from train.data.face_set import DataError
 from train.data.mixed import Bare, WideFaces, open_mixed
 from train.data.wide import CORNER, WIDE_PX
-from train.occlusion import served_views
+from train.occlusion import camera, served_views
 from train.occlusion.compositing import FaceGeometry
-from train.occlusion.photographed_hands import Hands
+from train.occlusion.hands import HOLDING_CHANCE
+from train.occlusion.occluders import OCCLUDERS
+from train.occlusion.photo_cutouts import Cutouts
+from train.occlusion.photographed_hands import PhotographedHands
 from train.tasks.restore import RestoreTask
 
 
@@ -32,7 +35,7 @@ def views(small_data: Path) -> served_views.ServedViews:
 @pytest.fixture
 def still_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     for chance in ("SOFT_CHANCE", "NOISE_CHANCE", "JPEG_CHANCE"):
-        monkeypatch.setattr(served_views, chance, 0.0)
+        monkeypatch.setattr(camera, chance, 0.0)
 
 
 def face(seed: int = 3) -> Image:
@@ -212,7 +215,7 @@ def test_both_sets_are_mixed_where_there_are_two(company: Path, small_data: Path
 
 
 @pytest.fixture(scope="module")
-def hands(tmp_path_factory: pytest.TempPathFactory) -> Hands:
+def hands(tmp_path_factory: pytest.TempPathFactory) -> PhotographedHands:
     """Hands of the training whose arm leaves at each edge, two that hold something, one of the evaluation."""
     folder = tmp_path_factory.mktemp("hands")
     lines = []
@@ -232,11 +235,11 @@ def hands(tmp_path_factory: pytest.TempPathFactory) -> Hands:
             cv2.imwrite(str(folder / name), picture)
         lines.append(json.dumps({"file": name, "kind": kind, "leaves": edge, "split": split}))
     (folder / "more.jsonl").write_text("\n".join(lines))
-    return Hands(folder)
+    return PhotographedHands(folder)
 
 
 @pytest.mark.parametrize("kind", ["hand", "holding"])
-def test_every_hand_goes_on_into_an_arm_that_leaves_the_picture(hands: Hands, kind: str) -> None:
+def test_every_hand_goes_on_into_an_arm_that_leaves_the_picture(hands: PhotographedHands, kind: str) -> None:
     scene = FaceGeometry(CROP_PX, TEMPLATE, face())
     for seed in range(60):
         alpha = np.max([layer.alpha for layer in getattr(hands, kind)(scene, np.random.default_rng(seed))], axis=0)
@@ -247,5 +250,24 @@ def test_every_hand_goes_on_into_an_arm_that_leaves_the_picture(hands: Hands, ki
         assert 0.02 < (alpha > 127).mean() < 0.75
 
 
-def test_without_a_folder_of_hands_there_are_none(tmp_path: Path, hands: Hands) -> None:
-    assert hands and not Hands(tmp_path)
+def test_without_a_folder_of_hands_there_are_none(tmp_path: Path, hands: PhotographedHands) -> None:
+    assert hands and not PhotographedHands(tmp_path)
+
+
+def test_the_hands_to_evaluate_with_have_no_photographs_of_the_training(small_data: Path) -> None:
+    assert Cutouts(small_data, "eval").photographed is None
+    assert not Cutouts(small_data, "train").photographed
+
+
+def test_the_segmenter_is_shown_photographed_hands_too(hands: PhotographedHands, small_data: Path) -> None:
+    cutouts = Cutouts(small_data, "train")
+    cutouts.photographed = hands
+    shown = []
+    for seed in range(60):
+        layers = OCCLUDERS["hand"][0](cutouts, FaceGeometry(CROP_PX, TEMPLATE, face()), np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        rng.random()
+        draw = hands.holding if rng.random() < HOLDING_CHANCE else hands.hand
+        same = draw(FaceGeometry(CROP_PX, TEMPLATE, face()), rng)
+        shown.append(all(np.array_equal(a.alpha, b.alpha) for a, b in zip(layers, same, strict=False)))
+    assert 0.3 < np.mean(shown) < 0.7

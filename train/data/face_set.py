@@ -75,15 +75,6 @@ class FaceSource(Protocol):
     def draw(self, rng: np.random.Generator) -> DrawnFace: ...
 
 
-def open_faces(data: Path) -> FaceSource:
-    """The faces to train with: a stream where the folder was prepared, else all of them at hand. Raises DataError."""
-    if not (data / "prepared").is_dir():
-        return FaceSet(data, "train", keep=True)
-    from train.data.shards import FaceStream  # only prepared folders need the webdataset package
-
-    return FaceStream(data)
-
-
 class PictureSet:
     """Pictures of one split and what their index says. They are read when asked for; a broken one raises DataError.
 

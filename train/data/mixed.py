@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from engines.contract import Image
-from train.data.face_set import DataError, DrawnFace, FaceRow, FaceSource, open_faces
+from train.data.face_set import DataError, DrawnFace, FaceRow, FaceSource
+from train.data.open_faces import open_faces
 from train.data.wide import WideSet
 
 #: How many faces are of wide pictures, where there are any: with about eleven of each person, they are also where

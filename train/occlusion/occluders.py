@@ -40,7 +40,7 @@ from train.occlusion.compositing import (
     scaled,
     shaded,
 )
-from train.occlusion.hands import arm, hand
+from train.occlusion.hands import hand
 from train.occlusion.photo_cutouts import Cutouts
 from train.occlusion.sprites import Sprite
 
@@ -312,7 +312,7 @@ def _held(
     grip = target + (below - target) * rng.uniform(0.3, 1.0)
     turn = angle + rng.choice([-1, 1]) * rng.uniform(15, 90)
     holding, wrist = place(scene, fist, grip, turn, rng.uniform(0.75, 1.2) * scene.unit, (0.5, 0.5), rng)
-    forearm = arm(scene, wrist, turn, 100 * scene.unit, tone, rng)
+    forearm = drawn_occluders.arm(scene, wrist, turn, 100 * scene.unit, tone, rng)
     return [layer, forearm, Layer(holding.image, holding.alpha, relit=False)]
 
 

@@ -33,7 +33,6 @@ from train.occlusion.compositing import FaceGeometry, Layer, composite
 from train.occlusion.masks import random_mask
 from train.occlusion.occluders import OCCLUDERS, random_names
 from train.occlusion.photo_cutouts import Cutouts
-from train.occlusion.photographed_hands import Hands
 from train.onnx_runner import Runner, onnx_runner
 
 #: How many samples show the thing itself; the others are holes of any shape in clean faces, as of a mask that is given.
@@ -81,7 +80,6 @@ class ServedViews:
 
     def __init__(self, data: Path) -> None:
         self._cutouts = Cutouts(data, "train") if (data / "occluders" / "train").is_dir() else None
-        self._hands = Hands(data / "hands")
 
     def draw(self, face: Image, landmarks: Points, rng: np.random.Generator) -> ServedView:
         """`face` covered, or with a hole; where too little of it would be hidden to be restored, with a hole too."""
@@ -125,11 +123,12 @@ class ServedViews:
         for name in random_names(rng):
             if name not in OCCLUDERS:  # what is worn is the face's own
                 continue
-            real = rng.random() if self._hands else 1.0
-            if name == "hand" and real < REAL_HAND_CHANCE:
-                yield from self._hands.hand(scene, rng)
-            elif name in HELD and real < REAL_HELD_CHANCE:
-                yield from self._hands.holding(scene, rng)
+            hands = cutouts.photographed
+            real = rng.random() if hands else 1.0
+            if hands and name == "hand" and real < REAL_HAND_CHANCE:
+                yield from hands.hand(scene, rng)
+            elif hands and name in HELD and real < REAL_HELD_CHANCE:
+                yield from hands.holding(scene, rng)
             else:
                 yield from OCCLUDERS[name][0](cutouts, scene, rng)
 

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, Image, Points, transform_points
-from train.data.face_set import FaceRow, FaceSet, FaceSource, mirror_landmarks, open_faces, valid_mask
+from train.data.face_set import FaceRow, FaceSet, FaceSource, mirror_landmarks, valid_mask
+from train.data.open_faces import open_faces
 from train.occlusion.camera import misalignment, relight, webcam
 from train.occlusion.occluders import WORN, Occluders, random_names
 
