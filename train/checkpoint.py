@@ -176,7 +176,7 @@ def start(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe, ane
         raise CheckpointError(f"{path} is of `{facts.get('network')}`, not of `{recipe.network}`")
     step, images = 0 if anew else int(facts["step"]), int(facts["images"])  # what the network saw, it saw
     if step >= recipe.steps:
-        raise CheckpointError(f"{path} stands at step {step}: say with --steps how many there shall be in all")
+        raise CheckpointError(f"{path} is at step {step} already; give a larger total with --steps")
     taken = ["network"] if anew else list(task.modules)
     for name in taken:
         mine = {key.removeprefix(f"{name}/"): tensors[key] for key in tensors if key.startswith(f"{name}/")}

@@ -47,7 +47,7 @@ def precision(recipe: Recipe) -> str:
 
 
 def autocast(recipe: Recipe) -> contextlib.AbstractContextManager[Any]:
-    """Mixed precision as the recipe asks for it; what squares or logs belongs outside of it."""
+    """Mixed precision as the recipe sets it; keep squares and logarithms outside."""
     kind = precision(recipe)
     if kind == "off":
         return contextlib.nullcontext()

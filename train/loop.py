@@ -94,7 +94,7 @@ def fit(
 
 
 class _PendingLosses:
-    """The losses of the steps since the last line of the log. They stay on their device until they are asked for."""
+    """The losses of the steps since the last line of the log. They stay on their device until they are logged."""
 
     def __init__(self, known: Mapping[str, list[float]] | None = None) -> None:
         self._known = {name: list(values) for name, values in (known or {}).items()}
@@ -184,7 +184,7 @@ class _Run:
     def _loader(self) -> DataLoader[Sample]:
         return DataLoader(
             _Samples(self._task, self._recipe.seed),
-            batch_sampler=_numbers(self._recipe, self._world, self.step),  # type: ignore[arg-type]  # never asked its length
+            batch_sampler=_numbers(self._recipe, self._world, self.step),  # type: ignore[arg-type]  # nobody takes its length
             num_workers=self._recipe.workers,
             prefetch_factor=4 if self._recipe.workers else None,
             pin_memory=self._where.type == "cuda",

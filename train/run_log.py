@@ -1,4 +1,4 @@
-"""What a run tells about itself: log.jsonl always, TensorBoard where it is installed, a progress bar in a terminal."""
+"""The log of a run: log.jsonl always, TensorBoard where it is installed, a progress bar in a terminal."""
 
 from __future__ import annotations
 

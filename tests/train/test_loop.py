@@ -218,7 +218,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         (tmp_path / "none", RECIPE, "no weights that can be read"),
         (broken, RECIPE, "no weights that can be read"),
         (file, Recipe("hidden", "line", steps=400, batch=1, size_px=1), "of `restore`, not of `hidden`"),
-        (file, half, "stands at step 200: say with --steps"),
+        (file, half, "is at step 200 already; give a larger total"),
     ):
         with pytest.raises(checkpoint.CheckpointError, match=says):
             loop.fit(Line(recipe), recipe, tmp_path / "out", start_from=given)

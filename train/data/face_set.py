@@ -76,7 +76,7 @@ class FaceSource(Protocol):
 
 
 class PictureSet:
-    """Pictures of one split and what their index says. They are read when asked for; a broken one raises DataError.
+    """Pictures of one split and what their index says. They are read when needed; a broken one raises DataError.
 
     The rows of the split `train` are without the people of train/data/dev_set.py, who are `dev`; `train+dev` has both.
     With `keep` a picture is decoded once and then kept: decoding costs as much as all the rest.

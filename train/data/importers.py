@@ -238,7 +238,7 @@ class TemplateSet:
 
 
 class PictureFaceFinder:
-    """The `faces` network that ships, for whole pictures; one at a time, whichever thread asks."""
+    """The `faces` network that ships, for whole pictures; one picture at a time, from any thread."""
 
     def __init__(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What is known of the faces in a photograph, and steadier landmarks than one run of a detector gives.
+"""Labels of the faces in a photograph, and steadier landmarks than one run of a detector gives.
 
 The scenes' landmarks are one run of YuNet, whose next run on the same face, a little larger or smaller, is off by 7 %
 of the eye distance. The mean of several runs is nearer to the truth: to learn from and to measure by.

@@ -1,4 +1,4 @@
-"""What the restorer draws its faces from: the aligned faces, and the face's part of wide pictures of many people."""
+"""The restorer's faces: the aligned set, and the face's part of wide pictures of many people."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class WideFaces:
 
 
 class Bare:
-    """Faces of a set of which `is_bare` says that nothing hides them; it is asked once about each.
+    """Faces of a set that `is_bare` finds unhidden; it is called once for each.
 
     In 2 or 3 % of the photographs a hand or a microphone is before the face, which would teach to paint such things.
     """

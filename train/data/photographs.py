@@ -65,7 +65,7 @@ class PhotographRow:
 
 
 class PhotographSet:
-    """One set of one split. A picture is read when it is first asked for, then kept (0.9 MB each).
+    """One set of one split. A picture is read when it is first needed, then kept (0.9 MB each).
 
     Raises DataError for what is missing or broken.
     """

@@ -203,4 +203,4 @@ def _fingerprint(plan: dict[str, list[list[ImportedPicture]]]) -> str:
 def _no_room(file: Path, error: OSError) -> DataError:
     if error.errno == errno.ENOSPC:
         return DataError(f"the disk is full at {file}; make room and run again: what is whole is kept")
-    return DataError(f"{file} can't be written: {error.strerror or error}; run again when that is mended")
+    return DataError(f"{file} can't be written: {error.strerror or error}; fix that and run again")

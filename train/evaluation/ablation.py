@@ -1,4 +1,4 @@
-"""What each group of losses is worth: the same network, data, steps and seed, trained on more and more of them.
+"""Ablation of the losses: the same network, data, steps and seed, trained on more and more groups of losses.
 
 The last rung is trained once more with the other formulation of the adversaries.
 """

@@ -1,4 +1,4 @@
-"""How well people are told apart, whole and with parts hidden: held-out people, and the teacher in the same table."""
+"""Figures of face embeddings, on whole and partly hidden faces of held-out people, beside the teacher's."""
 
 from __future__ import annotations
 

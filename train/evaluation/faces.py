@@ -1,7 +1,7 @@
-"""How well the face finder finds: its two passes, as the product runs them, on photographs that it never saw.
+"""Figures of face finders: the two passes, as the product runs them, on photographs that were not trained on.
 
 A face counts as found where a find's box has an IoU of at least 0.4 with its label. Photographs are fitted into
-1280x720, as a camera would show them; faces lower than 90 pixels there are not asked for.
+1280x720, as a camera would show them; faces lower than 90 pixels there do not count.
 
 The landmarks' labels are noisy (train/data/labels.py), so errors are given twice: from the labels, and from the mean of
 several runs ("steady"), which is nearer to the truth; and YuNet's own errors on the same frames beside ours.
@@ -40,7 +40,7 @@ FindFaces = Callable[[Image], list[Detection]]
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class ExpectedFace:
     """A face to find: its box x0, y0, x1, y1, the label's landmarks and the mean of several detections."""
 
     box: Points
@@ -50,15 +50,15 @@ class Asked:
 
 @dataclass
 class RecallTally:
-    """Faces asked for, faces found, and the landmark errors of the found ones in eye distances."""
+    """Faces expected, faces found, and the landmark errors of the found ones in eye distances."""
 
-    asked: int = 0
+    expected: int = 0
     found: int = 0
     errors: list[float] = field(default_factory=list)
     steady_errors: list[float] = field(default_factory=list)
 
-    def add(self, find: Detection | None, face: Asked | None) -> None:
-        self.asked += 1
+    def add(self, find: Detection | None, face: ExpectedFace | None) -> None:
+        self.expected += 1
         self.found += find is not None
         if find is None or face is None:
             return
@@ -69,11 +69,11 @@ class RecallTally:
 
     @property
     def recall(self) -> float:
-        return self.found / max(self.asked, 1)
+        return self.found / max(self.expected, 1)
 
     def figures(self, name: str) -> dict[str, float]:
         """The recall and the errors."""
-        figures = {f"{name}recall": self.recall, f"{name}faces": self.asked}
+        figures = {f"{name}recall": self.recall, f"{name}faces": self.expected}
         if self.errors:
             figures[f"{name}landmark_error"] = float(np.mean(self.errors))
             figures[f"{name}landmark_error_steady"] = float(np.mean(self.steady_errors))
@@ -134,7 +134,7 @@ class _SceneTallies:
             "false_finds": self.false_finds,
             "negatives": self.negatives,
             "source_masked_recall": self.masked.recall,
-            "source_masked_faces": self.masked.asked,
+            "source_masked_faces": self.masked.expected,
             **self.bare.figures("bare_"),
             **self.worn.figures("masked_"),
             **self.lower.figures("lower_covered_"),
@@ -180,7 +180,7 @@ class _View:
         self.masked_boxes: Sequence[Points] = () if self.is_empty else _tall(_moved(scene.masked_boxes, matrix))
         masks = _moved(np.vstack([scene.masked_boxes, scene.half_masked_boxes]), matrix)
         #: Each face, whether it wears a mask, and else the frame with its lower part or its eyes covered.
-        self.faces: list[tuple[Asked, bool, tuple[Image, ...]]] = []
+        self.faces: list[tuple[ExpectedFace, bool, tuple[Image, ...]]] = []
         for face in () if self.is_empty else _asked_faces(scene, matrix, yunet):
             is_masked = any(overlap(mask, face.box) > 0.2 for mask in masks)
             hidden = () if is_masked else (LOWER_FACE, EYE_REGION)
@@ -264,14 +264,14 @@ def write_sheet(pictures: Sequence[Image], path: Path) -> None:
     cv2.imwrite(str(path), np.vstack(rows))
 
 
-def _asked_faces(scene: LabelledPhotograph, matrix: Affine, yunet: YuNet) -> Iterator[Asked]:
+def _asked_faces(scene: LabelledPhotograph, matrix: Affine, yunet: YuNet) -> Iterator[ExpectedFace]:
     """The faces of a scene that a finder must find, in the frame's pixels."""
     tall = [index for index, box in enumerate(_moved(scene.labels.boxes, matrix)) if len(_tall(box[None]))]
     labels = scene.labels
     steady = yunet.steady(scene.image, labels) if tall else labels
     for index in tall:
         points, mean = (transform_points(group.landmarks[index], matrix) for group in (labels, steady))
-        yield Asked(_moved(labels.boxes[index], matrix)[0], points, mean)
+        yield ExpectedFace(_moved(labels.boxes[index], matrix)[0], points, mean)
 
 
 def _covered(image: Image, landmarks: Points, cut_outs: CutOuts, covers: Sequence[Cover], number: int) -> Image:

@@ -1,4 +1,4 @@
-"""How well what hides a face is seen: on held-out people and occluders, on clean faces, on people in real masks."""
+"""Figures of segmenters: on held-out people and occluders, on clean faces, and on people in real masks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def evaluate(
     threads: int = 2,
     console: Console | None = None,
 ) -> EvalReport:
-    """The figures of each segmenter in `runners`, the first of which is the one that is asked about."""
+    """The figures of each segmenter in `runners`; the first is the one under test."""
     torch.set_num_threads(threads)
     found = {}
     for number, (name, run) in enumerate(runners.items()):
@@ -70,7 +70,7 @@ def figures(
     for kind in WORN:
         worn = [(case, look(see, case.face)) for case in examples.fixed([kind], each_kind)]
         found[f"{kind}_marked"] = float(np.mean([marked(seen, case) for case, seen in worn]))
-    # All whose mask is known are looked at, however few were asked for: else there might be none.
+    # All with a known mask are measured whatever the limit: else there might be none.
     wanted = (pair for number, pair in enumerate(real_masks(data)) if limit is None or number < limit or pair[1])
     real = [(case, look(see, case.face), known) for case, known in wanted]
     found["iou_real_silver"] = float(np.mean([iou(seen, case) for case, seen, known in real if known]))

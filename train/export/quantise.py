@@ -107,7 +107,7 @@ def _feeds(task: Task, inputs: Mapping[str, list[int]], samples: int) -> Iterato
 def _write(source: Path, target: Path, feeds: Iterator[dict[str, np.ndarray]], exact: tuple[str, ...]) -> None:
     convolutions = [node for node in onnx.load(str(source)).graph.node if node.op_type == "Conv"]
     kept = [node.name for node in convolutions if node.input[1].startswith(exact)] if exact else []
-    logging.disable(logging.WARNING)  # it asks for a preparation that the export has done already
+    logging.disable(logging.WARNING)  # it recommends a preparation that the export has done already
     try:
         quantization.quantize_static(
             str(source),
@@ -138,7 +138,7 @@ def _keep_inputs(file: Path, kept: set[str]) -> None:
 
 
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
-    """The samples, as ONNX Runtime's calibration asks for them."""
+    """The samples, in the form that ONNX Runtime's calibration reads."""
 
     def __init__(self, feeds: Iterator[dict[str, np.ndarray]]) -> None:
         self._feeds = feeds

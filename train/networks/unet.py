@@ -1,6 +1,7 @@
 """The generator: a U-Net that fills the hidden part of an aligned face from what is visible and from a reference.
 
-It works coarse to fine: a deep U-Net at half size decides what is there, a shallow net at full size paints it sharp.
+It works coarse to fine: a deep U-Net at half size decides what the hole shows, a shallow net at full size adds the
+detail.
 It works in BGR, the order of its inputs: reversing the channels costs more than a layer on some engines.
 Plain convolutions, batch norm (folded at export), leaky ReLU and nearest upsampling only: operators that TensorRT,
 OpenVINO and ONNX Runtime all run natively. Optional: attention at 16x16 or a transformer at 8x8, in matrix products.

@@ -2,8 +2,8 @@
 
 Cut-outs of real things and drawn ones, fitted to the five landmarks, in the light of the picture, with a soft shadow.
 What somebody wears as part of the own look (glasses, sunglasses, hats, headphones, strands of hair) is drawn too and
-not marked: only what hides the face is. Where the mask is 255 the face is hidden. Who wants sunglasses or hair removed
-asks for `worn_hides`; the restorer fills such holes too (train/occlusion/masks.py).
+not marked: only what hides the face is. Where the mask is 255 the face is hidden. To remove sunglasses or hair, pass
+`worn_hides`; the restorer fills such holes too (train/occlusion/masks.py).
 
 A new occluder is a function from (Cutouts, Scene, Generator) to layers, and a line in OCCLUDERS.
 """

@@ -124,7 +124,7 @@ def _placed(
 
 
 def _toned(image: Image, gain: np.ndarray) -> Image:
-    """As light as the tone asks for, half as far in colour: the whole way turns red light on a palm into green skin."""
+    """As light as the tone, half as far in colour: the whole way turns red light on a palm into green skin."""
     light = float(gain.mean())
     return scaled(image, min(light, 1.8) * np.sqrt(gain / light))
 

@@ -1,4 +1,4 @@
-"""To look at and to take along: a contact sheet of all that hides faces, and masks for pictures of one's own."""
+"""A contact sheet of everything that hides faces, and masks for the user's own pictures."""
 
 from __future__ import annotations
 

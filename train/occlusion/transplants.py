@@ -17,7 +17,7 @@ from train.occlusion.sprites import continued
 
 #: A photograph with less of the template marked has nothing worth cutting out.
 _LEAST_SHARE = 0.01
-#: The eye draws an outline this far outside: the face that was behind must not come along.
+#: The eye draws an outline this far outside: none of the face behind may be cut out with it.
 _INSET_PX = 2
 #: How much darker or lighter than it was a thing may become where the other face is.
 _GAINS = (0.35, 2.0)

@@ -23,7 +23,7 @@ from train.schedule import ScheduleError
 DISCRIMINATORS = {"adv_patch": "patch", "adv_global": "global", "adv_projected": "projected"}
 #: The losses whose discriminators' features `feature_matching` compares: those that say where in the picture they look.
 MATCHED = ("adv_patch", "adv_projected")
-#: R1 is asked for in one of so many steps, and counts as much more (T. Karras et al., StyleGAN2, 2020).
+#: R1 is applied in one of so many steps, and weighs so many times more (T. Karras et al., StyleGAN2, 2020).
 R1_EVERY = 16
 
 
@@ -44,7 +44,7 @@ class DiscriminatorInput:
 
 
 def make_discriminators(recipe: Recipe, backbone_widths: Iterable[int]) -> dict[str, nn.Module]:
-    """The discriminators of a recipe by name. Raises TrainingError or ScheduleError where it asks for what can't be."""
+    """The discriminators of a recipe by name. Raises TrainingError, ScheduleError for an impossible one."""
     if recipe.adversary not in losses.ADVERSARIES:
         known = ", ".join(losses.ADVERSARIES)
         raise TrainingError(f"there is no adversary `{recipe.adversary}`; there are: {known}")
@@ -116,7 +116,7 @@ class AdversarialGame:
 
 
 def _penalty(formulation: losses.Adversary, module: nn.Module, view: DiscriminatorInput) -> Tensor | None:
-    """R1 in a step that asks for it, in full precision: squares leave what half can hold."""
+    """R1 in the steps that apply it, in full precision: squares overflow half precision."""
     if formulation.r1 == 0 or torch.rand(()) >= 1 / R1_EVERY:
         return None
     real = view.real[0].detach().requires_grad_()

@@ -23,7 +23,7 @@ from train.data.face_set import DataError, FaceSet, mirror_landmarks
 from train.data.labels import Labels, YuNet
 from train.occlusion.scene_occluders import CutOuts, paste, placed
 
-#: A face lower than this in a training picture is too small to be asked for: the cells there count for nothing.
+#: A face lower than this in a training picture is too small to count: no loss looks at its cells.
 SMALLEST_PX = 14.0
 
 

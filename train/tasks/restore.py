@@ -188,7 +188,7 @@ class RestoreTask:
         hole, valid, clean, reference_valid = (
             batch[name].float() for name in ("hole", "valid", "clean", "reference_mask")
         )
-        valid = valid * torch.maximum(hole, clean)  # what shows the thing beside its hole is asked of nobody
+        valid = valid * torch.maximum(hole, clean)  # no loss counts what shows the thing beside its hole
         weights = self.schedule.at(progress)
         soon = self.schedule.at(progress + HEAD_START)
         with autocast(self._recipe):
@@ -310,7 +310,7 @@ def frontality(landmarks: Points) -> float:
 def jitter(
     image: Image, valid: Image, landmarks: Points, rng: np.random.Generator, mirror: bool, strength: float = 1.0
 ) -> tuple[Image, Image, Points]:
-    """Mirrored if asked for, and a little off the template, as live landmarks are."""
+    """Mirrored with `mirror`, and a little off the template, as live landmarks are."""
     if mirror:
         image, valid = image[:, ::-1], valid[:, ::-1]
         landmarks = mirror_landmarks(landmarks)

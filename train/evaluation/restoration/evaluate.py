@@ -1,4 +1,4 @@
-"""How well the restorer restores, on faces that it never saw: the same holes at each call, beside the baselines.
+"""Figures of restorers and baselines on faces that were not trained on, with the same holes at each call.
 
 For each kind of hole and each method: in the hole and over the whole picture, always inside the photograph
 (`valid_quad`). Every figure made with somebody's network carries its name; see train/networks/backbones.py.
@@ -31,7 +31,7 @@ from train.onnx_runner import Runner, onnx_runner
 SHEET_ROWS = 12
 #: At most so many faces of each kind are measured as served and with references.
 MORE_CASES = 80
-#: Which faces: those that choices are made with, or those that are looked at in the end.
+#: `dev`: the faces that choices are made on. `eval`: the faces of final figures.
 SPLITS = ("dev", "eval")
 
 
@@ -44,7 +44,7 @@ def evaluate(
     console: Console | None = None,
     split: str = "eval",
 ) -> EvalReport:
-    """All figures of the restorers in `runners` (the first is the one that is asked about) and of the baselines."""
+    """All figures of the restorers in `runners` (the first is the one under test) and of the baselines."""
     torch.set_num_threads(threads)
     faces, meter, methods = FaceSet(data, split), RestorationMeter(data / "weights", threads), methods_of(runners)
     results: dict[str, dict[str, list[CaseFigures | None]]] = {}
@@ -77,17 +77,17 @@ def more_figures(
     sets: dict[str, EvalFaces] = {"": FaceSet(data, split)}
     if (data / "wide").is_dir():
         sets["wide_"] = TemplateFaces(WideSet(data, split))
-    asked, figures, served, aided = next(iter(runners)), dict[str, float](), dict[str, Any](), dict[str, Any]()
+    subject, figures, served, aided = next(iter(runners)), dict[str, float](), dict[str, Any](), dict[str, Any]()
     for prefix, faces in sets.items():
         if console is not None:
             console.print(f"{prefix or 'aligned '}faces as served, and with references".replace("_", " "))
         aided[f"{prefix}mask"] = table = references.reference_figures(runners, faces, meter, count)
-        figures |= {prefix + name: value for name, value in references.kept_figures(table, asked).items()}
+        figures |= {prefix + name: value for name, value in references.kept_figures(table, subject).items()}
         if (data / "occluders").is_dir():
             see = served.segmenter(onnx_runner(MODELS / "hidden.fp32.onnx", threads))
             found = served.served_figures(runners, faces, Occluders(data, "eval"), see, meter, count)
             served |= {prefix + thing: rows for thing, rows in found.items()}
-            figures |= {prefix + name: value for name, value in served.kept_figures(found, asked).items()}
+            figures |= {prefix + name: value for name, value in served.kept_figures(found, subject).items()}
     tables = by_kind_tables(served, "Clean surroundings and the exact mask, and as the product serves them")
     tables += by_kind_tables(aided, "Behind a mask, by the reference; of the same person, nearest pose, relit")
     return EvalReport(figures, tables, {"as_served": served, "references": aided})
@@ -97,7 +97,7 @@ def _joined(first: EvalReport, second: EvalReport) -> EvalReport:
     return EvalReport(first.figures | second.figures, first.tables + second.tables, first.detail | second.detail)
 
 
-def _report(results: Mapping[str, Mapping[str, Sequence[CaseFigures | None]]], asked: str) -> EvalReport:
+def _report(results: Mapping[str, Mapping[str, Sequence[CaseFigures | None]]], subject: str) -> EvalReport:
     every: dict[str, dict[str, dict[str, float]]] = {}
     paired: dict[str, dict[str, dict[str, float]]] = {}
     for kind, methods in results.items():
@@ -111,23 +111,23 @@ def _report(results: Mapping[str, Mapping[str, Sequence[CaseFigures | None]]], a
             for name, found in methods.items()
         }
     tables = by_kind_tables(every, "All faces, without a reference")
-    groups = {kind: _by_group(methods, asked) for kind, methods in results.items()}
+    groups = {kind: _by_group(methods, subject) for kind, methods in results.items()}
     tables += by_kind_tables(
         groups, "By skin tone as the photographs show it, by grain, and by age where it is known; without a reference"
     )
     if any(values["cases"] for methods in paired.values() for values in methods.values()):
         tables += by_kind_tables(paired, "Faces of which there is another picture, without and with it as a reference")
-    figures = _flat(every, paired, asked) | _flat_groups(groups)
+    figures = _flat(every, paired, subject) | _flat_groups(groups)
     return EvalReport(figures, tables, {"all": every, "paired": paired, "groups": groups})
 
 
-def _by_group(methods: Mapping[str, Sequence[CaseFigures | None]], asked: str) -> dict[str, dict[str, float]]:
-    """For each group that is there the means of the restorer that was asked about, and what it gains over Telea."""
+def _by_group(methods: Mapping[str, Sequence[CaseFigures | None]], subject: str) -> dict[str, dict[str, float]]:
+    """The means of the restorer under test for each group that has cases, and its gain over Telea."""
     means: dict[str, dict[str, float]] = {}
     for group in (*TONES, *GRAINS, *AGES):
         own, telea = (
             [measured for measured in methods[name] if measured is not None and group in measured.groups]
-            for name in (asked, "telea")
+            for name in (subject, "telea")
         )
         if own:
             # Distances between sets depend on how many faces there are: no figure to compare groups by.
@@ -149,19 +149,19 @@ def _flat_groups(groups: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dic
 def _flat(
     every: Mapping[str, Mapping[str, Mapping[str, float]]],
     paired: Mapping[str, Mapping[str, Mapping[str, float]]],
-    asked: str,
+    subject: str,
 ) -> dict[str, float]:
-    """The figures of the restorer that was asked about, by one name each: what models.toml keeps."""
+    """The figures of the restorer under test by one name each: what models.toml keeps."""
     flat: dict[str, float] = {}
     for kind, methods in every.items():
-        own, telea = methods[asked], methods["telea"]
+        own, telea = methods[subject], methods["telea"]
         flat |= {f"{kind}_{name}": value for name, value in own.items() if name != "cases"}
         flat |= {f"{kind}_telea": telea["psnr"], f"{kind}_gain_over_telea": own["psnr"] - telea["psnr"]}
         pair = paired[kind]
         for name in ("psnr", "pd_mobilenet", "identity"):
-            if pair[asked]["cases"]:
-                flat[f"{kind}_{name}_without_reference"] = pair[asked][name]
-                flat[f"{kind}_{name}_with_reference"] = pair[asked + WITH_REFERENCE][name]
+            if pair[subject]["cases"]:
+                flat[f"{kind}_{name}_without_reference"] = pair[subject][name]
+                flat[f"{kind}_{name}_with_reference"] = pair[subject + WITH_REFERENCE][name]
     return flat
 
 

@@ -48,9 +48,9 @@ def reference_figures(
     return {name: chosen_means(measured, SHOWN) for name, measured in found.items()}
 
 
-def kept_figures(table: Mapping[str, Mapping[str, float]], asked: str) -> dict[str, float]:
-    """What is kept of the restorer that was asked about: `mask_self_psnr`, `mask_recalled_identity`, ..."""
-    rows = {given: table[asked + addition] for addition, given in GIVEN.items()} | {"pasted": table[PASTED]}
+def kept_figures(table: Mapping[str, Mapping[str, float]], subject: str) -> dict[str, float]:
+    """The figures of the restorer under test that models.toml keeps: `mask_self_psnr`, `mask_recalled_identity`, ..."""
+    rows = {given: table[subject + addition] for addition, given in GIVEN.items()} | {"pasted": table[PASTED]}
     return {
         f"{KIND}_{given}_{figure}": values.get(figure, float("nan"))
         for given, values in rows.items()

@@ -1,5 +1,5 @@
-"""How well faces are restored as the product meets them: a thing in front, its shadow beside it, and a mask that is the
-segmenter's; and the same holes with clean surroundings and the exact mask, as restorers are trained.
+"""Figures of faces as the product meets them: a thing in front, its shadow beside it, and the segmenter's mask; and of
+the same holes with clean surroundings and the exact mask.
 
 Left out are the product's smoothing over time, and the blend of the restored part into the frame.
 """
@@ -23,7 +23,7 @@ from train.onnx_runner import Runner
 #: What comes in front of faces, by the name in train/occlusion/occluders.py.
 THINGS = {"hand": "hand", "scarf": "scarf", "cup": "cup", "phone": "phone", "mask": "medical_mask"}
 AS_SERVED = " as served"
-#: The figures that are shown, and those that are kept for the restorer that was asked about.
+#: The figures that are shown, and those that are kept of the restorer under test.
 SHOWN = ("cases", "psnr", "pd_mobilenet", "identity", "seam", "hole_seen", "critic_auc", "critic_auc_fine")
 KEPT = ("psnr", "pd_mobilenet")
 #: A smaller hole, in pixels, tells nothing.
@@ -85,13 +85,13 @@ def served_figures(
     return table
 
 
-def kept_figures(table: Table, asked: str) -> dict[str, float]:
-    """What is kept of the restorer that was asked about: `as_served_hand_psnr`, `as_served_hand_psnr_clean`, ..."""
+def kept_figures(table: Table, subject: str) -> dict[str, float]:
+    """What models.toml keeps of the restorer under test: `as_served_hand_psnr`, `as_served_hand_psnr_clean`, ..."""
     kept = {}
     for thing, rows in table.items():
         for figure in KEPT:
-            kept[f"as_served_{thing}_{figure}"] = rows[asked + AS_SERVED].get(figure, float("nan"))
-            kept[f"as_served_{thing}_{figure}_clean"] = rows[asked].get(figure, float("nan"))
+            kept[f"as_served_{thing}_{figure}"] = rows[subject + AS_SERVED].get(figure, float("nan"))
+            kept[f"as_served_{thing}_{figure}_clean"] = rows[subject].get(figure, float("nan"))
     return kept
 
 
