@@ -55,13 +55,13 @@ def test_every_size_is_restored_inside_its_mask_and_nowhere_else(
     mask = np.zeros(image.shape[:2], np.uint8)
     mask[image.shape[0] * 2 // 5 :] = HIDDEN
     pipeline = build_pipeline(Settings(), Telemetry(), engines, see_hidden=GivenMask(mask))
-    restored, _ = pipeline(Frame(image, 0, 0.0))
+    restored, summary = pipeline(Frame(image, 0, 0.0))
     assert restored.image.shape == image.shape
     # Through the crop, and back, a mask's edge moves by up to a crop pixel and a half.
     known = slice(0, image.shape[0] * 2 // 5 - 2 - image.shape[0] // 80)
     np.testing.assert_array_equal(restored.image[known], image[known])
     if min(size) >= 240:
-        assert pipeline.seen.faces >= 1 and pipeline.seen.restored >= 1
+        assert summary.faces >= 1 and summary.restored >= 1
         assert (restored.image != image).any()
 
 
@@ -80,8 +80,9 @@ def test_a_stream_that_changes_its_size_goes_on(demo: Image, engines: EngineSet)
     pipeline = build_pipeline(Settings(), Telemetry(), engines)
     for index, size in enumerate([(1280, 720), (641, 481), (64, 64), (1280, 720)]):
         frame = Frame(scaled(demo, size), index, index / 30)
-        assert pipeline(frame)[0].image.shape == frame.image.shape
-    assert pipeline.seen.faces >= 1
+        finished, summary = pipeline(frame)
+        assert finished.image.shape == frame.image.shape
+    assert summary.faces >= 1
 
 
 def test_pictures_of_a_folder_know_nothing_of_each_other(demo: Image, tmp_path: Path) -> None:
