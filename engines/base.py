@@ -100,7 +100,7 @@ class BufferedEngine(ABC):
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs by name, for one array for each input. Raises ContractMismatch, EngineRunError."""
         if self._closed:
-            raise EngineRunError(f"This {self.backend} engine is closed", "Load the model again.")
+            raise EngineRunError(f"this {self.backend} engine is closed", "Load the model again.")
         if feeds.keys() != self._feeds.keys():
             raise ContractMismatch(f"The model takes {_names(self._feeds)}, but was given {_names(feeds)}")
         for name, feed in feeds.items():

@@ -62,7 +62,7 @@ class CacheEntry:
 
 
 class EngineCache:
-    """The engines that this user built on this machine. OCCLUFIX_CACHE_DIR names another place."""
+    """The engines that this user built on this machine. OCCLUFIX_CACHE_DIR names another folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         named = os.environ.get("OCCLUFIX_CACHE_DIR")
@@ -197,9 +197,9 @@ class EngineCache:
             plan, told = _read_own(self.path(key)), json.loads(_read_own(self.path(key, ".json")))
             if told["plan_sha256"] == hashlib.sha256(plan).hexdigest():
                 return plan, ""
-            return None, "it is not what was built"
+            return None, "its content has changed"
         except FileNotFoundError:
-            return None, "it was not finished" if self.path(key).exists() else ""
+            return None, "it is incomplete" if self.path(key).exists() else ""
         except (OSError, ValueError, KeyError, TypeError) as error:
             return None, str(error)
 
@@ -223,11 +223,11 @@ class EngineCache:
     def _unusable(self, error: OSError) -> CacheUnusable:
         return CacheUnusable(
             f"The engine cache {self.folder} cannot be used: {error.strerror or error}",
-            f"Make room and mend its permissions. {_OTHER_PLACE}",
+            f"free some space and fix its permissions; {_OTHER_PLACE}",
         )
 
 
-_OTHER_PLACE = "OCCLUFIX_CACHE_DIR names another place."
+_OTHER_PLACE = "set OCCLUFIX_CACHE_DIR to another folder"
 
 
 def _read_own(path: Path) -> bytes:

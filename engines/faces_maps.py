@@ -170,7 +170,7 @@ def close_up(image: Image, landmarks: Points, out: Image) -> Affine:
     way_back = similarity(_CLOSE_UP_TEMPLATE, landmarks)
     scale = float(np.hypot(way_back[0, 0], way_back[1, 0]))
     if not LEAST_SCALE < scale < np.inf:
-        raise ValueError("landmarks coincide or are not finite: they are no face")
+        raise ValueError("landmarks coincide or are not finite")
     source, shift, step = image, np.zeros(2, np.float32), int(scale)
     if step >= 2:
         source, shift = _shrunk_around(image, way_back, step)

@@ -84,7 +84,7 @@ def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> Infer
     if len(failures) == 1:
         raise failures[0][1]
     reasons = "; ".join(f"{name}: {error.message}" for name, error in failures)
-    raise EngineUnavailable(f"No backend runs {found.name}: {reasons}", "occlufix-vcam doctor says more.")
+    raise EngineUnavailable(f"no backend can run {found.name}: {reasons}", "run `occlufix-vcam doctor`")
 
 
 def measure(model: str | Path, again: bool = False) -> list[CandidateTiming]:
@@ -150,7 +150,7 @@ def _remembered(model: Model, candidates: Sequence[EngineCandidate], options: En
 
 def _open(model: Model, candidate: EngineCandidate, options: EngineOptions) -> InferenceEngine:
     if (candidate.backend, candidate.device) in options.avoid:
-        raise EngineUnavailable("It failed again and again while it ran", "The log has the reason.")
+        raise EngineUnavailable("it kept failing while running", "read the log for the reason")
     engine = _backend(candidate.backend)(model, candidate.device, replace(options, precision=candidate.precision))
     _check_tensors(engine, model, options)
     return engine
@@ -169,7 +169,7 @@ def _slower(
             if candidate.backend != chosen.backend
             else f"{candidate.backend} {candidate.device} {candidate.precision}"
         )
-        reason = f"ranks after {chosen.backend}; not timed on this machine yet"
+        reason = f"ranks after {chosen.backend}, not timed on this machine yet"
         if candidate in known and best is not None:
             p50_ms = known[candidate].p50_ms
             reason = f"takes {p50_ms:.1f} ms here, {chosen} {best:.1f}" if p50_ms else known[candidate].reason
@@ -180,7 +180,7 @@ def _slower(
 
 def _backend(name: str) -> Backend:
     if name not in BACKENDS:
-        raise EngineUnavailable(f"There is no backend {name}", f"Choose auto, {', '.join(BACKENDS)}.")
+        raise EngineUnavailable(f"there is no backend {name}", f"Choose auto, {', '.join(BACKENDS)}.")
     module, _, class_name = BACKENDS[name].partition(":")
     try:
         return cast(Backend, getattr(importlib.import_module(module), class_name))

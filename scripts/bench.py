@@ -61,7 +61,7 @@ class Classic:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="how fast the pipeline is on this machine, stage by stage")
     parser.add_argument("--source", default="demo", help="a clip, a picture, a folder, a camera, or demo")
-    parser.add_argument("--frames", type=int, default=300, help="how many to measure")
+    parser.add_argument("--frames", type=int, default=300, help="number of frames to measure")
     parser.add_argument("--baseline", choices=["classic"], help="also run a plain U-Net and print the ratio")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--engines", nargs="*", metavar="MODEL", help="a table of all engines instead of the pipeline")

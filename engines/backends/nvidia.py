@@ -90,7 +90,7 @@ class Cuda:
         _, words = self._runtime.cudaGetErrorString(status)
         if status.name == OUT_OF_MEMORY:
             return EngineRunError("The GPU is out of memory", "Close what else uses it, or choose another backend.")
-        return EngineRunError(f"{words.decode(errors='replace')} ({status.name} in {call})", "The engine is made anew.")
+        return EngineRunError(f"{words.decode(errors='replace')} ({status.name} in {call})", "the engine is reloaded")
 
 
 class Buffers:

@@ -49,7 +49,7 @@ except ModuleNotFoundError as error:
 except Exception as error:  # a native library that does not load may raise anything
     reason = f"onnxruntime is broken: {' '.join(str(error).split())}"
     if mend := side_by_side():
-        raise EngineUnavailable(f"{reason}; two of its packages are installed over each other", mend) from error
+        raise EngineUnavailable(f"{reason}; two of its packages overwrote each other", mend) from error
     raise EngineUnavailable(reason, "pip install --force-reinstall onnxruntime") from error
 
 #: Best first: device name to provider and the file that it is fastest with. CoreML halves by itself what it can.
@@ -124,9 +124,7 @@ class OnnxRuntimeEngine(BufferedEngine):
     @staticmethod
     def warning() -> str:
         mend = side_by_side()
-        return (
-            f"two onnxruntime packages lie over each other, so one's devices are gone; mend it: {mend}" if mend else ""
-        )
+        return f"two onnxruntime packages overwrote each other; fix: {mend}" if mend else ""
 
     def _execute(self) -> None:
         try:
@@ -194,7 +192,7 @@ def _session(path: Path, device: str, threads: int, provider_options: Mapping[st
         providers += [] if device == "CPU" else ["CPUExecutionProvider"]
         session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
     if session.get_providers()[0] != provider:
-        raise EngineUnavailable(f"ONNX Runtime has {provider}, but it does not start here")
+        raise EngineUnavailable(f"ONNX Runtime has {provider}, but it does not start on this machine")
     return session
 
 

@@ -177,7 +177,7 @@ def _read_network(path: Path) -> Any:
     except (frontends.OpConversionFailure, frontends.OpValidationFailure) as error:
         raise EngineBuildError(f"OpenVINO does not know {path.name}: {_reason(error)}") from error
     if not network.outputs:
-        raise ModelCorrupt(f"{path} is no ONNX model: it holds nothing", "Export it again.")
+        raise ModelCorrupt(f"{path} is not an ONNX model: it is empty", "Export it again.")
     return network
 
 

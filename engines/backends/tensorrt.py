@@ -29,7 +29,7 @@ from engines.errors import (
 )
 from engines.manifest import Model
 
-UNTRIED = "building engines is tested, but this version was never run on a GPU: only on a stand-in of TensorRT"
+UNTRIED = "engine builds are tested, but this version was never run on a GPU"
 _JIT = ".jit"
 #: What `get_engine_validity` complains of and a new build mends; the rest is the machine's.
 _MENDED_BY_BUILDING = ("VERSION_MISMATCH", "UNSUPPORTED_CC", "MALFORMED_ENGINE")
@@ -78,7 +78,7 @@ class TensorRtEngine(BufferedEngine):
     @staticmethod
     def warning() -> str:
         """Said wherever it would be used, until somebody has tried it."""
-        return f"{UNTRIED}; mend it: occlufix-vcam build-engine checks and times it here"
+        return f"{UNTRIED}; fix: occlufix-vcam build-engine"
 
     def _execute(self) -> None:
         assert self._session is not None
@@ -254,7 +254,7 @@ class _Session:
 
     def _failure(self, what: str) -> EngineRunError:
         said = self._logger.last_error
-        hint = "Close what else uses the GPU." if "memory" in said.lower() else "The engine is made anew."
+        hint = "Close what else uses the GPU." if "memory" in said.lower() else "the engine is reloaded"
         return EngineRunError(f"{what}: {said}" if said else what, hint)
 
 
@@ -276,7 +276,7 @@ def _check_validity(library: ModuleType, runtime: Any, plan: bytes) -> None:
         return
     validity, complaints = runtime.get_engine_validity(plan)
     if validity == library.EngineValidity.SUBOPTIMAL:
-        _log.info("TensorRT calls its plan less than the best for this GPU")
+        _log.info("TensorRT reports that the plan is not optimal for this GPU")
     if validity != library.EngineValidity.INVALID:
         return
     names = [

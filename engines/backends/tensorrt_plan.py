@@ -76,7 +76,7 @@ def plan_request(model: Model, options: EngineOptions, architecture: str, here: 
     """Raises EngineUnavailable for a precision that is not TensorRT's, ModelMissing, ModelCorrupt."""
     wanted = "fp16" if options.precision == "auto" else options.precision
     if wanted not in ("fp16", "fp32"):
-        raise EngineUnavailable(f"TensorRT engines are not made in {wanted}", "Choose precision auto, fp16 or fp32.")
+        raise EngineUnavailable(f"TensorRT does not support {wanted}", "Choose precision auto, fp16 or fp32.")
     precision, file = model.pick(wanted)
     return PlanRequest(model, file, precision, architecture, {**model.inputs, **options.input_shapes}, here)
 
@@ -107,7 +107,7 @@ def build_plan(library: ModuleType, wanted: PlanRequest, progress: BuildProgress
     if monitor.stopped:
         raise EngineBuildError(f"Building {wanted.model.name} was stopped")
     if content is None:
-        reason = logger.last_error or "it says no more"
+        reason = logger.last_error or "no reason given"
         raise EngineBuildError(f"TensorRT cannot build {wanted.file.name} for {wanted.architecture}: {reason}")
     progress(1.0)
     return Plan(bytes(content), time.perf_counter() - began, tensors)

@@ -42,7 +42,7 @@ COMMANDS = (
 
 app = typer.Typer(
     name="occlufix-vcam",
-    help="A virtual camera that restores the hidden part of your face. --debug, anywhere, shows tracebacks.",
+    help="A virtual camera that restores the hidden part of your face. Add --debug anywhere to see tracebacks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -107,4 +107,4 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
     ] = False,
 ) -> None:
-    """What is said before a command."""
+    """Options that come before a command."""

@@ -21,7 +21,7 @@ class Autostarting(StrEnum):
 def tray(
     wait: Annotated[float, typer.Option(min=0, hidden=True, help="so many seconds the desktop may take")] = 0.0,
 ) -> None:
-    """Shows an icon beside the clock that says what goes on; a click on it switches. Starts the camera if need be."""
+    """Shows a tray icon with the state of the camera; click it to toggle. Starts the camera if it does not run."""
     try:
         from occlufix_vcam.desktop.tray import app as icon
     except ImportError as error:
@@ -34,9 +34,11 @@ def tray(
 
 def autostart(
     action: Annotated[Autostarting, typer.Argument(help="on, off or status")] = Autostarting.STATUS,
-    tray: Annotated[bool | None, typer.Option(help="also the tray icon; without it, where PySide6 is there")] = None,
+    tray: Annotated[
+        bool | None, typer.Option(help="also start the tray icon; default: if PySide6 is installed")
+    ] = None,
 ) -> None:
-    """Starts the camera, and the tray icon, whenever you log in; `off` removes every trace of that."""
+    """Starts the camera and the tray icon when you log in. `off` removes every trace."""
     from occlufix_vcam.desktop.autostart import autostart_here, tray_is_installed
 
     here = autostart_here()
@@ -47,8 +49,8 @@ def autostart(
     else:
         told = here.status()
     what = "camera and tray icon" if told.tray else "camera"
-    typer.echo(f"on: {what} start at the next log-in" if told.on else "off")
+    typer.echo(f"on: {what} will start at the next log-in" if told.on else "off")
     for place in told.where:
         typer.echo(f"  {place}")
     if told.problem:
-        typer.echo(f"  but {told.problem}\n  {told.hint}")
+        typer.echo(f"  problem: {told.problem}\n  {told.hint}")

@@ -26,20 +26,20 @@ POLL_S = 0.2
 
 
 def enroll(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]", help="who; `me` without it")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]", help="name of the person; default: me")] = None,
     pictures: Annotated[
-        list[Path] | None, typer.Option("--from", metavar="PICTURE...", help="photographs instead of the camera")
+        list[Path] | None, typer.Option("--from", metavar="PICTURE...", help="photographs to use instead of the camera")
     ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="say who is enrolled")] = False,
-    delete: Annotated[str | None, typer.Option(metavar="NAME", help="forget a person for good")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="list who is enrolled")] = False,
+    delete: Annotated[str | None, typer.Option(metavar="NAME", help="delete a person")] = None,
 ) -> None:
-    """Remembers a face, on this machine only, so that it is restored as itself also behind a mask."""
+    """Remembers a face on this machine, so that it is restored as itself even behind a mask."""
     from occlufix_vcam.people.store import PeopleStore
 
     store = PeopleStore()
     if delete is not None:
         store.delete(delete)
-        typer.echo(f"{delete} is forgotten")
+        typer.echo(f"{delete} is deleted")
     elif listed:
         _list(store)
     else:
@@ -47,7 +47,9 @@ def enroll(
         more = [Path(name) for name in names or () if pictures and Path(name).is_file()]
         who = [name for name in names or () if Path(name) not in more] or ["me"]
         if len(who) > 1:
-            raise ConfigError(f"one name at a time, not {', '.join(who)}", "quote a name with spaces")
+            raise ConfigError(
+                f"only one name is allowed, not {', '.join(who)}", "put quotes around a name that has spaces"
+            )
         _enroll(who[0], [*(pictures or ()), *more], store)
 
 
@@ -59,7 +61,7 @@ def _list(store: PeopleStore) -> None:
         typer.echo(f"{person['name']}  {person['views']} views")
     for problem in facts["problems"]:
         typer.echo(f"left out: {problem['message']}\n  {problem['hint']}", err=True)
-    typer.echo(f"kept in {store.folder}, {facts['protection']}" if facts["people"] else "nobody is enrolled")
+    typer.echo(f"stored in {store.folder}, {facts['protection']}" if facts["people"] else "no one is enrolled")
 
 
 def _enroll(name: str, pictures: Sequence[Path], store: PeopleStore) -> None:
@@ -74,7 +76,7 @@ def _enroll(name: str, pictures: Sequence[Path], store: PeopleStore) -> None:
             else:
                 steps = enrol_at_camera(name, load_settings(), store)
             _print_steps(held.enter_context(closing(steps)))
-    typer.echo(f"kept in {store.folder}, {store.protection}")
+    typer.echo(f"stored in {store.folder}, {store.protection}")
 
 
 def _print_steps(steps: Iterable[EnrolmentStatus]) -> None:
@@ -123,7 +125,9 @@ def enrol_at_camera(name: str, settings: Settings, store: PeopleStore) -> Genera
                 try:
                     frame = camera.read(POLL_S)
                 except EndOfClip:
-                    raise CameraLost("the clip ended before enough was seen", "use a longer one, or a camera") from None
+                    raise CameraLost(
+                        "the clip ended before there were enough views", "use a longer one, or a camera"
+                    ) from None
                 if frame is not None:
                     pictures.show(frame)
                 yield worker.status

@@ -129,8 +129,8 @@ class ControlClient:
     def _refuse(self, status: int, answer: dict[str, Any]) -> NoReturn:
         if status in (404, 405) and (version := self.other_version()):
             raise ControlError(
-                f"the running OccluFix Camera is another version ({version}, this is {__version__})",
-                "`occlufix-vcam stop`, then start it again",
+                f"another version of OccluFix Camera is running ({version}, this is {__version__})",
+                "run `occlufix-vcam stop`, then start again",
             )
         detail = answer.get("detail")
         told = detail if isinstance(detail, dict) else {"message": str(detail)}
@@ -147,5 +147,5 @@ def _json(answer: bytes) -> dict[str, Any]:
     """Raises ValueError where it is no object: somebody else answered."""
     told = json.loads(answer)
     if not isinstance(told, dict):
-        raise ValueError("the answer is no object")
+        raise ValueError("the answer is not a JSON object")
     return told

@@ -28,7 +28,7 @@ class StartFailed(OccluFixError):
     def __init__(self, said: str, exit_code: int, log: str) -> None:
         lines = [line.strip() for line in said[max(said.rfind(ERROR), 0) :].splitlines() if line.strip()]
         message = lines[0].removeprefix(ERROR) if lines else f"the daemon ended with code {exit_code}"
-        super().__init__(message, lines[1] if len(lines) > 1 else f"the log may say why: {log}")
+        super().__init__(message, lines[1] if len(lines) > 1 else f"read the log: {log}")
         self.exit_code = exit_code if exit_code > 0 else 1
 
 
@@ -62,9 +62,7 @@ def _await_running(child: subprocess.Popen[bytes], state: StateFolder) -> tuple[
             if status["state"] in ("running", "idle") or engines_take_long:
                 return status, client.address.url
         if waited > FIRST_PICTURE_WITHIN_S:
-            raise DeviceError(
-                f"no picture went out within {FIRST_PICTURE_WITHIN_S:.0f} s", f"the log may say why: {state.log}"
-            )
+            raise DeviceError(f"no frame was sent within {FIRST_PICTURE_WITHIN_S:.0f} s", f"read the log: {state.log}")
         time.sleep(POLL_S)
     if child.returncode == 0:
         return None

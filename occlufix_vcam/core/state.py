@@ -66,7 +66,7 @@ class StateFolder:
         except OSError as error:
             raise ConfigError(
                 f"the state directory {self.path} cannot be used: {error.strerror}",
-                "mend its owner, or name another one in OCCLUFIX_STATE_DIR",
+                "fix its owner, or set OCCLUFIX_STATE_DIR to another folder",
             ) from error
 
     @contextmanager
@@ -82,7 +82,7 @@ class StateFolder:
     @contextmanager
     def hold_tray(self) -> Iterator[None]:
         """Makes this process the one tray icon of its user. Raises ConfigError while there is another one."""
-        running = ConfigError("the tray icon is there already", "look for it beside the clock; its menu ends it")
+        running = ConfigError("the tray icon is already running", "look for it in the tray; quit it from its menu")
         with self._hold_alone(self.path / "tray.lock", lambda: running):
             yield
 

@@ -122,7 +122,7 @@ class Autostart:
 
     def status(self) -> AutostartStatus:
         """Raises ConfigError."""
-        with _writing("start at log-in cannot be looked at"):
+        with _writing("start at log-in cannot be checked"):
             entries = [(entry, entry.read()) for entry in (self.camera, self.tray)]
         there = [(entry, command) for entry, command in entries if command is not None]
         problems = (self._problem(command) for _, command in there)
@@ -132,7 +132,7 @@ class Autostart:
             entries[1][1] is not None,
             tuple(entry.where for entry, _ in there),
             problem,
-            "`occlufix-vcam autostart on` writes it anew, `off` removes it" if problem else "",
+            "run `occlufix-vcam autostart on` to rewrite it, or `off` to remove it" if problem else "",
         )
 
     def _command(self, *arguments: str) -> list[str]:
@@ -147,7 +147,7 @@ class Autostart:
         if not command:
             return "the entry names no program"
         if not Path(command[0]).exists():
-            return f"it starts {command[0]}, which is gone: this installation was moved or made anew"
+            return f"it starts {command[0]}, which is gone: this installation was moved or replaced"
         if command[0] != self._interpreter():
             return f"it starts another installation, {command[0]}"
         return ""
@@ -159,7 +159,7 @@ def _writing(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         place = error.filename or "the system's list"
-        raise ConfigError(f"{what}: {place}: {error.strerror}", "mend its owner or its permissions") from error
+        raise ConfigError(f"{what}: {place}: {error.strerror}", "fix its owner or permissions") from error
 
 
 def autostart_here() -> Autostart:
@@ -211,7 +211,7 @@ class SystemdUnit:
     def write(self, command: Sequence[str]) -> None:
         if not self._systemd.exists():
             raise ConfigError(
-                "this system was not started by systemd, which would start OccluFix Camera at log-in",
+                "this system does not run systemd, which starts OccluFix Camera at log-in",
                 "add `occlufix-vcam start` to the programs that your desktop starts",
             )
         # Through env, since systemd takes no program whose own path has a quote in it.

@@ -120,7 +120,7 @@ def _log_in() -> Iterator[Finding]:
     elif told.on:
         yield Finding("log-in", "ok", "the camera and the tray icon start" if told.tray else "the camera starts")
     else:
-        yield Finding("log-in", "ok", "nothing starts; `occlufix-vcam autostart on` changes that")
+        yield Finding("log-in", "ok", "off; turn it on with `occlufix-vcam autostart on`")
 
 
 def _cameras() -> Iterator[Finding]:
@@ -163,12 +163,14 @@ def _set_up(machine: Callable[[], LinuxMachine] = this_machine) -> Iterator[Find
     """Whether every program gets to see the camera: some look at the kernel's only."""
     if sys.platform in setup.STEPS_BY_HAND:
         if all(camera.problem for camera in list_virtual_cameras()):
-            yield Finding("set-up", "warning", "there is no virtual camera", "`occlufix-vcam setup` tells each step")
+            yield Finding(
+                "set-up", "warning", "there is no virtual camera", "run `occlufix-vcam setup` to see the steps"
+            )
         return
     here = machine()
     if not here.is_loaded:
-        found = "programs that know the kernel's cameras only, as Zoom and Teams do, will not list OccluFix Camera"
-        yield Finding("set-up", "warning", found, "`occlufix-vcam setup` shows what is missing, and does it")
+        found = "programs that see kernel cameras only, such as Zoom and Teams, do not list OccluFix Camera"
+        yield Finding("set-up", "warning", found, "run `occlufix-vcam setup`")
     for hindrance in setup.hindrances(here):
         yield Finding("set-up", "warning", hindrance)
     for sandbox in setup.sandboxes(here):
@@ -185,7 +187,7 @@ def _backends() -> Iterator[Finding]:
         else:
             yield Finding("backend", "warning", f"{report.name}: {report.reason}")
         if report.warning:
-            what, _, mend = report.warning.partition("; mend it: ")
+            what, _, mend = report.warning.partition("; fix: ")
             yield Finding("backend", "warning", f"{report.name}: {what}", mend)
 
 

@@ -78,7 +78,7 @@ def setup_plan(machine: LinuxMachine) -> SetupPlan:
     _load(machine, made)
     if joins:
         made.steps.append(Step(f"lets {machine.user} write to it", ("usermod", "-aG", "video", machine.user)))
-        made.notes.append("log out and in again: only then the group counts")
+        made.notes.append("log out and in again for the group to take effect")
     made.notes.extend(notes(machine))
     return made
 
@@ -87,10 +87,10 @@ def undo_plan(machine: LinuxMachine) -> SetupPlan:
     """Takes back what `setup_plan` did, as far as our own file tells."""
     made = SetupPlan()
     if not machine.options and not machine.loads_at_start:
-        made.ready.append("setup has left nothing here")
+        made.ready.append("there is nothing to revert")
         return made
     for file in (OPTIONS_FILE, LOAD_FILE):
-        made.steps.append(Step("forgets our settings", ("rm", "-f", f"/{file}")))
+        made.steps.append(Step("removes our settings", ("rm", "-f", f"/{file}")))
     if machine.is_loaded:
         made.steps.append(Step("unloads the module", ("modprobe", "-r", MODULE)))
     did = _recorded(machine)
@@ -99,7 +99,7 @@ def undo_plan(machine: LinuxMachine) -> SetupPlan:
         remove = {"apt": ("apt-get", "remove", "-y"), "dnf": ("dnf", "remove", "-y"), "pacman": ("pacman", "-R")}
         made.steps.append(Step("removes what setup installed", (*remove[manager], *packages)))
     if _GROUP in did:
-        made.steps.append(Step(f"takes {machine.user} out again", ("gpasswd", "-d", machine.user, "video")))
+        made.steps.append(Step(f"removes {machine.user} from the group", ("gpasswd", "-d", machine.user, "video")))
     return made
 
 
@@ -123,8 +123,8 @@ def _packages(machine: LinuxMachine) -> list[str]:
             return [DKMS_PACKAGE, *([f"{machine.kernel_package}-headers"] if headers else [])]
     name = machine.release.get("PRETTY_NAME", "this system")
     raise DeviceError(
-        f"{name} has no package manager by which we could install {MODULE} (known: apt, dnf, pacman)",
-        f"install {MODULE} as your system does it; or else: {_WITHOUT_MODULE}",
+        f"{name} has no supported package manager to install {MODULE} (apt, dnf or pacman)",
+        f"install {MODULE} the way your system recommends, or: {_WITHOUT_MODULE}",
     )
 
 
@@ -132,7 +132,7 @@ def _install(machine: LinuxMachine, packages: list[str]) -> Iterator[Step]:
     why = f"installs the kernel module {MODULE}"
     match machine.package_manager:
         case "apt":
-            yield Step("looks what packages there are", ("apt-get", "update"))
+            yield Step("refreshes the package list", ("apt-get", "update"))
             yield Step(why, ("apt-get", "install", "-y", *packages))
         case "dnf":
             if not (machine.root / "etc/yum.repos.d/rpmfusion-free.repo").exists():
@@ -157,7 +157,9 @@ def _configure(machine: LinuxMachine, made: SetupPlan, did: list[str]) -> None:
         did = list(dict.fromkeys([*_recorded(machine), *did]))
         record = f"{_DONE}{' '.join(did)}\n" if did else ""
         text = f"# Written by `occlufix-vcam setup`; `occlufix-vcam setup --undo` takes it back.\n{record}{OPTIONS}\n"
-        made.steps.append(Step("label, and what browsers insist on", ("tee", f"/{OPTIONS_FILE}"), text))
+        made.steps.append(
+            Step("sets the label and exclusive_caps, which browsers require", ("tee", f"/{OPTIONS_FILE}"), text)
+        )
     if machine.loads_at_start:
         made.ready.append("it is loaded when the machine starts")
     else:
@@ -263,32 +265,32 @@ def failure(step: Step, said: str) -> SetupFailed:
             "restart into the newest kernel, then run this again; `dkms status` tells more",
         ),
         r"Unable to locate package|No match for argument|target not found": (
-            f"the package manager knows no {' '.join(step.command[-2:])}",
+            f"the package manager does not know {' '.join(step.command[-2:])}",
             f"look for {MODULE} in your system's packages; or else: {_WITHOUT_MODULE}",
         ),
     }
     for pattern, (message, hint) in known.items():
         if re.search(pattern, said):
             return SetupFailed(message, hint)
-    reason = lines[-1] if lines else "it said nothing"
-    return SetupFailed(f"`{shlex.join(step.command)}` failed: {reason}", "mend that, then run this again")
+    reason = lines[-1] if lines else "no output"
+    return SetupFailed(f"`{shlex.join(step.command)}` failed: {reason}", "fix that, then run setup again")
 
 
 # ---- the other systems: nothing there may be installed from a command line of ours ----
 
 STEPS_BY_HAND: dict[str, tuple[str, ...]] = {
     "win32": (
-        "download Unity Capture: github.com/schellingb/UnityCapture, Code > Download ZIP; unpack it where it may stay",
+        "download Unity Capture: github.com/schellingb/UnityCapture, Code > Download ZIP; unpack it where it can stay",
         f"in its folder Install run InstallCustomName.bat as administrator and type: {OWN_LABEL}",
-        "start again the programs that were open; the camera is then in their lists",
+        "restart programs that were open; they then list the camera",
         "or else: install OBS Studio (obsproject.com); the camera is then listed as OBS Virtual Camera",
-        "to take it back: Uninstall.bat as administrator, in the same folder",
+        "to undo: Uninstall.bat as administrator, in the same folder",
     ),
     "darwin": (
         "install OBS Studio 30 or later (obsproject.com) into Applications and open it once",
         "in OBS press Start Virtual Camera, then Stop Virtual Camera, then quit OBS",
         "macOS asks: System Settings > General > Login Items & Extensions > Camera Extensions, switch OBS on",
         "restart the programs that were open; the camera is listed as OBS Virtual Camera",
-        "to take it back: remove OBS from Applications",
+        "to undo: remove OBS from Applications",
     ),
 }

@@ -107,17 +107,17 @@ class ViewCollector:
         if len(faces) != 1:
             raise EnrolmentError(
                 f"{path.name} shows {f'{len(faces)} faces' if faces else 'no face'}",
-                "choose a picture in which one face is seen, or cut the others off",
+                "choose an image with one face, or crop it",
             )
         try:
             self._add(self._view(frame, faces))
         except UnsuitableView as poor:
-            raise EnrolmentError(f"{path.name} will not do: {poor}", "choose another picture") from None
+            raise EnrolmentError(f"{path.name} cannot be used: {poor}", "choose another picture") from None
 
     def person(self, name: str) -> Person:
         """Whom the views show. Raises EnrolmentError where there are none."""
         if not self._views:
-            raise EnrolmentError(f"no good view of a face was seen: {self._say}", "try again in good light")
+            raise EnrolmentError(f"no good view of a face: {self._say}", "try again in good light")
         return Person(name, np.stack(self._vectors), tuple(self._views), self.embed.model)
 
     def person_before_camera(self, name: str) -> Person:
@@ -127,22 +127,22 @@ class ViewCollector:
         if views < NEEDED or not 0 < front < views:
             raise EnrolmentError(
                 f"only {views} good views were seen, {front} of them from the front: {self._say}",
-                "try again, and turn your head a little to both sides while it looks",
+                "try again, and turn your head slowly to both sides",
             )
         return person
 
     def _view(self, frame: Frame, faces: Sequence[FaceTrack]) -> EnrolledView:
         """The one face of a frame, if it is good enough to be kept. Raises UnsuitableView."""
         if not faces:
-            raise UnsuitableView("no face is seen: sit in front of the camera")
+            raise UnsuitableView("no face in view: sit in front of the camera")
         if len(faces) > 1:
-            raise UnsuitableView(f"{len(faces)} faces are seen: be alone in the picture")
+            raise UnsuitableView(f"{len(faces)} faces in view: make sure you are alone")
         crop = align(frame, faces[0])
         if crop is None or _eye_distance(faces[0].landmarks) < LEAST_EYES_PX:
             raise UnsuitableView("the face is small: come closer to the camera")
         hidden = self._see_hidden(crop)
         if hidden.coverage > LARGEST_COVERAGE:
-            raise UnsuitableView("a part of the face is hidden: take away what covers it")
+            raise UnsuitableView("part of the face is hidden: uncover it")
         if not LIGHT[0] <= _light(crop.image) <= LIGHT[1]:
             raise UnsuitableView("the face is too dark or too bright: change the light")
         if sharpness(crop.image) < LEAST_SHARPNESS:
@@ -154,7 +154,7 @@ class ViewCollector:
         """Keeps a view, unless it shows somebody else than the views before. Raises UnsuitableView."""
         (vector,) = vectors([view], self.embed)
         if self._vectors and match_score(np.stack(self._vectors), vector) < self.embed.same_person - VIEWS_BELOW:
-            raise UnsuitableView("this face is not the one of the views before: one person at a time")
+            raise UnsuitableView("this is another face than before: enroll one person at a time")
         self._views.append(view)
         self._vectors.append(vector)
 
@@ -180,12 +180,12 @@ def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
             before = other
             if match < embed.same_person - VIEWS_BELOW:
                 raise EnrolmentError(
-                    f"this face is not the one that is enrolled as {name}",
+                    f"{name} is enrolled with another face",
                     f"use another name, or remove the old one: occlufix-vcam enroll --delete {name!r}",
                 )
         elif match >= embed.same_person:
             raise EnrolmentError(
-                f"this face is enrolled already, as {other.name}",
+                f"this face is already enrolled as {other.name}",
                 f"add to it: occlufix-vcam enroll {other.name!r}, or remove it first: --delete {other.name!r}",
             )
     if before is not None:

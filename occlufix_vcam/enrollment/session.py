@@ -106,7 +106,7 @@ class CameraEnrolment(threading.Thread):
     def _enrol(self, enrolment: ViewCollector) -> None:
         self._look(enrolment)
         if self._cancelled.is_set():
-            raise OccluFixError("enrolling was cancelled", "nothing was kept")
+            raise OccluFixError("enrollment was cancelled", "nothing was stored")
         person = keep(enrolment.person_before_camera(self.person), self._store, enrolment.embed)
         self._tell(state="done", say=f"{person.name} is enrolled with {len(person.views)} views")
 
@@ -162,7 +162,7 @@ class Enrolments:
         """Begins to look for `name` at what the camera sees. Raises EnrolmentError, EnrolmentBusy."""
         with self._starting:
             if self._current is not None and self._current.is_alive():
-                raise EnrolmentBusy(f"{self._current.person} is being enrolled", "wait for its end, or cancel it")
+                raise EnrolmentBusy(f"{self._current.person} is being enrolled", "wait until it is done, or cancel it")
             self._current = CameraEnrolment(
                 name, self._pictures, settings, self._store, self._build, watched=self._watched
             )

@@ -119,7 +119,7 @@ class Bench:
         """The figures since the warm-up. Raises ConfigError where nothing was measured."""
         stages, counts = self._telemetry.percentiles(), self._telemetry.counts()
         if "total" not in stages:
-            raise ConfigError("no frame was measured", "ask for one frame or more")
+            raise ConfigError("no frame was measured", "measure at least one frame")
         frames = stages["total"]["count"]
         return BenchReport(
             source=self._source,

@@ -80,7 +80,7 @@ def _jobs(
 ) -> list[tuple[Model, Shapes, str | None]]:
     """What to make: a model, its shapes, and the architecture of a TensorRT plan; "" is this machine's own GPU."""
     if architectures and settings.backend not in ("auto", "tensorrt"):
-        raise ConfigError("--for is about TensorRT engines", "leave out --backend, or choose tensorrt")
+        raise ConfigError("--for applies to TensorRT engines only", "leave out --backend, or choose tensorrt")
     targets: list[str | None] = list(dict.fromkeys(architectures))
     if not targets:
         targets = [_own_target(settings.backend)]
@@ -101,7 +101,7 @@ def _own_target(backend: str) -> str | None:
 def _replaced(models: Sequence[str], onnx: Path) -> list[Model]:
     """`onnx` in the place of one model's files: of the one named, or of the one that the file is called after."""
     if len(models) > 1:
-        raise ConfigError("--onnx stands for one model", "name no model, or one, with --onnx")
+        raise ConfigError("--onnx replaces one model", "name no model, or one, with --onnx")
     find_model(onnx)  # is it there?
     called = onnx.name.split(".")[0]
     name = models[0] if models else called if called in MODEL_NAMES else None

@@ -90,7 +90,7 @@ class TemplateFinder:
         if (width, height) != (CROP_PX, CROP_PX):
             raise ConfigError(
                 f"--aligned takes pictures of {CROP_PX}x{CROP_PX} pixels, this one has {width}x{height}",
-                "leave --aligned away: then the faces are looked for",
+                "omit --aligned to detect the faces",
             )
         return (FaceTrack(track_id=0, landmarks=TEMPLATE, confidence=1.0),)
 
@@ -152,7 +152,9 @@ class _Work:
 
     def picture(self, source: Path, target: Path) -> FileReport:
         if target.suffix.lower() not in PICTURE_SUFFIXES:
-            raise ConfigError(f"{target} is no name of a picture", "end OUT in .png, .jpg, .webp, .tif or .bmp")
+            raise ConfigError(
+                f"{target} is not an image file name", "use a name that ends in .png, .jpg, .webp, .tif or .bmp"
+            )
         report = FileReport(source.name, str(target))
         pixels = read_pixels(source)
         # What is transparent keeps its colours, which is why alpha is cut off and not blended in.
@@ -172,7 +174,9 @@ class _Work:
 
     def video(self, source: Path, target: Path, progress: ProcessProgress) -> FileReport:
         if target.suffix.lower() not in FILM_SUFFIXES:
-            raise ConfigError(f"{target} is no name of a video", "end OUT in .mp4, or in .mkv to lose nothing")
+            raise ConfigError(
+                f"{target} is not a video file name", "use a name that ends in .mp4, or .mkv for lossless"
+            )
         # The recorder keeps what it has when it is closed; half a video must not take the place of a whole one.
         unfinished = target.with_name(f".{target.stem}.unfinished{target.suffix}")
         try:
@@ -238,7 +242,7 @@ class _Work:
         if mask.shape != image.shape[:2]:
             raise ConfigError(
                 f"the mask {path.name} is {_form(mask.shape)}, the picture {source.name} is {_form(image.shape)}",
-                "a mask has the size of its picture: white where it is hidden, black elsewhere",
+                "use a mask of the same size, white where hidden and black elsewhere",
             )
         return np.where(mask > HIDDEN // 2, np.uint8(HIDDEN), np.uint8(0))
 
@@ -253,7 +257,7 @@ class _Work:
         finder = open_finder(self._settings.finder, self._engines.load) if self._swaps.aligned else self._finder
         faces = finder(Frame(picture, 0, 0.0))
         if not faces:
-            raise ConfigError(f"no face is found in {path}", "choose a picture with one clear, frontal face")
+            raise ConfigError(f"no face is found in {path}", "choose an image with one clear, frontal face")
         return max(faces, key=lambda face: float(np.ptp(face.landmarks, axis=0).max())).landmarks
 
 
@@ -264,7 +268,7 @@ def _next_frame(clip: CameraSource) -> Frame | None:
     except EndOfClip:
         return None
     if frame is None:
-        raise DeviceError(f"{clip.description} gives no more pictures", "check that it plays elsewhere")
+        raise DeviceError(f"{clip.description} has no more frames", "check that it plays elsewhere")
     return Frame(frame.image, frame.index, frame.index / clip.rate)
 
 
@@ -272,7 +276,7 @@ def _same_stem(folder: Path, source: Path) -> Path:
     for file in picture_files(folder):
         if file.stem == source.stem:
             return file
-    raise ConfigError(f"{folder} holds no mask for {source.name}", "a mask has the name of its picture")
+    raise ConfigError(f"{folder} holds no mask for {source.name}", "give each mask the name of its image")
 
 
 def _form(shape: tuple[int, ...]) -> str:

@@ -33,7 +33,7 @@ class KeyFile:
     """A file that only this user can read: all there is where the system has no keyring."""
 
     said = (
-        "encrypted, but this system has no keyring: the key lies beside them in a file for this user only, "
+        "encrypted, but this system has no keyring: the key is stored beside them in a file for this user only, "
         "which any program of this user can read"
     )
 
@@ -49,9 +49,9 @@ class KeyFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise EnrolmentError(f"{self._path} cannot be read: {error.strerror}", "mend its permissions") from error
+            raise EnrolmentError(f"{self._path} cannot be read: {error.strerror}", "fix its permissions") from error
         if len(key) != KEY_BYTES:
-            raise EnrolmentError(f"{self._path} is no key", "delete its folder and enrol again")
+            raise EnrolmentError(f"{self._path} is not a key file", "delete its folder and enroll again")
         return key
 
     def write(self, key: bytes) -> None:
@@ -64,7 +64,7 @@ class KeyFile:
 class SystemKeyring:
     """The keyring of the desktop: Secret Service, KWallet, macOS Keychain, Windows Credential Locker."""
 
-    said = "encrypted; the key lies in the system's keyring"
+    said = "encrypted; the key is in the system's keyring"
     _SERVICE, _USER = APP_NAME, "enrolled faces"
 
     def __init__(self, keyring: Any) -> None:

@@ -42,5 +42,5 @@ def checked_name(name: str) -> str:
     """`name` in its normal form. Raises EnrolmentError where it is empty, too long or unprintable."""
     normal = unicodedata.normalize("NFC", name).strip()
     if not normal or len(normal) > LONGEST_NAME or not normal.isprintable():
-        raise EnrolmentError(f"{name!r} is no name", f"give one of 1 to {LONGEST_NAME} printable characters")
+        raise EnrolmentError(f"{name!r} is not a valid name", f"use 1 to {LONGEST_NAME} printable characters")
     return normal

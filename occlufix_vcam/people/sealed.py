@@ -43,18 +43,18 @@ def seal(person: Person, key: bytes) -> bytes:
 
 def open_sealed(path: Path, key: bytes | None) -> Person:
     """The person of an encrypted file. Raises EnrolmentError."""
-    again = "delete that file and enrol again"
+    again = "delete that file and enroll again"
     try:
         sealed = path.read_bytes()
     except OSError as error:
-        raise EnrolmentError(f"{path} cannot be read: {error.strerror}", "mend its permissions") from error
+        raise EnrolmentError(f"{path} cannot be read: {error.strerror}", "fix its permissions") from error
     header = MAGIC + bytes([VERSION])
     if not sealed.startswith(MAGIC):
-        raise EnrolmentError(f"{path} is no enrolled face", again)
+        raise EnrolmentError(f"{path} is not an enrolled face", again)
     if not sealed.startswith(header):
         raise EnrolmentError(f"{path} was written by another version of this program", again)
     if key is None:
-        raise EnrolmentError(f"the key to {path} is gone", again)
+        raise EnrolmentError(f"the key to {path} is missing", again)
     return _unseal(path, sealed, header, key)
 
 
@@ -76,8 +76,8 @@ def _unseal(path: Path, sealed: bytes, header: bytes, key: bytes) -> Person:
             return Person(str(about["name"]), content["embeddings"], views, str(about["model"]))
     except (InvalidTag, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise EnrolmentError(
-            f"{path} cannot be opened: it is damaged, or was locked with another key",
-            "delete that file and enrol again",
+            f"{path} cannot be opened: it is damaged or was encrypted with another key",
+            "delete that file and enroll again",
         ) from error
 
 

@@ -83,7 +83,9 @@ class PeopleStore:
                 place.write(key)
             write_atomically(path, seal(person, key), mode=0o600)
         except OSError as error:
-            raise EnrolmentError(f"{path} cannot be written: {error.strerror}", "mend its folder's owner") from error
+            raise EnrolmentError(
+                f"{path} cannot be written: {error.strerror}", "fix the owner of its folder"
+            ) from error
         return path
 
     def delete(self, name: str) -> None:
@@ -94,9 +96,13 @@ class PeopleStore:
             for part in self.folder.glob(f".{path.name}.*"):  # of a write that was killed
                 part.unlink(missing_ok=True)
         except FileNotFoundError:
-            raise EnrolmentError(f"nobody is enrolled as {name}", "`occlufix-vcam enroll --list` names all") from None
+            raise EnrolmentError(
+                f"no one is enrolled as {name}", "run `occlufix-vcam enroll --list` to see the names"
+            ) from None
         except OSError as error:
-            raise EnrolmentError(f"{path} cannot be removed: {error.strerror}", "mend its folder's owner") from error
+            raise EnrolmentError(
+                f"{path} cannot be removed: {error.strerror}", "fix the owner of its folder"
+            ) from error
         if not self._files():
             self._key_place().remove()
 

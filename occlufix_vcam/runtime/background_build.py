@@ -36,7 +36,7 @@ class BackgroundBuild:
         """Starts those that were not tried before, by name, and returns at once."""
         with self._lock:
             for name in self._built & wanted.keys():
-                self._failures[name] = "it was built and does not load; the log says why"
+                self._failures[name] = "it was built but does not load; the log has the reason"
             fresh = {name: build for name, build in wanted.items() if name not in self._tried}
             if not fresh or self._stop.is_set():
                 return
@@ -60,7 +60,7 @@ class BackgroundBuild:
                 return f"its engine is being built, {round(100 * self._shares[name])} % done"
             if name in self._failures:
                 return f"no engine for it: {self._failures[name]}"
-            return "its engine is built and about to be taken" if name in self._built else ""
+            return "its engine is built and will be used next" if name in self._built else ""
 
     def stop(self) -> None:
         """What is being built is given up."""

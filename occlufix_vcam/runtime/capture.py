@@ -18,7 +18,7 @@ from occlufix_vcam.sources import CameraSource, EndOfClip
 from occlufix_vcam.sources.opening import is_camera
 
 SLOW_OPENING_S = 6.0  # it may take 5 s until the first picture
-DOES_NOT_OPEN = Trouble("the camera does not open: its driver gives no answer", "unplug it and plug it in again")
+DOES_NOT_OPEN = Trouble("the camera does not open: its driver does not respond", "reconnect it")
 
 
 @dataclass(frozen=True, slots=True)

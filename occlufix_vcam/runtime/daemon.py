@@ -190,7 +190,7 @@ class Daemon:
         """What is wrong now, by worker or sink; under `settings` why the last change of them does not hold."""
         trouble: dict[str, Trouble] = {str(name): one for name, one in self._supervisor.trouble.items()}
         if self._processing.hangs:
-            trouble[WorkerName.PROCESS] = Trouble(f"restoring has given nothing for {LAST_PICTURE_S} s")
+            trouble[WorkerName.PROCESS] = Trouble(f"restoring has produced no frame for {LAST_PICTURE_S} s")
         if sinks is not None:
             trouble |= {**sinks.flaws, **sinks.failures}
         if self._supervisor.refused is not None:

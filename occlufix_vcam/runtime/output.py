@@ -138,8 +138,8 @@ class Output:
         if self._capture.camera is None:
             return WAKING
         if self._clock() - self._capture.captured_at > LAST_PICTURE_S:
-            return "the camera sends no pictures"
-        return "restoring has stopped" if self._processing.is_ready else "restoring is being made ready"
+            return "the camera sends no frames"
+        return "restoring has stopped" if self._processing.is_ready else "the engines are loading"
 
     def _account(self, frame: Frame) -> None:
         now = self._clock()

@@ -95,7 +95,7 @@ class Processing:
                         in_a_row = 0 if self._restore(pipeline, frame) else in_a_row + 1
                     if in_a_row >= FAILURES_IN_A_ROW:
                         self._note_collapse(engines)
-                        raise EngineRunError("restoring failed again and again", "the log has the reason")
+                        raise EngineRunError("restoring keeps failing", "read the log for the reason")
             finally:
                 self._engines, self.is_ready = None, False
 

@@ -127,10 +127,10 @@ class Supervisor:
         if fixed := [key for key in fixed if self._differs(key, changes)]:
             raise NeedsRestart(
                 f"{', '.join(fixed)} cannot change while it runs",
-                "`occlufix-vcam config set`, then stop and start again",
+                "use `occlufix-vcam config set`, then restart",
             )
         if not self._switching.acquire(timeout=SWITCH_S):
-            raise SwitchFailed("another change is still under way", "try again in a moment")
+            raise SwitchFailed("another change is still in progress", "try again in a moment")
         try:
             change = self._begin(changes, save)
             ends_at = self._clock() + SWITCH_S
@@ -249,7 +249,7 @@ def _raise_as_refused(error: Exception) -> NoReturn:
     """What stopped a change, for whoever asked for it."""
     if isinstance(error, ConfigError):
         raise error
-    hint = getattr(error, "hint", "") or "`occlufix-vcam doctor` and the log say more"
+    hint = getattr(error, "hint", "") or "run `occlufix-vcam doctor` and read the log"
     raise SwitchFailed(getattr(error, "message", repr(error)), hint) from error
 
 

@@ -76,7 +76,7 @@ class Sinks:
         if not self._open:
             reasons = "; ".join(f"{name}: {trouble.what}" for name, trouble in self.failures.items())
             hint = next((trouble.hint for trouble in self.failures.values() if trouble.hint), "open another")
-            raise SinkUnavailable(f"no sink is left ({reasons})" if reasons else "there is no sink", hint)
+            raise SinkUnavailable(f"no sink works any more ({reasons})" if reasons else "there is no sink", hint)
 
     def audience(self) -> Audience:
         """Who reads, now. Cheap enough for every frame."""

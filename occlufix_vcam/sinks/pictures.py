@@ -49,7 +49,7 @@ def encode(pixels: Pixels, suffix: str) -> bytes:
     except cv2.error:
         done = False
     if not done:
-        raise SinkUnavailable(f"{suffix} can't hold such a picture ({pixels.dtype})", "end OUT in .png or .tif")
+        raise SinkUnavailable(f"{suffix} cannot store such an image ({pixels.dtype})", "end OUT in .png or .tif")
     return data.tobytes()
 
 

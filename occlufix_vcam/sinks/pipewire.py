@@ -55,9 +55,7 @@ class PipeWireCamera:
         refused: Callable[[], list[str]] = refused_programs,
     ) -> None:
         if target not in ("auto", OWN_LABEL):
-            raise SinkUnavailable(
-                f"PipeWire has no camera {target} of ours", "`--sink pipewire` opens the one that it has"
-            )
+            raise SinkUnavailable(f"OccluFix Camera has no PipeWire camera {target}", "use `--sink pipewire`")
         # Colours are shared by two pixels of a row.
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         self._fit = OutputTransform(self.size)

@@ -155,7 +155,7 @@ class CameraNode:
                 self._make_stream(name, rate)
             if not self._settled.wait(READY_WITHIN_S) or self._reason:
                 why = self._reason or f"no answer within {READY_WITHIN_S:.0f} s"
-                raise PipeWireError(f"PipeWire makes no camera of us: {why}", RESTART_HINT)
+                raise PipeWireError(f"PipeWire did not create the camera: {why}", RESTART_HINT)
             self._node = self._session.library.pw_stream_get_node_id(self._stream)
             undo.pop_all()
 

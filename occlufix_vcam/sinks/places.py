@@ -30,7 +30,7 @@ def named_places(target: str, found: Sequence[Place]) -> Sequence[Place]:
         return matches
     there = ", ".join(_label(place) for place in found if not place.problem)
     problem = "there is no such virtual camera" + (f"; there are: {there}" if there else "")
-    return [Place("", target, "", problem, "`occlufix-vcam devices` lists those that there are")]
+    return [Place("", target, "", problem, "run `occlufix-vcam devices` to list them")]
 
 
 def open_first(

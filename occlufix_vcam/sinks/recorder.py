@@ -83,7 +83,7 @@ class Recorder:
     def _check_place(self) -> None:
         folder = self._path.parent
         if self._path.suffix.lower() not in FILM_SUFFIXES:
-            raise ConfigError(f"{self._path} is no name of a film", "let the recording's name end in .mp4 or .mkv")
+            raise ConfigError(f"{self._path} is not a video file name", "use a name that ends in .mp4 or .mkv")
         if not folder.is_dir():
             raise SinkUnavailable(f"there is no folder {folder} to record to", "make it, or choose another")
         if self._path.is_dir() or not os.access(folder, os.W_OK):
@@ -104,7 +104,7 @@ class Recorder:
         # OpenCV 5 says False when it could not write, OpenCV 4 says nothing at all.
         if self._writer.write(self._fit(frame.image)) is False:
             raise SinkUnavailable(
-                f"the recording {self._path} can't be written on: the disk may be full", "free some space"
+                f"the recording {self._path} cannot be continued: the disk may be full", "free some space"
             )
         self._sent += 1
 

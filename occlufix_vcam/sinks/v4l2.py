@@ -24,7 +24,7 @@ from occlufix_vcam.system import v4l2
 log = logging.getLogger(__name__)
 
 _FROM_BGR = {"YU12": cv2.COLOR_BGR2YUV_I420, "YUYV": cv2.COLOR_BGR2YUV_YUY2}
-_SETUP_HINT = "`occlufix-vcam setup` installs and loads it, with the right options"
+_SETUP_HINT = "run `occlufix-vcam setup`, which installs and loads it"
 
 
 class V4l2Camera:
@@ -91,7 +91,7 @@ class V4l2Camera:
         cv2.cvtColor(image, _FROM_BGR[self._layout], dst=self._picture.reshape(shape))
 
     def _stopped(self, error: OSError) -> SinkUnavailable:
-        return SinkUnavailable(f"the virtual camera {self.name} stopped: {error}", "`occlufix-vcam doctor` looks why")
+        return SinkUnavailable(f"the virtual camera {self.name} stopped: {error}", "run `occlufix-vcam doctor`")
 
 
 def _open_one(
@@ -160,12 +160,12 @@ class _KeptFormatError(OSError):
 def _kept(place: VirtualCameraInfo, size: tuple[int, int], layout: str) -> VirtualCameraInfo:
     programs = ", ".join(v4l2.holders(place.path)) or "nobody"
     problem = f"it keeps the format {layout} {size[0]}x{size[1]} of an earlier program"
-    hint = f"`v4l2-ctl -d {place.path} -c keep_format=0`, and close what has it open ({programs})"
+    hint = f"`v4l2-ctl -d {place.path} -c keep_format=0`, after closing {programs}"
     return VirtualCameraInfo(place.backend, place.name, place.path, problem, hint)
 
 
 def _taken(place: VirtualCameraInfo, programs: str) -> VirtualCameraInfo:
-    hint = "close that program, or load v4l2loopback with one device more (`devices=2`)"
+    hint = "close that program, or load v4l2loopback with a second device (`devices=2`)"
     return VirtualCameraInfo(place.backend, place.name, place.path, f"{programs} has taken it", hint)
 
 
@@ -197,5 +197,5 @@ def _look_at(node: v4l2.VideoNode, exclusive: bool) -> VirtualCameraInfo:
         flaw = "browsers do not list it: v4l2loopback was loaded without exclusive_caps=1"
     elif node.is_ours and node.name != v4l2.OWN_LABEL:
         flaw = f'it is listed as "{node.name}": the label was cut when v4l2loopback was loaded'
-    hint = "`occlufix-vcam setup` loads it anew" if flaw else ""
+    hint = "run `occlufix-vcam setup` to reload it" if flaw else ""
     return VirtualCameraInfo(place.backend, place.name, place.path, "", hint, flaw)

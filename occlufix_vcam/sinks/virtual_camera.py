@@ -128,4 +128,4 @@ def _import_pyvirtualcam() -> ModuleType:
         return importlib.import_module("pyvirtualcam")
     except ImportError as error:
         hint = f"`{install_extra('virtualcam')}`"
-        raise SinkUnavailable(f"pyvirtualcam can't be loaded: {error}", hint) from error
+        raise SinkUnavailable(f"pyvirtualcam cannot be loaded: {error}", hint) from error

@@ -142,10 +142,10 @@ class Camera:
             self._last_at = now
             return frame
         if not self._lost_because and now - self._last_at > self._silence_timeout:
-            self._lost_because = f"it sent no picture for {self._silence_timeout:.0f} s"
+            self._lost_because = f"it sent no frame for {self._silence_timeout:.0f} s"
         if self._lost_because:
             raise CameraLost(
-                f"the camera {self.description} is gone: {self._lost_because}", "plug it in again, or choose another"
+                f"the camera {self.description} is gone: {self._lost_because}", "reconnect it, or choose another"
             )
         return None
 
@@ -169,13 +169,13 @@ class Camera:
                     self._newest.put(Frame(to_bgr(image), index, captured_at))
                     index += 1
                     if frozen.note(image, captured_at):
-                        self._lost_because = "it sends the same picture again and again"
+                        self._lost_because = "it keeps sending the same frame"
                         return
                 pace.note(captured_at)
                 self.rate = pace.rate or self.rate
                 if pace.is_sure and self.identity not in self._better_format:
                     self._compare_formats(pace)
-            self._lost_because = "its pictures can't be decoded" if broken else "it is closed"
+            self._lost_because = "its frames cannot be decoded" if broken else "it is closed"
         except (cv2.error, DeviceError) as error:
             self._lost_because = str(error).splitlines()[0]
         finally:
@@ -205,7 +205,7 @@ def choose_camera(target: str, cameras: list[CameraInfo]) -> CameraInfo:
     if target in ("auto", "camera"):
         if cameras:
             return cameras[0]
-        raise CameraNotFound("there is no camera", "plug one in, or use `--source demo`")
+        raise CameraNotFound("there is no camera", "connect one, or use `--source demo`")
     if target.isdigit():
         matches = [camera for camera in cameras if camera.index == int(target)]
     elif target.startswith("/"):
@@ -235,7 +235,7 @@ def _not_found(target: str, cameras: list[CameraInfo]) -> CameraNotFound:
     there = ", ".join(f"{camera.index} ({camera.name})" for camera in cameras)
     return CameraNotFound(
         f"there is no camera {target!r}; " + (f"there are: {there}" if there else "there is none at all"),
-        "choose one of them, or use `--source demo`" if there else "plug one in, or use `--source demo`",
+        "choose one of them, or use `--source demo`" if there else "connect one, or use `--source demo`",
     )
 
 
@@ -243,22 +243,22 @@ def _why_not(camera: CameraInfo) -> DeviceError:
     """The error that says why a camera that is listed can't be used."""
     if sys.platform == "win32":
         hint = "close other programs that use it, and allow camera access in Settings > Privacy > Camera"
-        return CameraBusy(f"the camera {camera.name} sends no pictures; another program may hold it", hint)
+        return CameraBusy(f"the camera {camera.name} sends no frames; another program may be using it", hint)
     if sys.platform == "darwin":
         hint = "close other programs that use it, and allow camera access in System Settings > Privacy > Camera"
-        return CameraBusy(f"the camera {camera.name} sends no pictures; another program may hold it", hint)
+        return CameraBusy(f"the camera {camera.name} sends no frames; another program may be using it", hint)
     if not Path(camera.path).exists():
-        return CameraNotFound(f"the camera {camera.name} ({camera.path}) is gone", "plug it in again")
+        return CameraNotFound(f"the camera {camera.name} ({camera.path}) is gone", "reconnect it")
     if not os.access(camera.path, os.R_OK | os.W_OK):
         hint = "join the video group: `sudo usermod -aG video $USER`, then log in again"
         return DeviceError(f"no permission to use the camera {camera.name} ({camera.path})", hint)
     programs = v4l2.holders(camera.path)
     if programs:
-        message = f"the camera {camera.name} ({camera.path}) is held by {', '.join(programs)}"
+        message = f"the camera {camera.name} ({camera.path}) is in use by {', '.join(programs)}"
         return CameraBusy(message, "close that program, or choose another camera with `--source`")
     return DeviceError(
-        f"the camera {camera.name} ({camera.path}) opens but sends no pictures",
-        "unplug it and plug it in again, or choose another with `--source`",
+        f"the camera {camera.name} ({camera.path}) opens but sends no frames",
+        "reconnect it, or choose another with `--source`",
     )
 
 

@@ -64,7 +64,7 @@ class Clip:
         self._next = self._reel.next()  # decoded before it is due, as a camera's picture is
         if self._next is None:
             self._reel.close()
-            raise DeviceError(f"{path} holds no picture that can be read", "check that it plays in a video player")
+            raise DeviceError(f"{path} contains no readable frame", "check that it plays in a video player")
         self._index = 0
         self.size = (self._next.shape[1], self._next.shape[0])
         self.rate = self._reel.rate
@@ -125,7 +125,7 @@ class _Video:
     def _open(self) -> None:
         self._capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
-            raise DeviceError(f"{self._path} is no video or picture that can be read", "check that it plays elsewhere")
+            raise DeviceError(f"{self._path} is not a readable video or image", "check that it plays elsewhere")
 
     def next(self) -> Image | None:
         there, image = self._capture.read()

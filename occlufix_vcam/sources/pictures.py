@@ -59,7 +59,7 @@ def read_pixels(path: Path) -> Pixels:
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)  # not cv2.imread: it knows no umlauts on Windows
     except FileNotFoundError:
-        raise CameraNotFound(f"there is no picture {path}", "check the path") from None
+        raise CameraNotFound(f"there is no image {path}", "check the path") from None
     except OSError as error:
         raise DeviceError(f"{path} can't be read: {error.strerror}", "check the file's permissions") from error
     # Only a JPEG says which way up it is, and "unchanged", which keeps alpha, would not turn it.
@@ -69,7 +69,7 @@ def read_pixels(path: Path) -> Pixels:
     except cv2.error:
         image = None
     if image is None:
-        raise DeviceError(f"{path} is no picture that can be read", "use PNG, JPEG, WebP, TIFF or BMP")
+        raise DeviceError(f"{path} is not a readable image", "use PNG, JPEG, WebP, TIFF or BMP")
     return image
 
 
@@ -80,7 +80,7 @@ def picture_files(folder: Path) -> list[Path]:
     except OSError as error:
         raise DeviceError(f"the folder {folder} can't be read: {error.strerror}", "check its permissions") from error
     if not files:
-        raise CameraNotFound(f"the folder {folder} holds no pictures", "name a folder with PNG or JPEG files")
+        raise CameraNotFound(f"the folder {folder} contains no images", "name a folder with PNG or JPEG files")
     return sorted(files, key=_natural_key)
 
 

@@ -50,7 +50,7 @@ def open_finder(name: str, load_engine: LoadEngine, max_faces: int = 4) -> FaceF
     Raises ConfigError (no such finder), EngineError (an engine, a package or a model pack is missing).
     """
     if name not in FINDERS:
-        raise ConfigError(f"there is no finder `{name}`", f"choose one of: {', '.join(FINDERS)}")
+        raise ConfigError(f"there is no face detector `{name}`", f"choose one of: {', '.join(FINDERS)}")
     module, _, class_name = FINDERS[name].partition(":")
     finder = getattr(importlib.import_module(module), class_name)
     return cast(FaceFinder, finder(load_engine, max_faces))

@@ -302,7 +302,7 @@ class FixedReference:
         crop = align(Frame(picture, index=0, captured_at=0.0), face)
         if crop is None:
             raise ConfigError(
-                "the reference picture shows no usable face", "choose a picture with one clear, frontal face"
+                "the reference image shows no usable face", "choose an image with one clear, frontal face"
             )
         mask = valid_region(picture, crop.to_crop, see_hidden(crop).mask if see_hidden is not None else None)
         image = crop.image.copy()

@@ -70,4 +70,4 @@ def refusal(programs: Sequence[str]) -> tuple[str, str]:
     if not programs:
         return "", ""
     commands = " and ".join(f"`flatpak permission-set devices camera {program} yes`" for program in programs)
-    return f"the desktop refuses cameras to {', '.join(programs)}, as was once answered", f"allow it again: {commands}"
+    return f"the desktop refuses cameras to {', '.join(programs)}, as chosen earlier", f"allow it again: {commands}"

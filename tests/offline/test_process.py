@@ -232,12 +232,12 @@ def test_wrong_places_are_clear_errors(tmp_path: Path, face: NDArray[np.uint8]) 
         run(source, source)
     with pytest.raises(ConfigError, match="the same"):
         run(source, tmp_path)
-    with pytest.raises(ConfigError, match="no name of a picture"):
+    with pytest.raises(ConfigError, match="not an image file name"):
         run(source, tmp_path / "out.xyz")
     with pytest.raises(SinkUnavailable, match="can't be written"):
         run(source, tmp_path / "no folder" / "out.png")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CameraNotFound, match="no pictures"):
+    with pytest.raises(CameraNotFound, match="no images"):
         run(tmp_path / "empty", tmp_path / "out")
     (tmp_path / "broken.png").write_bytes(b"")
     with pytest.raises(DeviceError, match=r"broken\.png"):

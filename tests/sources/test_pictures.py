@@ -79,5 +79,5 @@ def test_no_such_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"broken"])
 def test_no_picture_at_all(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "picture.png").write_bytes(content)
-    with pytest.raises(DeviceError, match="is no picture"):
+    with pytest.raises(DeviceError, match="is not a readable image"):
         load_picture(tmp_path / "picture.png")

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from occlufix_vcam.core.errors import OccluFixError
 
-BY_HAND = "bind `occlufix-vcam toggle` to a key in the desktop's own settings: that works everywhere"
+BY_HAND = "bind `occlufix-vcam toggle` to a key in your desktop's settings"
 
 
 class HotkeyUnavailable(OccluFixError):

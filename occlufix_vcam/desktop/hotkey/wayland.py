@@ -18,7 +18,7 @@ SHORTCUTS, REQUEST = "org.freedesktop.portal.GlobalShortcuts", "org.freedesktop.
 REGISTRY = "org.freedesktop.host.portal.Registry"
 #: Programs that come in no sandbox say by themselves who they are, where the portal is new enough to ask.
 WHO = "occlufix-vcam-tray"
-TOGGLE, DESCRIPTION = "toggle", "Switch the restoring of hidden faces on or off"
+TOGGLE, DESCRIPTION = "toggle", "Toggle the restoring of hidden faces"
 #: Modifiers as the desktop-neutral names of shortcuts have them.
 MODIFIERS = {"ctrl": "CTRL", "alt": "ALT", "shift": "SHIFT", "super": "LOGO"}
 
@@ -79,7 +79,7 @@ class PortalKey(threading.Thread):
                 answer = message
         code, results = answer.body
         if code != 0:
-            raise HotkeyUnavailable("the desktop, or you, did not allow it")
+            raise HotkeyUnavailable("the desktop refused it")
         return dict(results)
 
     def _call(self, message: Message) -> tuple[Any, ...]:

@@ -53,7 +53,7 @@ class NoTray(OccluFixError):
     exit_code = 3
 
     def __init__(self, why: str, hint: str = "") -> None:
-        page = "`occlufix-vcam preview` opens the control page, which does the same"
+        page = "use `occlufix-vcam preview` instead"
         super().__init__(why, f"{hint}; {page}" if hint else page)
 
 
@@ -140,13 +140,13 @@ class Tray(QObject):
         self._status = {}
         self._tell_trouble()
         if not told:
-            self._say(f"{GONE.words}: the picture is gone", "Start it again in this icon's menu; the log says why.")
+            self._say(f"{GONE.words}: the picture is gone", "Start it from this icon's menu. The log has the reason.")
 
     def _show_version(self, other: str) -> None:
-        notes = f"Version {other} runs, this icon is {__version__}" if other else ""
+        notes = f"Version {other} is running, this icon is {__version__}" if other else ""
         self._menu.show_notes(notes)
         if other and other != self._other:
-            self._say(notes, "Stop it and start it again in this icon's menu.")
+            self._say(notes, "Restart it from this icon's menu.")
         self._other = other
 
     def _show_enrolment(self, enrolment: Mapping[str, Any] | None) -> None:
@@ -294,7 +294,7 @@ def run(state: StateFolder, wait: float = 0.0) -> int:
         application.setQuitOnLastWindowClosed(False)
         if not QSystemTrayIcon.isSystemTrayAvailable():
             if wait <= 0:
-                raise NoTray("this desktop shows no tray icons", "GNOME shows them with the extension AppIndicator")
+                raise NoTray("this desktop shows no tray icons", "on GNOME, install the AppIndicator extension")
             _try_again(wait)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # Python's own handlers never run while Qt waits

@@ -9,9 +9,9 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMenu
 
-AUTO_CAMERA = ("auto", "The first camera there is")
-DEMO_CAMERA = ("demo", "Demo: a photograph that moves")
-AUTO_ENGINE = ("auto", "The best there is")
+AUTO_CAMERA = ("auto", "First camera")
+DEMO_CAMERA = ("demo", "Demo photograph")
+AUTO_ENGINE = ("auto", "Fastest")
 
 Choices = Sequence[tuple[str, str]]
 
@@ -39,14 +39,14 @@ class TrayMenu(QObject):
         self.switch = self._entry("Restore hidden faces", lambda wanted: self.switched.emit(wanted), checkable=True)
         self._cameras = _Choice(self.menu, "Camera", self.camera_chosen)
         self._engines = _Choice(self.menu, "Engine", self.engine_chosen)
-        self._preview = self._entry("Open the preview", lambda _: self.preview_wanted.emit())
+        self._preview = self._entry("Open control page", lambda _: self.preview_wanted.emit())
         self._face = self._entry("Remember my face", lambda _: self.face_wanted.emit(not self._looking))
         self.menu.addSeparator()
         self.autostart = self._entry(
             "Start at log-in", lambda wanted: self.autostart_wanted.emit(wanted), checkable=True
         )
         self._running = self._entry("", lambda _: self.running_wanted.emit(not self._there))
-        self._entry("Quit this icon", lambda _: self.quit_wanted.emit())
+        self._entry("Quit tray icon", lambda _: self.quit_wanted.emit())
         self.menu.aboutToShow.connect(self.opened)
         self.show_daemon(False)
         self.show_devices({"cameras": [], "backends": []})
@@ -96,7 +96,7 @@ class TrayMenu(QObject):
     def show_enrolment(self, enrolment: Mapping[str, Any] | None) -> None:
         self._looking = enrolment is not None and enrolment["state"] == "looking"
         if self._looking and enrolment is not None:
-            self._face.setText(f"Stop looking at my face ({enrolment['views']} of {enrolment['wanted']} views)")
+            self._face.setText(f"Cancel enrollment ({enrolment['views']} of {enrolment['wanted']} views)")
         else:
             self._face.setText("Remember my face")
 

@@ -10,10 +10,10 @@ IconName = Literal["on", "off", "restoring", "idle", "trouble"]
 ICON_NAMES: tuple[IconName, ...] = get_args(IconName)
 
 #: By worker: who has the trouble.
-PLACES = {"capture": "the camera", "process": "the engines", "output": "what the pictures are sent to"}
-NO_HINT = "`occlufix-vcam doctor` says more"
-AGAIN = "It is tried again by itself"
-NOT_READY = {"starting": "Starting", "loading": "Making the engines ready", "stopping": "Stopping"}
+PLACES = {"capture": "the camera", "process": "the engines", "output": "the output"}
+NO_HINT = "For details, run `occlufix-vcam doctor`"
+AGAIN = "OccluFix Camera retries by itself"
+NOT_READY = {"starting": "Starting", "loading": "Loading the engines", "stopping": "Stopping"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class TrayStatus:
 
 
 NOT_RUNNING = TrayStatus("idle", "Not running")
-GONE = TrayStatus("trouble", "It stopped without being told to")
+GONE = TrayStatus("trouble", "OccluFix Camera stopped unexpectedly")
 
 
 def tray_status(status: Mapping[str, Any]) -> TrayStatus:
@@ -35,13 +35,13 @@ def tray_status(status: Mapping[str, Any]) -> TrayStatus:
     if status["state"] in NOT_READY and (status["enabled"] or status["state"] == "stopping"):
         return TrayStatus("idle", NOT_READY[status["state"]])
     if not status["enabled"]:
-        return TrayStatus("off", "Off: the untouched picture goes out")
+        return TrayStatus("off", "Off: frames pass untouched")
     if status["state"] == "idle" or status["viewers"] == 0:
-        return TrayStatus("idle", "On; no program looks at the camera")
+        return TrayStatus("idle", "On, no program reads the camera")
     if status["restoring"]:
         many = status["restoring"]
         return TrayStatus("restoring", f"On, restoring {many} faces" if many > 1 else "On, restoring a face")
-    return TrayStatus("on", "On, nothing is hidden" if status["faces"] else "On, nobody is in the picture")
+    return TrayStatus("on", "On, nothing is hidden" if status["faces"] else "On, no face in view")
 
 
 def trouble_line(place: str, what: str) -> str:

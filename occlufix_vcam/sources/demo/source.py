@@ -53,7 +53,7 @@ _MOUTH = (225.0, 143.0)
 class Demo:
     """Endless, or one round where it is not to loop. Frame sizes other than 1280x720 are cut and scaled from it."""
 
-    description, identity = "demo (a photograph that moves)", "demo"
+    description, identity = "demo (moving photograph)", "demo"
 
     def __init__(
         self,
