@@ -228,7 +228,7 @@ def test_a_full_disk_keeps_the_old_engine(cache: EngineCache) -> None:
         import resource, signal
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-        from engines.base import CacheUnusable
+        from engines.errors import CacheUnusable
         try:
             cache.write(KEY, b"x" * 100_000)
         except CacheUnusable as error:
