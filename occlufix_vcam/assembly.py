@@ -1,7 +1,7 @@
-"""The one place of construction: from Settings to a camera, sinks, engines and a pipeline.
+"""Builds cameras, sinks, engines and pipelines from Settings, in one place.
 
-Daemon, `process` and `bench` all build here, so that what is measured is what runs. Everything heavy is imported
-when it is asked for: the first pictures go out while the engines are still being made.
+The daemon, `process` and `bench` all build here, so that what is measured is what runs. Heavy modules are imported on
+first use: the first frames go out while the engines are still loading.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def build_pipeline(
     see_hidden: OcclusionSegmenter | None = None,
     remember: Memory | None = None,
 ) -> Pipeline:
-    """The product's pipeline, in the thread that will use it. A stage that is given takes the place of the usual one.
+    """Builds the product's pipeline, in the thread that will use it. A stage that is passed replaces the usual one.
 
-    `engines` keeps what was loaded, for its owner to name and to close. Raises EngineError, ConfigError.
+    `engines` keeps what was loaded, for its owner to report and close. Raises EngineError, ConfigError.
     """
     from occlufix_vcam.pipeline import Pipeline
     from occlufix_vcam.stages.find import open_finder
@@ -65,7 +65,7 @@ def build_pipeline(
 
 
 def _open_memory(settings: Settings, engines: EngineSet) -> Memory:
-    """What remembers faces; where people can't be told apart, it goes on without knowing anybody by name."""
+    """Memory of faces. If people cannot be told apart, it continues without naming anyone."""
     from occlufix_vcam.stages.memory import FaceMemory, NoMemory
 
     if not settings.memory:
@@ -78,21 +78,21 @@ def _open_memory(settings: Settings, engines: EngineSet) -> Memory:
 
 
 def open_embedder(engines: EngineSet) -> FaceEmbedder:
-    """The network that tells people apart, with the least cosine of one person's faces. Raises EngineError."""
+    """Network that tells people apart, with the cosine from which two faces are one person's. Raises EngineError."""
     from engines.manifest import find_model
     from occlufix_vcam.stages.embed import FaceEmbedder
 
     model = find_model("embed")
     if "threshold" not in model.metrics:
         raise ModelCorrupt(
-            "models.toml does not say from what cosine on `embed` means one person",
-            "Export it with its figures: python -m train export embed --figures FILE",
+            "models.toml has no cosine threshold for `embed`",
+            "export it with its figures: python -m train export embed --figures FILE",
         )
     return FaceEmbedder(engines.load("embed"), model.metrics["threshold"], model.files["fp32"].sha256)
 
 
 def open_identifier(engines: EngineSet, store: PeopleStore | None = None) -> FaceIdentifier:
-    """Names the faces of those who enrolled, also of who enrols later, in whatever process. Raises EngineError."""
+    """Names the faces of enrolled people, including those whom any process enrolls later. Raises EngineError."""
     from occlufix_vcam.stages.identify import FaceIdentifier
 
     watcher = PeopleWatcher(store or PeopleStore())
@@ -100,7 +100,7 @@ def open_identifier(engines: EngineSet, store: PeopleStore | None = None) -> Fac
 
 
 def open_collector(settings: Settings, engines: EngineSet) -> ViewCollector:
-    """What gets to know one person, in the thread that will use it. Raises EngineError, ConfigError."""
+    """Collector of one person's views, in the thread that will use it. Raises EngineError, ConfigError."""
     from occlufix_vcam.enrollment.collector import ViewCollector
     from occlufix_vcam.stages.find import open_finder
     from occlufix_vcam.stages.hidden import HiddenSegmenter
@@ -113,7 +113,7 @@ def open_collector(settings: Settings, engines: EngineSet) -> ViewCollector:
 
 
 def open_camera(settings: Settings) -> CameraSource:
-    """The source that the settings name. Raises CameraNotFound, CameraBusy, DeviceError."""
+    """Opens the source in the settings. Raises CameraNotFound, CameraBusy, DeviceError."""
     source = open_source(
         settings.source,
         width=settings.width,
@@ -130,7 +130,7 @@ def open_camera(settings: Settings) -> CameraSource:
 
 
 def open_sinks(settings: Settings, size: tuple[int, int], rate: float) -> Sinks:
-    """All sinks that the settings name, and the recording. Raises SinkUnavailable, and then none stays open."""
+    """Opens every sink in the settings, and the recording. Raises SinkUnavailable and then leaves none open."""
     opened: list[tuple[FrameSink, Callable[[], FrameSink] | None]] = []
     left_out: list[LeftOut] = []
     try:
@@ -147,7 +147,9 @@ def open_sinks(settings: Settings, size: tuple[int, int], rate: float) -> Sinks:
 def _open_named(
     name: str, size: tuple[int, int], rate: float, left_out: list[LeftOut]
 ) -> list[tuple[FrameSink, Callable[[], FrameSink]]]:
-    """The sink of that name, or for "auto" every virtual camera that opens; each with what opens it again."""
+    """Opens the sink of that name or, for "auto", every virtual camera that opens; each with a function that reopens
+    it.
+    """
     opened: list[tuple[FrameSink, Callable[[], FrameSink]]] = []
     failed: list[LeftOut] = []
     for kind in VIRTUAL_CAMERAS.get(sys.platform, (name,)) if name == "auto" else (name,):

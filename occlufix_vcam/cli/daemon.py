@@ -1,4 +1,4 @@
-"""The commands of the daemon: start, stop, status, toggle, preview."""
+"""Commands of the daemon: start, stop, status, toggle, preview."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, d
 
 def _stop_on_signals(daemon: Daemon) -> None:
     def stop(*_: object) -> None:
-        # In a thread: the handler may have interrupted the very wait whose lock `stop` takes.
+        # In a thread: the handler may have interrupted a wait that holds the lock `stop` needs.
         threading.Thread(target=daemon.stop, name="stop").start()
 
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
@@ -106,7 +106,7 @@ def _stop_on_signals(daemon: Daemon) -> None:
 
 
 def _go_silent() -> None:
-    """From here on nobody reads what is printed, and the file that held it must not grow."""
+    """Discards further output: nothing reads it any more, and the file that held it must not grow."""
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123  not a path on Windows
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere.fileno(), stream.fileno())
@@ -160,9 +160,9 @@ def preview(
 
 
 def open_client(state: StateFolder) -> ControlClient:
-    """The running daemon's client. Raises NotRunning."""
+    """Client of the running daemon. Raises NotRunning."""
     if not state.held():
-        raise NotRunning  # said without waiting for the client's imports
+        raise NotRunning  # reported without waiting for the client's imports
     from occlufix_vcam.client.client import ControlClient
 
     return ControlClient(state)

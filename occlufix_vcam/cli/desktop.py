@@ -1,4 +1,4 @@
-"""The commands that put the product into the desktop: start at log-in, the tray icon."""
+"""Commands of the desktop integration: start at log-in and tray icon."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ class Autostarting(StrEnum):
 
 
 def tray(
-    wait: Annotated[float, typer.Option(min=0, hidden=True, help="so many seconds the desktop may take")] = 0.0,
+    wait: Annotated[
+        float, typer.Option(min=0, hidden=True, help="wait this many seconds for the desktop to start")
+    ] = 0.0,
 ) -> None:
     """Shows a tray icon with the state of the camera; click it to toggle. Starts the camera if it does not run."""
     try:
         from occlufix_vcam.desktop.tray import app as icon
     except ImportError as error:
         raise OccluFixError(
-            f"the tray icon needs PySide6, which can't be used here: {error}",
+            f"the tray icon needs PySide6, which cannot be used on this machine: {error}",
             f"install it: {install_extra('tray')}; until then `occlufix-vcam preview` does the same",
         ) from error
     raise typer.Exit(icon.run(StateFolder(), wait))

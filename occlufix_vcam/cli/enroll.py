@@ -1,4 +1,4 @@
-"""`occlufix-vcam enroll`: at the daemon's camera where one runs, else at the camera itself, or from pictures."""
+"""`occlufix-vcam enroll`: uses the daemon's camera if one runs, else the camera itself, or image files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def enroll(
     elif listed:
         _list(store)
     else:
-        # A shell's wildcard behind --from gives more than one, of which the option takes the first.
+        # A shell's wildcard after --from gives several arguments, of which the option takes the first.
         more = [Path(name) for name in names or () if pictures and Path(name).is_file()]
         who = [name for name in names or () if Path(name) not in more] or ["me"]
         if len(who) > 1:
@@ -80,7 +80,7 @@ def _enroll(name: str, pictures: Sequence[Path], store: PeopleStore) -> None:
 
 
 def _print_steps(steps: Iterable[EnrolmentStatus]) -> None:
-    """Each step once, as it changes."""
+    """Prints each step once, as it changes."""
     said = ""
     for status in steps:
         line = f"{status['views']} of {status['wanted']} views  {status['say']}"
@@ -90,7 +90,7 @@ def _print_steps(steps: Iterable[EnrolmentStatus]) -> None:
 
 
 def enrol_at_daemon(client: ControlClient, name: str) -> Generator[EnrolmentStatus, None, None]:
-    """How it goes, until it is done. Raises EnrolmentError, ControlError; ends it where the caller stops asking."""
+    """Follows an enrollment until it ends, and cancels it if the caller stops. Raises EnrolmentError, ControlError."""
     from occlufix_vcam.people.person import EnrolmentError
 
     status: EnrolmentStatus | None = client.enrol(name)
@@ -109,7 +109,7 @@ def enrol_at_daemon(client: ControlClient, name: str) -> Generator[EnrolmentStat
 
 
 def enrol_at_camera(name: str, settings: Settings, store: PeopleStore) -> Generator[EnrolmentStatus, None, None]:
-    """The same without a daemon, with the camera that the settings name. Raises OccluFixError, EngineError."""
+    """Enrolls without a daemon, with the camera in the settings. Raises OccluFixError, EngineError."""
     from occlufix_vcam.assembly import open_camera, open_collector
     from occlufix_vcam.core.frame import Frame
     from occlufix_vcam.core.handoff import Broadcast
@@ -140,7 +140,7 @@ def enrol_at_camera(name: str, settings: Settings, store: PeopleStore) -> Genera
 
 
 def enrol_from_pictures(name: str, pictures: Sequence[Path], settings: Settings, store: PeopleStore) -> Person:
-    """The face of each picture, all of one person. Raises EnrolmentError, DeviceError, EngineError."""
+    """Enrolls from images of one person, one face in each. Raises EnrolmentError, DeviceError, EngineError."""
     from occlufix_vcam.assembly import open_collector
     from occlufix_vcam.enrollment.collector import keep
     from occlufix_vcam.inference import EngineSet

@@ -1,4 +1,4 @@
-"""The commands about this machine: devices, doctor, setup, config."""
+"""Commands about this machine: devices, doctor, setup, config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that need no daemon: process, bench, build-engine."""
+"""Commands that need no daemon: process, bench, build-engine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def process(
 
 
 def bench(
-    source: Annotated[str, typer.Option(help="a clip, a picture, a folder, a camera, or demo")] = "demo",
+    source: Annotated[str, typer.Option(help="a video, an image, a folder, a camera, or demo")] = "demo",
     frames: Annotated[int, typer.Option(min=1, help="number of frames to measure")] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
 ) -> None:
@@ -96,7 +96,7 @@ def build_engine(
                     named, onnx, settings, architectures, lambda what, share: show(int(100 * share), 100, what)
                 )
             )
-    finally:  # those that were good, whatever came of the next one
+    finally:  # reports the ones that passed even if a later one fails
         for check in checks:
             print_check(check)
     if settings.backend == settings.precision == "auto" and not onnx and not architectures:
@@ -109,7 +109,7 @@ def _print_times(models: Sequence[str]) -> None:
     for model in models:
         with progress(f"timing {model}"):
             found = engines.measure(model, again=True)
-        typer.echo(f"{model}, the fastest first: {'; '.join(map(str, found))}")
+        typer.echo(f"{model}, fastest first: {'; '.join(map(str, found))}")
 
 
 def _kept_engines(clean: bool) -> None:

@@ -1,4 +1,4 @@
-"""What the commands print: tables of figures, findings and devices, and the progress bar."""
+"""Prints the results of commands: tables of statistics, findings and devices, and a progress bar."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def print_status(now: Status, url: str, other: str | None) -> None:
-    """`other` is the version of the daemon where it is not this command's."""
+    """Prints the status. `other` is the daemon's version if it differs from this command's."""
     print_running(now, url)
     if now["viewers"] is not None:
         typer.echo(f"  read by  {', '.join(now['readers']) or 'nobody'}")
@@ -42,7 +42,7 @@ def print_running(status: Status, url: str) -> None:
     typer.echo(f"OccluFix Camera is {status['state']} (process {status['pid']})")
     closed = "" if status["camera_open"] else ", closed until a program reads"
     typer.echo(f"  camera   {status['camera']}, {size[0]}x{size[1]}{closed}")
-    typer.echo(f"  sends to {', '.join(status['sinks']) or 'nothing'}")
+    typer.echo(f"  sinks    {', '.join(status['sinks']) or 'nothing'}")
     for line in _engine_lines(status):
         typer.echo(f"  {line}")
     _print_troubles("trouble ", status["trouble"], status)
@@ -51,7 +51,7 @@ def print_running(status: Status, url: str) -> None:
 
 
 def _print_troubles(title: str, told: dict[str, str], status: Status) -> None:
-    hints = status.get("hints") or {}  # a daemon of an earlier version has none
+    hints = status.get("hints") or {}  # daemons of earlier versions have none
     for name, what in told.items():
         typer.echo(f"  {title} {name}: {what}")
         if name in hints:
@@ -104,7 +104,7 @@ def print_plan(plan: SetupPlan) -> None:
 
 
 def print_steps_by_hand(lines: tuple[str, ...]) -> None:
-    """Where only the user can do it: how, and how far it is."""
+    """Prints what only the user can do, and how much of it is done."""
     from occlufix_vcam.sinks.opening import list_virtual_cameras
 
     for camera in list_virtual_cameras():
@@ -141,14 +141,14 @@ def print_kept_engines(cache: EngineCache) -> None:
         told += [f"{entry.size / 1e6:.1f} MB", time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.built_at))]
         told += ["checked"] if entry.notes.get("checked") else []
         typer.echo("  ".join([*filter(None, told), entry.path.name]))
-    typer.echo(f"kept in {cache.folder}")
+    typer.echo(f"stored in {cache.folder}")
 
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[..., None]]:
-    """A bar on the terminal while the block lasts: nothing of it reaches what is printed, or a log.
+    """Shows a progress bar on the terminal during the block; none of it reaches standard output or a log.
 
-    Gives what moves it: done, of how many (None: nobody knows), and what is done now if that changes.
+    Yields a function that updates it: done, total (None: unknown), and the current step if it changes.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

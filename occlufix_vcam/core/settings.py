@@ -21,7 +21,7 @@ from occlufix_vcam.core.files import write_atomically
 ENVIRONMENT_PREFIX = "OCCLUFIX_"
 
 
-#: What typing never presses; a digit without shift, with which it is another key on every keyboard.
+#: Not used for typing; a digit without shift, because with shift it differs between keyboards.
 HOTKEY = (
     r"^((shift\+)?((ctrl|alt|super)\+)+(shift\+)?([a-z]|space)|((ctrl|alt|super)\+)+[0-9]"
     r"|((ctrl|alt|shift|super)\+)*(f[1-9]|f1[0-2]|pause))?$"
@@ -29,25 +29,25 @@ HOTKEY = (
 
 
 def _names(value: object) -> object:
-    """A comma-separated text, as the environment and `config set` give it, is a list of names."""
+    """Names from comma-separated text, as the environment and `config set` give it."""
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 def _keys(value: str) -> str:
-    """Checked here rather than by `pattern`, which nobody could read in an error."""
+    """Checks the keys here and not with `pattern`, whose error message is hard to read."""
     if not re.fullmatch(HOTKEY, value):
         raise ValueError("write it like ctrl+alt+o: ctrl, alt or super and a letter or digit; or f1 to f12, pause")
     return value
 
 
 class Reopens(StrEnum):
-    """What a running daemon re-opens where a setting changes. Each field of Settings names one."""
+    """What a running daemon reopens when a setting changes. Each field of Settings names one."""
 
-    LIVE = "live"  # nothing: it is read at each frame, or by others
+    LIVE = "live"  # nothing: read at each frame, or by others
     CAMERA = "camera"
     SINKS = "sinks"
     PIPELINE = "pipeline"
-    RESTART = "restart"  # it waits for the next start
+    RESTART = "restart"  # effective at the next start
 
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ AtRestart: TypeAlias = Annotated[T, Reopens.RESTART]
 
 
 class Settings(BaseModel):
-    """Everything a user can choose. Sizes in pixels, rates in frames a second, shares 0..1."""
+    """Every choice of a user. Sizes in pixels, rates in frames per second, shares 0..1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -116,28 +116,28 @@ class Settings(BaseModel):
     control_port: AtRestart[int] = Field(0, ge=0, le=65535, description="port of the control API; 0 picks a free one")
 
     def but(self, **changes: object) -> Settings:
-        """The same settings with some changed. Raises ConfigError."""
+        """Copy with some settings changed. Raises ConfigError."""
         return validate({**self.model_dump(), **changes})
 
 
 def settings_that_reopen(*parts: Reopens) -> frozenset[str]:
-    """The keys whose change re-opens one of `parts`."""
+    """Keys whose change reopens one of `parts`."""
     return frozenset(name for name in Settings.model_fields if reopened_by(name) in parts)
 
 
 def reopened_by(name: str) -> Reopens:
-    """What a change of this setting re-opens in a running daemon."""
+    """What a change of this setting reopens in a running daemon."""
     return next(part for part in Settings.model_fields[name].metadata if isinstance(part, Reopens))
 
 
 def config_path() -> Path:
-    """The settings file; it need not exist. OCCLUFIX_CONFIG names another one."""
+    """Path of the settings file, which need not exist. OCCLUFIX_CONFIG names another one."""
     named = os.environ.get("OCCLUFIX_CONFIG")
     return Path(named) if named else platformdirs.user_config_path(APP_NAME) / "settings.toml"
 
 
 def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
-    """The settings of this run; `overrides` come from the command line. Raises ConfigError naming where and what."""
+    """Settings of this run; `overrides` come from the command line. Raises ConfigError with the place and the key."""
     path = config_path()
     file_values = _read_file(path)
     environment_values = {
@@ -145,7 +145,7 @@ def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
         for name in Settings.model_fields
         if (variable := f"{ENVIRONMENT_PREFIX}{name.upper()}") in os.environ
     }
-    # Each layer is checked by itself, so that the error can name the layer; only known-good values are merged.
+    # Each layer is checked separately, so that the error can name it; only valid values are merged.
     validate(file_values, where=str(path))
     validate(environment_values, where="the environment (OCCLUFIX_*)")
     return validate({**file_values, **environment_values, **(overrides or {})}, where="the command line")
@@ -168,11 +168,11 @@ def validate(values: Mapping[str, object], where: str = "settings") -> Settings:
 
 
 def save_settings(changes: Mapping[str, object]) -> Path:
-    """Writes settings to the config file, atomically, its comments kept. Raises ConfigError, writing nothing.
+    """Writes settings to the config file, atomically, keeping its comments. Raises ConfigError and then writes nothing.
 
-    None, which TOML does not know, takes a setting out of the file.
+    None, which TOML does not have, removes a setting from the file.
     """
-    import tomlkit  # only who saves needs it
+    import tomlkit  # only saving needs it
 
     path = config_path()
     settings = validate({**_read_file(path), **changes}, where=str(path))
@@ -192,7 +192,7 @@ def save_settings(changes: Mapping[str, object]) -> Path:
 
 
 def _plain(value: object) -> Any:
-    """`value` as TOML can hold it."""
+    """`value` as TOML can store it."""
     if isinstance(value, tuple):
         return list(value)
     return str(value) if isinstance(value, Path) else value

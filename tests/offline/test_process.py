@@ -234,7 +234,7 @@ def test_wrong_places_are_clear_errors(tmp_path: Path, face: NDArray[np.uint8]) 
         run(source, tmp_path)
     with pytest.raises(ConfigError, match="not an image file name"):
         run(source, tmp_path / "out.xyz")
-    with pytest.raises(SinkUnavailable, match="can't be written"):
+    with pytest.raises(SinkUnavailable, match="cannot be written"):
         run(source, tmp_path / "no folder" / "out.png")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CameraNotFound, match="no images"):

@@ -91,7 +91,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_file_that_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "call.mp4").mkdir()
-    with pytest.raises(SinkUnavailable, match="can't be written"):
+    with pytest.raises(SinkUnavailable, match="cannot be written"):
         Recorder(str(tmp_path / "call.mp4"), size=(64, 48), rate=30)
 
 
