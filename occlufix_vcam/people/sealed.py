@@ -1,4 +1,4 @@
-"""The encrypted file of one person: magic, version, nonce, then AES-GCM over a zip of arrays."""
+"""Encrypted file of one person: magic, version, nonce, then AES-GCM over a zip of arrays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NONCE_BYTES = 12
 
 
 def seal(person: Person, key: bytes) -> bytes:
-    """The content of a file for `person`, encrypted. Raises EnrolmentError where the name is none."""
+    """Encrypted content of a file for `person`. Raises EnrolmentError if the name is invalid."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     views = person.views[:MOST_VIEWS]
@@ -42,7 +42,7 @@ def seal(person: Person, key: bytes) -> bytes:
 
 
 def open_sealed(path: Path, key: bytes | None) -> Person:
-    """The person of an encrypted file. Raises EnrolmentError."""
+    """Decrypts a person's file. Raises EnrolmentError."""
     again = "delete that file and enroll again"
     try:
         sealed = path.read_bytes()
@@ -88,5 +88,5 @@ def _png(picture: Image) -> NDArray[np.uint8]:
 def _picture(encoded: NDArray[np.uint8]) -> Image:
     picture = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     if picture is None or picture.shape != (CROP_PX, CROP_PX, 4):
-        raise ValueError("no view")
+        raise ValueError("no views")
     return np.asarray(picture, np.uint8)

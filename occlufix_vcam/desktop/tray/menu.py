@@ -1,4 +1,4 @@
-"""The icon's menu: everything that can be asked of the daemon in a hurry."""
+"""Menu of the icon: every request to the daemon that a user makes in a hurry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Choices = Sequence[tuple[str, str]]
 
 
 class TrayMenu(QObject):
-    """Says by signals what was asked for; shows what it is told."""
+    """Emits signals for what the user chose; shows the state that it receives."""
 
     switched = Signal(bool)
     camera_chosen = Signal(str)
@@ -69,12 +69,12 @@ class TrayMenu(QObject):
         self._words.setText(words)
 
     def show_notes(self, notes: str) -> None:
-        """A second line, for what does not pass; "" takes it away."""
+        """Shows a second line for lasting trouble; "" removes it."""
         self._notes.setText(notes)
         self._notes.setVisible(bool(notes))
 
     def show_daemon(self, there: bool) -> None:
-        """Whether a daemon runs: without one it can be started and nothing else."""
+        """Shows whether a daemon runs. Without one, it can only be started."""
         self._there = there
         for action in (self.switch, self._preview, self._face, self._cameras.action, self._engines.action):
             action.setEnabled(there)
@@ -102,7 +102,7 @@ class TrayMenu(QObject):
 
 
 class _Choice:
-    """A submenu of which one entry holds; a choice that is not listed is listed by its own name."""
+    """Submenu with one checked entry; a choice that is not listed appears under its own name."""
 
     def __init__(self, menu: QMenu, title: str, chosen: Any) -> None:
         self._menu = menu.addMenu(title)
@@ -118,7 +118,7 @@ class _Choice:
             self._fill()
 
     def choose(self, value: str) -> None:
-        """Shows what holds now, also where something else was clicked in vain."""
+        """Shows what holds now, even if another entry was clicked in vain."""
         self._now = value
         self._fill()
 
