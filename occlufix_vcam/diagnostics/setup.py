@@ -176,7 +176,7 @@ def _load(machine: LinuxMachine, made: SetupPlan) -> None:
         made.ready.append(f"it is loaded, as {OWN_LABEL}")
         return
     if machine.is_loaded:
-        there = ", ".join(machine.labels) or "without a device"
+        there = ", ".join(machine.labels) or "no device"
         wrong = "without exclusive_caps" if machine.is_labelled else f"with other devices ({there})"
         made.steps.append(Step(f"unloads it: it is loaded {wrong}", ("modprobe", "-r", MODULE)))
     made.steps.append(Step("loads it now", ("modprobe", MODULE)))
