@@ -1,4 +1,4 @@
-"""Readers of a v4l2loopback node: cheap enough for every frame, as it scans only after a program opened or closed it."""
+"""Readers of a v4l2loopback node: cheap enough for every frame, scanned only after a program opened or closed it."""
 
 from __future__ import annotations
 
