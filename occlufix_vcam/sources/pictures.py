@@ -57,7 +57,7 @@ def load_picture(path: Path) -> Image:
 def read_pixels(path: Path) -> Pixels:
     """Image as its file stores it: grey, BGR or BGRA, of 8 or 16 bits or floats; only a JPEG is turned upright."""
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)  # not cv2.imread: it knows no umlauts on Windows
+        data = np.frombuffer(path.read_bytes(), np.uint8)  # not cv2.imread: no umlauts on Windows
     except FileNotFoundError:
         raise CameraNotFound(f"there is no image {path}", "check the path") from None
     except OSError as error:

@@ -68,7 +68,7 @@ def kept_format(kernel: Kernel) -> None:
     ("case", "what", "hint"),
     [
         (no_module, "v4l2loopback is not loaded", "occlufix-vcam setup"),
-        (taken, "obs (7) has taken it", "devices=2"),
+        (taken, "obs (7) uses it", "devices=2"),
         (not_allowed, "no permission", "usermod -aG video"),
         (kept_format, "it keeps the format MJPG 160x90 of an earlier program", "keep_format=0"),
     ],
