@@ -73,7 +73,7 @@ def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> Infer
         try:
             engine = _open(found, candidate, options)
         except (EngineUnavailable, EngineBuildError, EngineRunError) as error:
-            _log.info("%s passed over: %s", candidate, error.message)
+            _log.info("skipped %s: %s", candidate, error.message)
             failures.append((candidate.backend, error))
             continue
         failed = [_skipped(name, error) for name, error in failures]

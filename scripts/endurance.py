@@ -211,7 +211,7 @@ def _end(scene: Scene, pid: int, kill: bool) -> None:
         scene.stop()
 
 
-# ---- the camera goes and comes ----
+# ---- the camera disconnects ----
 
 
 class Plug:
@@ -356,7 +356,7 @@ def _running(daemon: Daemon) -> Iterator[None]:
         thread.join()
 
 
-# ---- the machine sleeps; the session begins anew ----
+# ---- suspension and new sessions ----
 
 
 def sleep_again_and_again(scene: Scene, rounds: int, asleep_s: float) -> Tally:

@@ -23,7 +23,7 @@ def print_status(now: Status, url: str, other: str | None) -> None:
     """Prints the status. `other` is the daemon's version if it differs from this command's."""
     print_running(now, url)
     if now["viewers"] is not None:
-        typer.echo(f"  read by  {', '.join(now['readers']) or 'nobody'}")
+        typer.echo(f"  read by  {', '.join(now['readers']) or 'no program'}")
     typer.echo(f"  restores {'yes' if now['enabled'] else 'no, switched off'}")
     typer.echo(
         f"  frames   {now['frames']} in {now['uptime_s']:.0f} s, {now['fps']} a second, {now['dropped']} dropped"

@@ -136,7 +136,7 @@ def _virtual_cameras() -> Iterator[Finding]:
     """Each kind as `start` would find it; if one of a kind is ready, the others need not be."""
     cameras = list_virtual_cameras()
     ready = {camera.backend for camera in cameras if not camera.problem}
-    if ready and sys.platform != "linux":  # there one kind stands for the other; on Linux some programs see one only
+    if ready and sys.platform != "linux":  # there one kind suffices; on Linux some programs see one only
         ready = {camera.backend for camera in cameras}
     for camera in cameras:
         found = f"{camera.name or camera.backend} {camera.path}".strip()
@@ -226,7 +226,7 @@ def _engines() -> Iterator[Finding]:
         fastest, *others = engines.measure(name)
         verdict: Verdict = "ok" if fastest.p50_ms else "error"
         passed_over = "; ".join(map(str, others)) or "no other engine"
-        yield Finding("engine", verdict, f"{name}: {fastest}. Passed over: {passed_over}")
+        yield Finding("engine", verdict, f"{name}: {fastest}. Skipped: {passed_over}")
 
 
 def _network() -> Iterator[Finding]:

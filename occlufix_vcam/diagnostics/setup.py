@@ -221,7 +221,7 @@ def _sandbox_note(kind: str, identity: str, name: str) -> str:
     )
 
 
-# ---- doing them ----
+# ---- running steps ----
 
 Run = Callable[[Step], None]
 
@@ -276,7 +276,7 @@ def failure(step: Step, said: str) -> SetupFailed:
     return SetupFailed(f"`{shlex.join(step.command)}` failed: {reason}", "fix that, then run setup again")
 
 
-# ---- the other systems: nothing there may be installed from a command line of ours ----
+# ---- other systems, where no command line of ours may install anything ----
 
 STEPS_BY_HAND: dict[str, tuple[str, ...]] = {
     "win32": (

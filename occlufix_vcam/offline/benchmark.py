@@ -242,7 +242,7 @@ def as_text(report: BenchReport) -> str:
     lines += [
         f"processor time a frame: {report.cpu_ms:.1f} ms, of which {report.cpu_rest_ms:.1f} beside the networks",
         f"resident memory: {first:.0f} MiB at the start, {last:.0f} at the end, {most:.0f} at most "
-        f"({report.pictures_mib:.0f} of them the pictures)",
+        f"({report.pictures_mib:.0f} of them for the frames)",
     ]
     for model, facts in report.engines.items():
         lines.append(f"{model}: {facts['backend']} on {facts['device']}, {facts['precision']}")

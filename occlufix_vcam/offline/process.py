@@ -127,7 +127,7 @@ def _process_folder(work: _Work, source: Path, target: Path, progress: ProcessPr
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SinkUnavailable(f"the folder {target} can't be made: {error.strerror}", "choose another") from error
+        raise SinkUnavailable(f"the folder {target} cannot be created: {error.strerror}", "choose another") from error
     reports = []
     for done, file in enumerate(files, start=1):
         try:
@@ -241,7 +241,7 @@ class _Work:
         mask = cv2.cvtColor(load_picture(path), cv2.COLOR_BGR2GRAY)
         if mask.shape != image.shape[:2]:
             raise ConfigError(
-                f"the mask {path.name} is {_form(mask.shape)}, the picture {source.name} is {_form(image.shape)}",
+                f"the mask {path.name} is {_form(mask.shape)}, the image {source.name} is {_form(image.shape)}",
                 "use a mask of the same size, white where hidden and black elsewhere",
             )
         return np.where(mask > HIDDEN // 2, np.uint8(HIDDEN), np.uint8(0))

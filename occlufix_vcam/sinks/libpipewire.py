@@ -31,7 +31,7 @@ class PipeWireError(Exception):
         self.hint = hint
 
 
-# ---- formats, as PipeWire writes them down: values with a size and a type, padded to 8 bytes ----
+# ---- formats in PipeWire's encoding: values with a size and a type, padded to 8 bytes ----
 
 _ID, _INT, _RECTANGLE, _FRACTION, _OBJECT, _CHOICE = 3, 4, 10, 11, 15, 19
 _FORMAT_OBJECT, _BUFFERS_OBJECT, _META_OBJECT = 0x40003, 0x40004, 0x40005
@@ -99,7 +99,7 @@ def buffer_needs(size: tuple[int, int]) -> tuple[bytes, bytes]:
     return _object(_BUFFERS_OBJECT, _BUFFERS, buffers), _object(_META_OBJECT, _META, meta)
 
 
-# ---- the library's structures, as far as they are touched ----
+# ---- the parts of the library's structures that are used ----
 
 
 class _Chunk(c.Structure):

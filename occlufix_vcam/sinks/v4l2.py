@@ -159,7 +159,7 @@ class _KeptFormatError(OSError):
 
 
 def _kept(place: VirtualCameraInfo, size: tuple[int, int], layout: str) -> VirtualCameraInfo:
-    programs = ", ".join(v4l2.holders(place.path)) or "nobody"
+    programs = ", ".join(v4l2.holders(place.path)) or "no program"
     problem = f"it keeps the format {layout} {size[0]}x{size[1]} of an earlier program"
     hint = f"`v4l2-ctl -d {place.path} -c keep_format=0`, after closing {programs}"
     return VirtualCameraInfo(place.backend, place.name, place.path, problem, hint)

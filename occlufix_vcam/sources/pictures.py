@@ -36,7 +36,7 @@ def to_bgr(image: Pixels) -> Image:
         image = (np.nan_to_num(image).clip(0, 1) * 255).astype(np.uint8)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
         raise DeviceError(
-            f"a picture of shape {image.shape} and type {image.dtype} can't be shown",
+            f"an image of shape {image.shape} and type {image.dtype} cannot be shown",
             "use 8- or 16-bit grey, colour or colour with alpha",
         )
     if image.shape[2] == 1:
@@ -78,7 +78,7 @@ def picture_files(folder: Path) -> list[Path]:
     try:
         files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file()]
     except OSError as error:
-        raise DeviceError(f"the folder {folder} can't be read: {error.strerror}", "check its permissions") from error
+        raise DeviceError(f"the folder {folder} cannot be read: {error.strerror}", "check its permissions") from error
     if not files:
         raise CameraNotFound(f"the folder {folder} contains no images", "name a folder with PNG or JPEG files")
     return sorted(files, key=_natural_key)

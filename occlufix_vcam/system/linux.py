@@ -146,7 +146,7 @@ class LinuxMachine:
     def _lines(self, file: str) -> list[str]:
         return [line for line in _text(self.root / file).splitlines() if line.count(":") >= 3]
 
-    # ---- programs that would read the camera ----
+    # ---- sandboxed programs ----
 
     @property
     def sandboxed(self) -> list[Sandboxed]:

@@ -275,7 +275,7 @@ def test_no_tray_and_no_desktop_are_said_and_the_page_is_offered(closed_desk: De
     with session_bus() as bus:
         no_panel = {**closed_desk.environment, "DBUS_SESSION_BUS_ADDRESS": bus}
         assert re.match("error: this desktop shows no tray icons\n.*occlufix-vcam preview", refused(no_panel))
-    for name, words in (("", "no desktop in this session"), (":9999", "the display :9999 can't be reached")):
+    for name, words in (("", "no desktop in this session"), (":9999", "the display :9999 cannot be reached")):
         told = refused({**closed_desk.environment, "DISPLAY": name})
         assert words in told and "occlufix-vcam preview" in told
 

@@ -76,8 +76,8 @@ def test_until_it_is_timed_the_table_ranks() -> None:
 
     assert (engine.backend, engine.precision) == ("early", "bf16")
     assert [(one.backend, one.reason) for one in engine.passed_over] == [
-        ("early CPU int8", "ranks after early; not timed on this machine yet"),
-        ("late", "ranks after early; not timed on this machine yet"),
+        ("early CPU int8", "ranks after early, not timed on this machine yet"),
+        ("late", "ranks after early, not timed on this machine yet"),
     ]
     assert engines.timed("hidden") == []
 

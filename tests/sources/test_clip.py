@@ -187,7 +187,7 @@ def test_a_clip_that_may_not_be_read(video: Path, monkeypatch: pytest.MonkeyPatc
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(DeviceError, match="can't be read: Permission denied"):
+    with pytest.raises(DeviceError, match="cannot be read: Permission denied"):
         Clip(str(video), EVERY_FRAME)
 
 

@@ -47,7 +47,7 @@ def test_a_part_of_a_picture_becomes_contiguous() -> None:
     "picture", [np.zeros((2, 2, 5), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros((2, 2, 3), np.int32)]
 )
 def test_other_kinds_are_refused(picture: np.ndarray) -> None:
-    with pytest.raises(DeviceError, match="can't be shown"):
+    with pytest.raises(DeviceError, match="cannot be shown"):
         to_bgr(picture)
 
 

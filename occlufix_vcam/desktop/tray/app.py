@@ -105,7 +105,7 @@ class Tray(QObject):
         menu.running_wanted.connect(lambda wanted: self._start() if wanted else self._ask(ControlClient.stop))
         menu.quit_wanted.connect(self._application.quit)
 
-    # ---- what the daemon tells ----
+    # ---- events of the daemon ----
 
     def _hear(self, name: str, value: Mapping[str, Any]) -> None:
         if name == "status":
@@ -175,7 +175,7 @@ class Tray(QObject):
         """Shows a message that disappears after a while."""
         self._icon.showMessage(TITLE, f"{what}\n{hint}", icon("trouble", dark=False), SHOWN_MS)
 
-    # ---- what its user wants ----
+    # ---- requests of the user ----
 
     def _clicked(self, reason: QSystemTrayIcon.ActivationReason) -> None:
         if reason != QSystemTrayIcon.ActivationReason.Trigger:
@@ -331,4 +331,4 @@ def _look_for_display() -> None:
     refused = xcb.xcb_connection_has_error(connection)
     xcb.xcb_disconnect(connection)
     if refused:
-        raise NoTray(f"the display {os.environ['DISPLAY']} can't be reached", "run it in a terminal of the desktop")
+        raise NoTray(f"the display {os.environ['DISPLAY']} cannot be reached", "run it in a terminal of the desktop")

@@ -63,7 +63,7 @@ class TrayMenu(QObject):
         action.triggered.connect(ask)
         return action
 
-    # ---- what it is told ----
+    # ---- state shown ----
 
     def show_words(self, words: str) -> None:
         self._words.setText(words)

@@ -1,8 +1,8 @@
-"""What is proved inside the virtual machine: the daemon on v4l2loopback and vivid, read by programs nobody here wrote.
+"""Checks inside the virtual machine: the daemon on v4l2loopback and vivid, read by third-party programs.
 
-    python -m scripts.harness.readers.in_machine CLIP      (what each check found: $SHARED/found.json)
+    python -m scripts.harness.readers.in_machine CLIP      (results: $SHARED/found.json)
 
-The checks tell one story with as few starts of the daemon as can be: the processor is emulated, and slow.
+The checks run in sequence with as few starts of the daemon as possible, because the emulated processor is slow.
 """
 
 from __future__ import annotations
@@ -413,7 +413,7 @@ def a_kept_format_is_said_before_it_is_tried(scene: Scene) -> dict[str, Any]:
     return {"said": place.problem}
 
 
-# ---- many ends, of the daemon and of the part that holds the node ----
+# ---- repeated ends of the daemon and of the node's writer ----
 
 
 @check
