@@ -254,7 +254,7 @@ def failure(step: Step, said: str) -> SetupFailed:
     known = {
         r"Key was rejected|Required key not available": (
             "the kernel refuses the module: Secure Boot is on and its key is not enrolled",
-            f"`occlufix-vcam setup` shows which key to enroll, or: {_WITHOUT_MODULE}",
+            f"run `occlufix-vcam setup` to see which key to enroll, or: {_WITHOUT_MODULE}",
         ),
         r"is in use|Device or resource busy": (
             f"{MODULE} is in use: a program has one of its devices open",
