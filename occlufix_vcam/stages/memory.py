@@ -47,13 +47,13 @@ MOST_VIEWS = 8
 PARTLY_HIDDEN = 0.35
 #: Minimum sharpness of a view relative to the sharpest kept one; a moving face is blurred.
 SHARP_ENOUGH = 0.6
-#: If no view is found, or a part of the hole is in none, all are tried again after so many frames.
+#: If no view is found, or a part of the hole is in none, all are tried again after this many frames.
 SEARCH_EVERY = 5
 #: How long, in seconds, and how many faces are kept after they left; a face that stays is checked every so many
 #: frames, to make sure that it still is the same person's.
 GONE_S, MOST_GONE, CHECK_EVERY = 30.0, 4, 30
 #: A face that changed abruptly, as by a hand that is not detected yet, is trusted again if its views are found in it
-#: well within so many frames.
+#: well within this many frames.
 DOUBTED_FRAMES = 12
 
 

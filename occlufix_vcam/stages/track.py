@@ -13,7 +13,7 @@ from engines.contract import Points
 from engines.faces_maps import Detection, overlap
 from occlufix_vcam.core.frame import FaceTrack
 
-#: A face that is not detected stays in place for so many frames: a passing hand does not end its track.
+#: A face that is not detected stays in place for this many frames: a passing hand does not end its track.
 GRACE_FRAMES = 6
 #: A detection belongs to a track if its middle is within this share of the face's size.
 REACH = 0.7
