@@ -146,7 +146,7 @@ class EngineCache:
                 lock.acquire(timeout=LOCK_POLL_S)
             except filelock.Timeout:
                 if not go_on():
-                    raise EngineBuildError(f"waiting for another process that builds {key.model} was ended") from None
+                    raise EngineBuildError(f"cancelled while another process builds {key.model}") from None
             except OSError as error:
                 raise self._unusable(error) from error
         try:

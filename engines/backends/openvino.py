@@ -105,7 +105,7 @@ def _choose_precision(device: str, model: Model, wanted: Precision) -> Precision
 
 
 def _properties(device: str, precision: Precision, options: EngineOptions) -> dict[str, Any]:
-    floats = _default_precision(device) if precision == "int8" else precision  # share of the layers that stay exact
+    floats = _default_precision(device) if precision == "int8" else precision  # precision of the layers that stay exact
     properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _TYPES[floats]}
     if device == "CPU":
         # A thread pinned to a core waits there while another program uses the core.

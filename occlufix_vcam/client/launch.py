@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FIRST_PICTURE_WITHIN_S = 60.0
 ENGINES_WITHIN_S = 20.0
 POLL_S = 0.1
-ERROR = "error: "  # tells the daemon's command line to print its messages before it exits
+ERROR = "error: "  # prefix of the daemon's error message before it exits
 
 
 class StartFailed(OccluFixError):

@@ -120,7 +120,7 @@ class Tray(QObject):
             self._settings = value
             self._menu.show_settings(value)
             self._bind(str(value.get("hotkey", "")))
-            self._menu.show_daemon(True)  # not sooner: a click toggles an entry before the daemon has confirmed it
+            self._menu.show_daemon(True)  # not sooner: a click would invert a state that is unknown
         elif name == "enrolment":
             self._show_enrolment(value["enrolment"])
         elif name == "found":
