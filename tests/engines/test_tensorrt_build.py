@@ -143,7 +143,7 @@ def test_a_builder_that_an_exception_kept_does_not_stop_the_next_one() -> None:
     """TensorRT logs with a lock held that a dying builder waits for: a collection in the midst of that never ended."""
     script = """
 import gc, logging, tensorrt_rtx
-from engines import nvidia
+from engines.backends import nvidia
 
 class Collecting(logging.Handler):
     def emit(self, record): gc.collect()
