@@ -220,7 +220,7 @@ def test_a_picture_that_is_no_crop_is_told_its_size(tmp_path: Path, face: NDArra
 
 def test_a_mask_of_another_size_is_told_both(tmp_path: Path, face: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
     source, given = write(tmp_path / "in.png", face), write(tmp_path / "mask.png", mask[:100])
-    with pytest.raises(ConfigError, match=r"mask\.png is 256x100, the picture in\.png is 256x256"):
+    with pytest.raises(ConfigError, match=r"mask\.png is 256x100, the image in\.png is 256x256"):
         run(source, tmp_path / "out.png", given)
 
 
