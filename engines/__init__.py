@@ -1,7 +1,6 @@
-"""From an ONNX file to numbers, on whatever the machine has: `load` a model, or `survey` the backends.
+"""Runs ONNX models on the fastest backend of this machine: `load` a model, or `survey` the backends.
 
-A new backend is one file in engines/backends/ and one line in the table there. Each name is imported when it is first
-asked for.
+A new backend is one file in engines/backends/ and one line in the table there. Each name is imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""python -m engines: times every candidate for each model here, once, for `load` to choose by."""
+"""python -m engines: times every candidate for each model once, so that `load` picks the fastest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def main() -> int:
         try:
             found = engines.measure(name)
         except engines.EngineError as error:
-            print(f"{name}: {error.message}", file=sys.stderr)  # noqa: T201  it speaks to a terminal
+            print(f"{name}: {error.message}", file=sys.stderr)  # noqa: T201  it writes to a terminal
             continue
         print(f"{name}: {'; '.join(map(str, found))}")  # noqa: T201
     return 0

@@ -1,8 +1,8 @@
-"""Which backend, device and precision run a model fastest here: timed once, on the model itself, and remembered.
+"""Picks the fastest backend, device and precision for a model: timed once on the model itself, then cached.
 
-Until that is done the order of the table BACKENDS holds. What was timed is kept beside the built engines, under a key
-of everything that could change it: the model's files, the candidates, the versions of their libraries, the
-processor. Timing takes seconds and both cores, so it never happens while a model is loaded.
+Until then, the order of the table BACKENDS decides. Times are stored beside the built engines, under a key of
+everything that could change them: the model's files, the candidates, the versions of their libraries, the processor.
+Timing takes seconds and every core, so it never happens while a model is loaded.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from engines.errors import CacheUnusable, EngineError, EngineRunError
 from engines.manifest import Model
 
 WARM_UP, RUNS = 3, 30
-#: Candidates take turns, so that whatever else the machine does slows all of them alike.
+#: Candidates take turns, so that other load on the machine slows all of them alike.
 RUNS_IN_A_TURN = 3
-#: One that is hopelessly slow is not run to the end.
+#: A candidate that is far too slow is not timed to the end.
 ENOUGH_S = 4.0
 SUFFIX = ".times"
-#: int8 says less exactly what the network says, so it is taken where it is faster by more than this share.
+#: int8 is less exact, so it is picked only if it is faster by more than this share.
 INT8_GAIN = 0.1
 LIBRARIES = (
     "openvino",
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EngineCandidate:
-    """A backend on one of its devices, in a precision."""
+    """A backend on one device in one precision."""
 
     backend: str
     device: str
@@ -59,7 +59,7 @@ class EngineCandidate:
 
 @dataclass(frozen=True, slots=True)
 class CandidateTiming:
-    """A candidate and its median time; `p50_ms` is None, and `reason` says why, where the model does not run on it."""
+    """A candidate and its median time. `p50_ms` is None if the model does not run on it; `reason` then says why."""
 
     candidate: EngineCandidate
     p50_ms: float | None
@@ -67,7 +67,7 @@ class CandidateTiming:
 
     @property
     def rank_ms(self) -> float:
-        """The sort key of candidates: the time, a little longer for int8; infinite where it does not run."""
+        """Sort key of candidates: their time, with a handicap for int8; infinite if the model does not run."""
         if self.p50_ms is None:
             return float("inf")
         return self.p50_ms / (1 - INT8_GAIN) if self.candidate.precision == "int8" else self.p50_ms
@@ -77,7 +77,7 @@ class CandidateTiming:
 
 
 def remembered(model: Model, candidates: Sequence[EngineCandidate]) -> list[CandidateTiming]:
-    """What was timed of these candidates, the best first; nothing where nothing was, or what it depends on changed."""
+    """Cached times of these candidates, fastest first; empty if there are none or if their inputs changed."""
     cache, key = EngineCache(), _key(model, candidates)
     try:
         told = json.loads(cache.path(key, SUFFIX).read_text(encoding="utf-8"))
@@ -85,14 +85,16 @@ def remembered(model: Model, candidates: Sequence[EngineCandidate]) -> list[Cand
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        _log.warning("the times of %s cannot be read: %s", model.name, error)
+        _log.warning("cannot read the times of %s: %s", model.name, error)
         return []
 
 
 def measure(
     model: Model, candidates: Sequence[EngineCandidate], load: Callable[[EngineCandidate], InferenceEngine]
 ) -> list[CandidateTiming]:
-    """Times `model` in each of `candidates` now and remembers it; the best first. `load` raises EngineError."""
+    """Times `model` in each of `candidates`, caches the times and returns them, fastest first. `load` raises
+    EngineError.
+    """
     failed: list[CandidateTiming] = []
     lasting = True
     with ExitStack() as stack:
@@ -105,7 +107,7 @@ def measure(
                 lasting = lasting and not isinstance(error, EngineRunError)
         timed = [CandidateTiming(candidate, p50_ms) for candidate, p50_ms in _take_turns(engines).items()]
     found = sorted(timed, key=lambda one: one.rank_ms) + failed
-    if timed and lasting:  # what ran out of memory today may run tomorrow
+    if timed and lasting:  # running out of memory today does not mean it will tomorrow
         _remember(model, candidates, found)
     return found
 
@@ -135,7 +137,7 @@ def _remember(model: Model, candidates: Sequence[EngineCandidate], found: Sequen
         with cache.locked(key):
             cache.write_beside(key, SUFFIX, json.dumps([asdict(one) for one in found], indent=1).encode())
     except CacheUnusable as error:
-        _log.warning("the times of %s are not kept: %s", model.name, error.message)
+        _log.warning("cannot store the times of %s: %s", model.name, error.message)
 
 
 def _key(model: Model, candidates: Sequence[EngineCandidate]) -> CacheKey:

@@ -1,4 +1,4 @@
-"""The role of an engine: an ONNX file, ready to run, with uint8 inputs and outputs."""
+"""Contract of an engine: an ONNX model, ready to run, with uint8 inputs and outputs."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How to run a model: a backend by name or "auto", its precision, and static shapes for dynamic inputs."""
+    """How to run a model: backend name or "auto", precision, and static shapes for dynamic inputs."""
 
     backend: str = "auto"
     precision: Precision = "auto"
     threads: int = 0  # 0: the backend decides
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    #: False: what is not built yet is passed over, and its SkippedBackend holds the build, to be run elsewhere.
+    #: False: unbuilt engines are skipped; their SkippedBackend holds the build, to run elsewhere.
     wait_for_build: bool = True
-    #: Backends, each on a device, that failed again and again while they ran.
+    #: Backends on devices that kept failing while they ran.
     avoid: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedBackend:
-    """A backend that ranks higher than the one that runs, and why it does not run; `build` mends that."""
+    """Backend that ranks higher than the one in use, and why it is not used; `build` fixes that."""
 
     backend: str
     reason: str
@@ -52,7 +52,7 @@ class SkippedBackend:
 
 
 class InferenceEngine(Protocol):
-    """One model on one device. Built, used and closed by one thread; output arrays are reused by the next run."""
+    """One model on one device. Built, used and closed by one thread; the next run reuses the output arrays."""
 
     backend: str
     device: str
@@ -67,22 +67,22 @@ class InferenceEngine(Protocol):
 
 
 class BufferedEngine(ABC):
-    """What all backends share: checked feeds, input and output arrays that are made once, closing.
+    """Base class of all backends: checks inputs, allocates input and output arrays once, and closes.
 
-    A feed is copied into the engine's own input, 4 us for a 256x256 picture; so it may be read-only or a view, and
-    need not outlive the call.
+    An input is copied into the engine's own array (4 us for a 256x256 image), so it may be read-only or a view, and may
+    be reused after the call.
     """
 
     backend: str
 
     @staticmethod
     def precisions(model: Model, device: str) -> Sequence[Precision]:
-        """In which precisions it runs a model on a device, the best first; "auto" is the backend's own choice."""
+        """Precisions in which it runs a model on a device, best first; "auto" is the backend's own choice."""
         return ("auto",)
 
     @staticmethod
     def warning() -> str:
-        """What is wrong with the backend though it runs, and how to mend it; "" where nothing is."""
+        """What is wrong with a backend that still runs, and how to fix it; "" if nothing is."""
         return ""
 
     def __init__(
@@ -98,35 +98,37 @@ class BufferedEngine(ABC):
         self._closed = False
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The outputs by name, for one array for each input. Raises ContractMismatch, EngineRunError."""
+        """Runs the model on one array per input and returns the outputs by name. Raises ContractMismatch,
+        EngineRunError.
+        """
         if self._closed:
-            raise EngineRunError(f"This {self.backend} engine is closed", "Load the model again.")
+            raise EngineRunError(f"this {self.backend} engine is closed", "load the model again")
         if feeds.keys() != self._feeds.keys():
-            raise ContractMismatch(f"The model takes {_names(self._feeds)}, but was given {_names(feeds)}")
+            raise ContractMismatch(f"the model takes {_names(self._feeds)}, but was given {_names(feeds)}")
         for name, feed in feeds.items():
             buffer = self._feeds[name]
             if feed.shape != buffer.shape or feed.dtype != buffer.dtype:
-                raise ContractMismatch(f"{name} has to be {_form(buffer)}, but is {_form(feed)}")
+                raise ContractMismatch(f"{name} must be {_form(buffer)}, but is {_form(feed)}")
             np.copyto(buffer, feed)
         self._execute()
         return self._results
 
     def close(self) -> None:
-        """Gives everything back; a second call does nothing."""
+        """Releases everything. A second call does nothing."""
         self._closed = True
         self._release()
 
     @abstractmethod
     def _execute(self) -> None:
-        """From `_feeds` to `_results`. Raises EngineRunError."""
+        """Computes `_results` from `_feeds`. Raises EngineRunError."""
 
     @abstractmethod
     def _release(self) -> None:
-        """Lets the backend's own objects go; may be called twice."""
+        """Releases the backend's own objects. May be called twice."""
 
 
 def static_shape(name: str, declared: Sequence[int | None], wanted: tuple[int, ...] | None) -> tuple[int, ...]:
-    """An input's shape with nothing left open: `wanted` where it fits `declared` (None: open), else a batch of one.
+    """Static shape of an input: `wanted` if it fits `declared` (None: open axis), else a batch of one.
 
     Raises ContractMismatch.
     """
@@ -139,7 +141,7 @@ def static_shape(name: str, declared: Sequence[int | None], wanted: tuple[int, .
         form = "x".join("?" if size is None else str(size) for size in declared)
         raise ContractMismatch(
             f"{name} is {form} in the model, which does not fit {'x'.join(map(str, wanted))}",
-            "Give a size for each ? in input_shapes.",
+            "give a size for each ? in input_shapes",
         )
     return wanted
 

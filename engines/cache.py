@@ -1,9 +1,9 @@
-"""Built engines kept on disk: where they lie, that they are whole, and that each is built once.
+"""On-disk cache of built engines: their paths, their integrity, and one build per engine.
 
-An entry is a plan and, beside it, a JSON file that says in words what it was made of and for. Its path is computed from
-its key and never searched. The JSON file, written last, holds the plan's hash: what a kill, a full disk or anybody else
-left half done does not match, is deleted and built again. Only this user may write here, so that what is loaded is what
-this machine built: an engine's file is code.
+An entry is a plan and a JSON file that records what it was built from and for. Its path is computed from its key and
+never searched. The JSON file is written last and holds the plan's hash: whatever a kill, a full disk or another program
+left unfinished does not match it, and is deleted and rebuilt. Only this user may write here, so that only engines built
+on this machine are loaded: an engine file is code.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ APP_NAME = "occlufix-vcam"
 LOCK_POLL_S = 0.2
 _SUFFIXES = (".plan", ".json", ".jit", ".times", ".lock", ".part")
 
-#: Asked now and then by whatever takes long: False ends it.
+#: Called from time to time by long operations; returning False ends them.
 GoOn = Callable[[], bool]
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """What an engine was made of and for. Two engines that could differ in anything have different facts."""
+    """What an engine is built from and for. Two engines that could differ in anything have different facts."""
 
     model: str
     facts: Mapping[str, Any]
@@ -51,7 +51,7 @@ class CacheKey:
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """An engine in the cache; `notes` are what was said of it when it was built."""
+    """Engine in the cache; `notes` are the results of its checks at build time."""
 
     path: Path
     model: str
@@ -62,27 +62,29 @@ class CacheEntry:
 
 
 class EngineCache:
-    """The engines that this user built on this machine. OCCLUFIX_CACHE_DIR names another place."""
+    """Engines that this user built on this machine. OCCLUFIX_CACHE_DIR names another folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         named = os.environ.get("OCCLUFIX_CACHE_DIR")
         self.folder = folder or (Path(named) if named else platformdirs.user_cache_path(APP_NAME)) / "engines"
 
     def path(self, key: CacheKey, suffix: str = ".plan") -> Path:
-        """The plan's path, or with another suffix that of what belongs to it."""
+        """Path of the plan or, with another suffix, of a file that belongs to it."""
         return self.folder / f"{key.stem}{suffix}"
 
     def read(self, key: CacheKey) -> bytes | None:
-        """The plan, whole and ours; None where there is none. A damaged one is deleted. Raises CacheUnusable."""
+        """Reads a plan that is complete and this user's; None if there is none. Deletes a damaged one. Raises
+        CacheUnusable.
+        """
         self._prepare()
         plan, damage = self._look(key)
         if not damage:
             return plan
-        with self.locked(key):  # what looks damaged may be about to be finished
+        with self.locked(key):  # a plan that looks damaged may still be in the process of being written
             return self._read_or_delete(key)
 
     def write(self, key: CacheKey, plan: bytes, notes: Mapping[str, Any] | None = None) -> Path:
-        """Installs a plan, whole or not at all. Raises CacheUnusable, and then what was there still is."""
+        """Installs a plan completely or not at all. Raises CacheUnusable and then keeps the previous one."""
         self._prepare()
         told = {
             "model": key.model,
@@ -96,7 +98,7 @@ class EngineCache:
         return self.path(key)
 
     def write_beside(self, key: CacheKey, suffix: str, data: bytes) -> None:
-        """One file of an entry, atomically, for this user alone. Raises CacheUnusable."""
+        """Writes one file of an entry atomically, for this user only. Raises CacheUnusable."""
         target = self.path(key, suffix)
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
@@ -110,7 +112,7 @@ class EngineCache:
             raise self._unusable(error) from error
 
     def delete(self, key: CacheKey) -> None:
-        """Raises CacheUnusable."""
+        """Deletes an entry. Raises CacheUnusable."""
         for suffix in (".plan", ".json", ".jit"):
             try:
                 self.path(key, suffix).unlink(missing_ok=True)
@@ -120,9 +122,9 @@ class EngineCache:
     def obtain(
         self, key: CacheKey, build: Callable[[], tuple[bytes, Mapping[str, Any]]], go_on: GoOn = lambda: True
     ) -> bytes:
-        """The plan from the cache, else from `build`, which gives it with its notes; of several processes one builds.
+        """Plan from the cache, else from `build`, which returns it with its notes. Only one process builds at a time.
 
-        Raises CacheUnusable, EngineBuildError where `go_on` ended it, and what `build` raises.
+        Raises CacheUnusable, EngineBuildError if `go_on` ended it, and what `build` raises.
         """
         plan = self.read(key)
         if plan is not None:
@@ -136,7 +138,7 @@ class EngineCache:
 
     @contextmanager
     def locked(self, key: CacheKey, go_on: GoOn = lambda: True) -> Iterator[None]:
-        """Only one process is in here for one key; the system lets go where it dies. Raises CacheUnusable."""
+        """Lock of one key, held by one process; the system releases it if that process dies. Raises CacheUnusable."""
         self._prepare()
         lock = filelock.FileLock(self.path(key, ".lock"), mode=0o600)
         while not lock.is_locked:
@@ -144,7 +146,7 @@ class EngineCache:
                 lock.acquire(timeout=LOCK_POLL_S)
             except filelock.Timeout:
                 if not go_on():
-                    raise EngineBuildError(f"Waiting for another process that builds {key.model} was ended") from None
+                    raise EngineBuildError(f"cancelled while another process builds {key.model}") from None
             except OSError as error:
                 raise self._unusable(error) from error
         try:
@@ -155,7 +157,7 @@ class EngineCache:
             lock.release()
 
     def entries(self) -> list[CacheEntry]:
-        """All whole entries, by name. Raises CacheUnusable."""
+        """All complete entries, by name. Raises CacheUnusable."""
         self._prepare()
         found = []
         for path in sorted(self.folder.glob("*.json")):
@@ -165,11 +167,11 @@ class EngineCache:
                 size = plan.stat().st_size
                 found.append(CacheEntry(plan, told["model"], told["facts"], size, told["built_at"], told["notes"]))
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # unfinished or damaged: `read` sees to it
+                continue  # unfinished or damaged: `read` handles it
         return found
 
     def clean(self) -> tuple[int, int]:
-        """Deletes all that is cached; gives how many engines and how many bytes. Raises CacheUnusable."""
+        """Deletes every cached engine; returns their number and size in bytes. Raises CacheUnusable."""
         self._prepare()
         engines = freed = 0
         for path in self.folder.iterdir():
@@ -187,34 +189,34 @@ class EngineCache:
     def _read_or_delete(self, key: CacheKey) -> bytes | None:
         plan, damage = self._look(key)
         if damage:
-            _log.warning("the engine %s is thrown away: %s", self.path(key).name, damage)
+            _log.warning("discarding the engine %s: %s", self.path(key).name, damage)
             self.delete(key)
         return plan
 
     def _look(self, key: CacheKey) -> tuple[bytes | None, str]:
-        """The plan if it is whole, and what is wrong with it if it is not."""
+        """The plan if it is intact, and what is wrong with it if not."""
         try:
             plan, told = _read_own(self.path(key)), json.loads(_read_own(self.path(key, ".json")))
             if told["plan_sha256"] == hashlib.sha256(plan).hexdigest():
                 return plan, ""
-            return None, "it is not what was built"
+            return None, "its content has changed"
         except FileNotFoundError:
-            return None, "it was not finished" if self.path(key).exists() else ""
+            return None, "it is incomplete" if self.path(key).exists() else ""
         except (OSError, ValueError, KeyError, TypeError) as error:
             return None, str(error)
 
     def _prepare(self) -> None:
-        """Makes the folder, for this user alone. Raises CacheUnusable."""
+        """Creates the folder for this user only. Raises CacheUnusable."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.folder.lstat()
             if not stat.S_ISDIR(found.st_mode):
                 raise CacheUnusable(
-                    f"The engine cache {self.folder} is a link to {self.folder.resolve()}, which is not trusted",
-                    "Delete the link, or name the real folder's parent in OCCLUFIX_CACHE_DIR.",
+                    f"the engine cache {self.folder} is a link to {self.folder.resolve()}, which is not trusted",
+                    "delete the link, or name the real folder's parent in OCCLUFIX_CACHE_DIR",
                 )
             if hasattr(os, "getuid") and found.st_uid != os.getuid():
-                raise CacheUnusable(f"The engine cache {self.folder} belongs to another user", _OTHER_PLACE)
+                raise CacheUnusable(f"the engine cache {self.folder} belongs to another user", _OTHER_PLACE)
             if os.name == "posix" and found.st_mode & 0o077:
                 self.folder.chmod(0o700)
         except OSError as error:
@@ -222,16 +224,16 @@ class EngineCache:
 
     def _unusable(self, error: OSError) -> CacheUnusable:
         return CacheUnusable(
-            f"The engine cache {self.folder} cannot be used: {error.strerror or error}",
-            f"Make room and mend its permissions. {_OTHER_PLACE}",
+            f"the engine cache {self.folder} cannot be used: {error.strerror or error}",
+            f"free some space and fix its permissions; {_OTHER_PLACE}",
         )
 
 
-_OTHER_PLACE = "OCCLUFIX_CACHE_DIR names another place."
+_OTHER_PLACE = "set OCCLUFIX_CACHE_DIR to another folder"
 
 
 def _read_own(path: Path) -> bytes:
-    """The content of a plain file that is this user's. Raises OSError."""
+    """Content of a regular file that belongs to this user. Raises OSError."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:
         found = os.fstat(file.fileno())

@@ -1,7 +1,7 @@
-"""What training and product agree on: sizes, colour order, mask sign and the face template.
+"""Contract between training and product: sizes, colour order, mask sign and face template.
 
-Everything that has to be the same when a network is trained and when it runs stands here and nowhere else.
-Images are BGR uint8, height x width x 3; a mask is 255 where the face is hidden.
+Everything that training and inference must share is defined here and nowhere else. Images are BGR uint8, height x width
+x 3; a mask is 255 where the face is hidden.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Affine: TypeAlias = NDArray[np.float32]
 CROP_PX = 256
 HIDDEN = 255
 
-#: Eye, eye, nose tip, mouth corner, mouth corner (image left to right), in crop pixels.
+#: Eye, eye, nose tip, mouth corner, mouth corner (left to right in the image), in crop pixels.
 TEMPLATE: Points = np.array(
     [[89.6, 104.96], [166.4, 104.96], [128.2, 148.7], [96.2, 193.5], [160.0, 193.5]], dtype=np.float32
 )
 EYE_DISTANCE_PX = float(TEMPLATE[1, 0] - TEMPLATE[0, 0])
 
-#: Input of the `faces` network: the whole frame, letterboxed (height, width), and one face seen close up.
+#: Input of the `faces` network: the letterboxed frame (height, width), and one face in close-up.
 SEARCH_SIZE = (192, 320)
 CLOSE_UP_SIZE = (160, 160)
 
@@ -53,5 +53,5 @@ def similarity(source: Points, target: Points = TEMPLATE, weights: NDArray[np.fl
 
 
 def transform_points(points: Points, matrix: Affine) -> Points:
-    """`points` (nx2) through a 2x3 matrix."""
+    """Transforms `points` (nx2) by a 2x3 matrix."""
     return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)

@@ -1,15 +1,15 @@
-"""What can go wrong with an engine or a model file. Imports nothing: naming an error costs nothing."""
+"""Errors of engines and model files. Imports nothing, so naming an error costs nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Takes the share of a build that is done, 0..1; returning False ends the build.
+#: Receives the share of a build that is done, 0..1; returning False ends the build.
 BuildProgress = Callable[[float], bool]
 
 
 class EngineError(Exception):
-    """Something about an engine failed. `hint` says what to do, in one line."""
+    """Failure of an engine. `hint` says in one line what to do."""
 
     exit_code = 5
 
@@ -20,42 +20,42 @@ class EngineError(Exception):
 
 
 class EngineUnavailable(EngineError):
-    """The backend, its package or its device is not on this machine."""
+    """The backend, its package or its device is not available on this machine."""
 
 
 class EngineNotBuilt(EngineUnavailable):
-    """The engine has to be built first, which takes a while; `build` does it, in any thread, and caches it."""
+    """The engine must be built first, which takes a while. `build` builds and caches it, in any thread."""
 
     def __init__(self, message: str, build: Callable[[BuildProgress], object]) -> None:
-        super().__init__(message, "Build it: occlufix-vcam build-engine")
+        super().__init__(message, "build it: occlufix-vcam build-engine")
         self.build = build
 
 
 class EngineBuildError(EngineError):
-    """The model could not be turned into an engine."""
+    """The model could not be built into an engine."""
 
 
 class CacheUnusable(EngineBuildError):
-    """The folder of built engines cannot be used: read-only, full, a link, or somebody else's."""
+    """The folder of built engines cannot be used: it is read-only, full, a link, or another user's."""
 
 
 class EngineRunError(EngineError):
-    """The engine failed while it ran."""
+    """The engine failed during a run."""
 
 
 class ModelError(EngineError):
-    """Something about a model file is wrong."""
+    """Failure of a model file."""
 
     exit_code = 4
 
 
 class ModelMissing(ModelError):
-    """There is no such model file."""
+    """The model file does not exist."""
 
 
 class ModelCorrupt(ModelError):
-    """The model file is not the one that models.toml names, or is no model at all."""
+    """The model file is not the one in models.toml, or not a model at all."""
 
 
 class ContractMismatch(ModelError):
-    """The model's inputs or outputs are not those of the contract."""
+    """The model's inputs or outputs differ from the contract."""

@@ -1,7 +1,7 @@
-"""From the maps of the `faces` network to faces: the arithmetic that training measures and the product runs.
+"""Decodes the maps of the `faces` network into faces: the same arithmetic in training and product.
 
-The network sees a frame twice: the whole of it, letterboxed into SEARCH_SIZE, to see where faces are, and each
-face close up, turned upright, for exact landmarks. One map cell stands for STRIDE x STRIDE pixels of the input.
+The network sees a frame in two passes: the whole frame, letterboxed to SEARCH_SIZE, to find where faces are, and each
+face in close-up, turned upright, for exact landmarks. One map cell covers STRIDE x STRIDE input pixels.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ Maps: TypeAlias = Mapping[str, NDArray[Any]]
 Run: TypeAlias = Callable[[Image], Maps]
 
 STRIDE = 8
-#: The face template's scale in a close-up: the eyes are about 35 pixels apart, a quarter of the picture is margin.
+#: Scale of the face template in a close-up: the eyes are about 35 pixels apart, a quarter of the image is margin.
 CLOSE_UP_SCALE = 0.45
 #: A close-up that enlarges more than this (eyes less than 2 pixels apart) shows nothing.
 LEAST_SCALE = 0.05
-#: A face's box in the template, x0, y0, x1, y1: what detectors of faces usually draw.
+#: Box of a face in the template, x0, y0, x1, y1, as face detectors usually draw it.
 TEMPLATE_BOX = np.array([35.5, 7.5, 220.5, 248.5], dtype=np.float32)
 
 _CLOSE_UP_TEMPLATE: Points = (TEMPLATE - CROP_PX / 2) * np.float32(CLOSE_UP_SCALE) + np.float32(CLOSE_UP_SIZE[0] / 2)
-#: A search is generous: what it gives is a face only if the close-up says so too. A face that is followed already
-#: may be less certain for a while.
+#: The search is generous: a candidate counts as a face only if the close-up confirms it. A face that is already
+#: tracked may be less certain for a while.
 SEARCH_THRESHOLD = 0.2
 CLOSE_UP_THRESHOLD = 0.3
 FACE_THRESHOLD = 0.48
-#: Beside a face that is followed, another must be more certain: in a film a doubtful spot gets many chances.
+#: Beside a tracked face, another one must be more certain: in a video, a doubtful spot gets many chances.
 NEWCOMER_THRESHOLD = 0.6
-#: A face lower than this in a search, a sixteenth of a wide frame, is smaller than any that was trained on.
+#: A face lower than this in a search, a sixteenth of a wide frame, is smaller than any in training.
 LEAST_HEIGHT_PX = 12.0
 _OVERLAP = 0.4
-#: A cell beside a peak knows the face's box and landmarks if it has this share of the peak's heat.
+#: A cell beside a peak contributes to box and landmarks if it has this share of the peak's heat.
 _AGREES = 0.25
-#: How far from the middle of a close-up, in pixels of it, its own face may be: more is a neighbour.
+#: How far from the middle of a close-up, in its pixels, its own face may be; beyond that it is a neighbour.
 _OFF_MIDDLE_PX = 36.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
-    """One face: score 0..1, box x0, y0, x1, y1 (4), landmarks 5x2, in pixels."""
+    """Detected face: score 0..1, box x0, y0, x1, y1 (4), landmarks 5x2, in pixels."""
 
     score: float
     box: Points
@@ -72,7 +72,7 @@ class Detection:
 
 
 class TwoPassDetector:
-    """The two passes over a frame. `run_search` and `run_close_up` take 1xHxWx3 of their contract's size."""
+    """Runs the two passes over a frame. `run_search` and `run_close_up` take 1xHxWx3 of the sizes in the contract."""
 
     def __init__(self, run_search: Run, run_close_up: Run) -> None:
         self._run_search = run_search
@@ -81,13 +81,13 @@ class TwoPassDetector:
         self._close_up_input: Image = np.zeros((1, *CLOSE_UP_SIZE, 3), np.uint8)
 
     def search(self, image: Image, limit: int) -> list[Detection]:
-        """Where faces may be, best first, in `image` pixels: to be looked at close up."""
+        """Candidates for faces, best first, in `image` pixels, to be checked in close-up."""
         way_back = letterbox(image, self._search_input[0])
         finds = decode(self._run_search(self._search_input), SEARCH_THRESHOLD, limit)
         return [find.through(way_back) for find in finds if find.box[3] - find.box[1] >= LEAST_HEIGHT_PX]
 
     def look(self, image: Image, landmarks: Points) -> Detection | None:
-        """The face at about these `landmarks`, exactly, in `image` pixels; None where there is none."""
+        """Exact face at about these `landmarks`, in `image` pixels; None if there is none."""
         try:
             way_back = close_up(image, landmarks, self._close_up_input[0])
         except ValueError:
@@ -98,7 +98,7 @@ class TwoPassDetector:
         return own[0].through(way_back) if own else None
 
     def find(self, image: Image, limit: int, known: Sequence[Detection] = ()) -> list[Detection]:
-        """The faces of a frame beside those `known`, best first: search, then two looks at each."""
+        """Faces of a frame besides those `known`, best first: one search, then two close-ups each."""
         faces: list[Detection] = []
         least = (NEWCOMER_THRESHOLD if known else FACE_THRESHOLD) ** 2
         for candidate in self.search(image, limit + len(known)):
@@ -113,11 +113,11 @@ class TwoPassDetector:
 
 
 def decode(maps: Maps, threshold: float, limit: int) -> list[Detection]:
-    """The faces in one picture's maps, best first, at most `limit`.
+    """Faces in the maps of one image, best first, at most `limit`.
 
-    `heat` 1xHxWx1 is the probability that a face's middle is in the cell; `boxes` 1xHxWx4 and `landmarks`
-    1xHxWx10 are positions relative to the cell's middle, in input pixels. A face's numbers are the mean of what
-    the cells around its peak say, weighted by their heat.
+    `heat` 1xHxWx1 is the probability that a face's middle is in the cell; `boxes` 1xHxWx4 and `landmarks` 1xHxWx10 are
+    positions relative to the cell's middle, in input pixels. Each number is the mean over the cells around the face's
+    peak, weighted by their heat.
     """
     heat = np.asarray(maps["heat"], dtype=np.float32)[0, :, :, 0]
     peaks = (heat == cv2.dilate(heat, np.ones((3, 3), np.uint8))) & (heat >= threshold)
@@ -146,7 +146,7 @@ def overlap(a: Points, b: Points) -> float:
 
 
 def letterbox(image: Image, out: Image) -> Affine:
-    """Draws the whole of `image` into the middle of `out` and returns the 2x3 way back, `out` to `image` pixels."""
+    """Draws all of `image` into the middle of `out` and returns the 2x3 inverse, `out` to `image` pixels."""
     height, width = image.shape[:2]
     scale = min(out.shape[0] / height, out.shape[1] / width)
     inner = max(1, round(width * scale)), max(1, round(height * scale))
@@ -156,21 +156,21 @@ def letterbox(image: Image, out: Image) -> Affine:
     view = out[top : top + inner[1], left : left + inner[0]]
     cv2.resize(image, inner, dst=view, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     x_scale, y_scale = width / inner[0], height / inner[1]
-    # Middles of pixels coincide, not their corners.
+    # Pixel centres coincide, not corners.
     x_shift, y_shift = (0.5 - left) * x_scale - 0.5, (0.5 - top) * y_scale - 0.5
     return np.array([[x_scale, 0, x_shift], [0, y_scale, y_shift]], dtype=np.float32)
 
 
 def close_up(image: Image, landmarks: Points, out: Image) -> Affine:
-    """Draws the face with these `landmarks` upright into `out` and returns the 2x3 way back to `image` pixels.
+    """Draws the face with these `landmarks` upright into `out` and returns the 2x3 inverse to `image` pixels.
 
-    A face much larger than the close-up is shrunk by areas first, so that fine texture does not alias.
-    Raises ValueError where the landmarks are no face.
+    A face much larger than the close-up is first reduced by area, so that fine texture does not alias. Raises
+    ValueError if the landmarks do not form a face.
     """
     way_back = similarity(_CLOSE_UP_TEMPLATE, landmarks)
     scale = float(np.hypot(way_back[0, 0], way_back[1, 0]))
     if not LEAST_SCALE < scale < np.inf:
-        raise ValueError("landmarks coincide or are not finite: they are no face")
+        raise ValueError("landmarks coincide or are not finite")
     source, shift, step = image, np.zeros(2, np.float32), int(scale)
     if step >= 2:
         source, shift = _shrunk_around(image, way_back, step)
@@ -178,14 +178,14 @@ def close_up(image: Image, landmarks: Points, out: Image) -> Affine:
     to_source[:, 2] -= shift
     if step >= 2:
         to_source /= step
-        to_source[:, 2] += 0.5 / step - 0.5  # middles of pixels, not their corners, coincide
+        to_source[:, 2] += 0.5 / step - 0.5  # pixel centres coincide, not corners
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     cv2.warpAffine(source, to_source, (out.shape[1], out.shape[0]), dst=out, flags=flags)
     return way_back
 
 
 def template_box(landmarks: Points) -> Points:
-    """The box x0, y0, x1, y1 that the face template has at these landmarks, upright or turned."""
+    """Box x0, y0, x1, y1 of the face template at these landmarks, upright or turned."""
     to_image = similarity(TEMPLATE, landmarks)
     x0, y0, x1, y1 = TEMPLATE_BOX
     middle = to_image[:, :2] @ np.array([(x0 + x1) / 2, (y0 + y1) / 2], np.float32) + to_image[:, 2]
@@ -194,7 +194,7 @@ def template_box(landmarks: Points) -> Points:
 
 
 def _read_peak(maps: Maps, heat: NDArray[np.float32], row: int, column: int) -> Detection:
-    """The mean over those of the 3x3 cells around a peak that see the face too."""
+    """Mean over those of the 3x3 cells around a peak that see the face too."""
     rows = slice(max(row - 1, 0), row + 2)
     columns = slice(max(column - 1, 0), column + 2)
     near = heat[rows, columns]
@@ -209,7 +209,7 @@ def _read_peak(maps: Maps, heat: NDArray[np.float32], row: int, column: int) -> 
 
 
 def _shrunk_around(image: Image, way_back: Affine, step: int) -> tuple[Image, Points]:
-    """The part of `image` that a close-up shows, 1/`step` as large, and where its corner was."""
+    """The part of `image` that a close-up shows, reduced to 1/`step`, and the position of its corner."""
     size = np.array(CLOSE_UP_SIZE[::-1], np.float32)
     corners = np.array([[0, 0], [size[0], 0], [0, size[1]], size], np.float32) @ way_back[:, :2].T + way_back[:, 2]
     limit = np.array(image.shape[1::-1])

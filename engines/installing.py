@@ -1,7 +1,7 @@
-"""The commands that install something more, as they have to be typed on this machine.
+"""Commands that install additional packages, as typed on this machine.
 
-The product is on no package index, so a command names where it came from: a clone, or the file of a wheel. A package
-belongs into the environment that runs this code, whether pip, uv or pipx made it.
+The product is on no package index, so a command names its origin: a clone, or a wheel file. A package belongs into the
+environment that runs this code, whether pip, uv or pipx created it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from urllib.request import url2pathname
 
 PROJECT = "occlufix-vcam"
 _ROOT = Path(__file__).resolve().parent.parent
-#: What marks an environment that a program made for one tool alone: there is no pip in it.
+#: Marks an environment created for one tool alone, which has no pip.
 _MARKS = {"uv": "uv-receipt.toml", "pipx": "pipx_metadata.json"}
 
 
 def install_extra(extra: str) -> str:
-    """Installs an extra of the product, such as `tray`."""
+    """Command that installs an extra of the product, such as `tray`."""
     name, at, url = _source().partition(" @ ")
     wanted = _quoted(f"{name}[{extra}]{at}{url}")
     tool = _tool()
@@ -32,7 +32,7 @@ def install_extra(extra: str) -> str:
 
 
 def install_package(package: str) -> str:
-    """Installs a package from an index."""
+    """Command that installs a package from an index."""
     if _tool() == "pipx":
         return f"pipx inject {PROJECT} {package}"
     if _tool():
@@ -41,14 +41,14 @@ def install_package(package: str) -> str:
 
 
 def install_again() -> str:
-    """Puts the product's own files back as they were."""
+    """Command that restores the product's own files."""
     if tool := _tool():
         return f"{tool} install --force {_quoted(_source())}"
     return f"{_pip_install()} --force-reinstall --no-deps {_quoted(_source())}"
 
 
 def _tool() -> str:
-    """The program that owns this environment, if one does."""
+    """Program that owns this environment, if any."""
     names = {"uv": "uv tool", "pipx": "pipx"}
     return next((names[kind] for kind, mark in _MARKS.items() if (Path(sys.prefix) / mark).is_file()), "")
 
@@ -58,13 +58,13 @@ def _pip_install() -> str:
     if sys.prefix != sys.base_prefix and pip.is_file():
         here = _working_directory()
         return f"{_quoted(str(pip.relative_to(here) if pip.is_relative_to(here) else pip))} install"
-    if importlib.util.find_spec("pip") is None:  # as uv makes environments
+    if importlib.util.find_spec("pip") is None:  # uv creates environments like this
         return f"uv pip install --python {_quoted(sys.executable)}"
     return f"{_quoted(sys.executable)} -m pip install"
 
 
 def _source() -> str:
-    """What pip takes to install the product: a clone's folder, a wheel's address, or the name if an index had it."""
+    """What pip needs to install the product: a clone's folder, a wheel's address, or the name if an index has it."""
     if (_ROOT / "pyproject.toml").is_file():
         return _folder(_ROOT)
     told = _direct_url()
@@ -85,7 +85,7 @@ def _working_directory() -> Path:
 
 
 def _direct_url() -> dict[str, str]:
-    """Where the installer had the product from (PEP 610); empty if from an index."""
+    """Where the installer got the product from (PEP 610); empty if from an index."""
     try:
         text = metadata.distribution(PROJECT).read_text("direct_url.json")
     except metadata.PackageNotFoundError:
@@ -95,5 +95,5 @@ def _direct_url() -> dict[str, str]:
 
 
 def _quoted(word: str) -> str:
-    """One word for this system's shell; brackets are quoted too, as zsh takes them for a pattern."""
+    """One quoted word for this system's shell. Brackets are quoted too, because zsh reads them as a pattern."""
     return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)

@@ -1,4 +1,4 @@
-"""Loads a model on the best backend that this machine has, and surveys the backends."""
+"""Loads a model on the best backend of this machine, and surveys the backends."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ _log = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
-    """What BACKENDS names: a class of engines."""
+    """Entry of BACKENDS: a class of engines."""
 
     @staticmethod
     def devices() -> Sequence[str]:
-        """The devices that it can use here, best first; "CPU" is the processor. Raises EngineUnavailable."""
+        """Devices that it can use on this machine, best first; "CPU" is the processor. Raises EngineUnavailable."""
 
     @staticmethod
     def warning() -> str:
-        """What is wrong with it though it runs; "" where nothing is."""
+        """What is wrong with a backend that still runs; "" if nothing is."""
 
     def precisions(self, model: Model, device: str) -> Sequence[Precision]:
-        """In which it runs `model` on a device, best first; "auto" is its own choice."""
+        """Precisions in which it runs `model` on a device, best first; "auto" is its own choice."""
 
     def __call__(self, model: Model, device: str, options: EngineOptions) -> InferenceEngine:
-        """Reads, compiles and warms. Raises EngineError."""
+        """Reads, compiles and warms up a model. Raises EngineError."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendReport:
-    """Whether a backend is there; `device` is the best that it has, `reason` says why it has none.
+    """Whether a backend is available. `device` is its best one; `reason` says why it has none.
 
-    `warning` is what is wrong with one that runs all the same.
+    `warning` is what is wrong with one that still runs.
     """
 
     name: str
@@ -60,10 +60,10 @@ class BackendReport:
 
 
 def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> InferenceEngine:
-    """The model, ready to run on the best backend that takes it; `passed_over` tells of those that did not.
+    """Loads a model on the best backend that accepts it; `passed_over` lists the ones that did not.
 
-    `model` is one of MODEL_NAMES, the path of an ONNX file, or what `find_model` gave. Raises ModelError where the
-    model is at fault, EngineUnavailable, EngineBuildError or EngineRunError where no backend takes it.
+    `model` is one of MODEL_NAMES, the path of an ONNX file, or a result of `find_model`. Raises ModelError if the model
+    is at fault, and EngineUnavailable, EngineBuildError or EngineRunError if no backend accepts it.
     """
     found = find_model(model)
     found.check()
@@ -73,7 +73,7 @@ def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> Infer
         try:
             engine = _open(found, candidate, options)
         except (EngineUnavailable, EngineBuildError, EngineRunError) as error:
-            _log.info("%s passed over: %s", candidate, error.message)
+            _log.info("skipped %s: %s", candidate, error.message)
             failures.append((candidate.backend, error))
             continue
         failed = [_skipped(name, error) for name, error in failures]
@@ -84,13 +84,13 @@ def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> Infer
     if len(failures) == 1:
         raise failures[0][1]
     reasons = "; ".join(f"{name}: {error.message}" for name, error in failures)
-    raise EngineUnavailable(f"No backend runs {found.name}: {reasons}", "occlufix-vcam doctor says more.")
+    raise EngineUnavailable(f"no backend can run {found.name}: {reasons}", "run `occlufix-vcam doctor`")
 
 
 def measure(model: str | Path, again: bool = False) -> list[CandidateTiming]:
-    """All candidates for `model` here, timed, the best first: what `load` goes by from now on.
+    """Times every candidate for `model`, fastest first, which `load` uses from then on.
 
-    Takes seconds, and all cores, where they were not timed before or `again` is asked for. Raises ModelError.
+    Takes seconds and all cores if there are no times yet or with `again`. Raises ModelError.
     """
     found = find_model(model)
     candidates, _ = _candidates(found, _DEFAULTS)
@@ -99,13 +99,13 @@ def measure(model: str | Path, again: bool = False) -> list[CandidateTiming]:
 
 
 def timed(model: str | Path) -> list[CandidateTiming]:
-    """What `measure` found, if it was run already. Raises ModelError."""
+    """Cached result of `measure`, if there is one. Raises ModelError."""
     found = find_model(model)
     return autotune.remembered(found, _candidates(found, _DEFAULTS)[0])
 
 
 def survey() -> list[BackendReport]:
-    """Which backends this machine has, in the order of the table. Loads no model."""
+    """Backends of this machine, in the order of the table. Loads no model."""
     reports = []
     for name in BACKENDS:
         try:
@@ -117,7 +117,7 @@ def survey() -> list[BackendReport]:
 
 
 def _candidates(model: Model, options: EngineOptions) -> tuple[list[EngineCandidate], list[tuple[str, EngineError]]]:
-    """All candidates for a model, best first, and the backends that are not there. Raises EngineUnavailable."""
+    """Candidates for a model, best first, and the backends that are missing. Raises EngineUnavailable."""
     candidates: list[EngineCandidate] = []
     missing: list[tuple[str, EngineError]] = []
     for name in [name for name in BACKENDS if name != "fake"] if options.backend == "auto" else [options.backend]:
@@ -130,19 +130,19 @@ def _candidates(model: Model, options: EngineOptions) -> tuple[list[EngineCandid
         except EngineUnavailable as error:
             missing.append((name, error))
     last = {"CPU": 1, "NPU": 2}
-    candidates.sort(key=lambda candidate: last.get(candidate.device, 0))  # stable: else the order of the table
+    candidates.sort(key=lambda candidate: last.get(candidate.device, 0))  # stable sort: ties keep the table's order
     known = {one.candidate: one.rank_ms for one in _remembered(model, candidates, options)}
     candidates.sort(key=lambda candidate: known.get(candidate, float("inf")))
     return candidates, missing
 
 
 def _chooses(model: Model, options: EngineOptions) -> bool:
-    """Whether the precision is free: not every network has int8, and those that have none run as they best do."""
+    """Whether the precision is free. Not every network has int8; those without it run in their best precision."""
     return options.precision == "auto" or (options.precision == "int8" and not model.has("int8"))
 
 
 def _remembered(model: Model, candidates: Sequence[EngineCandidate], options: EngineOptions) -> list[CandidateTiming]:
-    """What was timed; of that only a free choice makes use, and only for a model that is known by its hash."""
+    """Cached times, used only if the precision is free, and only for a model known by its hash."""
     is_free = options.backend == options.precision == "auto"
     is_ours = all(file.sha256 for file in model.files.values())
     return autotune.remembered(model, candidates) if is_free and is_ours else []
@@ -150,7 +150,7 @@ def _remembered(model: Model, candidates: Sequence[EngineCandidate], options: En
 
 def _open(model: Model, candidate: EngineCandidate, options: EngineOptions) -> InferenceEngine:
     if (candidate.backend, candidate.device) in options.avoid:
-        raise EngineUnavailable("It failed again and again while it ran", "The log has the reason.")
+        raise EngineUnavailable("it kept failing while running", "read the log for the reason")
     engine = _backend(candidate.backend)(model, candidate.device, replace(options, precision=candidate.precision))
     _check_tensors(engine, model, options)
     return engine
@@ -159,7 +159,7 @@ def _open(model: Model, candidate: EngineCandidate, options: EngineOptions) -> I
 def _slower(
     chosen: EngineCandidate, others: Sequence[EngineCandidate], times: Sequence[CandidateTiming]
 ) -> list[SkippedBackend]:
-    """Why each candidate after the chosen one is passed over; of another backend only its best."""
+    """Why each candidate after the chosen one is skipped; of another backend only its best."""
     known = {one.candidate: one for one in times}
     best = known[chosen].p50_ms if chosen in known else None
     skipped: dict[str, SkippedBackend] = {}
@@ -169,7 +169,7 @@ def _slower(
             if candidate.backend != chosen.backend
             else f"{candidate.backend} {candidate.device} {candidate.precision}"
         )
-        reason = f"ranks after {chosen.backend}; not timed on this machine yet"
+        reason = f"ranks after {chosen.backend}, not timed on this machine yet"
         if candidate in known and best is not None:
             p50_ms = known[candidate].p50_ms
             reason = f"takes {p50_ms:.1f} ms here, {chosen} {best:.1f}" if p50_ms else known[candidate].reason
@@ -180,16 +180,16 @@ def _slower(
 
 def _backend(name: str) -> Backend:
     if name not in BACKENDS:
-        raise EngineUnavailable(f"There is no backend {name}", f"Choose auto, {', '.join(BACKENDS)}.")
+        raise EngineUnavailable(f"unknown backend {name}", f"choose auto, {', '.join(BACKENDS)}")
     module, _, class_name = BACKENDS[name].partition(":")
     try:
         return cast(Backend, getattr(importlib.import_module(module), class_name))
     except EngineError:
         raise
-    except Exception as error:  # a broken native library may raise anything
+    except Exception as error:  # a broken native library can raise anything
         raise EngineUnavailable(
-            f"The library of {name} is broken: {type(error).__name__}: {' '.join(str(error).split())}",
-            "Install it again: pip install --force-reinstall",
+            f"the library of {name} is broken: {type(error).__name__}: {' '.join(str(error).split())}",
+            "reinstall it: pip install --force-reinstall",
         ) from error
 
 
@@ -198,7 +198,7 @@ def _skipped(name: str, error: EngineError) -> SkippedBackend:
 
 
 def _check_tensors(engine: InferenceEngine, model: Model, options: EngineOptions) -> None:
-    """Compares the inputs and outputs with those that models.toml promises. Raises ContractMismatch."""
+    """Compares inputs and outputs with those in models.toml. Raises ContractMismatch."""
     unknown = options.input_shapes.keys() - {spec.name for spec in engine.inputs}
     if unknown:
         engine.close()
@@ -214,5 +214,5 @@ def _check_tensors(engine: InferenceEngine, model: Model, options: EngineOptions
         raise ContractMismatch(
             f"{model.name} takes {inputs} and gives {outputs}, not what models.toml says: "
             f"{dict(model.inputs)} and {dict(model.outputs)}",
-            f"Export it again: python -m train export {model.name}",
+            f"export it again: python -m train export {model.name}",
         )

@@ -1,6 +1,6 @@
-"""models.toml: which model files there are, what they promise, and whether a file is still the one that was made.
+"""models.toml: the model files, their inputs and outputs, and the hashes that verify them.
 
-`train/export/export.py` writes the table. A file whose sha256 differs is refused, with the command that restores it.
+`train/export/export.py` writes the table. A file with another sha256 is refused, with the command that restores it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engines.installing import install_again
 
 MODELS = Path(__file__).parent / "models"
 MANIFEST = "models.toml"
-#: The "precision" of a file that the user brought: whatever types stand in it.
+#: "precision" of a user's own file, whatever its types.
 OWN = "own"
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -27,7 +27,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """An ONNX file and the hash that it must have; "" where nobody promised one."""
+    """ONNX file and its expected hash; "" for a user's own file."""
 
     path: Path
     sha256: str
@@ -35,7 +35,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One network: its files by precision; inputs and outputs as name to static shape.
+    """Network: its files by precision; inputs and outputs as name to static shape.
 
     A user's own file names neither.
     """
@@ -49,24 +49,24 @@ class Model:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def pick(self, precision: str) -> tuple[str, Path]:
-        """The checked file for a precision, and what it is: that, or OWN. Raises ModelMissing, ModelCorrupt."""
+        """Verified file for a precision, and its precision: that, or OWN. Raises ModelMissing, ModelCorrupt."""
         kind = OWN if OWN in self.files else precision
         if kind not in self.files:
-            raise ModelMissing(f"{self.name} has no {precision} file", "Choose precision auto or fp32.")
+            raise ModelMissing(f"{self.name} has no {precision} file", "choose precision auto or fp32")
         file = self.files[kind]
         if not file.path.is_file():
-            hint = _restore_command(file.path) if kind != OWN else "Check the path."
-            raise ModelMissing(f"There is no model file {file.path}", hint)
+            hint = _restore_command(file.path) if kind != OWN else "check the path"
+            raise ModelMissing(f"there is no model file {file.path}", hint)
         if file.sha256 and sha256_of(file.path) != file.sha256:
             raise ModelCorrupt(f"{file.path.name} is not the file that {MANIFEST} names", _restore_command(file.path))
         return kind, file.path
 
     def has(self, precision: str) -> bool:
-        """Whether there is a file for a precision; a file of the user's own serves for all."""
+        """Whether there is a file for a precision; a user's own file serves for all."""
         return OWN in self.files or precision in self.files
 
     def check(self) -> None:
-        """Raises ModelCorrupt where any of the files is not the one that was entered, whichever will be picked."""
+        """Verifies every file, whichever will be picked. Raises ModelCorrupt."""
         for kind, file in self.files.items():
             if file.path.is_file():
                 self.pick(kind)
@@ -84,7 +84,7 @@ def find_model(model: str | Path | Model) -> Model:
     path = Path(model)
     if not path.is_file():
         raise ModelMissing(
-            f"There is no model file {path}", f"Give the path of an ONNX file, or one of: {', '.join(MODEL_NAMES)}."
+            f"there is no model file {path}", f"give the path of an ONNX file, or one of: {', '.join(MODEL_NAMES)}"
         )
     return Model(path.name, {OWN: ModelFile(path, "")})
 
@@ -96,13 +96,13 @@ def read_manifest() -> dict[str, Model]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         return {name: _read_model(name, table) for name, table in tables.items()}
     except FileNotFoundError as error:
-        raise ModelMissing(f"There is no {path}", _restore_command(path)) from error
+        raise ModelMissing(f"there is no {path}", _restore_command(path)) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelCorrupt(f"{path} cannot be read: {error}", _restore_command(path)) from error
 
 
 def sha256_of(path: Path) -> str:
-    """The hash of a file, in hexadecimal; read once as long as the file stays the same."""
+    """SHA-256 of a file in hexadecimal; cached while the file stays the same."""
     told = path.stat()
     return _sha256_of(path, told.st_ino, told.st_mtime_ns, told.st_size)
 
@@ -131,5 +131,5 @@ def _read_model(name: str, table: Mapping[str, Any]) -> Model:
 def _restore_command(path: Path) -> str:
     root = MODELS.parents[1]
     if (root / ".git").exists():
-        return f"Restore it: git -C {root} checkout -- {path.relative_to(root).as_posix()}"
-    return f"Restore it: {install_again()}"
+        return f"restore it: git -C {root} checkout -- {path.relative_to(root).as_posix()}"
+    return f"restore it: {install_again()}"

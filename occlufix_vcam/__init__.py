@@ -2,5 +2,5 @@
 
 __version__ = "0.1.0"
 
-#: What its folders are called.
+#: Name of its folders.
 APP_NAME = "occlufix-vcam"

@@ -1,6 +1,6 @@
 """The occlufix-vcam command, also as `python -m occlufix_vcam`.
 
-`toggle` is asked for in the middle of a call: it is done before the whole command line is imported.
+`toggle` is used in the middle of a call, so it runs before the rest of the command line is imported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ def main() -> None:
     told, failure = None, None
     try:
         told = quick_toggle(sys.argv[1:])
-    except Exception as error:  # noqa: BLE001  the command line says what it is
+    except Exception as error:  # noqa: BLE001  the command line reports it
         failure = error
     if told is None:
         from occlufix_vcam.cli import app

@@ -1,7 +1,7 @@
-"""The one place of construction: from Settings to a camera, sinks, engines and a pipeline.
+"""Builds cameras, sinks, engines and pipelines from Settings, in one place.
 
-Daemon, `process` and `bench` all build here, so that what is measured is what runs. Everything heavy is imported
-when it is asked for: the first pictures go out while the engines are still being made.
+The daemon, `process` and `bench` all build here, so that what is measured is what runs. Heavy modules are imported on
+first use: the first frames go out while the engines are still loading.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def build_pipeline(
     see_hidden: OcclusionSegmenter | None = None,
     remember: Memory | None = None,
 ) -> Pipeline:
-    """The product's pipeline, in the thread that will use it. A stage that is given takes the place of the usual one.
+    """Builds the product's pipeline, in the thread that will use it. A stage that is passed replaces the usual one.
 
-    `engines` keeps what was loaded, for its owner to name and to close. Raises EngineError, ConfigError.
+    `engines` keeps what was loaded, for its owner to report and close. Raises EngineError, ConfigError.
     """
     from occlufix_vcam.pipeline import Pipeline
     from occlufix_vcam.stages.find import open_finder
@@ -68,7 +68,7 @@ def build_pipeline(
 
 
 def _open_memory(settings: Settings, engines: EngineSet) -> Memory:
-    """What remembers faces; where people can't be told apart, it goes on without knowing anybody by name."""
+    """Memory of faces. If people cannot be told apart, it continues without naming anyone."""
     from occlufix_vcam.stages.memory import FaceMemory, NoMemory
 
     if not settings.memory:
@@ -81,21 +81,21 @@ def _open_memory(settings: Settings, engines: EngineSet) -> Memory:
 
 
 def open_embedder(engines: EngineSet) -> FaceEmbedder:
-    """The network that tells people apart, with the least cosine of one person's faces. Raises EngineError."""
+    """Network that tells people apart, with the cosine from which two faces are one person's. Raises EngineError."""
     from engines.manifest import find_model
     from occlufix_vcam.stages.embed import FaceEmbedder
 
     model = find_model("embed")
     if "threshold" not in model.metrics:
         raise ModelCorrupt(
-            "models.toml does not say from what cosine on `embed` means one person",
-            "Export it with its figures: python -m train export embed --figures FILE",
+            "models.toml has no cosine threshold for `embed`",
+            "export it with its figures: python -m train export embed --figures FILE",
         )
     return FaceEmbedder(engines.load("embed"), model.metrics["threshold"], model.files["fp32"].sha256)
 
 
 def open_identifier(engines: EngineSet, store: PeopleStore | None = None) -> FaceIdentifier:
-    """Names the faces of those who enrolled, also of who enrols later, in whatever process. Raises EngineError."""
+    """Names the faces of enrolled people, including those whom any process enrolls later. Raises EngineError."""
     from occlufix_vcam.stages.identify import FaceIdentifier
 
     watcher = PeopleWatcher(store or PeopleStore())
@@ -103,7 +103,7 @@ def open_identifier(engines: EngineSet, store: PeopleStore | None = None) -> Fac
 
 
 def open_collector(settings: Settings, engines: EngineSet) -> ViewCollector:
-    """What gets to know one person, in the thread that will use it. Raises EngineError, ConfigError."""
+    """Collector of one person's views, in the thread that will use it. Raises EngineError, ConfigError."""
     from occlufix_vcam.enrollment.collector import ViewCollector
     from occlufix_vcam.stages.find import open_finder
     from occlufix_vcam.stages.hidden import HiddenSegmenter
@@ -116,7 +116,7 @@ def open_collector(settings: Settings, engines: EngineSet) -> ViewCollector:
 
 
 def open_camera(settings: Settings) -> CameraSource:
-    """The source that the settings name. Raises CameraNotFound, CameraBusy, DeviceError."""
+    """Opens the source in the settings. Raises CameraNotFound, CameraBusy, DeviceError."""
     source = open_source(
         settings.source,
         width=settings.width,
@@ -135,11 +135,11 @@ def open_camera(settings: Settings) -> CameraSource:
 def open_sinks(
     settings: Settings, size: tuple[int, int], rate: float, kept: Mapping[str, KeptSink] = NOTHING_KEPT
 ) -> Sinks:
-    """All sinks that the settings name, and the recording. Raises SinkUnavailable.
+    """Opens every sink in the settings, and the recording. Raises SinkUnavailable.
 
-    `kept` are sinks of that size that are open, by key: those that the settings still name are taken over untouched, so
-    that nobody who reads them notices, and the others are closed once everything else is open. Where something does
-    not open, what is kept stays open, and nothing else does.
+    `kept` holds open sinks of that size by key. Those that the settings still name stay open untouched, so that
+    programs reading them notice nothing; the others are closed once everything else is open. If something does not
+    open, only the kept sinks stay open.
     """
     opened: dict[str, KeptSink] = {}
     left_out: list[LeftOut] = []
@@ -163,7 +163,7 @@ def open_sinks(
 def _open_named(
     name: str, size: tuple[int, int], rate: float, kept: Mapping[str, KeptSink], left_out: list[LeftOut]
 ) -> dict[str, KeptSink]:
-    """The sink of that name, or for "auto" every virtual camera that opens, by its kind."""
+    """Opens the sink of that name or, for "auto", every virtual camera that opens; by kind."""
     opened: dict[str, KeptSink] = {}
     failed: list[LeftOut] = []
     for kind in VIRTUAL_CAMERAS.get(sys.platform, (name,)) if name == "auto" else (name,):

@@ -1,4 +1,4 @@
-"""The engines of one pipeline: loaded as the settings say, owned and closed in one place."""
+"""Engines of one pipeline: loaded according to the settings, owned and closed in one place."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from engines.errors import BuildProgress
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 
-#: Makes an engine that is not built yet; it is told a function that takes the share that is done.
+#: Builds a missing engine; receives a function that takes the share that is done.
 Build = Callable[[BuildProgress], object]
 
 _AS_THEY_ARE: Mapping[str, tuple[int, ...]] = {}
 
 
 class EngineSet:
-    """The engines of one pipeline: loaded as the settings say, named for `status`, closed together.
+    """Engines of one pipeline: loaded according to the settings, named for `status`, closed together.
 
-    `live`: what takes long to build is passed over, and is in `unbuilt`, unless the settings allow nothing else.
-    `avoid` names backends on devices that failed before. Used by one thread; `facts` may be asked for by any.
+    `live`: engines that take long to build are skipped and listed in `unbuilt`, unless the settings allow nothing else.
+    `avoid` names backends on devices that failed before. Used by one thread; any thread may read `facts`.
     """
 
     def __init__(self, settings: Settings, live: bool = False, avoid: frozenset[tuple[str, str]] = frozenset()) -> None:
@@ -29,7 +29,7 @@ class EngineSet:
         self._loaded: dict[str, InferenceEngine] = {}
 
     def load(self, model: str, input_shapes: Mapping[str, tuple[int, ...]] = _AS_THEY_ARE) -> InferenceEngine:
-        """The engine for `model`, made at the first call. Raises EngineError."""
+        """Engine for `model`, loaded at the first call. Raises EngineError."""
         import engines
 
         name = " ".join([model, *("x".join(map(str, shape)) for shape in input_shapes.values())])
@@ -45,7 +45,7 @@ class EngineSet:
         return self._loaded[name]
 
     def unbuilt(self) -> dict[str, Build]:
-        """What would be better and is only not built yet, by the engine's name."""
+        """Better engines that are only missing because they are not built yet, by name."""
         return {
             model: skipped.build
             for model, engine in self._loaded.items()
@@ -54,7 +54,7 @@ class EngineSet:
         }
 
     def facts(self, tell: Callable[[str], str] = lambda model: "") -> dict[str, EngineFacts]:
-        """`tell` knows how far what was not built is by now."""
+        """Facts of each engine for `status`; `tell` reports the progress of unbuilt ones."""
         return {
             model: EngineFacts(
                 backend=engine.backend,

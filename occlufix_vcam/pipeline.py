@@ -1,4 +1,4 @@
-"""The product on one screen: a frame goes in, the frame with its faces restored comes out."""
+"""The product on one screen: a frame goes in, and the frame with its faces restored comes out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from occlufix_vcam.stages.watermark import put_mark
 
 
 class OcclusionSegmenter(Protocol):
-    """Says what hides a face, in masks that reach `margin_px` beyond it; `forget` names lost tracks."""
+    """Segments what hides a face, in masks that extend `margin_px` beyond it; `forget` names lost tracks."""
 
     margin_px: int
 
@@ -27,7 +27,7 @@ class OcclusionSegmenter(Protocol):
 
 
 class FaceRestorer(Protocol):
-    """Restores what is hidden, or leaves the face as it is (None); `forget` names lost tracks."""
+    """Restores hidden parts, or leaves the face as it is (None); `forget` names lost tracks."""
 
     def __call__(self, hidden: HiddenCrop, reference: Reference) -> Patch | None: ...
 
@@ -36,7 +36,7 @@ class FaceRestorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FrameSummary:
-    """What one frame held: faces, how many of them were restored, and the largest hidden share of a face."""
+    """Faces in one frame, how many of them were restored, and the largest hidden share of a face."""
 
     faces: int = 0
     restored: int = 0
@@ -56,7 +56,7 @@ class Pipeline:
         *,
         mark: bool = False,
     ) -> None:
-        """`mark` writes "restored" into a corner of each picture in which a face is."""
+        """`mark` writes "restored" into a corner of each frame that has a restored face."""
         self._find = find
         self._see_hidden = see_hidden
         self._remember = remember
@@ -67,7 +67,7 @@ class Pipeline:
         self._tracks: frozenset[int] = frozenset()
 
     def __call__(self, frame: Frame) -> tuple[Frame, FrameSummary]:
-        """A new frame, or `frame` itself where no face is hidden; and what it held. Raises EngineRunError."""
+        """New frame, or `frame` itself if no face is hidden; and its summary. Raises EngineRunError."""
         span = self._telemetry.span
         with span("total"):
             with span("find"):
@@ -92,11 +92,11 @@ class Pipeline:
         return Frame(image, frame.index, frame.captured_at, Origin(frame.image, hidden)), summary
 
     def close(self) -> None:
-        """Ends the memory's threads. The engines belong to their EngineSet."""
+        """Ends the memory's threads. Engines belong to their EngineSet."""
         self._remember.close()
 
     def _summarise(self, faces: Sequence[FaceTrack], hidden: Sequence[HiddenCrop], restored: int) -> FrameSummary:
-        """Counts what the frame held, and tells the stages which tracks are lost."""
+        """Counts faces and tells the stages which tracks are lost."""
         tracks = frozenset(face.track_id for face in faces)
         for stage in (self._see_hidden, self._remember, self._restore):
             stage.forget(self._tracks - tracks)

@@ -1,6 +1,6 @@
-"""Tests that pass only at a second attempt: found in pytest's reports, and remembered from run to run.
+"""Finds tests that pass only at a second attempt in pytest's reports, and remembers them from run to run.
 
-The record lies in the user's cache folder, for a continuous integration starts each run in a fresh clone.
+The record is in the user's cache folder, because a continuous integration starts each run in a fresh clone.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ RECORD = "second-attempts.json"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Names of the tests that ran, and of those among them that failed."""
+    """Names of the tests that ran, and of those that failed."""
 
     ran: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
 
 
 def read_report(junit: Path) -> Attempt:
-    """The attempt that pytest's `--junitxml` tells of; an empty one where pytest wrote none."""
+    """Reads an attempt from pytest's `--junitxml`; empty if pytest wrote none."""
     if not junit.exists():
         return Attempt()
     ran, failed = set(), set()
@@ -38,13 +38,13 @@ def read_report(junit: Path) -> Attempt:
 
 
 def default_record() -> Path:
-    """The file in the user's cache folder."""
+    """Default record in the user's cache folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "occlufix-vcam-tests" / RECORD
 
 
 def remember(ran: frozenset[str], late: frozenset[str], record: Path) -> frozenset[str]:
-    """Those of `late` that were late in their run before, too. What did not run keeps its entry."""
+    """Those of `late` that were also late in the previous run. Tests that did not run keep their entry."""
     before = _read(record)
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(sorted((before - ran) | late), indent=1), encoding="utf-8")

@@ -1,12 +1,12 @@
-"""Measures the product's own pipeline on a clip; with `--baseline classic` also against a plain U-Net.
+"""Benchmarks the product's own pipeline on a clip; with `--baseline classic` also against a plain U-Net.
 
     python scripts/bench.py --source clip.mp4 --frames 300
     python scripts/bench.py --source clip.mp4 --baseline classic --json
     python scripts/bench.py --engines --limit
 
 The baseline is a 64-to-1024-channel U-Net with random weights, the class of network that such projects ship. It
-takes turns with the pipeline in the same process, so that whatever else the machine does slows both alike, and it
-runs both ways: in ONNX Runtime with fp32, as it would be shipped, and on the very backend that our networks run on.
+alternates with the pipeline in the same process, so that other load on the machine slows both alike, and runs twice: in
+ONNX Runtime with fp32, as it would ship, and on the same backend as our networks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TURNS = 20
 
 
 class Classic:
-    """The baseline on one backend, and how long each of its runs took."""
+    """Baseline on one backend, with the time of each run."""
 
     def __init__(self, name: str, engine: engines.InferenceEngine) -> None:
         self.name = f"{name} ({engine.backend} on {engine.device}, {engine.precision})"
@@ -60,15 +60,17 @@ class Classic:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="how fast the pipeline is on this machine, stage by stage")
-    parser.add_argument("--source", default="demo", help="a clip, a picture, a folder, a camera, or demo")
-    parser.add_argument("--frames", type=int, default=300, help="how many to measure")
+    parser.add_argument("--source", default="demo", help="a video, an image, a folder, a camera, or demo")
+    parser.add_argument("--frames", type=int, default=300, help="number of frames to measure")
     parser.add_argument("--baseline", choices=["classic"], help="also run a plain U-Net and print the ratio")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--engines", nargs="*", metavar="MODEL", help="a table of all engines instead of the pipeline")
-    parser.add_argument("--limit", action="store_true", help="with --engines: the least that each could take here")
+    parser.add_argument(
+        "--limit", action="store_true", help="with --engines: also the lower limit of each time on this machine"
+    )
     options = parser.parse_args(arguments)
     if options.frames < 1:
-        parser.error("--frames takes a number above 0")
+        parser.error("--frames must be above 0")
     try:
         return bench(options) if options.engines is None else bench_engines(options)
     except (OccluFixError, engines.EngineError) as error:
@@ -113,8 +115,8 @@ def bench_engines(options: argparse.Namespace) -> int:
 
 
 def open_baselines(stack: ExitStack, folder: Path, ways: dict[str, engines.EngineOptions]) -> list[Classic]:
-    """The classic U-Net, once for each way of running it; the stack closes them."""
-    from classic_unet import write_classic_unet  # needs the package onnx, which only the baseline asks for
+    """Opens the classic U-Net once per backend; the stack closes them."""
+    from classic_unet import write_classic_unet  # needs the package onnx, which only the baseline uses
 
     model = write_classic_unet(folder / "classic.onnx")
     return [stack.enter_context(closing(Classic(name, engines.load(model, way)))) for name, way in ways.items()]

@@ -1,9 +1,9 @@
-"""The table that `scripts/bench.py --engines` prints: each way of running each network on this machine.
+"""Table of `scripts/bench.py --engines`: every way of running each network on this machine.
 
-Each is held against the FP32 ONNX in ONNX Runtime, run in turn with it on 64 real crops, and against the classic
-U-Net of classic_unet.py. With `limit` also what the arithmetic and the bytes alone would take: the network's multiply-
-adds over what a large matrix product reaches here, or its weights and activations over what copying memory reaches,
-whichever takes longer. Nothing reaches that; it says how much is left to win.
+Each is compared with the FP32 ONNX in ONNX Runtime, run alternately with it on 64 real crops, and with the classic
+U-Net of classic_unet.py. `limit` adds the time that arithmetic and memory alone would take: the network's multiply-adds
+over the rate of a large matrix product, or its weights and activations over the rate of copying memory, whichever is
+longer. No engine reaches it; it shows how much is left to gain.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.offline.engine_check import CheckPictures, EngineCheck, compare, real_pictures
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
-#: Of a matrix product and of a copy that are large enough to reach what the machine can.
+#: Sizes of a matrix product and of a copy that are large enough for the machine's full rate.
 SIDE, COPIED_BYTES, TRIES = 1024, 2**27, 7
 CLASSIC_RUNS = 5
 
@@ -50,7 +50,7 @@ class Row:
 
 
 def measure_engines(models: Sequence[str], limit: bool) -> Iterator[Row]:
-    """A row for each way of running each of `models`; one that does not run says why."""
+    """A row for each way of running each of `models`; a row that cannot run says why."""
     classic_ms = _classic_ms()
     pictures = real_pictures(Settings())
     limits = Limits() if limit else None
@@ -67,7 +67,7 @@ def measure_engines(models: Sequence[str], limit: bool) -> Iterator[Row]:
 
 
 def _candidates(model: Model) -> list[EngineCandidate]:
-    """What the choice would time, and FP32 on each processor backend to compare with."""
+    """Candidates of autotuning, and FP32 on each processor backend for comparison."""
     candidates = [one.candidate for one in engines.measure(model.name)]
     plain = [EngineCandidate(candidate.backend, "CPU", "fp32") for candidate in candidates if candidate.device == "CPU"]
     return list(dict.fromkeys([*candidates, *plain]))
@@ -99,7 +99,7 @@ def _measure(model: Model, candidate: EngineCandidate, pictures: CheckPictures, 
 
 
 def _classic_ms() -> float:
-    """The classic U-Net in ONNX Runtime with fp32, as such are shipped."""
+    """Classic U-Net in ONNX Runtime with fp32, as such networks ship."""
     from classic_unet import write_classic_unet
 
     with tempfile.TemporaryDirectory() as folder:
@@ -110,7 +110,7 @@ def _classic_ms() -> float:
 
 
 class Limits:
-    """What this machine reaches: multiply-adds by precision, and bytes a second; measured when first asked for."""
+    """Rates of this machine: multiply-adds by precision, and bytes per second; measured on first use."""
 
     def __init__(self) -> None:
         self._multiply_adds: dict[str, float] = {}
@@ -120,7 +120,7 @@ class Limits:
         self._bytes = 2 * COPIED_BYTES / (min(_times(lambda: np.copyto(target, source), TRIES)) / 1e3)
 
     def of(self, model: Model, candidate: EngineCandidate) -> float | None:
-        """ms; None for int8, whose product cannot be had by itself."""
+        """Limit in ms; None for int8, whose matrix product cannot be measured alone."""
         if candidate.precision not in BYTES or candidate.precision == "int8":
             return None
         multiply_adds, numbers = work(model)
@@ -140,7 +140,7 @@ class Limits:
 
 
 def work(model: Model) -> tuple[int, int]:
-    """Multiply-adds of a model's convolutions, and how many numbers they read and write, weights among them."""
+    """Multiply-adds of a model's convolutions, and the number of values that they read and write, weights included."""
     import onnx
 
     graph = onnx.load(str(model.pick("fp32")[1])).graph
@@ -181,7 +181,7 @@ def _write_product(path: Path) -> Path:
 
 
 def _times(run: Callable[[], object], count: int) -> list[float]:
-    """ms of each of `count` runs, after one that is not counted."""
+    """Times in ms of `count` runs, after one that is not counted."""
     run()
     times = []
     for _ in range(count):
@@ -192,7 +192,7 @@ def _times(run: Callable[[], object], count: int) -> list[float]:
 
 
 def as_table(rows: Sequence[Row]) -> str:
-    """For a person: a line for each row."""
+    """Table as text, one line per row."""
     heads = ("p50", "p99", "first", "MiB", "error", "dB", "/FP32", "classic/", "limit")
     width = max((len(row.candidate) for row in rows), default=0) + 2
     lines = [f"{'network':<9}{'engine':<{width}}" + "".join(f"{head:>10}" for head in heads)]

@@ -1,6 +1,6 @@
-"""Makes `.venv` beside pyproject.toml and installs the project into it. Needs nothing but Python 3.11 with pip.
+"""Creates `.venv` beside pyproject.toml and installs the project into it. Needs only Python 3.11 with pip.
 
-Shared by quickstart.py and run_tests.py. What is installed is remembered, so a second run starts at once.
+Shared by quickstart.py and run_tests.py. Installed requirements are remembered, so a second run starts at once.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ OLDEST = (3, 11)
 
 
 class SetupError(Exception):
-    """The environment could not be made; the message says why and what to do."""
+    """The environment could not be created; the message says why and what to do."""
 
 
 def venv_python(venv: Path = VENV) -> Path:
-    """The interpreter inside a virtual environment, on any system."""
+    """Interpreter of a virtual environment, on any system."""
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def prepare(
     requirements: list[str], *, before: list[str] | None = None, optional: list[list[str]] | None = None
 ) -> Path:
-    """Makes the environment where it is missing, and installs `requirements` where they changed.
+    """Creates the environment if it is missing, and installs `requirements` if they changed.
 
-    `before` is installed first, each list of `optional` last, in steps of their own; what is optional may fail. Gives
-    the environment's interpreter. Raises SetupError.
+    `before` is installed first, each list of `optional` last, in separate steps; optional ones may fail. Returns the
+    environment's interpreter. Raises SetupError.
     """
     if sys.version_info < OLDEST:
         found = ".".join(map(str, sys.version_info[:2]))
         raise SetupError(f"Python {found} is too old: install Python 3.11 or newer and run this again with it")
     python = venv_python()
     if not _works(python):
-        _step("making .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)], _venv_hint())
+        _step("creating .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)], _venv_hint())
     wanted = _fingerprint([*(before or []), *requirements, *itertools.chain(*(optional or []))])
     if _installed() >= wanted:
         return python
@@ -68,7 +68,7 @@ def _works(python: Path) -> bool:
 
 
 def _fingerprint(requirements: list[str]) -> set[str]:
-    """A line for each requirement; it changes with pyproject.toml and with the place of the checkout."""
+    """One line per requirement; it changes with pyproject.toml and with the checkout's path."""
     project = (ROOT / "pyproject.toml").read_bytes() + str(ROOT).encode()
     return {f"{hashlib.sha256(project).hexdigest()[:16]} {requirement}" for requirement in requirements}
 

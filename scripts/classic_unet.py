@@ -1,9 +1,9 @@
-"""The baseline that `scripts/bench.py --baseline classic` runs: a plain 64-to-1024-channel U-Net.
+"""Baseline of `scripts/bench.py --baseline classic`: a plain 64-to-1024-channel U-Net.
 
-It stands for the class of network that mask-removal projects ship: two 3x3 convolutions a level, max pooling,
-transposed convolutions, 31 M parameters. Only its speed is of interest, so its weights are random.
-Architecture: O. Ronneberger and others, "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015,
-with padded convolutions. It has the same uint8 doors as our own networks, so one engine runs both alike.
+It represents the class of network that mask-removal projects ship: two 3x3 convolutions per level, max pooling,
+transposed convolutions, 31 M parameters. Only its speed matters, so its weights are random. Architecture: O.
+Ronneberger and others, "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015, with padded
+convolutions. It has the same uint8 inputs and outputs as our own networks, so one engine runs both alike.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ try:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 except ImportError as error:
-    raise SystemExit("The classic baseline needs the package onnx.\nInstall it: pip install onnx") from error
+    raise SystemExit("the classic baseline needs the package onnx\ninstall it: pip install onnx") from error
 
 CHANNELS = (64, 128, 256, 512, 1024)
 SIDE_PX = 256
 
 
 def write_classic_unet(path: Path, channels: Sequence[int] = CHANNELS, side_px: int = SIDE_PX) -> Path:
-    """Writes the ONNX file: `face` and `mask` in, `restored` out, all 1 x side x side x channels uint8."""
+    """Writes the ONNX file: inputs `face` and `mask`, output `restored`, all 1 x side x side x channels uint8."""
     graph = _Graph()
     x = graph.concat(graph.planes("face"), graph.planes("mask"))
     skips, width = [], 4
@@ -69,7 +69,7 @@ class _Graph:
         return name
 
     def random(self, shape: tuple[int, ...], fan_in: int) -> str:
-        """Weights that keep the size of what flows through, so that no layer sees only zeros or infinities."""
+        """Weights that preserve the scale of activations, so that no layer sees only zeros or infinities."""
         return self.weight(self._rng.standard_normal(shape, np.float32) * np.sqrt(2.0 / fan_in))
 
     def concat(self, first: str, second: str) -> str:
@@ -89,7 +89,7 @@ class _Graph:
         return self.node("ConvTranspose", [x, weights, bias], kernel_shape=[2, 2], strides=[2, 2])
 
     def planes(self, door: str) -> str:
-        """uint8 NHWC to float NCHW in 0..1; cast before transpose, as the contract wants it."""
+        """uint8 NHWC to float NCHW in 0..1; cast before transpose, as the contract requires."""
         x = self.node("Cast", [door], to=TensorProto.FLOAT)
         x = self.node("Transpose", [x], perm=[0, 3, 1, 2])
         return self.node("Mul", [x, self.weight(np.array(1 / 255))])

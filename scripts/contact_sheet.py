@@ -30,14 +30,14 @@ from occlufix_vcam.stages.find import open_finder
 
 KINDS = ("medical_mask", "hand", "cup", "medical_mask", "phone", "hand", "medical_mask", "microphone", "scarf")
 CELLS = 12
-LEAD_IN = 6  # frames before the one that is shown, so that tracking and smoothing are as in a call
+LEAD_IN = 6  # earlier frames, so that tracking and smoothing work as in a call
 SEED = 5
 TILE_PX = 300
-#: Seconds of the demo's round in which mask, hand and mug are in place.
+#: Seconds in the demo's loop at which mask, hand and mug are in place.
 DEMO_MOMENTS_S = (3.5, 8.5, 12.8)
-#: Frames before them: as in a call, the face was seen before something came in front of it.
+#: Earlier frames: as in a call, the face was visible before the occluder came.
 DEMO_LEAD_IN = 90
-#: Seconds of the demo's round in which the hand comes and goes, and frames before that for the memory to learn.
+#: Seconds in the demo's loop in which the hand comes and goes, and earlier frames for the memory to learn.
 STRIP_S = (6.9, 7.3, 7.5, 7.8, 8.4, 9.0, 9.4, 9.7, 10.1)
 STRIP_LEAD_IN = 40
 STRIP_PART = (slice(130, 590), slice(410, 870))
@@ -48,7 +48,7 @@ ENGINES = EngineSet(SETTINGS)
 
 @dataclass(frozen=True)
 class Case:
-    """A few frames with something in front of the face, the last one's truth, and where its face is."""
+    """A few frames with an occluder in front of the face, the truth of the last one, and the face's position."""
 
     covered: list[Image]
     truth: Image
@@ -74,7 +74,7 @@ def main() -> None:
     sheets["networks"] = lambda: network_sheet(chosen.networks)
     picture = sheets[chosen.command]()
     if not cv2.imwrite(str(chosen.out), picture):
-        raise SystemExit(f"{chosen.out} can't be written")
+        raise SystemExit(f"{chosen.out} cannot be written")
     print(f"{chosen.out}: {picture.shape[1]}x{picture.shape[0]}")
 
 
@@ -118,14 +118,14 @@ def clip_cases(data: Path) -> Iterator[Case]:
 def occluder_sprite(
     occluders: object, kind: str, face: FaceTrack, image: Image, to_crop: Affine, number: int
 ) -> tuple[Image, Image]:
-    """An occluder in crop pixels: colours, and weights with a soft edge."""
+    """Occluder in crop pixels: colours, and weights with a soft edge."""
     rng = np.random.default_rng([SEED, number])
     covered, mask = occluders.occlude(image, transform_points(face.landmarks, to_crop), rng, [kind])  # type: ignore[attr-defined]
     return covered, cv2.GaussianBlur(mask, (0, 0), 0.8)
 
 
 def laid_over(image: Image, cover: tuple[Image, Image], to_crop: Affine) -> Image:
-    """The frame with the occluder moving along with the face."""
+    """Draws an occluder that moves along with the face."""
     height, width = image.shape[:2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     colours = cv2.warpAffine(cover[0], to_crop, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
@@ -134,7 +134,7 @@ def laid_over(image: Image, cover: tuple[Image, Image], to_crop: Affine) -> Imag
 
 
 def restore(frames: list[Image]) -> Image:
-    """The last of `frames`, after the pipeline has seen those before it."""
+    """Restores the last of `frames`, after the pipeline has processed the earlier ones."""
     pipeline = build_pipeline(SETTINGS, Telemetry(), ENGINES)
     last = frames[0]
     for index, image in enumerate(frames):
@@ -151,7 +151,7 @@ def read_frames(clip: Path, start: int) -> list[Image]:
 
 
 def tile(image: Image, to_crop: Affine) -> Image:
-    """The face with some of what is around it."""
+    """The face with some of its surroundings."""
     wider = to_crop.copy()
     wider[:, :2] *= 0.8
     wider[:, 2] = wider[:, 2] * 0.8 + 0.1 * CROP_PX
@@ -159,7 +159,7 @@ def tile(image: Image, to_crop: Affine) -> Image:
 
 
 def demo_sheet() -> Image:
-    """One row: what hides the face above, what goes out below."""
+    """One row: occluders above, output below."""
     source = open_source("demo", realtime=False)
     before, after = [], []
     for moment in DEMO_MOMENTS_S:

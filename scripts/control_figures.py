@@ -1,8 +1,8 @@
-"""Measures what the control API and its page cost, and how fast the switch is: python -m scripts.control_figures.
+"""Measures the cost of the control API and its page, and the speed of toggling: python -m scripts.control_figures.
 
-The product's own daemon runs in this process, on a picture of the demo in which a face is hidden. Rates are compared
-between turns with and without the load, one after the other, so that a machine that is busy otherwise spoils little;
-the processor time that a picture takes is told, too, which hardly depends on what else runs.
+The product's own daemon runs in this process, on a frame of the demo with a hidden face. Rates are compared between
+alternating turns with and without the load, so that other work on the machine affects both; the processor time per
+frame is reported as well, because it hardly depends on other work.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from occlufix_vcam.sinks.fan_out import Sinks
 from occlufix_vcam.sources import SourceOptions
 from occlufix_vcam.sources.demo.source import Demo
 
-#: When the demo wears its mask.
+#: Moment at which the demo wears its mask.
 MASKED_AT_S = 3.0
 TURN_S = 3.0
 
 
 class Watch:
-    """A sink that knows when a restored or an untouched picture went out first after a moment."""
+    """Sink that notes the time of the first restored or untouched frame after a moment."""
 
     name = "watch"
 
@@ -54,12 +54,12 @@ class Watch:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """There is nothing to release."""
+        """Does nothing: there is nothing to release."""
 
     def first(self, restored: bool) -> float:
-        """When the first such picture goes out from now on, by time.time()."""
+        """Time of the first such frame from now on, as time.time()."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self._last[1] is restored, 30), "no picture changed within 30 s"
+            assert self._changed.wait_for(lambda: self._last[1] is restored, 30), "no frame changed within 30 s"
             return self._last[0]
 
 
@@ -69,7 +69,7 @@ class Bench:
         self.headers = {"Authorization": f"Bearer {address.token}"}
 
     def turn(self, seconds: float = TURN_S) -> tuple[float, float]:
-        """Pictures a second, and milliseconds of processor time for each."""
+        """Frames per second, and milliseconds of processor time per frame."""
         frames, cpu, began = self.daemon.status()["frames"], time.process_time(), time.monotonic()
         time.sleep(seconds)
         made = self.daemon.status()["frames"] - frames
@@ -98,7 +98,7 @@ class Bench:
 
     @contextlib.contextmanager
     def viewers(self, how_many: int) -> Iterator[None]:
-        """Programs of their own that look at the preview, as browsers do."""
+        """Processes that read the preview, as browsers do."""
         stop = threading.Event()
 
         def look() -> None:
@@ -111,7 +111,7 @@ class Bench:
 
     @contextlib.contextmanager
     def nuisances(self, how_many: int) -> Iterator[None]:
-        """A fifth of each: silent, stalled while reading, flooding with and without the token, rubbish."""
+        """A fifth of each: silent, stalled while reading, flooding with and without the token, sending garbage."""
         stop = threading.Event()
         kinds = [self._silent, self._stalled, self._flood_known, self._flood_unknown, self._rubbish]
 
@@ -156,7 +156,7 @@ class Bench:
 def _in_processes(
     work: Callable[..., None], how_many: int, stop: threading.Event, numbered: bool = False
 ) -> Iterator[None]:
-    """Runs `work` in a child process with so many threads; its own cost is not the daemon's, so it yields to it."""
+    """Runs `work` in child processes with this many threads, which yield to the daemon."""
     child = os.fork()
     if child == 0:
         os.nice(19)
@@ -176,7 +176,7 @@ def _in_processes(
 
 
 def toggles(bench: Bench, how_many: int, switch: Callable[[bool], float]) -> dict[str, float]:
-    """From the switch, in ms, to the first picture that is the other kind."""
+    """Milliseconds from a toggle to the first frame of the other kind."""
     took: dict[bool, list[float]] = {True: [], False: []}
     for number in range(how_many):
         restored = number % 2 == 1
@@ -195,7 +195,7 @@ def toggles(bench: Bench, how_many: int, switch: Callable[[bool], float]) -> dic
 
 @contextlib.contextmanager
 def page_of(bench: Bench, chromium: str) -> Iterator[tuple[Callable[[bool], float], dict[str, float]]]:
-    """A switch that clicks on the page, and how long the page took to show its first picture."""
+    """Toggle that clicks on the page, and the time until the page showed its first frame."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
@@ -218,7 +218,7 @@ def page_of(bench: Bench, chromium: str) -> Iterator[tuple[Callable[[bool], floa
 
 
 def command_of(folder: str) -> Callable[[bool], float]:
-    """A switch that is `occlufix-vcam toggle`: timed from before its process is made."""
+    """Toggle with `occlufix-vcam toggle`, timed from before its process starts."""
     environment = {**os.environ, "OCCLUFIX_STATE_DIR": folder}
 
     def run(wanted: bool) -> float:
@@ -231,7 +231,7 @@ def command_of(folder: str) -> Callable[[bool], float]:
 
 
 def starting(how_often: int = 20) -> dict[str, float]:
-    """What of the command is Python's own start, and what until it asks."""
+    """Parts of the command's time: Python's own start, and the start until the request."""
     took = {"python": "pass", "imports": "import occlufix_vcam.__main__"}
     return {
         f"{what}_{name}_ms": round(float(np.percentile(times, share)), 1)
@@ -249,7 +249,7 @@ def _timed(command: list[str]) -> float:
 
 @contextlib.contextmanager
 def tray_of(bench: Bench, folder: str) -> Iterator[dict[str, Callable[[bool], float]]]:
-    """Switches that click the tray's icon and press its hotkey, under a display and a panel as its tests have them."""
+    """Toggles by the tray icon and by its hotkey, under a display and a panel as in the tests."""
     from scripts.harness.desktop import Panel, display, session_bus
 
     with display() as shown, session_bus() as bus, contextlib.closing(Panel(bus)) as panel:
@@ -292,9 +292,9 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=6, help="pairs of turns for each load; 0 leaves the loads out")
     parser.add_argument("--toggles", type=int, default=40)
     parser.add_argument("--chromium", default="", help="also measure the page, with this browser")
-    parser.add_argument("--tray", action="store_true", help="also the tray icon and its hotkey, under Xvfb")
-    parser.add_argument("--only", default="", help="of the loads, those with this in their name")
-    parser.add_argument("--rate", type=float, default=30.0, help="of the source")
+    parser.add_argument("--tray", action="store_true", help="also measure the tray icon and its hotkey, under Xvfb")
+    parser.add_argument("--only", default="", help="only loads with this in their name")
+    parser.add_argument("--rate", type=float, default=30.0, help="frame rate of the source")
     asked = parser.parse_args()
     if asked.toggles < 2:
         parser.error("--toggles: at least 2, one each way")

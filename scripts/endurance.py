@@ -1,13 +1,13 @@
-"""Starts, kills, unplugs and puts to sleep the whole daemon, again and again, and looks whether anything is left.
+"""Starts, kills, disconnects and suspends the whole daemon repeatedly, and checks that nothing is left behind.
 
     python scripts/endurance.py                                             a few rounds of each
     python scripts/endurance.py --restarts 100 --kills 50 --replugs 100     the long form, a quarter of an hour
     python scripts/endurance.py --sleeps 4 --asleep 20 --sessions 20
 
-All of it in a PipeWire session of its own, with GStreamer as the program that reads; needs Debian's packages that
-`scripts/install_readers.sh` installs. After each round the camera must be usable: listed, and read with numbered
-pictures in order. What is counted: descriptors and threads (of the daemon, PipeWire, WirePlumber), nodes and clients.
-Prints one JSON object; ends with 1 where a round failed or something was left.
+Everything runs in a PipeWire session of its own, with GStreamer as the reader; needs the Debian packages that
+`scripts/install_readers.sh` installs. After each round the camera must be usable: listed, and read with numbered frames
+in order. Counted are descriptors and threads (of daemon, PipeWire, WirePlumber), nodes and clients. Prints one JSON
+object; exits with 1 if a round failed or something was left behind.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ from scripts.harness.readers import film, numbered, product, session  # noqa: E4
 
 SIZE, RATE = (640, 360), 30.0
 PICTURES, GONE_WITHIN_S, SHOWN_WITHIN_S = 4, 20.0, 40.0
-#: The session's programs in which something of ours could stay.
+#: Programs of the session in which something of ours could remain.
 WATCHED = ("pipewire", "wireplumber")
 
 
 @dataclass
 class Tally:
-    """What the rounds of one kind gave."""
+    """Results of the rounds of one kind."""
 
     rounds: int = 0
     failed: list[str] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    #: What was counted before the first round and after the last one.
+    #: Counts before the first round and after the last one.
     before: dict[str, int] = field(default_factory=dict)
     after: dict[str, int] = field(default_factory=dict)
 
@@ -64,16 +64,16 @@ class Tally:
 
     @contextmanager
     def round(self) -> Iterator[None]:
-        """One round; where it fails the reason is kept, and the next one goes on."""
+        """Runs one round; a failure keeps its reason, and the next round continues."""
         self.rounds += 1
         try:
             yield
-        except Exception as error:  # noqa: BLE001  whatever went wrong is this round's result
+        except Exception as error:  # noqa: BLE001  any error is this round's result
             self.failed.append(f"round {self.rounds}: {error!r}")
 
     @property
     def left(self) -> list[str]:
-        """What there is more of than before."""
+        """Counts that are higher than before."""
         return [what for what, many in self.before.items() if self.after[what] > many]
 
     @property
@@ -90,7 +90,7 @@ class Tally:
 
 
 class Scene:
-    """A session, a numbered clip, and the daemon as its command line starts it, with an engine that costs little."""
+    """A session, a numbered clip, and the daemon as its command line starts it, with a cheap engine."""
 
     def __init__(self, running: session.Programs, folder: Path, pictures: int = 60) -> None:
         self.session, self.folder, self.clip, self.pictures = running, folder, folder / "numbered.mp4", pictures
@@ -118,7 +118,7 @@ class Scene:
         return OWN_LABEL in session.things(self.environment, "Node")
 
     def wait_until_gone(self, pid: int) -> float:
-        """Seconds until neither the daemon nor its camera is there any more."""
+        """Seconds until neither the daemon nor its camera exists any more."""
         state = StateFolder(Path(self.environment["OCCLUFIX_STATE_DIR"]))
 
         def is_gone() -> bool:
@@ -132,7 +132,7 @@ class Scene:
             yield reading
 
     def count(self) -> dict[str, int]:
-        """What the session has of everything that could be left behind."""
+        """Counts everything in the session that could be left behind."""
         counted = {"nodes": 0, "clients": 0}
         for kind in ("Node", "Client"):
             counted[f"{kind.lower()}s"] = session.things(self.environment, kind).count(f"PipeWire:Interface:{kind}")
@@ -142,7 +142,7 @@ class Scene:
         return counted
 
     def settle(self, tally: Tally, count: Callable[[], Mapping[str, int]]) -> None:
-        """Counts once more when what the last round gave back has been given back."""
+        """Counts again once what the last round released is gone."""
         ends_at = time.monotonic() + GONE_WITHIN_S
         tally.after = dict(count())
         while tally.left and time.monotonic() < ends_at:
@@ -151,9 +151,9 @@ class Scene:
 
 
 def read_in_order(reader: film.Film, many: int) -> float:
-    """Seconds until some numbered pictures of `many` have arrived in a row, none of them older than the one before.
+    """Seconds until several numbered frames of `many` have arrived in order.
 
-    Where the clip was closed a moment before, it begins again: what was before that does not count.
+    If the clip was closed a moment before, it starts again: earlier frames do not count.
     """
     began, numbers = time.monotonic(), list[int]()
     while len(numbers) < PICTURES or not numbered.are_in_order(numbers[-PICTURES:], many):
@@ -167,7 +167,7 @@ def read_in_order(reader: film.Film, many: int) -> float:
 def wait_for_placeholder(reader: film.Film) -> float:
     began = time.monotonic()
     while numbered.read(numbered.grey_of(reader.next()[1])) is not None:
-        assert time.monotonic() - began < SHOWN_WITHIN_S, "the picture goes on as if nothing were"
+        assert time.monotonic() - began < SHOWN_WITHIN_S, "frames continue as if nothing had happened"
     return time.monotonic() - began
 
 
@@ -211,14 +211,14 @@ def _end(scene: Scene, pid: int, kill: bool) -> None:
         scene.stop()
 
 
-# ---- the camera goes and comes ----
+# ---- the camera disconnects ----
 
 
 class Plug:
-    """A camera of numbered pictures that can be pulled out; it stands for OpenCV's capture and for the list of cameras.
+    """Camera of numbered frames that can be disconnected; it replaces OpenCV's capture and the list of cameras.
 
-    How it fails takes turns, as real ones do: gone from the list; only an error of the driver, as EIO is; held by
-    another program when it is back; with another size when it is back; silent.
+    Its failures alternate, as real ones do: missing from the list; only a driver error such as EIO; in use by another
+    program when it returns; another size when it returns; silent.
     """
 
     WAYS = ("gone", "error", "busy", "other size", "gone", "silent")
@@ -251,7 +251,7 @@ class Plug:
         return _Capture(self, opens=not self._out.is_set() and self._busy < 0)
 
     def grab(self) -> bool:
-        """Whether the driver has a picture; blocks until then, as drivers do."""
+        """Whether the driver has a frame; blocks until then, as drivers do."""
         if self._out.is_set():
             while self.way == "silent" and self._out.is_set():
                 time.sleep(0.05)
@@ -298,7 +298,7 @@ class _Capture:
 
 
 def replug_again_and_again(scene: Scene, rounds: int) -> Tally:
-    """One daemon in this process, one reader that stays; the camera is pulled out and put back."""
+    """Disconnects and reconnects the camera of one daemon in this process, with one reader that stays."""
     plug = Plug(scene.folder / "camera")
 
     def open_camera(settings: Settings) -> CameraSource:
@@ -319,7 +319,7 @@ def replug_again_and_again(scene: Scene, rounds: int) -> Tally:
         with scene.reader() as reader:
             read_in_order(reader, numbered.MANY)
             for number in range(rounds + len(Plug.WAYS)):
-                if number == len(Plug.WAYS):  # each way was there once
+                if number == len(Plug.WAYS):  # each kind of failure occurred once
                     tally = Tally(before=count())
                 with tally.round():
                     plug.pull(Plug.WAYS[number % len(Plug.WAYS)])
@@ -333,7 +333,7 @@ def replug_again_and_again(scene: Scene, rounds: int) -> Tally:
 
 @contextmanager
 def _in_session(environment: Mapping[str, str]) -> Iterator[None]:
-    """While the block lasts this process is in the session too."""
+    """Adds this process to the session during the block."""
     names = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "OCCLUFIX_FACES_DIR")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update({name: environment[name] for name in names})
@@ -356,11 +356,11 @@ def _running(daemon: Daemon) -> Iterator[None]:
         thread.join()
 
 
-# ---- the machine sleeps; the session begins anew ----
+# ---- suspension and new sessions ----
 
 
 def sleep_again_and_again(scene: Scene, rounds: int, asleep_s: float) -> Tally:
-    """Halts the daemon alone, then with the whole session, while a program reads; and lets them go on."""
+    """Suspends the daemon alone, then the whole session, while a program reads; then resumes them."""
     tally = Tally()
     scene.start()
     pid = scene.status()["pid"]
@@ -395,7 +395,7 @@ def _halt(pids: list[int], seconds: float) -> None:
 
 
 def _forget(reader: film.Film) -> None:
-    """What arrived before now."""
+    """Discards what arrived before now."""
     while True:
         try:
             reader.next(within=0)
@@ -404,7 +404,7 @@ def _forget(reader: film.Film) -> None:
 
 
 def begin_session_again_and_again(scene: Scene, rounds: int) -> Tally:
-    """Ends WirePlumber, or PipeWire and WirePlumber, under a daemon that runs, and starts them again."""
+    """Restarts WirePlumber, or PipeWire and WirePlumber, under a running daemon."""
     tally = Tally()
     scene.start()
     daemon = psutil.Process(scene.status()["pid"])
@@ -436,13 +436,19 @@ def begin_session_again_and_again(scene: Scene, rounds: int) -> Tally:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="the whole daemon, ended and disturbed again and again")
-    parser.add_argument("--restarts", type=int, default=3, help="ends by `stop`")
-    parser.add_argument("--kills", type=int, default=3, help="ends by kill -9")
-    parser.add_argument("--replugs", type=int, default=6, help="of the camera, with one reader that stays")
-    parser.add_argument("--sleeps", type=int, default=2, help="halts of the daemon, every other of the session too")
-    parser.add_argument("--asleep", type=float, default=5.0, metavar="S", help="seconds that each lasts")
-    parser.add_argument("--sessions", type=int, default=2, help="new starts of WirePlumber, every other of PipeWire")
+    parser = argparse.ArgumentParser(description="endurance of the whole daemon")
+    parser.add_argument("--restarts", type=int, default=3, help="rounds ended by `stop`")
+    parser.add_argument("--kills", type=int, default=3, help="rounds ended by kill -9")
+    parser.add_argument(
+        "--replugs", type=int, default=6, help="disconnections of the camera, with one reader that stays"
+    )
+    parser.add_argument(
+        "--sleeps", type=int, default=2, help="suspensions of the daemon, every other one of the session too"
+    )
+    parser.add_argument("--asleep", type=float, default=5.0, metavar="S", help="seconds of each suspension")
+    parser.add_argument(
+        "--sessions", type=int, default=2, help="restarts of WirePlumber, every other one of PipeWire too"
+    )
     options = parser.parse_args(arguments)
     if absent := session.missing() or film.missing():
         print(f"NOT PROVED HERE: this needs {absent}", file=sys.stderr)
@@ -456,7 +462,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     told, good = {}, True
     with tempfile.TemporaryDirectory() as folder, session.programs(Path(folder)) as running:
-        # While it sleeps the clip must not come round: then nobody could tell what is in order.
+        # During a suspension the clip must not repeat, or the order could not be checked.
         scene = Scene(running, Path(folder), max(60, round(2.5 * RATE * options.asleep) if options.sleeps else 0))
         for kind, (rounds, run) in kinds.items():
             if rounds > 0:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the programs that tests/readers/ proves the camera with, and those under which the tray icon and the hotkey
-# are tested, and strace, which sees each address that is asked for, from Debian's packages: once, and only as root.
-# Says what it can't do and ends well all the same: the tests that need them are then skipped, each with its reason.
+# Installs Debian's packages of the programs with which tests/readers/ tests the camera, those for tests of the tray icon
+# and the hotkey, and strace, which sees every requested address: once, and only as root.
+# Reports what it cannot do and still exits with 0: tests that need it are then skipped, each with its reason.
 set -uo pipefail
 packages=(dbus pipewire wireplumber pipewire-bin python3-gi chromium-headless-shell firefox-esr
   gstreamer1.0-pipewire gstreamer1.0-tools gstreamer1.0-plugins-base

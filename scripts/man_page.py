@@ -1,4 +1,4 @@
-"""Writes the man page into occlufix_vcam/share, from the commands themselves: python -m scripts.man_page."""
+"""Writes the man page into occlufix_vcam/share from the commands: python -m scripts.man_page."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ occlufix-vcam \\- a virtual camera that restores the hidden part of your face
 .RI [ arguments ]
 .SH DESCRIPTION
 OccluFix Camera shows your face in video calls when a mask, a hand, a cup or a microphone hides a part of it. It reads
-your camera, restores the hidden part, and sends the picture to a virtual camera that every program can choose.
+your camera, restores the hidden part, and sends it to a virtual camera that every program can choose.
 Everything happens on this machine.
 """
 ADDED = ("help", "install_completion", "show_completion")
-#: What no command says of itself.
+#: Options that no command documents.
 OPTIONS = {
-    "--debug": "show tracebacks; may stand anywhere",
+    "--debug": "show tracebacks; accepted anywhere",
     "--install-completion": "complete commands and options in this shell from now on",
     "--show-completion": "print what --install-completion would add",
     "--help": "print help; each command takes it too",
 }
 FOLDERS = {
-    "OCCLUFIX_CONFIG": "the settings file, in place of the user's own",
+    "OCCLUFIX_CONFIG": "the settings file to use",
     "OCCLUFIX_STATE_DIR": "the folder of log, lock and control address",
     "OCCLUFIX_CACHE_DIR": "the folder of built engines",
     "OCCLUFIX_FACES_DIR": "the folder of enrolled faces",
 }
 CODES = {
     "0": "done",
-    "1": "a fault of the program itself, or a finding of doctor that needs repair",
+    "1": "a fault in the program, or an error that doctor found",
     "2": "wrong usage or settings",
     "3": "a device or a file cannot be used",
-    "4": "a network is missing or damaged",
-    "5": "no engine runs the networks",
+    "4": "a model file is missing or damaged",
+    "5": "no engine can run the networks",
 }
 
 
 def man_page() -> str:
-    """What the file holds while the commands are as they are."""
+    """Current content of the man page."""
     root = typer.main.get_command(app)
     assert isinstance(root, TyperGroup)
     return "\n".join(_lines(root)) + "\n"
@@ -93,7 +93,7 @@ def _parameters(command: Any) -> Iterator[str]:
 
 
 def _shown(command: Any) -> list[Any]:
-    """Its parameters without those that typer adds, whose words are another's in each version."""
+    """Parameters without those that typer adds, whose texts differ between versions."""
     return [one for one in command.params if not getattr(one, "hidden", False) and one.name not in ADDED]
 
 
@@ -112,7 +112,7 @@ def _item(term: str, meaning: str) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """As roff takes it: hyphens that can be typed, and no line that starts with a request."""
+    """Escapes text for roff: hyphens that can be copied, and no line that starts with a request."""
     plain = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{plain}" if plain.startswith((".", "'")) else plain
 

@@ -1,4 +1,4 @@
-"""Writes docs/openapi.json, the control API's description, from the endpoints themselves: python -m scripts.openapi."""
+"""Writes docs/openapi.json, the description of the control API, from its endpoints: python -m scripts.openapi."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "openapi.json"
 
 
 def description() -> str:
-    """What the file holds while the code is as it is."""
+    """Current content of the file."""
     daemon = Daemon(Settings())
     services = Services.of(daemon, Sessions(ControlAddress(0, "", 0), ""))
     return json.dumps(build_app(daemon, services).openapi(), indent=1) + "\n"

@@ -1,8 +1,8 @@
-"""From nothing but Python 3.11 with pip to a running camera: python3 scripts/quickstart.py
+"""From Python 3.11 with pip to a running camera: python3 scripts/quickstart.py
 
-Makes `.venv`, installs, and runs the daemon on the camera that is there, else on the demo, to the virtual camera that
-is there, else to a recording. In a terminal it runs until Ctrl-C, elsewhere 15 s. It ends with what was measured,
-which files were written and what was missing.
+Creates `.venv`, installs, and runs the daemon on the available camera, else on the demo, to the available virtual
+camera, else to a recording. In a terminal it runs until Ctrl-C, elsewhere 15 s. At the end it prints measurements, the
+files written and what was missing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RECORDINGS = ROOT / "output"
 
 
 class CommandError(Exception):
-    """The product said no; `code` is its exit code, the message what it printed."""
+    """The product reported an error; `code` is its exit code, the message its output."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -63,12 +63,12 @@ def run(product: Product, seconds: float) -> int:
     missing = []
     source = "auto" if found["cameras"] else "demo"
     if source == "demo":
-        missing.append("no camera: the demo face was shown instead")
+        missing.append("no camera: used the demo instead")
     arguments = ["--sink=auto", "--always-on"]
     recording = None
     if all(one["problem"] for one in found["virtual_cameras"]):
         reasons = "; ".join(one["problem"] for one in found["virtual_cameras"]) or "none is installed"
-        missing.append(f"no virtual camera, so a recording was made ({reasons}); docs/install.md has the steps")
+        missing.append(f"no virtual camera: made a recording ({reasons}); docs/install.md has the steps")
         RECORDINGS.mkdir(exist_ok=True)
         recording = RECORDINGS / f"quickstart-{time.strftime('%Y%m%d-%H%M%S')}.mp4"
         arguments = ["--sink=null", f"--record={recording}"]
@@ -78,7 +78,7 @@ def run(product: Product, seconds: float) -> int:
     except CommandError as error:
         if error.code != DEVICE_ERROR or source == "demo":
             raise
-        missing.append(f"the camera could not be used, the demo face was shown instead: {error}")
+        missing.append(f"cannot use the camera, used the demo instead: {error}")
         print(product.run("start", "--source=demo", *arguments))
     last = watch(product, seconds)
     if last is not None:
@@ -88,7 +88,9 @@ def run(product: Product, seconds: float) -> int:
 
 
 def watch(product: Product, seconds: float) -> dict[str, Any] | None:
-    """Prints how it goes until the time is over or Ctrl-C; the last status, None if somebody else stopped it."""
+    """Prints the progress until the time is over or Ctrl-C; returns the last status, None if another program stopped
+    it.
+    """
     if seconds == float("inf"):
         print("- choose OccluFix Camera in your call; Ctrl-C here stops it")
     last = None
@@ -106,7 +108,7 @@ def watch(product: Product, seconds: float) -> dict[str, Any] | None:
     except KeyboardInterrupt:
         print()
     except CommandError:
-        print("it was stopped from elsewhere")
+        print("another program stopped it")
         return None
     return last if last is not None else product.ask("status")
 

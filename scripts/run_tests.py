@@ -1,7 +1,7 @@
-"""Makes `.venv`, installs the project with what its checks need, and runs them: python3 scripts/run_tests.py [LANE].
+"""Creates `.venv`, installs the project with what its checks need, and runs them: python3 scripts/run_tests.py [LANE].
 
 Without arguments, everything: style, types and import rules, then all tests. A lane (`fast`, `train`, `desktop`, `vm`,
-`gpu`) is the tests of that marker, and installs only what they need. Other arguments go to pytest.
+`gpu`) runs the tests with that marker, and installs only what they need. Other arguments go to pytest.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from bootstrap import ROOT, SetupError, prepare
 
 #: Named, because a plain `torch` may bring gigabytes of CUDA packages that no test needs.
 TORCH = "torch==2.13.0"
-#: 270 MB, in 10 to 40 s. Where it does not install (macOS, ARM), what it tests is skipped, and says so.
+#: 270 MB, in 10 to 40 s. If it cannot be installed (macOS, ARM), its tests are skipped with a reason.
 TENSORRT = ["tensorrt-rtx>=1.0,<2", "cuda-python>=12.6,<14", "tensorrt-cu13-bindings>=11,<12"]
-#: Watches keys; on Linux a part of it is compiled, for which the kernel's headers must be there.
+#: Watches keys; on Linux a part of it is compiled, which needs the kernel headers.
 HOTKEY = ["pynput>=1.7.7,<2"]
-#: pytest's word for: all ran, some failed. Anything else is no matter of a second attempt.
+#: pytest's exit code for: all ran, some failed. Any other is not retried.
 TESTS_FAILED = 1
 CHECKS = {
     "style": ["-m", "ruff", "check"],
@@ -34,14 +34,14 @@ CHECKS = {
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What tests need beside the product: its extras, what goes in before it, and what may be missing."""
+    """What tests need besides the product: its extras, what is installed first, and what may be missing."""
 
     extras: str
     before: list[str] = field(default_factory=list)
     optional: list[list[str]] = field(default_factory=list)
 
     def install(self) -> Path:
-        """The environment's interpreter. Raises SetupError."""
+        """Creates the environment; returns its interpreter. Raises SetupError."""
         os.environ.setdefault("PIP_NO_COMPILE", "1")  # most of what comes with torch is never imported
         return prepare(["-e", f".[{self.extras}]"], before=self.before, optional=self.optional)
 
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
 
 
 def failed_checks(python: str, environment: dict[str, str]) -> list[str]:
-    """The titles of the checks without tests that fail."""
+    """Titles of the checks that fail, tests aside."""
     failed = []
     for title, arguments in CHECKS.items():
         print(f"- {title}", flush=True)
@@ -84,8 +84,11 @@ def failed_checks(python: str, environment: dict[str, str]) -> list[str]:
 
 
 def tests_pass(pytest: list[str], environment: dict[str, str], record: Path) -> bool:
-    """Whether all pass, what failed with a second attempt of its own: real browsers and sound servers miss a deadline
-    when a machine is loaded. A test that needs one in two runs in a row has failed; `record` remembers."""
+    """Whether all tests pass, with a second attempt for those that failed: real browsers and sound servers miss
+    deadlines on a loaded machine.
+
+    A test that needs a second attempt in two runs in a row has failed; `record` remembers.
+    """
     first, returned = attempt(pytest, environment)
     second = Attempt()
     if returned == TESTS_FAILED:
@@ -100,7 +103,7 @@ def tests_pass(pytest: list[str], environment: dict[str, str], record: Path) -> 
 
 
 def attempt(pytest: list[str], environment: dict[str, str]) -> tuple[Attempt, int]:
-    """What ran and failed, and pytest's exit code."""
+    """Tests that ran and failed, and pytest's exit code."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         done = subprocess.run([*pytest, f"--junitxml={report}"], cwd=ROOT, env=environment)

@@ -1,4 +1,4 @@
-"""The tray's icons beside each other, on dark and on light panels: python -m scripts.tray_icons docs/tray-icons.png."""
+"""Draws the tray's icons side by side on dark and light panels: python -m scripts.tray_icons docs/tray-icons.png."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PySide6.QtGui import QColor, QImage, QPainter
 from occlufix_vcam.desktop.tray.icons import draw
 from occlufix_vcam.desktop.tray.status_view import ICON_NAMES
 
-#: As the panel shows them, and as one looks at them.
+#: Sizes in the panel, and for a close look.
 SIZES = (16, 22, 32, 64)
 CELL_PX, GAP_PX = 112, 12
 PANELS = {True: "#1f2430", False: "#eceff4"}

@@ -1,7 +1,7 @@
-"""The backends that run a network: their table, and one file each."""
+"""Table of the backends that run a network, one file each."""
 
-#: Best first among equals. "auto" tries the accelerators of all of them, then the processor, until it is known which
-#: is the fastest here (engines/autotune.py); never the fake.
+#: Preferred order. "auto" tries the accelerators of all backends, then the processor, until the fastest is known
+#: (engines/autotune.py). It never picks the fake.
 BACKENDS = {
     "tensorrt": "engines.backends.tensorrt:TensorRtEngine",
     "openvino": "engines.backends.openvino:OpenVinoEngine",

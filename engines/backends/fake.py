@@ -1,6 +1,6 @@
-"""An engine without a network, for tests and for machines too slow for one. Same inputs and outputs, no model file.
+"""Engine without a network, for tests and slow machines: same inputs and outputs, no model file.
 
-It restores with the mean of what is known, marks nothing as hidden and finds no face.
+It fills with the mean of the known pixels, marks nothing as hidden and finds no face.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from engines.manifest import Model
 
 
 class FakeEngine(BufferedEngine):
-    """Inputs and outputs from models.toml; every output that is not `restored` stays zero."""
+    """Fake engine with inputs and outputs from models.toml. Every output except `restored` stays zero."""
 
     backend = "fake"
 
     def __init__(self, model: Model, device: str, options: EngineOptions) -> None:
         if not model.inputs:
-            raise EngineUnavailable(f"The fake engine knows no inputs of {model.name}", "Give a model by its name.")
+            raise EngineUnavailable(
+                f"the fake engine does not know the inputs of {model.name}", "give a model by its name"
+            )
         shapes = {name: options.input_shapes.get(name, shape) for name, shape in model.inputs.items()}
         inputs = [
             TensorSpec(name, static_shape(name, [None] * len(promised), shapes[name]), "uint8")
@@ -54,7 +56,7 @@ class FakeEngine(BufferedEngine):
 
 
 def _grown(shape: tuple[int, ...], promised: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
-    """An output's shape when the picture (NHWC) is `wanted` instead of `promised`: maps grow with it."""
+    """Shape of an output for an input image (NHWC) of shape `wanted`, not `promised`: maps grow with it."""
     if len(shape) < len(promised):
         return (wanted[0], *shape[1:])
     sizes = zip(shape[:3], promised[:3], wanted[:3], strict=True)

@@ -1,7 +1,7 @@
-"""What an engine needs of NVIDIA's libraries, and nothing else: TensorRT itself, the GPU, its memory and its graphs.
+"""What an engine needs from NVIDIA's libraries: TensorRT, the GPU, its memory and its graphs.
 
-TensorRT for RTX and classic TensorRT differ little; what only one of them has is asked for by name, never by version.
-CUDA comes through cuda-python. Each of its failures becomes an EngineRunError.
+TensorRT for RTX and classic TensorRT differ little; features that only one has are looked up by name, never by version.
+CUDA is called through cuda-python. Each of its failures becomes an EngineRunError.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engines.installing import install_extra
 
 LIBRARIES = ("tensorrt_rtx", "tensorrt")
 OUT_OF_MEMORY = "cudaErrorMemoryAllocation"
-#: Page-locking works on whole pages, and TensorRT wants addresses that 256 divides.
+#: Page-locking works on whole pages, and TensorRT needs addresses that are multiples of 256.
 _PAGE, _ALIGNMENT = 4096, 256
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """The first GPU that CUDA shows; `driver` and `runtime` are CUDA versions, as "13.0"."""
+    """First GPU that CUDA lists. `driver` and `runtime` are CUDA versions such as "13.0"."""
 
     name: str
     architecture: str
@@ -41,18 +41,18 @@ class Gpu:
 
 
 class Cuda:
-    """The CUDA runtime. Raises EngineUnavailable where cuda-python is missing or broken."""
+    """CUDA runtime. Raises EngineUnavailable if cuda-python is missing or broken."""
 
     def __init__(self) -> None:
         try:
             self._runtime = importlib.import_module("cuda.bindings.runtime")
         except ModuleNotFoundError as error:
-            raise EngineUnavailable("The package cuda-python is not installed", install_extra("tensorrt")) from error
-        except Exception as error:  # a broken native library may raise anything
+            raise EngineUnavailable("the package cuda-python is not installed", install_extra("tensorrt")) from error
+        except Exception as error:  # a broken native library can raise anything
             raise EngineUnavailable(f"cuda-python is broken: {one_line(error)}", _reinstall()) from error
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """What the function `name` gives beside its status. Raises EngineRunError."""
+        """Calls the function `name` and returns its values without the status. Raises EngineRunError."""
         status, *results = getattr(self._runtime, name)(*arguments)
         if int(status) != 0:
             raise self._failure(name, status)
@@ -65,22 +65,22 @@ class Cuda:
         return int(getattr(self._runtime, name))
 
     def find_gpu(self) -> Gpu:
-        """Raises EngineUnavailable where there is none, or no driver for it."""
+        """Finds the GPU. Raises EngineUnavailable if there is none, or no driver for it."""
         driver, runtime = (int(self.call(f"cuda{kind}GetVersion")) for kind in ("Driver", "Runtime"))
         if driver == 0:
-            raise EngineUnavailable("There is no NVIDIA driver on this machine", "Install it, or use another backend.")
+            raise EngineUnavailable("there is no NVIDIA driver on this machine", "install it, or use another backend")
         try:
             if int(self.call("cudaGetDeviceCount")) == 0:
-                raise EngineUnavailable("There is no NVIDIA GPU on this machine", "Use another backend.")
+                raise EngineUnavailable("there is no NVIDIA GPU on this machine", "use another backend")
             self.call("cudaSetDevice", 0)
             found = self.call("cudaGetDeviceProperties", 0)
         except EngineRunError as error:
-            raise EngineUnavailable(f"The NVIDIA GPU cannot be used: {error.message}", "Update its driver.") from error
+            raise EngineUnavailable(f"the NVIDIA GPU cannot be used: {error.message}", "update its driver") from error
         name = found.name.decode(errors="replace").rstrip("\0")
         return Gpu(name, f"sm{found.major}{found.minor}", _version(driver), _version(runtime))
 
     def release(self, name: str, *arguments: Any) -> None:
-        """Like `call`, for giving something back: after a lost GPU even that fails, and nobody can help it."""
+        """Like `call`, for releasing a resource: after a lost GPU even that fails, and nothing can be done about it."""
         try:
             self.call(name, *arguments)
         except EngineRunError as error:
@@ -89,14 +89,16 @@ class Cuda:
     def _failure(self, call: str, status: Any) -> EngineRunError:
         _, words = self._runtime.cudaGetErrorString(status)
         if status.name == OUT_OF_MEMORY:
-            return EngineRunError("The GPU is out of memory", "Close what else uses it, or choose another backend.")
-        return EngineRunError(f"{words.decode(errors='replace')} ({status.name} in {call})", "The engine is made anew.")
+            return EngineRunError(
+                "the GPU is out of memory", "close other programs that use it, or choose another backend"
+            )
+        return EngineRunError(f"{words.decode(errors='replace')} ({status.name} in {call})", "the engine is reloaded")
 
 
 class Buffers:
-    """One block of page-locked memory and its twin on the GPU, inputs first: a copy each way moves everything.
+    """Page-locked host memory and its GPU counterpart, inputs first, so that one copy each way moves everything.
 
-    `arrays` and `addresses` are the tensors' places in the one and in the other. The host's block outlives `close`.
+    `arrays` and `addresses` are the tensors' places in host and GPU memory. The host memory outlives `close`.
     """
 
     def __init__(self, cuda: Cuda, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
@@ -131,7 +133,7 @@ class Buffers:
         self._cuda.call("cudaMemcpyAsync", self._address + start, self._device + start, size, self._back, stream)
 
     def close(self) -> None:
-        """May be called twice."""
+        """Frees both blocks. A second call does nothing."""
         if self._is_open:
             self._cuda.release("cudaFree", self._device)
         if self._locked:
@@ -139,11 +141,11 @@ class Buffers:
         self._is_open = self._locked = False
 
     def _lock(self) -> bool:
-        """Page-locked memory is copied faster; without it all works too."""
+        """Page-locks host memory, which makes copies faster. Everything works without it."""
         try:
             self._cuda.call("cudaHostRegister", self._address, self._host.nbytes, 0)
         except EngineRunError as error:
-            _log.info("memory stays unlocked: %s", error.message)
+            _log.info("memory is not page-locked: %s", error.message)
             return False
         return True
 
@@ -153,14 +155,14 @@ class Buffers:
 
 
 class Graph:
-    """Work that was recorded once, to be launched as a whole."""
+    """CUDA graph: work recorded once and launched as a whole."""
 
     def __init__(self, cuda: Cuda, handle: Any) -> None:
         self._cuda, self._handle = cuda, handle
 
     @classmethod
     def record(cls, cuda: Cuda, stream: Any, work: Callable[[], None]) -> Graph | None:
-        """None, and a line in the log, where `work` cannot be recorded."""
+        """Records `work`. None, with a log line, if it cannot be recorded."""
         mode = cuda.constant("cudaStreamCaptureMode", "cudaStreamCaptureModeThreadLocal")
         recorded = None
         try:
@@ -185,18 +187,20 @@ class Graph:
 
 
 def installed_library() -> str:
-    """What `open_library` would import, unless all are broken: that takes 100 MB. Raises EngineUnavailable."""
+    """Library that `open_library` would import, found without importing it: that takes 100 MB. Raises
+    EngineUnavailable.
+    """
     for name in LIBRARIES:
         try:
             if importlib.util.find_spec(name) is not None:
                 return name
-        except Exception:  # noqa: BLE001  it is there, and importing it will say what is wrong with it
+        except Exception:  # noqa: BLE001  it is installed, and importing it reports what is wrong
             return name
-    raise EngineUnavailable("The package tensorrt-rtx is not installed", install_extra("tensorrt"))
+    raise EngineUnavailable("the package tensorrt-rtx is not installed", install_extra("tensorrt"))
 
 
 def open_library() -> ModuleType:
-    """TensorRT for RTX, else classic TensorRT. Raises EngineUnavailable."""
+    """Imports TensorRT for RTX, else classic TensorRT. Raises EngineUnavailable."""
     broken: list[str] = []
     for name in LIBRARIES:
         try:
@@ -204,11 +208,11 @@ def open_library() -> ModuleType:
         except ModuleNotFoundError as error:
             if error.name != name:
                 broken.append(f"{name}: {one_line(error)}")
-        except Exception as error:  # noqa: BLE001  a broken native library may raise anything
+        except Exception as error:  # noqa: BLE001  a broken native library can raise anything
             broken.append(f"{name}: {one_line(error)}")
     if broken:
         raise EngineUnavailable(f"TensorRT is broken: {'; '.join(broken)}", _reinstall())
-    raise EngineUnavailable("The package tensorrt-rtx is not installed", install_extra("tensorrt"))
+    raise EngineUnavailable("the package tensorrt-rtx is not installed", install_extra("tensorrt"))
 
 
 def library_name(library: ModuleType) -> str:
@@ -216,7 +220,7 @@ def library_name(library: ModuleType) -> str:
 
 
 def make_logger(library: ModuleType) -> Any:
-    """TensorRT's words go to our log, none to the terminal; `last_error` holds what it complained of last."""
+    """Sends TensorRT's messages to our log and none to the terminal. `last_error` holds its last error."""
 
     class Logger(library.ILogger):  # type: ignore[name-defined, misc]
         last_error = ""
@@ -234,9 +238,10 @@ def make_logger(library: ModuleType) -> Any:
 
 @contextlib.contextmanager
 def no_garbage() -> Iterator[None]:
-    """While TensorRT makes a builder or a runtime: it logs in Python and holds a lock that its dying objects wait for.
+    """Disables garbage collection while TensorRT makes a builder or a runtime.
 
-    One that an exception's traceback kept would be collected in the midst of that, and the thread waits for itself.
+    It then logs from Python and holds a lock that the destructors of its objects wait for. If the collector ran at that
+    moment and found one that an exception's traceback had kept, the thread would wait for itself.
     """
     gc.collect()
     enabled = gc.isenabled()
@@ -261,7 +266,7 @@ def _version(number: int) -> str:
 
 
 def _lay_out(specs: Sequence[TensorSpec], start: int) -> tuple[list[int], int]:
-    """Where each tensor begins, and where the last one's space ends."""
+    """Offset of each tensor, and the end of the last one."""
     places = []
     for spec in specs:
         places.append(start)

@@ -1,6 +1,6 @@
 """ONNX Runtime: runs everywhere; on a GPU through TensorRT-RTX, CUDA, DirectML or CoreML, else on the processor.
 
-Only the processor was at hand where this was written: the other devices' calls are tested on a stand-in.
+Developed with a processor only: calls for the other devices are tested on a fake.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from engines.installing import install_package
 from engines.manifest import Model
 from engines.offline import import_offline
 
-#: Packages that all bring a folder `onnxruntime`: the last one installed overwrites the others' files.
+#: Packages that all install a folder `onnxruntime`: the last one overwrites the files of the others.
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
 
 
 def side_by_side() -> str:
-    """The command that mends an installation with more than one of _PACKAGES; "" where there is nothing to mend."""
+    """Command that repairs an installation with several of _PACKAGES; "" if there is nothing to repair."""
     found = [name for name in _PACKAGES if _is_installed(name)]
     if len(found) < 2:
         return ""
@@ -45,14 +45,14 @@ try:
     onnxruntime = import_offline("onnxruntime")
     failures = import_offline("onnxruntime.capi.onnxruntime_pybind11_state")
 except ModuleNotFoundError as error:
-    raise EngineUnavailable("The package onnxruntime is not installed", install_package("onnxruntime")) from error
-except Exception as error:  # a native library that does not load may raise anything
+    raise EngineUnavailable("the package onnxruntime is not installed", install_package("onnxruntime")) from error
+except Exception as error:  # a native library that does not load can raise anything
     reason = f"onnxruntime is broken: {' '.join(str(error).split())}"
     if mend := side_by_side():
-        raise EngineUnavailable(f"{reason}; two of its packages are installed over each other", mend) from error
+        raise EngineUnavailable(f"{reason}; two of its packages overwrote each other", mend) from error
     raise EngineUnavailable(reason, "pip install --force-reinstall onnxruntime") from error
 
-#: Best first: device name to provider and the file that it is fastest with. CoreML halves by itself what it can.
+#: Best first: device name, provider and the precision that is fastest there. CoreML converts to half by itself.
 _PROVIDERS: dict[str, tuple[str, Precision]] = {
     "TensorRT-RTX": ("NvTensorRTRTXExecutionProvider", "fp16"),
     "CUDA": ("CUDAExecutionProvider", "fp16"),
@@ -60,11 +60,11 @@ _PROVIDERS: dict[str, tuple[str, Precision]] = {
     "CoreML": ("CoreMLExecutionProvider", "fp32"),
     "CPU": ("CPUExecutionProvider", "fp32"),
 }
-#: Providers that come in a package of their own, which ONNX Runtime is told to load.
+#: Providers in packages of their own, which ONNX Runtime has to load explicitly.
 _PLUG_INS = {"TensorRT-RTX": "onnxruntime_ep_nv_tensorrt_rtx"}
-#: Devices whose memory the engine fills and empties itself, by ONNX Runtime's name of it; the others' provider does.
+#: Devices whose memory the engine copies to and from itself, by ONNX Runtime's name. Other providers copy themselves.
 _OWN_MEMORY = {"CUDA": "cuda"}
-#: A recorded graph is one launch instead of a hundred; it wants every tensor at one place for good.
+#: A recorded graph is one launch instead of a hundred. It needs every tensor at a fixed address.
 _GRAPH = {"CUDA": {"enable_cuda_graph": "1"}, "TensorRT-RTX": {"enable_cuda_graph": "1"}}
 _NO_MODEL = (failures.InvalidProtobuf, failures.InvalidArgument, failures.NoModel)
 _FAILURES = (
@@ -82,13 +82,13 @@ _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)
 
 
 class OnnxRuntimeEngine(BufferedEngine):
-    """One session, its inputs and outputs bound to this engine's arrays."""
+    """Session with its inputs and outputs bound to this engine's arrays."""
 
     backend = "onnxruntime"
 
     def __init__(self, model: Model, device: str, options: EngineOptions) -> None:
         if options.precision == "bf16":
-            raise EngineUnavailable("ONNX Runtime does not compute in bf16", "Choose precision auto, fp32 or fp16.")
+            raise EngineUnavailable("ONNX Runtime does not compute in bf16", "choose precision auto, fp32 or fp16")
         wanted = self.precisions(model, device)[0] if options.precision == "auto" else options.precision
         precision, path = model.pick(wanted)
         self._session: Any = _open_session(path, device, options.threads)
@@ -104,7 +104,7 @@ class OnnxRuntimeEngine(BufferedEngine):
                 self._there[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array, memory, 0)
                 place = self._there[name].data_ptr()
             bind(name, memory or "cpu", 0, array.dtype, array.shape, place)
-        self._execute()  # where a graph is recorded, this run is the one
+        self._execute()  # records the graph if there is one
 
     @staticmethod
     def devices() -> Sequence[str]:
@@ -117,16 +117,14 @@ class OnnxRuntimeEngine(BufferedEngine):
 
     @staticmethod
     def precisions(model: Model, device: str) -> Sequence[Precision]:
-        """On the processor int8 too, where `model` has it: whether that is faster there is for timing to say."""
+        """Precisions of a device. The processor includes int8 if `model` has it: timing shows which is faster."""
         fastest: Precision = _PROVIDERS[device][1]
         return (fastest, "int8") if device == "CPU" and "int8" in model.files else (fastest,)
 
     @staticmethod
     def warning() -> str:
         mend = side_by_side()
-        return (
-            f"two onnxruntime packages lie over each other, so one's devices are gone; mend it: {mend}" if mend else ""
-        )
+        return f"two onnxruntime packages overwrote each other; fix: {mend}" if mend else ""
 
     def _execute(self) -> None:
         try:
@@ -148,7 +146,7 @@ class OnnxRuntimeEngine(BufferedEngine):
 
 @cache
 def _plug_in(device: str) -> tuple[Any, ...]:
-    """ONNX Runtime's devices that a plug-in of _PLUG_INS serves; none where it is not installed or finds none."""
+    """ONNX Runtime devices that a plug-in of _PLUG_INS serves; empty if it is not installed or finds none."""
     try:
         package = importlib.import_module(_PLUG_INS[device])
         provider = _PROVIDERS[device][0]
@@ -156,22 +154,22 @@ def _plug_in(device: str) -> tuple[Any, ...]:
         return tuple(one for one in onnxruntime.get_ep_devices() if one.ep_name == provider)
     except ModuleNotFoundError:
         return ()
-    except Exception as error:  # noqa: BLE001  a plug-in that is broken must not take the other devices along
-        _log.warning("the plug-in %s cannot be used: %s", _PLUG_INS[device], _reason(error))
+    except Exception as error:  # noqa: BLE001  a broken plug-in must not disable the other devices
+        _log.warning("cannot use the plug-in %s: %s", _PLUG_INS[device], _reason(error))
         return ()
 
 
 def _open_session(path: Path, device: str, threads: int) -> Any:
-    """With a recorded graph where the device has one and the model allows it. Raises EngineError."""
+    """Opens a session, with a recorded graph if device and model allow it. Raises EngineError."""
     try:
         if device in _GRAPH:
             try:
                 return _session(path, device, threads, _GRAPH[device])
             except _FAILURES as error:
-                _log.info("%s runs without a graph: %s", path.name, _reason(error))
+                _log.info("running %s without a graph: %s", path.name, _reason(error))
         return _session(path, device, threads, {})
     except _NO_MODEL as error:
-        raise ModelCorrupt(f"{path} is no ONNX model: {_reason(error)}", "Export it again.") from error
+        raise ModelCorrupt(f"{path} is not an ONNX model: {_reason(error)}", "export it again") from error
     except _FAILURES as error:
         raise EngineBuildError(f"ONNX Runtime cannot load {path.name}: {_reason(error)}") from error
 
@@ -181,11 +179,11 @@ def _session(path: Path, device: str, threads: int, provider_options: Mapping[st
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    settings.log_severity_level = 4  # what goes wrong is raised; it need not be printed too
-    # Threads that spin while they wait for the next frame would keep the cores busy for nothing.
+    settings.log_severity_level = 4  # errors are raised; printing them as well is noise
+    # Threads that spin while they wait for the next frame keep the cores busy for nothing.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if device == "DirectML":
-        settings.enable_mem_pattern = False  # it demands that
+        settings.enable_mem_pattern = False  # required by DirectML
     if device in _PLUG_INS:
         settings.add_provider_for_devices(_plug_in(device)[:1], dict(provider_options))
         session = onnxruntime.InferenceSession(str(path), settings)
@@ -194,7 +192,7 @@ def _session(path: Path, device: str, threads: int, provider_options: Mapping[st
         providers += [] if device == "CPU" else ["CPUExecutionProvider"]
         session = onnxruntime.InferenceSession(str(path), settings, providers=providers)
     if session.get_providers()[0] != provider:
-        raise EngineUnavailable(f"ONNX Runtime has {provider}, but it does not start here")
+        raise EngineUnavailable(f"ONNX Runtime has {provider}, but it does not start on this machine")
     return session
 
 
@@ -207,7 +205,9 @@ def _input_spec(node: Any, model: Model, options: EngineOptions) -> TensorSpec:
 
 
 def _run_once(session: Any, inputs: Sequence[TensorSpec]) -> list[TensorSpec]:
-    """The outputs as they really come: open axes get their sizes only by running. It also warms the session."""
+    """Runs once and returns the outputs with their real sizes, which open axes have only then. Also warms up the
+    session.
+    """
     try:
         results = session.run(None, {spec.name: np.zeros(spec.shape, spec.dtype) for spec in inputs})
     except _FAILURES as error:
@@ -217,5 +217,5 @@ def _run_once(session: Any, inputs: Sequence[TensorSpec]) -> list[TensorSpec]:
 
 
 def _reason(error: Exception) -> str:
-    """Without the marks in front: "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load model from ..."."""
+    """Error text without its prefix: "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load model from ..."."""
     return str(error).split(" : ", 3)[-1].strip()

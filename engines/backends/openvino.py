@@ -1,8 +1,7 @@
-"""OpenVINO on the processor: the fastest way on a machine without a GPU, more so where it has bf16 (AMX).
+"""OpenVINO: the fastest backend without a GPU, even more so on processors with bf16 (AMX).
 
-It reads the FP32 file and computes in bf16 on wish by itself, or reads the int8 file.
-Its GPU and NPU plug-ins come with it; Intel's devices were not at hand, so those two have only been tried as far as
-that goes without one.
+It reads the FP32 file and computes in bf16 if asked to, or reads the int8 file. Its GPU and NPU plug-ins are included;
+without such devices at development time, those two are only tested as far as possible without one.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ try:
     openvino = import_offline("openvino")
     frontends = import_offline("openvino.frontend")
 except ImportError as error:
-    hint = f"On Intel and AMD processors it halves the time: {install_extra('openvino')}"
-    raise EngineUnavailable("The package openvino is not installed", hint) from error
+    hint = f"it halves the time on Intel and AMD processors: {install_extra('openvino')}"
+    raise EngineUnavailable("the package openvino is not installed", hint) from error
 
 _TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16, "fp16": openvino.Type.f16}
 _PRECISIONS: dict[str, Precision] = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
@@ -35,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class OpenVinoEngine(BufferedEngine):
-    """One compiled model and one infer request, bound to this engine's arrays once and for all."""
+    """Compiled model with one infer request, bound to this engine's arrays."""
 
     backend = "openvino"
 
@@ -50,19 +49,19 @@ class OpenVinoEngine(BufferedEngine):
         super().__init__(device, precision, _specs(compiled.inputs), _specs(compiled.outputs))
         for name, array in (self._feeds | self._results).items():
             self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
-        self._execute()  # the first run is the slow one
+        self._execute()  # the first run is slow
 
     @staticmethod
     def devices() -> Sequence[str]:
-        """A graphics card, the processor, a neural processor, as far as they are there."""
+        """Graphics card, processor and neural processor, as far as they exist."""
         return _devices()
 
     @staticmethod
     def precisions(model: Model, device: str) -> Sequence[Precision]:
-        """What it is fastest in without loss: int8 only for who asks for it.
+        """Precisions that lose nothing, fastest first; int8 only on request.
 
-        On a processor with AVX512-VNNI and no AMX, OpenVINO 2026.4 ran the restorer's int8 file 13 of 255 off in the
-        hole, ONNX Runtime the same file 2.6.
+        On a processor with AVX512-VNNI and without AMX, OpenVINO 2026.4 runs the restorer's int8 file with an error of
+        13 of 255 in the hole; ONNX Runtime runs the same file with 2.6.
         """
         return (_default_precision(device),)
 
@@ -78,20 +77,20 @@ class OpenVinoEngine(BufferedEngine):
 
 @cache
 def _core() -> Any:
-    """One for the whole process: a second one would load all its plug-ins again."""
+    """OpenVINO core, shared by the process: a second one would load every plug-in again."""
     return openvino.Core()
 
 
 @cache
 def _devices() -> tuple[str, ...]:
-    """Best first: GPU or GPU.0 and so on, CPU, NPU. A neural processor takes long to compile: it is last."""
+    """Devices, best first: GPU (or GPU.0 and so on), CPU, NPU. A neural processor compiles slowly and comes last."""
     order = ("GPU", "CPU", "NPU")
     found = [device for device in _core().available_devices if device.partition(".")[0] in order]
     return tuple(sorted(found, key=lambda device: order.index(device.partition(".")[0])))
 
 
 def _default_precision(device: str) -> Precision:
-    """What OpenVINO itself takes: bf16 where the processor is fast in it, else fp32; fp16 on ARM and elsewhere."""
+    """OpenVINO's own choice: bf16 if the processor is fast at it, else fp32; fp16 on ARM and other devices."""
     if device != "CPU":
         return "fp16"
     return _PRECISIONS[_core().get_property(device, "INFERENCE_PRECISION_HINT").to_string()]
@@ -101,15 +100,15 @@ def _choose_precision(device: str, model: Model, wanted: Precision) -> Precision
     if wanted == "auto":
         return OpenVinoEngine.precisions(model, device)[0]
     if wanted.upper() not in _core().get_property(device, "OPTIMIZATION_CAPABILITIES"):
-        raise EngineUnavailable(f"{device} cannot compute in {wanted}", "Choose precision auto or fp32.")
+        raise EngineUnavailable(f"{device} cannot compute in {wanted}", "choose precision auto or fp32")
     return wanted
 
 
 def _properties(device: str, precision: Precision, options: EngineOptions) -> dict[str, Any]:
-    floats = _default_precision(device) if precision == "int8" else precision  # of the layers that stay exact
+    floats = _default_precision(device) if precision == "int8" else precision  # precision of the layers that stay exact
     properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _TYPES[floats]}
     if device == "CPU":
-        # A thread that is bound to a core waits there while another program uses it.
+        # A thread pinned to a core waits there while another program uses the core.
         properties["ENABLE_CPU_PINNING"] = False
         if options.threads:
             properties["INFERENCE_NUM_THREADS"] = options.threads
@@ -117,7 +116,7 @@ def _properties(device: str, precision: Precision, options: EngineOptions) -> di
 
 
 def _compile(model: Model, path: Path, device: str, precision: Precision, options: EngineOptions) -> Any:
-    """The compiled network; from the cache if it was compiled before, which halves the time of a start.
+    """Compiles the network, or loads it from the cache, which halves the startup time.
 
     A cache that cannot be used only costs that time. Raises RuntimeError, EngineBuildError, ModelError.
     """
@@ -152,7 +151,7 @@ def _compile(model: Model, path: Path, device: str, precision: Precision, option
 
 
 def _facts(model: Model, path: Path, device: str, precision: Precision, options: EngineOptions) -> dict[str, Any]:
-    """All that the compiled network hangs on."""
+    """Everything that the compiled network depends on."""
     properties = _properties(device, precision, options)
     return {
         "model_sha256": sha256_of(path),
@@ -168,16 +167,16 @@ def _facts(model: Model, path: Path, device: str, precision: Precision, options:
 
 
 def _read_network(path: Path) -> Any:
-    """Through the ONNX frontend: `Core.read_model` tries all formats and prints what each thinks of a broken file."""
+    """Reads through the ONNX frontend: `Core.read_model` tries every format and prints an error for each."""
     try:
         frontend = frontends.FrontEndManager().load_by_framework("onnx")
         network = frontend.convert(frontend.load(str(path)))
     except frontends.GeneralFailure as error:
-        raise ModelCorrupt(f"{path} is no ONNX model: {_reason(error)}", "Export it again.") from error
+        raise ModelCorrupt(f"{path} is not an ONNX model: {_reason(error)}", "export it again") from error
     except (frontends.OpConversionFailure, frontends.OpValidationFailure) as error:
         raise EngineBuildError(f"OpenVINO does not know {path.name}: {_reason(error)}") from error
     if not network.outputs:
-        raise ModelCorrupt(f"{path} is no ONNX model: it holds nothing", "Export it again.")
+        raise ModelCorrupt(f"{path} is not an ONNX model: it is empty", "export it again")
     return network
 
 
@@ -188,13 +187,13 @@ def _input_shape(port: Any, model: Model, options: EngineOptions) -> tuple[int, 
 
 
 def _specs(ports: Sequence[Any]) -> list[TensorSpec]:
-    """Raises EngineBuildError where an output's shape depends on what is fed."""
+    """Specifications of the outputs. Raises EngineBuildError if a shape depends on the input's values."""
     for port in ports:
         if port.partial_shape.is_dynamic:
-            raise EngineBuildError(f"The shape of {port.any_name} is not known before the model runs")
+            raise EngineBuildError(f"the shape of {port.any_name} is not known before the model runs")
     return [TensorSpec(port.any_name, tuple(port.shape), port.element_type.to_dtype().name) for port in ports]
 
 
 def _reason(error: Exception) -> str:
-    """The last line says it; before it stand source files and check numbers."""
+    """Last line of an error; the lines before it hold source files and check numbers."""
     return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "no reason given")

@@ -1,8 +1,8 @@
-"""TensorRT on an NVIDIA GPU: TensorRT for RTX where it is installed, classic TensorRT else, through the same code.
+"""TensorRT on an NVIDIA GPU: TensorRT for RTX if installed, else classic TensorRT, through the same code.
 
-A plan is built once for each model, GPU, driver and library version, and cached. What runs is recorded as a CUDA graph:
-by the library where it does that itself, else here, else not at all. Loading and running need a GPU and were written
-without one: what is tested of them is the order of the calls, on a stand-in with the signatures of the real libraries.
+A plan is built once per model, GPU, driver and library version, and cached. Runs are recorded as a CUDA graph: by the
+library if it can, else here, else not at all. Loading and running need a GPU and were developed without one: tests
+check the order of the calls on a fake with the signatures of the real libraries.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from engines.errors import (
 )
 from engines.manifest import Model
 
-UNTRIED = "building engines is tested, but this version was never run on a GPU: only on a stand-in of TensorRT"
+UNTRIED = "builds are tested, but this version has never run on a GPU"
 _JIT = ".jit"
-#: What `get_engine_validity` complains of and a new build mends; the rest is the machine's.
+#: What `get_engine_validity` reports and a new build fixes; the rest depends on the machine.
 _MENDED_BY_BUILDING = ("VERSION_MISMATCH", "UNSUPPORTED_CC", "MALFORMED_ENGINE")
 
 _log = logging.getLogger(__name__)
 
 
 class TensorRtEngine(BufferedEngine):
-    """One plan in one execution context on one stream, its buffers made once."""
+    """One plan in one execution context on one stream, with buffers allocated once."""
 
     backend = "tensorrt"
 
     def __init__(self, model: Model, device: str, options: EngineOptions, plan: Plan | None = None) -> None:
-        """From the cache, or else built; `plan` is run as it is, whatever the cache holds."""
+        """Loads the plan from the cache, or builds it. With `plan`, runs that one whatever the cache holds."""
         library, cuda = open_library(), Cuda()
         gpu = cuda.find_gpu()
         wanted = plan_request(model, options, gpu.architecture, here=True)
@@ -66,7 +66,7 @@ class TensorRtEngine(BufferedEngine):
 
     @staticmethod
     def devices() -> Sequence[str]:
-        """The GPU's name. Raises EngineUnavailable without TensorRT, without cuda-python and without a driver."""
+        """Name of the GPU. Raises EngineUnavailable without TensorRT, cuda-python or a driver."""
         name = installed_library()
         try:
             gpu = Cuda().find_gpu()
@@ -77,8 +77,8 @@ class TensorRtEngine(BufferedEngine):
 
     @staticmethod
     def warning() -> str:
-        """Said wherever it would be used, until somebody has tried it."""
-        return f"{UNTRIED}; mend it: occlufix-vcam build-engine checks and times it here"
+        """Warning shown wherever TensorRT would be used, until it has been tried on a GPU."""
+        return f"{UNTRIED}; fix: occlufix-vcam build-engine"
 
     def _execute(self) -> None:
         assert self._session is not None
@@ -93,7 +93,7 @@ class TensorRtEngine(BufferedEngine):
     def _open_cached(
         library: ModuleType, cuda: Cuda, cache: EngineCache, key: CacheKey, wanted: PlanRequest, options: EngineOptions
     ) -> _Session:
-        """A plan that will not load is thrown away and built once; then it is an EngineBuildError."""
+        """Opens the cached plan. One that does not load is discarded and rebuilt once; then EngineBuildError."""
         build = partial(_build_into, cache, key, library, wanted)
         while True:
             content = cache.read(key)
@@ -109,15 +109,17 @@ class TensorRtEngine(BufferedEngine):
                 cache.delete(key)
                 if is_new:
                     raise EngineBuildError(
-                        f"A new TensorRT plan for {wanted.model.name} does not load: {refused}"
+                        f"a new TensorRT plan for {wanted.model.name} does not load: {refused}"
                     ) from refused
 
 
 class UninstalledPlan:
-    """A plan that is built and not installed yet. Made anywhere; opened only on the GPU that it is for."""
+    """Plan that is built but not installed. It can be built anywhere, but opened only on its own GPU."""
 
     def __init__(self, model: Model, options: EngineOptions, architecture: str, progress: BuildProgress) -> None:
-        """`architecture` "" is this machine's GPU. Raises EngineUnavailable, EngineBuildError, ModelError."""
+        """Builds the plan; `architecture` "" is this machine's GPU. Raises EngineUnavailable, EngineBuildError,
+        ModelError.
+        """
         library = open_library()
         self._gpu = None if architecture else Cuda().find_gpu()
         self._model, self._options = model, options
@@ -130,31 +132,31 @@ class UninstalledPlan:
         self.precision = self._wanted.precision
 
     def open(self) -> InferenceEngine:
-        """Raises EngineUnavailable where the plan is for another GPU than this machine's, EngineRunError."""
+        """Opens it as an engine. Raises EngineRunError, and EngineUnavailable if the plan is for another GPU."""
         if self._gpu is None:
-            raise EngineUnavailable(f"An engine for {self.device} is not run here")
+            raise EngineUnavailable(f"an engine for {self.device} cannot run on this GPU")
         try:
             return TensorRtEngine(self._model, self._gpu.name, self._options, self.plan)
         except _PlanRefused as refused:
-            message = f"The new TensorRT plan for {self._model.name} does not load: {refused}"
+            message = f"the new TensorRT plan for {self._model.name} does not load: {refused}"
             raise EngineBuildError(message) from refused
 
     def install(self, notes: Mapping[str, Any]) -> Path:
-        """Puts it where `load` finds it. Raises CacheUnusable."""
+        """Installs it where `load` finds it. Raises CacheUnusable."""
         cache = EngineCache()
         with cache.locked(self._key):
             return cache.write(self._key, self.plan.content, {**self.plan.notes, **notes})
 
 
 class _PlanRefused(Exception):
-    """TensorRT does not take this plan, and building it anew may mend that."""
+    """TensorRT rejects this plan, and a rebuild may fix that."""
 
 
 class _Session:
-    """What lives from loading to closing: runtime, engine, context, stream, buffers, and the graph if there is one."""
+    """State from loading to closing: runtime, engine, context, stream, buffers, and the graph if any."""
 
     def __init__(self, library: ModuleType, cuda: Cuda, plan: bytes, jit: bytes | None = None) -> None:
-        """Raises _PlanRefused, EngineUnavailable, EngineRunError."""
+        """Loads the plan. Raises _PlanRefused, EngineUnavailable, EngineRunError."""
         self._cuda = cuda
         self._logger = make_logger(library)
         self._stream: Any = None
@@ -176,13 +178,13 @@ class _Session:
             self.arrays = self._buffers.arrays
             for name, address in self._buffers.addresses.items():
                 if not self._context.set_tensor_address(name, address):
-                    raise self._failure(f"TensorRT does not take the buffer of {name}")
+                    raise self._failure(f"TensorRT rejects the buffer of {name}")
         except BaseException:
             self.close()
             raise
 
     def warm_up(self) -> None:
-        """The first run compiles what is compiled here; then it is recorded if it can be. Raises EngineRunError."""
+        """Runs once, which compiles the kernels, then records a graph if possible. Raises EngineRunError."""
         self.run()
         if self._records_itself:
             return
@@ -198,7 +200,7 @@ class _Session:
             self.run()
 
     def run(self) -> None:
-        """Raises EngineRunError."""
+        """Runs once on the buffers. Raises EngineRunError."""
         if self._graph is not None:
             self._graph.launch(self._stream)
         else:
@@ -206,11 +208,11 @@ class _Session:
         self._cuda.call("cudaStreamSynchronize", self._stream)
 
     def compiled(self) -> bytes | None:
-        """What TensorRT for RTX compiled for this GPU, to be given to the next session."""
+        """Kernels that TensorRT for RTX compiled for this GPU, to reuse in the next session."""
         return bytes(self._jit_cache.serialize()) if self._jit_cache is not None else None
 
     def close(self) -> None:
-        """May be called twice; newest first."""
+        """Releases everything, newest first. A second call does nothing."""
         if self._graph is not None:
             self._graph.close()
         self._context = self._jit_cache = self._engine = self._runtime = self._graph = None
@@ -228,7 +230,7 @@ class _Session:
         self._buffers.download(self._stream)
 
     def _make_context(self, library: ModuleType, jit: bytes | None) -> tuple[Any, Any, bool]:
-        """The context, its cache of compiled kernels, and whether it records CUDA graphs itself."""
+        """Execution context, its cache of compiled kernels, and whether it records CUDA graphs itself."""
         has_config = hasattr(self._engine, "create_runtime_config")
         config: Any = self._engine.create_runtime_config() if has_config else None
         records_itself = hasattr(config, "cuda_graph_strategy")
@@ -238,30 +240,30 @@ class _Session:
         if hasattr(config, "create_runtime_cache"):
             jit_cache = config.create_runtime_cache()
             if jit is not None and not jit_cache.deserialize(jit):
-                _log.info("what was compiled for another driver or GPU is compiled anew")
+                _log.info("recompiling kernels that were built for another driver or GPU")
             config.set_runtime_cache(jit_cache)
         make = self._engine.create_execution_context
         context = make(runtime_config=config) if has_config else make()
         if context is None:
-            raise self._failure("TensorRT makes no execution context")
+            raise self._failure("TensorRT cannot create an execution context")
         return context, jit_cache, records_itself
 
     def _why_refused(self) -> Exception:
         said = self._logger.last_error
         if "memory" in said.lower() or "cuda runtime" in said.lower():
             return self._failure("TensorRT could not load its plan")
-        return _PlanRefused(said or "TensorRT does not say why")
+        return _PlanRefused(said or "TensorRT gives no reason")
 
     def _failure(self, what: str) -> EngineRunError:
         said = self._logger.last_error
-        hint = "Close what else uses the GPU." if "memory" in said.lower() else "The engine is made anew."
+        hint = "close other programs that use the GPU" if "memory" in said.lower() else "the engine is reloaded"
         return EngineRunError(f"{what}: {said}" if said else what, hint)
 
 
 def _build_into(
     cache: EngineCache, key: CacheKey, library: ModuleType, wanted: PlanRequest, progress: BuildProgress
 ) -> bytes:
-    """A new plan, unless one is there, or another process just builds it."""
+    """Builds a plan, unless one exists or another process is building it."""
 
     def build() -> tuple[bytes, dict[str, Any]]:
         plan = build_plan(library, wanted, progress)
@@ -271,12 +273,12 @@ def _build_into(
 
 
 def _check_validity(library: ModuleType, runtime: Any, plan: bytes) -> None:
-    """Asks before anything is loaded, where the library can be asked. Raises _PlanRefused, EngineUnavailable."""
+    """Checks the plan before loading, if the library can. Raises _PlanRefused, EngineUnavailable."""
     if not hasattr(runtime, "get_engine_validity"):
         return
     validity, complaints = runtime.get_engine_validity(plan)
     if validity == library.EngineValidity.SUBOPTIMAL:
-        _log.info("TensorRT calls its plan less than the best for this GPU")
+        _log.info("TensorRT reports that the plan is not optimal for this GPU")
     if validity != library.EngineValidity.INVALID:
         return
     names = [
@@ -284,7 +286,7 @@ def _check_validity(library: ModuleType, runtime: Any, plan: bytes) -> None:
     ]
     words = ", ".join(name.lower().replace("_", " ") for name in names) or "invalid"
     if names and not set(names) & set(_MENDED_BY_BUILDING):
-        raise EngineUnavailable(f"TensorRT cannot use this GPU: {words}", "Update the driver, free its memory.")
+        raise EngineUnavailable(f"TensorRT cannot use this GPU: {words}", "update the driver and free GPU memory")
     raise _PlanRefused(words)
 
 
@@ -302,7 +304,7 @@ def _tensor_specs(library: ModuleType, engine: Any) -> tuple[list[TensorSpec], l
 
 
 def _read_jit(cache: EngineCache, key: CacheKey) -> bytes | None:
-    """TensorRT checks it itself, and takes none that was made elsewhere."""
+    """Cached kernels. TensorRT checks them itself and rejects those of another machine."""
     path = cache.path(key, _JIT)
     try:
         return None if path.is_symlink() else path.read_bytes()
@@ -311,7 +313,7 @@ def _read_jit(cache: EngineCache, key: CacheKey) -> bytes | None:
 
 
 def _keep_jit(cache: EngineCache, key: CacheKey, session: _Session) -> None:
-    """For the next start, which without it compiles again; so it is no reason to fail."""
+    """Stores compiled kernels for the next start. Without them it only compiles again, so a failure is ignored."""
     compiled = session.compiled()
     if compiled is None or compiled == _read_jit(cache, key):
         return

@@ -1,7 +1,7 @@
-"""From an ONNX file to a TensorRT plan. TensorRT for RTX does this on any machine, classic TensorRT only on a GPU.
+"""Builds a TensorRT plan from an ONNX file: TensorRT for RTX on any machine, classic TensorRT only on a GPU.
 
 Networks are strongly typed: the file's own types are computed in, so a plan in half precision comes from the FP16 file.
-There is no flag for it any more, and a builder that was merely not told builds FP32 without a word.
+The flag for half precision is gone, and a builder without strong typing silently builds FP32.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engines.cache import CacheKey
 from engines.errors import BuildProgress, ContractMismatch, EngineBuildError, EngineUnavailable, ModelCorrupt
 from engines.manifest import Model, sha256_of
 
-#: The kind of plan that runs on every GPU from Ampere on.
+#: Kind of plan that runs on every GPU from Ampere on.
 PORTABLE = "portable"
 TYPES = {"UINT8": "uint8", "FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "BOOL": "bool"}
 
@@ -31,9 +31,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What to build: a model's file, for one architecture ("sm86" or PORTABLE), in fixed shapes.
+    """What to build: a model file for one architecture ("sm86" or PORTABLE), in fixed shapes.
 
-    `here`: the architecture is this machine's, whatever its name is.
+    `here`: the architecture is this machine's, whatever its name.
     """
 
     model: Model
@@ -44,7 +44,7 @@ class PlanRequest:
     here: bool = False
 
     def key(self, library: ModuleType, gpu: Gpu | None) -> CacheKey:
-        """Of a plan for `gpu`; None: one for the architecture alone."""
+        """Cache key of a plan for `gpu`; None: one for the architecture alone."""
         facts = {
             "model_sha256": sha256_of(self.file),
             "backend": "tensorrt",
@@ -61,7 +61,7 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A built plan; `tensors` counts the network's tensors by type, HALF among them."""
+    """Built plan; `tensors` counts the network's tensors by type, HALF among them."""
 
     content: bytes
     seconds: float
@@ -73,32 +73,34 @@ class Plan:
 
 
 def plan_request(model: Model, options: EngineOptions, architecture: str, here: bool = False) -> PlanRequest:
-    """Raises EngineUnavailable for a precision that is not TensorRT's, ModelMissing, ModelCorrupt."""
+    """Request for a model's plan. Raises ModelMissing, ModelCorrupt, and EngineUnavailable for an unsupported
+    precision.
+    """
     wanted = "fp16" if options.precision == "auto" else options.precision
     if wanted not in ("fp16", "fp32"):
-        raise EngineUnavailable(f"TensorRT engines are not made in {wanted}", "Choose precision auto, fp16 or fp32.")
+        raise EngineUnavailable(f"TensorRT does not support {wanted}", "choose precision auto, fp16 or fp32")
     precision, file = model.pick(wanted)
     return PlanRequest(model, file, precision, architecture, {**model.inputs, **options.input_shapes}, here)
 
 
 def build_plan(library: ModuleType, wanted: PlanRequest, progress: BuildProgress = lambda share: True) -> Plan:
-    """Raises EngineBuildError, ContractMismatch, ModelCorrupt."""
+    """Builds the plan. Raises EngineBuildError, ContractMismatch, ModelCorrupt."""
     began = time.perf_counter()
     logger = make_logger(library)
     try:
         with no_garbage():
             builder = library.Builder(logger)
-    except (RuntimeError, TypeError) as error:  # classic TensorRT without a GPU has no builder
+    except (RuntimeError, TypeError) as error:  # classic TensorRT has no builder without a GPU
         raise EngineUnavailable(
-            f"{library_name(library)} does not build here: {logger.last_error or one_line(error)}",
-            "Build on the machine with the GPU, or install tensorrt-rtx, which builds anywhere.",
+            f"{library_name(library)} cannot build on this machine: {logger.last_error or one_line(error)}",
+            "build on the machine with the GPU, or install tensorrt-rtx, which builds anywhere",
         ) from error
     network = builder.create_network(_strongly_typed(library))
     _parse(library, network, wanted.file, logger)
     _fix_inputs(network, wanted)
     tensors = _count_types(network)
     if wanted.precision == "fp16" and not tensors["HALF"]:
-        raise EngineBuildError(f"{wanted.file.name} holds no half types: it would compute in FP32", "Export it again.")
+        raise EngineBuildError(f"{wanted.file.name} holds no half types: it would compute in FP32", "export it again")
     config = builder.create_builder_config()
     _aim(library, config, wanted)
     monitor = _make_monitor(library, progress)
@@ -107,21 +109,21 @@ def build_plan(library: ModuleType, wanted: PlanRequest, progress: BuildProgress
     if monitor.stopped:
         raise EngineBuildError(f"Building {wanted.model.name} was stopped")
     if content is None:
-        reason = logger.last_error or "it says no more"
+        reason = logger.last_error or "no reason given"
         raise EngineBuildError(f"TensorRT cannot build {wanted.file.name} for {wanted.architecture}: {reason}")
     progress(1.0)
     return Plan(bytes(content), time.perf_counter() - began, tensors)
 
 
 def architectures(library: ModuleType) -> list[str]:
-    """All that this library builds for without a GPU: none where it is classic TensorRT."""
+    """Architectures that this library builds for without a GPU; none for classic TensorRT."""
     known = getattr(library, "ComputeCapability", None)
     names = [name.lower() for name in known.__members__ if name.startswith("SM")] if known is not None else []
     return [*names, PORTABLE] if names else []
 
 
 def _strongly_typed(library: ModuleType) -> int:
-    """A library that has no such flag any more knows no other networks."""
+    """Flag for strong typing; newer libraries have no flag because every network is strongly typed."""
     flag = getattr(library.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
@@ -131,14 +133,14 @@ def _parse(library: ModuleType, network: Any, file: Path, logger: Any) -> None:
     understood = parser.parse(file.read_bytes(), str(file))
     errors = [parser.get_error(number) for number in range(parser.num_errors)]
     if any(error.code().name == "MODEL_DESERIALIZE_FAILED" for error in errors) or not (network.num_outputs or errors):
-        raise ModelCorrupt(f"{file} is no ONNX model", "Export it again.")
+        raise ModelCorrupt(f"{file} is not an ONNX model", "export it again")
     if errors or not understood:
         reasons = "; ".join(dict.fromkeys(_in_words(error) for error in errors)) or logger.last_error
-        raise EngineBuildError(f"TensorRT does not know {file.name}: {reasons}", "Export it with opset 18 again.")
+        raise EngineBuildError(f"TensorRT does not know {file.name}: {reasons}", "export it with opset 18 again")
 
 
 def _in_words(error: Any) -> str:
-    """One line: which node, which operator, why. The library's own has source files and assertions around it."""
+    """One line: node, operator and reason, without the library's source files and assertions."""
     description = one_line(error.desc()).split(" [checkMacros.cpp", 1)[0].removeprefix("Assertion failed: ")
     description = re.sub(r" ?In \w+ at \S+?:\d+", "", description)
     place = " ".join(filter(None, (error.node_name(), f"({error.node_operator()})" if error.node_operator() else "")))
@@ -146,9 +148,9 @@ def _in_words(error: Any) -> str:
 
 
 def _fix_inputs(network: Any, wanted: PlanRequest) -> None:
-    """Gives every input its one shape.
+    """Fixes the shape of every input.
 
-    Raises ContractMismatch where inputs or outputs are not those that were promised.
+    Raises ContractMismatch if inputs or outputs differ from those promised.
     """
     inputs = {item.name: item for item in (network.get_input(at) for at in range(network.num_inputs))}
     outputs = {network.get_output(at).name for at in range(network.num_outputs)}
@@ -157,7 +159,7 @@ def _fix_inputs(network: Any, wanted: PlanRequest) -> None:
         raise ContractMismatch(
             f"{wanted.file.name} takes {', '.join(sorted(inputs))} and gives {', '.join(sorted(outputs))}, not "
             f"{', '.join(sorted(promised.inputs))} and {', '.join(sorted(promised.outputs))}",
-            f"Export it again: python -m train export {promised.name}",
+            f"export it again: python -m train export {promised.name}",
         )
     unknown = wanted.shapes.keys() - inputs.keys()
     if unknown:
@@ -173,24 +175,24 @@ def _count_types(network: Any) -> Counter[str]:
 
 
 def _aim(library: ModuleType, config: Any, wanted: PlanRequest) -> None:
-    """At one architecture, or at all from Ampere on. Raises EngineUnavailable."""
+    """Sets the target: one architecture, or every GPU from Ampere on. Raises EngineUnavailable."""
     known = getattr(library, "ComputeCapability", None)
     if wanted.here and known is None:
-        return  # what the library does when nothing is said
+        return  # the library's default
     if wanted.architecture == PORTABLE:
         if known is None:
             config.hardware_compatibility_level = library.HardwareCompatibilityLevel.AMPERE_PLUS
         return
     target = getattr(known, wanted.architecture.upper(), known.CURRENT if wanted.here and known else None)
     if target is None:
-        can = ", ".join(architectures(library)) or f"the GPU that is there and {PORTABLE}; tensorrt-rtx knows others"
-        raise EngineUnavailable(f"{library_name(library)} does not build for {wanted.architecture}", f"It knows {can}.")
+        can = ", ".join(architectures(library)) or f"the installed GPU or {PORTABLE} (tensorrt-rtx has others)"
+        raise EngineUnavailable(f"{library_name(library)} does not build for {wanted.architecture}", f"choose {can}")
     config.num_compute_capabilities = 1
     config.set_compute_capability(target, 0)
 
 
 def _make_monitor(library: ModuleType, progress: BuildProgress) -> Any:
-    """Phases within phases become one share that only grows."""
+    """Progress monitor that merges nested phases into one share, which only grows."""
 
     class Monitor(library.IProgressMonitor):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
@@ -216,7 +218,7 @@ def _make_monitor(library: ModuleType, progress: BuildProgress) -> Any:
 
 
 def _share_done(phases: Mapping[str, tuple[str | None, int, int]], phase: str) -> float:
-    """Of the whole build: a phase's share is one step of the phase around it."""
+    """Share of the whole build: each phase is one step of the phase around it."""
     _, steps, done = phases[phase]
     share = done / max(steps, 1)
     inside, around = {phase}, phases[phase][0]

@@ -1,6 +1,6 @@
-"""The occlufix-vcam command: parses, calls, and turns errors into two lines and an exit code.
+"""The occlufix-vcam command: parses arguments, calls the product, and turns errors into two lines and an exit code.
 
-What a command needs is imported inside it, so that `status` does not wait for OpenCV.
+Each command imports what it needs, so that `status` does not wait for OpenCV.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from occlufix_vcam import __version__
 from occlufix_vcam.cli import daemon, desktop, enroll, machine, offline
 from occlufix_vcam.core.errors import OccluFixError
 
-#: Threads that may hang in a driver, as the daemon and the camera name them.
+#: Threads that may hang in a driver, by the names that daemon and camera give them.
 WORKERS = {"capture", "process", "output", "opening", "camera"}
 
 #: In the order of `--help`.
@@ -42,7 +42,7 @@ COMMANDS = (
 
 app = typer.Typer(
     name="occlufix-vcam",
-    help="A virtual camera that restores the hidden part of your face. --debug, anywhere, shows tracebacks.",
+    help="A virtual camera that restores the hidden part of your face. Add --debug anywhere to see tracebacks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -52,10 +52,10 @@ for command in COMMANDS:
 
 
 def main(failure: Exception | None = None) -> NoReturn:
-    """Runs the command; errors become two lines and an exit code. `failure`: what went wrong before it was asked."""
+    """Runs the command; errors become two lines and an exit code. `failure`: an error from before the command ran."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    if not debug:  # both say on the terminal what they tried in vain before they succeeded
+    if not debug:  # both print failed attempts to the terminal even if they succeed later
         os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     code = 0
@@ -65,7 +65,7 @@ def main(failure: Exception | None = None) -> NoReturn:
         app(arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 2
-    except Exception as error:  # noqa: BLE001  the last boundary: our own fault is said in two lines too
+    except Exception as error:  # noqa: BLE001  last boundary: our own faults become two lines too
         told = _explained(error)
         _print_error(told.message, told.hint, debug)
         code = told.exit_code
@@ -87,7 +87,7 @@ def _print_error(message: str, hint: str, debug: bool) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Exits; a worker of the daemon that hangs in a driver does not keep the process alive."""
+    """Exits, even if a worker of the daemon hangs in a driver."""
     if any(thread.name in WORKERS for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -107,4 +107,4 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
     ] = False,
 ) -> None:
-    """What is said before a command."""
+    """Options that come before a command."""

@@ -1,4 +1,4 @@
-"""The commands of the daemon: start, stop, status, toggle, preview."""
+"""Commands of the daemon: start, stop, status, toggle, preview."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ class Switch(StrEnum):
 
 
 def start(
-    source: Annotated[str | None, typer.Option(help="camera number, name or path, a clip, or demo")] = None,
-    sink: Annotated[list[str] | None, typer.Option(help="auto, null or a virtual camera; may be repeated")] = None,
-    record: Annotated[Path | None, typer.Option(help="also record to this file: .mp4, or .mkv without loss")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="stop by itself after this time")] = None,
-    finder: Annotated[str | None, typer.Option(help="own or insightface")] = None,
-    backend: Annotated[str | None, typer.Option(help="engine backend; auto takes the best")] = None,
-    always_on: Annotated[bool, typer.Option("--always-on", help="keep the camera open while nobody watches")] = False,
-    foreground: Annotated[bool, typer.Option("--foreground", help="stay in this terminal")] = False,
+    source: Annotated[str | None, typer.Option(help="camera index, name or path, a video or image, or demo")] = None,
+    sink: Annotated[
+        list[str] | None, typer.Option(help="auto, null or the name of a virtual camera; repeatable")
+    ] = None,
+    record: Annotated[Path | None, typer.Option(help="also record to this file: .mp4, or lossless .mkv")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="stop after this many seconds")] = None,
+    finder: Annotated[str | None, typer.Option(help="face detector: own or insightface")] = None,
+    backend: Annotated[str | None, typer.Option(help="engine backend; auto picks the fastest")] = None,
+    always_on: Annotated[bool, typer.Option("--always-on", help="keep the camera open while no program reads")] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="run in this terminal until Ctrl-C")] = False,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
 ) -> None:
-    """Starts the daemon, one per user, and waits until OccluFix Camera is in the list of cameras."""
+    """Starts the camera in the background and waits until programs can list it. One runs per user."""
     given: dict[str, object] = {
         "source": source,
         "sinks": sink,
@@ -65,7 +67,7 @@ def start(
 
     running = launch(arguments, state)
     if running is None:
-        typer.echo("ended already")
+        typer.echo("stopped before it was ready")
     else:
         print_running(*running)
 
@@ -90,12 +92,12 @@ def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, d
 
             daemon.run(seconds, on_running=told)
         if not detached:
-            typer.echo(f"stopped after {daemon.status()['frames']} pictures")
+            typer.echo(f"stopped after {daemon.status()['frames']} frames")
 
 
 def _stop_on_signals(daemon: Daemon) -> None:
     def stop(*_: object) -> None:
-        # In a thread: the handler may have interrupted the very wait whose lock `stop` takes.
+        # In a thread: the handler may have interrupted a wait that holds the lock `stop` needs.
         threading.Thread(target=daemon.stop, name="stop").start()
 
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
@@ -104,14 +106,14 @@ def _stop_on_signals(daemon: Daemon) -> None:
 
 
 def _go_silent() -> None:
-    """From here on nobody reads what is printed, and the file that held it must not grow."""
+    """Discards further output: nothing reads it any more, and the file that held it must not grow."""
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123  not a path on Windows
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def stop() -> None:
-    """Stops the running daemon and waits until it is gone."""
+    """Stops the camera and waits until it has ended."""
     state = StateFolder()
     with open_client(state) as client:
         pid = client.address.pid
@@ -122,7 +124,7 @@ def stop() -> None:
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False) -> None:
-    """Says how the running daemon is doing."""
+    """Shows the state of the running camera."""
     try:
         with open_client(StateFolder()) as client:
             now, url, other = client.status(), client.address.url, client.other_version()
@@ -137,18 +139,18 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="print it as JSO
 
 
 def toggle(
-    switch: Annotated[Switch | None, typer.Argument(help="on or off; without it, the other one")] = None,
+    switch: Annotated[Switch | None, typer.Argument(help="on or off; omit it to switch")] = None,
 ) -> None:
-    """Switches restoring on or off; off passes the untouched picture."""
+    """Switches restoring on or off. Off passes frames untouched."""
     with open_client(StateFolder()) as client:
         enabled = client.toggle(None if switch is None else switch is Switch.ON)
     typer.echo("on" if enabled else "off")
 
 
 def preview(
-    no_browser: Annotated[bool, typer.Option("--print", help="print the link, open nothing")] = False,
+    no_browser: Annotated[bool, typer.Option("--print", help="print the link instead of opening it")] = False,
 ) -> None:
-    """Opens the control page: before and after, figures, settings. The link works once, within a minute."""
+    """Opens the control page: before and after, statistics, settings. Its link works once, within a minute."""
     import webbrowser
 
     with open_client(StateFolder()) as client:
@@ -158,9 +160,9 @@ def preview(
 
 
 def open_client(state: StateFolder) -> ControlClient:
-    """The running daemon's client. Raises NotRunning."""
+    """Client of the running daemon. Raises NotRunning."""
     if not state.held():
-        raise NotRunning  # said without waiting for the client's imports
+        raise NotRunning  # reported without waiting for the client's imports
     from occlufix_vcam.client.client import ControlClient
 
     return ControlClient(state)

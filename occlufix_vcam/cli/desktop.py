@@ -1,4 +1,4 @@
-"""The commands that put the product into the desktop: start at log-in, the tray icon."""
+"""Commands of the desktop integration: start at log-in and tray icon."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ class Autostarting(StrEnum):
 
 
 def tray(
-    wait: Annotated[float, typer.Option(min=0, hidden=True, help="so many seconds the desktop may take")] = 0.0,
+    wait: Annotated[
+        float, typer.Option(min=0, hidden=True, help="wait this many seconds for the desktop to start")
+    ] = 0.0,
 ) -> None:
-    """Shows an icon beside the clock that says what goes on; a click on it switches. Starts the camera if need be."""
+    """Shows a tray icon with the state of the camera; click it to toggle. Starts the camera if it does not run."""
     try:
         from occlufix_vcam.desktop.tray import app as icon
     except ImportError as error:
         raise OccluFixError(
-            f"the tray icon needs PySide6, which can't be used here: {error}",
+            f"the tray icon needs PySide6, which cannot be used on this machine: {error}",
             f"install it: {install_extra('tray')}; until then `occlufix-vcam preview` does the same",
         ) from error
     raise typer.Exit(icon.run(StateFolder(), wait))
@@ -34,9 +36,11 @@ def tray(
 
 def autostart(
     action: Annotated[Autostarting, typer.Argument(help="on, off or status")] = Autostarting.STATUS,
-    tray: Annotated[bool | None, typer.Option(help="also the tray icon; without it, where PySide6 is there")] = None,
+    tray: Annotated[
+        bool | None, typer.Option(help="also start the tray icon; default: if PySide6 is installed")
+    ] = None,
 ) -> None:
-    """Starts the camera, and the tray icon, whenever you log in; `off` removes every trace of that."""
+    """Starts the camera and the tray icon when you log in. `off` removes every trace."""
     from occlufix_vcam.desktop.autostart import autostart_here, tray_is_installed
 
     here = autostart_here()
@@ -47,8 +51,8 @@ def autostart(
     else:
         told = here.status()
     what = "camera and tray icon" if told.tray else "camera"
-    typer.echo(f"on: {what} start at the next log-in" if told.on else "off")
+    typer.echo(f"on: {what} will start at the next log-in" if told.on else "off")
     for place in told.where:
         typer.echo(f"  {place}")
     if told.problem:
-        typer.echo(f"  but {told.problem}\n  {told.hint}")
+        typer.echo(f"  problem: {told.problem}\n  {told.hint}")

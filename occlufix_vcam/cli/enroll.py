@@ -1,4 +1,4 @@
-"""`occlufix-vcam enroll`: at the daemon's camera where one runs, else at the camera itself, or from pictures."""
+"""`occlufix-vcam enroll`: uses the daemon's camera if one runs, else the camera itself, or image files."""
 
 from __future__ import annotations
 
@@ -26,28 +26,30 @@ POLL_S = 0.2
 
 
 def enroll(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]", help="who; `me` without it")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]", help="name of the person; default: me")] = None,
     pictures: Annotated[
-        list[Path] | None, typer.Option("--from", metavar="PICTURE...", help="photographs instead of the camera")
+        list[Path] | None, typer.Option("--from", metavar="PICTURE...", help="photographs to use instead of the camera")
     ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="say who is enrolled")] = False,
-    delete: Annotated[str | None, typer.Option(metavar="NAME", help="forget a person for good")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="list who is enrolled")] = False,
+    delete: Annotated[str | None, typer.Option(metavar="NAME", help="delete a person")] = None,
 ) -> None:
-    """Remembers a face, on this machine only, so that it is restored as itself also behind a mask."""
+    """Remembers a face on this machine, so that it is restored as itself even behind a mask."""
     from occlufix_vcam.people.store import PeopleStore
 
     store = PeopleStore()
     if delete is not None:
         store.delete(delete)
-        typer.echo(f"{delete} is forgotten")
+        typer.echo(f"{delete} is deleted")
     elif listed:
         _list(store)
     else:
-        # A shell's wildcard behind --from gives more than one, of which the option takes the first.
+        # A shell's wildcard after --from gives several arguments, of which the option takes the first.
         more = [Path(name) for name in names or () if pictures and Path(name).is_file()]
         who = [name for name in names or () if Path(name) not in more] or ["me"]
         if len(who) > 1:
-            raise ConfigError(f"one name at a time, not {', '.join(who)}", "quote a name with spaces")
+            raise ConfigError(
+                f"only one name is allowed, not {', '.join(who)}", "put quotes around a name that has spaces"
+            )
         _enroll(who[0], [*(pictures or ()), *more], store)
 
 
@@ -59,7 +61,7 @@ def _list(store: PeopleStore) -> None:
         typer.echo(f"{person['name']}  {person['views']} views")
     for problem in facts["problems"]:
         typer.echo(f"left out: {problem['message']}\n  {problem['hint']}", err=True)
-    typer.echo(f"kept in {store.folder}, {facts['protection']}" if facts["people"] else "nobody is enrolled")
+    typer.echo(f"stored in {store.folder}, {facts['protection']}" if facts["people"] else "no one is enrolled")
 
 
 def _enroll(name: str, pictures: Sequence[Path], store: PeopleStore) -> None:
@@ -74,11 +76,11 @@ def _enroll(name: str, pictures: Sequence[Path], store: PeopleStore) -> None:
             else:
                 steps = enrol_at_camera(name, load_settings(), store)
             _print_steps(held.enter_context(closing(steps)))
-    typer.echo(f"kept in {store.folder}, {store.protection}")
+    typer.echo(f"stored in {store.folder}, {store.protection}")
 
 
 def _print_steps(steps: Iterable[EnrolmentStatus]) -> None:
-    """Each step once, as it changes."""
+    """Prints each step once, as it changes."""
     said = ""
     for status in steps:
         line = f"{status['views']} of {status['wanted']} views  {status['say']}"
@@ -88,7 +90,7 @@ def _print_steps(steps: Iterable[EnrolmentStatus]) -> None:
 
 
 def enrol_at_daemon(client: ControlClient, name: str) -> Generator[EnrolmentStatus, None, None]:
-    """How it goes, until it is done. Raises EnrolmentError, ControlError; ends it where the caller stops asking."""
+    """Follows an enrollment until it ends, and cancels it if the caller stops. Raises EnrolmentError, ControlError."""
     from occlufix_vcam.people.person import EnrolmentError
 
     status: EnrolmentStatus | None = client.enrol(name)
@@ -107,7 +109,7 @@ def enrol_at_daemon(client: ControlClient, name: str) -> Generator[EnrolmentStat
 
 
 def enrol_at_camera(name: str, settings: Settings, store: PeopleStore) -> Generator[EnrolmentStatus, None, None]:
-    """The same without a daemon, with the camera that the settings name. Raises OccluFixError, EngineError."""
+    """Enrolls without a daemon, with the camera in the settings. Raises OccluFixError, EngineError."""
     from occlufix_vcam.assembly import open_camera, open_collector
     from occlufix_vcam.core.frame import Frame
     from occlufix_vcam.core.handoff import Broadcast
@@ -123,7 +125,9 @@ def enrol_at_camera(name: str, settings: Settings, store: PeopleStore) -> Genera
                 try:
                     frame = camera.read(POLL_S)
                 except EndOfClip:
-                    raise CameraLost("the clip ended before enough was seen", "use a longer one, or a camera") from None
+                    raise CameraLost(
+                        "the clip ended before there were enough views", "use a longer one, or a camera"
+                    ) from None
                 if frame is not None:
                     pictures.show(frame)
                 yield worker.status
@@ -136,7 +140,7 @@ def enrol_at_camera(name: str, settings: Settings, store: PeopleStore) -> Genera
 
 
 def enrol_from_pictures(name: str, pictures: Sequence[Path], settings: Settings, store: PeopleStore) -> Person:
-    """The face of each picture, all of one person. Raises EnrolmentError, DeviceError, EngineError."""
+    """Enrolls from images of one person, one face in each. Raises EnrolmentError, DeviceError, EngineError."""
     from occlufix_vcam.assembly import open_collector
     from occlufix_vcam.enrollment.collector import keep
     from occlufix_vcam.inference import EngineSet

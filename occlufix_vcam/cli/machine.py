@@ -1,4 +1,4 @@
-"""The commands about this machine: devices, doctor, setup, config."""
+"""Commands about this machine: devices, doctor, setup, config."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def devices(as_json: Annotated[bool, typer.Option("--json", help="print it as JS
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False) -> None:
-    """Says what is wrong on this machine and how to mend it. Exits with 1 where something must be mended."""
+    """Reports problems on this machine and how to fix them. Exits with 1 if there is an error."""
     from occlufix_vcam.diagnostics.doctor import examine
 
     findings = examine()
@@ -47,14 +47,17 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="print it as JSO
 
 
 def setup(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the commands, run none")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the commands without running them")] = False,
     desktop: Annotated[
-        bool, typer.Option("--desktop", help="only menu entry, icon, manual and completion, for you alone")
+        bool,
+        typer.Option(
+            "--desktop", help="install only the menu entry, icon, manual page and shell completion, for your user"
+        ),
     ] = False,
-    undo: Annotated[bool, typer.Option("--undo", help="take back what an earlier setup did")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="do it without asking")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="revert what setup changed")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask for confirmation")] = False,
 ) -> None:
-    """Says what is missing before programs list OccluFix Camera and, when told so, does it."""
+    """Shows what is missing for programs to list OccluFix Camera and, after confirmation, installs it."""
     from occlufix_vcam.diagnostics import integration
     from occlufix_vcam.diagnostics import setup as steps
     from occlufix_vcam.system import linux
@@ -76,7 +79,7 @@ def setup(
     for step in plan.steps:
         typer.echo(f"running  {step}")
         steps.run_step(step)
-    typer.echo("done; `occlufix-vcam doctor` looks at it again")
+    typer.echo("done; check the result with `occlufix-vcam doctor`")
 
 
 def config(
@@ -84,7 +87,7 @@ def config(
     key: Annotated[str | None, typer.Argument()] = None,
     value: Annotated[str | None, typer.Argument()] = None,
 ) -> None:
-    """Shows the settings, says where their file is, or sets one: `config set KEY VALUE`."""
+    """Shows the settings, prints the path of their file, or changes one: `config set KEY VALUE`."""
     if action is ConfigAction.PATH:
         typer.echo(configuration.config_path())
     elif action is ConfigAction.SHOW:
@@ -95,4 +98,4 @@ def config(
         raise ConfigError("`config set` needs a key and a value", "for example: occlufix-vcam config set rate 25")
     else:
         path = configuration.save_settings({key: value})
-        typer.echo(f"written to {path}; a running daemon takes it at its next start")
+        typer.echo(f"saved to {path}; a running camera uses it after a restart")

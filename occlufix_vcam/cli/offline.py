@@ -1,4 +1,4 @@
-"""The commands that need no daemon: process, bench, build-engine."""
+"""Commands that need no daemon: process, bench, build-engine."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
 
 def process(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="a picture, a video or a folder of pictures")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="a file, or a folder for a folder")],
-    mask: Annotated[Path | None, typer.Option(help="white is hidden; a folder of masks for a folder")] = None,
+    source: Annotated[Path, typer.Argument(metavar="IN", help="an image, a video or a folder of images")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="the output file; a folder if IN is one")],
+    mask: Annotated[Path | None, typer.Option(help="mask, white where hidden; a folder if IN is one")] = None,
     reference: Annotated[Path | None, typer.Option(help="a photograph of the same person, unhidden")] = None,
-    aligned: Annotated[bool, typer.Option("--aligned", help="IN already is a 256x256 template crop")] = False,
-    side_by_side: Annotated[bool, typer.Option("--side-by-side", help="before and after in one picture")] = False,
-    report: Annotated[Path | None, typer.Option(help="write figures of each file to this JSON file")] = None,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="IN is already aligned: a 256x256 crop in the template")
+    ] = False,
+    side_by_side: Annotated[bool, typer.Option("--side-by-side", help="show before and after side by side")] = False,
+    report: Annotated[Path | None, typer.Option(help="write statistics of each file to this JSON file")] = None,
 ) -> None:
-    """Restores a picture, a video or a folder of pictures with the live pipeline."""
+    """Restores an image, a video or a folder of images with the live pipeline."""
     from occlufix_vcam.offline.process import StageOverrides
     from occlufix_vcam.offline.process import process as run
 
@@ -47,8 +49,8 @@ def process(
 
 
 def bench(
-    source: Annotated[str, typer.Option(help="a clip, a picture, a folder, a camera, or demo")] = "demo",
-    frames: Annotated[int, typer.Option(min=1, help="how many to measure")] = 300,
+    source: Annotated[str, typer.Option(help="a video, an image, a folder, a camera, or demo")] = "demo",
+    frames: Annotated[int, typer.Option(min=1, help="number of frames to measure")] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
 ) -> None:
     """Measures the live pipeline on this machine, stage by stage."""
@@ -63,15 +65,19 @@ def bench(
 
 
 def build_engine(
-    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="all without it")] = None,
-    backend: Annotated[str | None, typer.Option(help="engine backend; auto takes the best")] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="models to build; default: all")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="engine backend; auto picks the fastest")] = None,
     precision: Annotated[str | None, typer.Option(help="fp16, bf16, int8 or fp32")] = None,
-    onnx: Annotated[Path | None, typer.Option(help="an ONNX file in the place of the model's own")] = None,
-    for_: Annotated[str, typer.Option("--for", help="TensorRT engines for other GPUs: sm86,portable")] = "",
-    list_: Annotated[bool, typer.Option("--list", help="only list the engines that are kept")] = False,
-    clean: Annotated[bool, typer.Option("--clean", help="only delete the engines that are kept")] = False,
+    onnx: Annotated[Path | None, typer.Option(help="an ONNX file to build instead of the model's own")] = None,
+    for_: Annotated[
+        str, typer.Option("--for", help="also build TensorRT engines for these GPUs, such as sm86,portable")
+    ] = "",
+    list_: Annotated[bool, typer.Option("--list", help="list the cached engines and exit")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="delete the cached engines and exit")] = False,
 ) -> None:
-    """Makes engines, checks them against the FP32 ONNX on 64 real crops, times both, and keeps what is good."""
+    """Builds engines, checks them against the FP32 models on 64 crops, times both and keeps those that pass."""
     if list_ or clean:
         _kept_engines(clean)
         return
@@ -90,7 +96,7 @@ def build_engine(
                     named, onnx, settings, architectures, lambda what, share: show(int(100 * share), 100, what)
                 )
             )
-    finally:  # those that were good, whatever came of the next one
+    finally:  # reports the ones that passed even if a later one fails
         for check in checks:
             print_check(check)
     if settings.backend == settings.precision == "auto" and not onnx and not architectures:
@@ -103,7 +109,7 @@ def _print_times(models: Sequence[str]) -> None:
     for model in models:
         with progress(f"timing {model}"):
             found = engines.measure(model, again=True)
-        typer.echo(f"{model}, the fastest first: {'; '.join(map(str, found))}")
+        typer.echo(f"{model}, fastest first: {'; '.join(map(str, found))}")
 
 
 def _kept_engines(clean: bool) -> None:

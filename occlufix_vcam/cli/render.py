@@ -1,4 +1,4 @@
-"""What the commands print: tables of figures, findings and devices, and the progress bar."""
+"""Prints the results of commands: tables of statistics, findings and devices, and a progress bar."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 def print_status(now: Status, url: str, other: str | None) -> None:
-    """`other` is the version of the daemon where it is not this command's."""
+    """Prints the status. `other` is the daemon's version if it differs from this command's."""
     print_running(now, url)
     if now["viewers"] is not None:
-        typer.echo(f"  read by  {', '.join(now['readers']) or 'nobody'}")
+        typer.echo(f"  read by  {', '.join(now['readers']) or 'no program'}")
     typer.echo(f"  restores {'yes' if now['enabled'] else 'no, switched off'}")
     typer.echo(
-        f"  pictures {now['frames']} in {now['uptime_s']:.0f} s, {now['fps']} a second, {now['dropped']} dropped"
+        f"  frames   {now['frames']} in {now['uptime_s']:.0f} s, {now['fps']} a second, {now['dropped']} dropped"
     )
-    typer.echo(f"  faces    {now['faces']} seen, {now['restored']} restored so far, {now['failed']} pictures failed")
+    typer.echo(f"  faces    {now['faces']} seen, {now['restored']} restored so far, {now['failed']} frames failed")
     for stage, figures in {"capture to sink": now["latency"], **now["stages"]}.items():
         if figures is not None:
             p50, p95, p99 = figures["p50_ms"], figures["p95_ms"], figures["p99_ms"]
             typer.echo(f"  {stage:<16} p50 {p50:6.1f}  p95 {p95:6.1f}  p99 {p99:6.1f} ms")
     if other is not None:
-        typer.echo(f"  version  {other} runs, this command is {__version__}: stop it and start it again")
+        typer.echo(f"  version  {other} is running, this command is {__version__}: stop it and start again")
 
 
 def print_running(status: Status, url: str) -> None:
@@ -42,7 +42,7 @@ def print_running(status: Status, url: str) -> None:
     typer.echo(f"OccluFix Camera is {status['state']} (process {status['pid']})")
     closed = "" if status["camera_open"] else ", closed until a program reads"
     typer.echo(f"  camera   {status['camera']}, {size[0]}x{size[1]}{closed}")
-    typer.echo(f"  sends to {', '.join(status['sinks']) or 'nothing'}")
+    typer.echo(f"  sinks    {', '.join(status['sinks']) or 'nothing'}")
     for line in _engine_lines(status):
         typer.echo(f"  {line}")
     _print_troubles("trouble ", status["trouble"], status)
@@ -51,7 +51,7 @@ def print_running(status: Status, url: str) -> None:
 
 
 def _print_troubles(title: str, told: dict[str, str], status: Status) -> None:
-    hints = status.get("hints") or {}  # a daemon of an earlier version has none
+    hints = status.get("hints") or {}  # daemons of earlier versions have none
     for name, what in told.items():
         typer.echo(f"  {title} {name}: {what}")
         if name in hints:
@@ -60,7 +60,7 @@ def _print_troubles(title: str, told: dict[str, str], status: Status) -> None:
 
 def _engine_lines(status: Status) -> Iterator[str]:
     if not status["engine"]:
-        yield "engine   still being made; until then the picture passes untouched"
+        yield "engine   loading; frames pass untouched until then"
     for model, facts in status["engine"].items():
         yield f"engine   {model}: {facts['backend']} on {facts['device']}, {facts['precision']}"
     for model, share in status["building"].items():
@@ -82,9 +82,9 @@ def print_devices(found: Devices) -> None:
         typer.echo(f"  {backend.name}  {backend.device if backend.available else backend.reason}")
         if backend.warning:
             typer.echo(f"  {backend.name}  {backend.warning}")
-    typer.echo("engines, the fastest first")
+    typer.echo("engines, fastest first")
     for model, timings in found.engines.items():
-        typer.echo(f"  {model}  {'; '.join(timings) or 'not timed yet: `occlufix-vcam doctor` does'}")
+        typer.echo(f"  {model}  {'; '.join(timings) or 'not timed yet: run `occlufix-vcam doctor`'}")
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
@@ -104,14 +104,14 @@ def print_plan(plan: SetupPlan) -> None:
 
 
 def print_steps_by_hand(lines: tuple[str, ...]) -> None:
-    """Where only the user can do it: how, and how far it is."""
+    """Prints what only the user can do, and how much of it is done."""
     from occlufix_vcam.sinks.opening import list_virtual_cameras
 
     for camera in list_virtual_cameras():
         typer.echo(f"{'ok' if not camera.problem else 'missing':<8} {camera.name}  {camera.problem}".rstrip())
     for number, line in enumerate(lines, 1):
         typer.echo(f"{number}. {line}")
-    typer.echo("`occlufix-vcam doctor` looks whether it worked")
+    typer.echo("check the result with `occlufix-vcam doctor`")
 
 
 def print_check(check: EngineCheck) -> None:
@@ -120,7 +120,7 @@ def print_check(check: EngineCheck) -> None:
     typer.echo(f"{check.model} {check.shape}: {where}, {check.precision}; built in {check.build_s:.1f} s{size}")
     if check.psnr_db is not None:
         typer.echo(
-            f"  off the FP32 ONNX on {check.crops} crops: mean {check.mean_error:.2f}, "
+            f"  difference from FP32 on {check.crops} crops: mean {check.mean_error:.2f}, "
             f"at most {check.largest_error:.0f} of 255; {check.psnr_db:.1f} dB"
         )
         typer.echo(
@@ -141,14 +141,14 @@ def print_kept_engines(cache: EngineCache) -> None:
         told += [f"{entry.size / 1e6:.1f} MB", time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.built_at))]
         told += ["checked"] if entry.notes.get("checked") else []
         typer.echo("  ".join([*filter(None, told), entry.path.name]))
-    typer.echo(f"kept in {cache.folder}")
+    typer.echo(f"stored in {cache.folder}")
 
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[..., None]]:
-    """A bar on the terminal while the block lasts: nothing of it reaches what is printed, or a log.
+    """Shows a progress bar on the terminal during the block; none of it reaches standard output or a log.
 
-    Gives what moves it: done, of how many (None: nobody knows), and what is done now if that changes.
+    Yields a function that updates it: done, total (None: unknown), and the current step if it changes.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

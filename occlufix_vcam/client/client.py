@@ -1,7 +1,7 @@
-"""The other end of the control API: what the command line and the tray icon use to reach the daemon.
+"""Client of the control API, with which the command line and the tray icon reach the daemon.
 
-With the standard library's client: larger ones take longer to import than the daemon to answer, and on the loopback
-there is no certificate, no proxy (which must never see the token) and no connection worth keeping.
+It uses the standard library: larger HTTP clients take longer to import than the daemon takes to answer, and loopback
+has no certificate, no proxy (which must never see the token) and no connection worth keeping.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from occlufix_vcam.enrollment.session import EnrolmentStatus
 
 TIMEOUT_S = 5.0
-CHANGE_TIMEOUT_S = 30.0  # a camera takes its time to open, and the old one again where it does not
+CHANGE_TIMEOUT_S = 30.0  # a camera opens slowly, and the old one must reopen if it fails
 ALIVE_TIMEOUT_S = 40.0
 
 
 class ControlError(OccluFixError):
-    """The daemon runs but does not answer, or refuses."""
+    """The daemon runs but does not answer, or refuses the request."""
 
 
 class ControlClient:
-    """Asks the running daemon. Raises NotRunning where there is none, ControlError where it refuses."""
+    """Sends requests to the running daemon. Raises NotRunning if there is none, ControlError if it refuses."""
 
     def __init__(self, state: StateFolder, timeout: float = TIMEOUT_S) -> None:
         if not state.held():
@@ -45,7 +45,7 @@ class ControlClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing stays open between two questions."""
+        """Does nothing: no connection stays open between requests."""
 
     def status(self) -> Status:
         return cast("Status", self._ask("GET", "/v1/status"))
@@ -65,11 +65,11 @@ class ControlClient:
         return self._ask("PATCH", path, changes, timeout=CHANGE_TIMEOUT_S)
 
     def devices(self) -> dict[str, Any]:
-        """Cameras, virtual cameras, backends and engines, as `devices --json` has them."""
+        """Cameras, virtual cameras, backends and engines, as in `devices --json`."""
         return self._ask("GET", "/v1/devices", timeout=CHANGE_TIMEOUT_S)
 
     def enrol(self, name: str) -> EnrolmentStatus:
-        """Begins to look at the camera for `name`; `enrolment` says how that goes."""
+        """Starts to enroll `name` at the camera; `enrolment` reports progress."""
         return cast("EnrolmentStatus", self._ask("POST", "/v1/enroll", {"name": name}))
 
     def enrolment(self) -> EnrolmentStatus | None:
@@ -79,17 +79,17 @@ class ControlClient:
         self._ask("POST", "/v1/enroll/cancel")
 
     def link(self) -> str:
-        """The address that opens the control page, once and within a minute."""
+        """Address that opens the control page, once and within a minute."""
         return f"{self.address.url}{self._ask('POST', '/v1/links')['path']}"
 
     def other_version(self) -> str | None:
-        """The daemon's version where that is not ours."""
-        return None if self.address.version == __version__ else self.address.version or "an earlier one"
+        """Version of the daemon if it differs from ours."""
+        return None if self.address.version == __version__ else self.address.version or "an earlier version"
 
     def events(self, every: float | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Names and values as the daemon tells them, until it stops; `every`: see the API. Raises ControlError."""
+        """Names and values of the daemon's events, until it stops; for `every`, see the API. Raises ControlError."""
         path = "/v1/events" if every is None else f"/v1/events?every={every}"
-        # The daemon says at least every quarter of a minute that it is alive.
+        # The daemon sends a sign of life at least every 15 s.
         with closing(self._connection(ALIVE_TIMEOUT_S)) as connection:
             try:
                 response = self._answer(connection, "GET", path, None)
@@ -129,8 +129,8 @@ class ControlClient:
     def _refuse(self, status: int, answer: dict[str, Any]) -> NoReturn:
         if status in (404, 405) and (version := self.other_version()):
             raise ControlError(
-                f"the running OccluFix Camera is another version ({version}, this is {__version__})",
-                "`occlufix-vcam stop`, then start it again",
+                f"another version of OccluFix Camera is running ({version}, this is {__version__})",
+                "run `occlufix-vcam stop`, then start again",
             )
         detail = answer.get("detail")
         told = detail if isinstance(detail, dict) else {"message": str(detail)}
@@ -144,8 +144,8 @@ class ControlClient:
 
 
 def _json(answer: bytes) -> dict[str, Any]:
-    """Raises ValueError where it is no object: somebody else answered."""
+    """Decodes an object. Raises ValueError if it is none: another program answered."""
     told = json.loads(answer)
     if not isinstance(told, dict):
-        raise ValueError("the answer is no object")
+        raise ValueError("the answer is not a JSON object")
     return told

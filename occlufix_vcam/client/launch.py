@@ -1,4 +1,4 @@
-"""Starts the daemon in the background, and waits until it runs or has said why it does not."""
+"""Starts the daemon in the background and waits until it runs or has reported why it does not."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 FIRST_PICTURE_WITHIN_S = 60.0
 ENGINES_WITHIN_S = 20.0
 POLL_S = 0.1
-ERROR = "error: "  # with this the daemon's own command line starts what it says before it exits
+ERROR = "error: "  # prefix of the daemon's error message before it exits
 
 
 class StartFailed(OccluFixError):
-    """The daemon ended before it ran: its words, its exit code."""
+    """The daemon ended before it was ready: its messages and exit code."""
 
     def __init__(self, said: str, exit_code: int, log: str) -> None:
         lines = [line.strip() for line in said[max(said.rfind(ERROR), 0) :].splitlines() if line.strip()]
         message = lines[0].removeprefix(ERROR) if lines else f"the daemon ended with code {exit_code}"
-        super().__init__(message, lines[1] if len(lines) > 1 else f"the log may say why: {log}")
+        super().__init__(message, lines[1] if len(lines) > 1 else f"read the log: {log}")
         self.exit_code = exit_code if exit_code > 0 else 1
 
 
 def launch(arguments: Sequence[str], state: StateFolder) -> tuple[Status, str] | None:
-    """Runs `start` with `arguments` in a process of its own; its status and address once it runs.
+    """Runs `start` with `arguments` in its own process; returns its status and address once it runs.
 
-    None where it has ended well already, as a short clip does. Raises StartFailed, DeviceError.
+    None if it has already ended well, as with a short clip. Raises StartFailed, DeviceError.
     """
     state.prepare()
     apart: dict[str, Any] = {"start_new_session": True}
@@ -55,16 +55,14 @@ def _await_running(child: subprocess.Popen[bytes], state: StateFolder) -> tuple[
     began = time.monotonic()
     while child.poll() is None:
         waited = time.monotonic() - began
-        # Until it listens there is nobody to ask, and while it ends nobody answers any more.
+        # Before it listens nothing answers, and while it ends nothing answers any more.
         with contextlib.suppress(NotRunning, ControlError), ControlClient(state) as client:
             status = client.status()
             engines_take_long = status["frames"] > 0 and waited > ENGINES_WITHIN_S
             if status["state"] in ("running", "idle") or engines_take_long:
                 return status, client.address.url
         if waited > FIRST_PICTURE_WITHIN_S:
-            raise DeviceError(
-                f"no picture went out within {FIRST_PICTURE_WITHIN_S:.0f} s", f"the log may say why: {state.log}"
-            )
+            raise DeviceError(f"no frame was sent within {FIRST_PICTURE_WITHIN_S:.0f} s", f"read the log: {state.log}")
         time.sleep(POLL_S)
     if child.returncode == 0:
         return None

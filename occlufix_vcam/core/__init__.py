@@ -1,1 +1,1 @@
-"""What every room shares: frames, settings, errors, status, files, and handing over between threads."""
+"""Shared by every room: frames, settings, errors, status, files, and hand-offs between threads."""

@@ -1,4 +1,4 @@
-"""Opens in a thread of its own what a driver or a server may hold up for seconds; who wants it goes on meanwhile."""
+"""Opens resources in a background thread, because a driver or server may block for seconds."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ T = TypeVar("T", bound=Closable)
 
 
 class BackgroundOpen(Generic[T]):
-    """What `open_` gives, once it has. Used by one thread."""
+    """Result of `open_`, once there is one. Used by one thread."""
 
     def __init__(self, open_: Callable[[], T]) -> None:
         self._future: Future[T] = Future()
         self._open = open_
-        # A daemon thread, for a driver may hold it for ever.
+        # A daemon thread, because a driver may block it forever.
         threading.Thread(target=self._run, name="opening", daemon=True).start()
 
     def _run(self) -> None:
         try:
             self._future.set_result(self._open())
-        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001  raised again in `result`
             self._future.set_exception(error)
 
     def is_over(self, timeout: float = 0.0) -> bool:
-        """Whether it came to an end, good or bad, before `timeout` seconds were over."""
+        """Whether it has succeeded or failed within `timeout` seconds."""
         return bool(wait([self._future], timeout).done)
 
     def result(self) -> T:
@@ -39,7 +39,7 @@ class BackgroundOpen(Generic[T]):
         return self._future.result()
 
     def give_up(self) -> None:
-        """Nobody wants it any more: it is closed as soon as it has come."""
+        """Abandons the result: it is closed as soon as it arrives."""
         self._future.add_done_callback(_close_what_came)
 
 

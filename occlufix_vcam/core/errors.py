@@ -1,4 +1,4 @@
-"""Everything that can go wrong and is not our own fault: what happened, what to do, and the exit code."""
+"""Every expected failure: what happened, what to do, and the exit code."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong while it runs, and what to do about it: one line each; `hint` is "" where nothing need be done."""
+    """What is wrong during a run and what to do about it: one line each. `hint` is "" if nothing is needed."""
 
     what: str
     hint: str = ""
 
 
 def trouble_of(error: Exception) -> Trouble:
-    """What an error says, whatever kind it is."""
+    """Trouble that an error of any kind describes."""
     return Trouble(getattr(error, "message", str(error)), getattr(error, "hint", ""))
 
 
 class OccluFixError(Exception):
-    """`message` says what happened, `hint` what to do about it: one line each."""
+    """Expected failure. `message` says what happened, `hint` what to do about it: one line each."""
 
     exit_code = 1
 
@@ -30,7 +30,7 @@ class OccluFixError(Exception):
 
 
 class ConfigError(OccluFixError):
-    """Wrong usage or wrong settings."""
+    """Wrong usage or settings."""
 
     exit_code = 2
 
@@ -42,7 +42,7 @@ class DeviceError(OccluFixError):
 
 
 class CameraNotFound(DeviceError):
-    """There is no such camera, clip or picture."""
+    """There is no such camera, clip or image."""
 
 
 class CameraBusy(DeviceError):
@@ -50,8 +50,8 @@ class CameraBusy(DeviceError):
 
 
 class CameraLost(DeviceError):
-    """The camera was there and is gone, or stopped sending pictures."""
+    """The camera disappeared or stopped sending frames."""
 
 
 class SinkUnavailable(DeviceError):
-    """A sink could not be opened or stopped taking pictures."""
+    """A sink could not be opened, or no longer accepts frames."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear completely or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Writes `path`, or leaves what was there. `mode` holds from the first byte on. Raises OSError."""
+    """Writes `path` completely, or leaves the old file. `mode` holds from the first byte on. Raises OSError."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What flows through the pipeline: one frozen type for each step."""
+"""Data that flows through the pipeline: one frozen type per step."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from engines.contract import Affine, Image, Points
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture: height x width x 3 uint8 BGR, never written to; `captured_at` is time.monotonic() in seconds.
+    """One frame: height x width x 3 uint8 BGR, never written to; `captured_at` is time.monotonic() in seconds.
 
-    `restored_from` is what a restored one was made of; None where the picture is untouched.
+    `restored_from` is the origin of a restored frame; None if the frame is untouched.
     """
 
     image: Image
@@ -58,7 +58,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Origin:
-    """A picture before its faces were restored, and what was hidden in it."""
+    """A frame before its faces were restored, and what was hidden in it."""
 
     image: Image
     hidden: tuple[HiddenCrop, ...]

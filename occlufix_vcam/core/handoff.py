@@ -1,4 +1,4 @@
-"""The hand-offs between threads: to one who takes the newest value, or to any number who only look at it."""
+"""Hand-offs between threads: of the newest value to one consumer, or to any number of observers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Latest(Generic[T]):
-    """A slot for one value. Safe for many threads."""
+    """Slot for one value, safe for many threads."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -18,7 +18,7 @@ class Latest(Generic[T]):
         self._dropped = 0
 
     def put(self, value: T) -> None:
-        """Replaces what was not taken yet. Ignored once closed."""
+        """Replaces a value that was not taken yet. Ignored once closed."""
         with self._condition:
             if self._closed:
                 return
@@ -28,14 +28,14 @@ class Latest(Generic[T]):
             self._condition.notify()
 
     def take(self, timeout: float) -> T | None:
-        """The newest value, waiting at most `timeout` seconds; None where none came or the slot is closed."""
+        """The newest value, waiting at most `timeout` seconds; None if none came or the slot is closed."""
         with self._condition:
             self._condition.wait_for(lambda: self._value is not None or self._closed, timeout)
             value, self._value = self._value, None
             return value
 
     def close(self) -> None:
-        """Wakes every waiter; what is in the slot can still be taken."""
+        """Wakes every waiter; a value in the slot can still be taken."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
@@ -46,7 +46,7 @@ class Latest(Generic[T]):
 
 
 class Broadcast(Generic[T]):
-    """The newest value, for any number of onlookers; it stays until the next one comes. Safe for many threads."""
+    """Newest value for any number of observers; it stays until the next one. Safe for many threads."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -54,14 +54,14 @@ class Broadcast(Generic[T]):
         self._number = 0
 
     def show(self, value: T) -> None:
-        """Never waits for anybody."""
+        """Publishes a value. Never blocks."""
         with self._condition:
             self._value = value
             self._number += 1
             self._condition.notify_all()
 
     def after(self, number: int, timeout: float) -> tuple[int, T] | None:
-        """The newest value and its number, once that is above `number`; None where none came within `timeout` s."""
+        """The newest value and its number, once that exceeds `number`; None if none came within `timeout` s."""
         with self._condition:
             self._condition.wait_for(lambda: self._number > number, timeout)
             if self._value is None or self._number <= number:

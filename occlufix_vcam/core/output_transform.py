@@ -1,4 +1,4 @@
-"""The geometry of what goes out: a picture of any size fitted into one size, and mirrored where asked."""
+"""Geometry of the output: frames of any size fitted into one size, and mirrored on request."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from engines.contract import Image
 
 
 class OutputTransform:
-    """Fits pictures into `size` (width, height): `letterbox` adds black bars, `crop` cuts the middle out.
+    """Fits frames into `size` (width, height): `letterbox` adds black bars, `crop` cuts out the middle.
 
-    A picture that fits as it is passes as the very same object; any other result is a new one.
+    A frame that already fits is returned as the same object; any other result is new.
     """
 
     def __init__(
@@ -29,12 +29,12 @@ class OutputTransform:
 
 
 def even_size(size: tuple[int, int]) -> tuple[int, int]:
-    """`size` with an odd pixel made up: the pixel formats of video are made of 2x2 blocks."""
+    """Rounds `size` up to even numbers: pixel formats of video consist of 2x2 blocks."""
     return size[0] + size[0] % 2, size[1] + size[1] % 2
 
 
 def cropped(image: Image, size: tuple[int, int]) -> Image:
-    """The largest middle part of `image` with the shape of `size`; `image` itself where it has that shape."""
+    """Largest middle part of `image` with the shape of `size`; `image` itself if it has that shape."""
     height, width = image.shape[:2]
     columns = min(width, round(height * size[0] / size[1]))
     rows = min(height, round(width * size[1] / size[0]))
@@ -45,7 +45,7 @@ def cropped(image: Image, size: tuple[int, int]) -> Image:
 
 
 def letterboxed(image: Image, size: tuple[int, int]) -> Image:
-    """`image` scaled into `size` with its shape kept and black bars; `image` itself where it has that size."""
+    """`image` scaled into `size` with its shape kept and black bars; `image` itself if it has that size."""
     width, height = size
     if image.shape[:2] == (height, width):
         return image
@@ -61,7 +61,7 @@ def letterboxed(image: Image, size: tuple[int, int]) -> Image:
 
 
 def _window(image: Image, size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of the canvas that the picture covers."""
+    """Rows and columns of the canvas that the image covers."""
     (width, height), (rows, columns) = size, image.shape[:2]
     if not (0 <= width - columns < 2 and 0 <= height - rows < 2):  # one odd pixel is no reason to blur
         scale = min(width / columns, height / rows)

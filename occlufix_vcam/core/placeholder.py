@@ -1,8 +1,8 @@
-"""The picture that goes out where there is no frame: dark, with the product's name and a line of text; and the mark on
-a picture that stands still.
+"""Placeholder frame for when there is no other: dark, with the product's name and a line of text. Also the mark on a
+frozen frame.
 
-OpenCV is imported with this module, before any thread: while it is imported it takes itself out of sys.modules, and a
-second thread that imports it at that moment fails.
+OpenCV is imported with this module, before any thread starts: during its import it removes itself from sys.modules, and
+a second thread that imports it at that moment fails.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def placeholder(size: tuple[int, int], text: str) -> Image:
-    """`size` is (width, height) in pixels, from 2x2 on."""
+    """Placeholder frame; `size` is (width, height) in pixels, at least 2x2."""
     width, height = size
     image = np.full((height, width, 3), GROUND_BGR, dtype=np.uint8)
     _write(image, "OccluFix Camera", 0.6, 1 / 240, 0.48)
@@ -26,7 +26,7 @@ def placeholder(size: tuple[int, int], text: str) -> Image:
 
 
 def marked(image: Image, text: str) -> Image:
-    """A copy of `image` with `text` on a dark bar at its foot."""
+    """Copy of `image` with `text` on a dark bar at its bottom edge."""
     copy = image.copy()
     copy[int(len(copy) * 0.88) :] = GROUND_BGR
     _write(copy, text, 0.8, 1 / 480, 0.96)
@@ -34,7 +34,7 @@ def marked(image: Image, text: str) -> Image:
 
 
 def _write(image: Image, words: str, widest: float, tallest: float, baseline: float) -> None:
-    """Writes one line, centred; how wide, how tall and how far down are shares of the picture."""
+    """Writes one centred line; its width, height and position are shares of the image."""
     if not words:
         return
     height, width = image.shape[:2]

@@ -21,7 +21,7 @@ from occlufix_vcam.core.files import write_atomically
 ENVIRONMENT_PREFIX = "OCCLUFIX_"
 
 
-#: What typing never presses; a digit without shift, with which it is another key on every keyboard.
+#: Not used for typing; a digit without shift, because with shift it differs between keyboards.
 HOTKEY = (
     r"^((shift\+)?((ctrl|alt|super)\+)+(shift\+)?([a-z]|space)|((ctrl|alt|super)\+)+[0-9]"
     r"|((ctrl|alt|shift|super)\+)*(f[1-9]|f1[0-2]|pause))?$"
@@ -29,25 +29,25 @@ HOTKEY = (
 
 
 def _names(value: object) -> object:
-    """A comma-separated text, as the environment and `config set` give it, is a list of names."""
+    """Names from comma-separated text, as the environment and `config set` give it."""
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 def _keys(value: str) -> str:
-    """Checked here rather than by `pattern`, which nobody could read in an error."""
+    """Checks the keys here and not with `pattern`, whose error message is hard to read."""
     if not re.fullmatch(HOTKEY, value):
         raise ValueError("write it like ctrl+alt+o: ctrl, alt or super and a letter or digit; or f1 to f12, pause")
     return value
 
 
 class Reopens(StrEnum):
-    """What a running daemon re-opens where a setting changes. Each field of Settings names one."""
+    """What a running daemon reopens when a setting changes. Each field of Settings names one."""
 
-    LIVE = "live"  # nothing: it is read at each frame, or by others
+    LIVE = "live"  # nothing: read at each frame, or by others
     CAMERA = "camera"
     SINKS = "sinks"
     PIPELINE = "pipeline"
-    RESTART = "restart"  # it waits for the next start
+    RESTART = "restart"  # effective at the next start
 
 
 T = TypeVar("T")
@@ -59,83 +59,85 @@ AtRestart: TypeAlias = Annotated[T, Reopens.RESTART]
 
 
 class Settings(BaseModel):
-    """Everything a user can choose. Sizes in pixels, rates in frames a second, shares 0..1."""
+    """Every choice of a user. Sizes in pixels, rates in frames per second, shares 0..1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     source: OfCamera[str] = Field("auto", min_length=1, description="auto, demo, a camera's index or name, or a path")
     sinks: OfSinks[Annotated[tuple[str, ...], BeforeValidator(_names)]] = Field(
-        ("auto",), min_length=1, description="where the pictures go: auto, null, or a virtual camera's name"
+        ("auto",), min_length=1, description="where frames go: auto, null or the name of a virtual camera"
     )
-    width: OfCamera[int] = Field(1280, ge=64, le=3840, description="of the virtual camera, and asked of the camera")
-    height: OfCamera[int] = Field(720, ge=64, le=3840, description="of the virtual camera, and asked of the camera")
-    rate: OfCamera[float] = Field(30.0, ge=1, le=120, description="asked of the camera")
+    width: OfCamera[int] = Field(
+        1280, ge=64, le=3840, description="size of the virtual camera in pixels, also requested from the camera"
+    )
+    height: OfCamera[int] = Field(
+        720, ge=64, le=3840, description="size of the virtual camera in pixels, also requested from the camera"
+    )
+    rate: OfCamera[float] = Field(30.0, ge=1, le=120, description="frames per second requested from the camera")
     always_on: Live[bool] = Field(False, description="keep the camera open while no program reads the virtual one")
-    rotate: OfCamera[Literal[0, 90, 180, 270]] = Field(0, description="turn the camera's picture clockwise, in degrees")
-    flip: OfCamera[bool] = Field(False, description="turn the camera's picture upside down, as some drivers deliver it")
-    mirror: Live[bool] = Field(False, description="exchange left and right in what goes out")
+    rotate: OfCamera[Literal[0, 90, 180, 270]] = Field(0, description="rotate the camera image clockwise, in degrees")
+    flip: OfCamera[bool] = Field(False, description="flip the camera image, for drivers that deliver it upside down")
+    mirror: Live[bool] = Field(False, description="mirror the output")
     fit: Live[Literal["letterbox", "crop"]] = Field(
-        "letterbox", description="a picture of another shape than the virtual camera's gets bars, or is cut"
+        "letterbox", description="how an image of another shape fits: with bars, or with its edges cut"
     )
-    loop: OfCamera[bool] = Field(True, description="a clip starts again at its end")
-    realtime: OfCamera[bool] = Field(True, description="a clip plays at its own pace, not as fast as possible")
-    record: OfSinks[Path | None] = Field(
-        None, description="also write the pictures to this file: .mp4, or .mkv without loss"
-    )
-    enabled: Live[bool] = Field(True, description="restore; off passes the untouched picture")
+    loop: OfCamera[bool] = Field(True, description="repeat a clip")
+    realtime: OfCamera[bool] = Field(True, description="play a clip at its own rate instead of as fast as possible")
+    record: OfSinks[Path | None] = Field(None, description="also record to this file: .mp4, or lossless .mkv")
+    enabled: Live[bool] = Field(True, description="restore hidden faces; off passes frames untouched")
     finder: OfPipeline[Literal["own", "insightface"]] = "own"
-    backend: OfPipeline[str] = Field("auto", description="engine backend, or auto for the best one here")
+    backend: OfPipeline[str] = Field("auto", description="engine backend; auto picks the fastest")
     precision: OfPipeline[Literal["auto", "fp32", "bf16", "fp16", "int8"]] = "auto"
     max_faces: OfPipeline[int] = Field(4, ge=1, le=16)
-    memory: OfPipeline[bool] = Field(True, description="fill a hidden part from what was seen of the same face before")
+    memory: OfPipeline[bool] = Field(True, description="fill hidden parts from earlier views of the same face")
     restorer: OfPipeline[Literal["auto", "network", "memory"]] = Field(
-        "auto", description="what fills a hidden part: the network, what is remembered, or each where it fits"
+        "auto", description="what fills hidden parts: the network, the remembered view, or each where it fits"
     )
     when_unsure: OfPipeline[Literal["restore", "passthrough", "hold", "blank"]] = Field(
         "passthrough",
-        description="a face of which too little is seen or remembered: restored all the same, left as it is, "
-        "held as it last was, or shown in squares",
+        description="what to do with a face of which too little is visible or remembered: restore it anyway, leave it, "
+        "hold its last restored image, or pixelate it",
     )
     mark: OfPipeline[bool] = Field(
         False, description="write a small `restored` into the corner while a face is restored"
     )
     min_coverage: OfPipeline[float] = Field(
-        0.02, ge=0, le=1, description="hidden share of a face below which it is left alone"
+        0.02, ge=0, le=1, description="leave a face alone if less than this share of it is hidden"
     )
     on_failure: Live[Literal["passthrough", "hold", "blank"]] = Field(
-        "passthrough", description="what a frame that could not be restored becomes"
+        "passthrough", description="output when a frame cannot be restored"
     )
     hotkey: Live[Annotated[str, AfterValidator(_keys)]] = Field(
         "",
         json_schema_extra={"pattern": HOTKEY},
-        description="switches on and off wherever you are, while the tray icon runs, such as ctrl+alt+o; empty: none",
+        description="global hotkey that toggles restoring while the tray icon runs, such as ctrl+alt+o; empty: none",
     )
     log_level: Live[Literal["debug", "info", "warning", "error"]] = "info"
-    control_port: AtRestart[int] = Field(0, ge=0, le=65535, description="of the control API; 0 takes a free one")
+    control_port: AtRestart[int] = Field(0, ge=0, le=65535, description="port of the control API; 0 picks a free one")
 
     def but(self, **changes: object) -> Settings:
-        """The same settings with some changed. Raises ConfigError."""
+        """Copy with some settings changed. Raises ConfigError."""
         return validate({**self.model_dump(), **changes})
 
 
 def settings_that_reopen(*parts: Reopens) -> frozenset[str]:
-    """The keys whose change re-opens one of `parts`."""
+    """Keys whose change reopens one of `parts`."""
     return frozenset(name for name in Settings.model_fields if reopened_by(name) in parts)
 
 
 def reopened_by(name: str) -> Reopens:
-    """What a change of this setting re-opens in a running daemon."""
+    """What a change of this setting reopens in a running daemon."""
     return next(part for part in Settings.model_fields[name].metadata if isinstance(part, Reopens))
 
 
 def config_path() -> Path:
-    """The settings file; it need not exist. OCCLUFIX_CONFIG names another one."""
+    """Path of the settings file, which need not exist. OCCLUFIX_CONFIG names another one."""
     named = os.environ.get("OCCLUFIX_CONFIG")
     return Path(named) if named else platformdirs.user_config_path(APP_NAME) / "settings.toml"
 
 
 def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
-    """The settings of this run; `overrides` come from the command line. Raises ConfigError naming where and what."""
+    """Settings of this run; `overrides` come from the command line. Raises ConfigError with the place and the key."""
     path = config_path()
     file_values = _read_file(path)
     environment_values = {
@@ -143,7 +145,7 @@ def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
         for name in Settings.model_fields
         if (variable := f"{ENVIRONMENT_PREFIX}{name.upper()}") in os.environ
     }
-    # Each layer is checked by itself, so that the error can name the layer; only known-good values are merged.
+    # Each layer is checked separately, so that the error can name it; only valid values are merged.
     validate(file_values, where=str(path))
     validate(environment_values, where="the environment (OCCLUFIX_*)")
     return validate({**file_values, **environment_values, **(overrides or {})}, where="the command line")
@@ -160,17 +162,17 @@ def validate(values: Mapping[str, object], where: str = "settings") -> Settings:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "?"
         raise ConfigError(
-            f"{where}: {key} = {first['input']!r} will not do: {first['msg'].lower()}",
+            f"{where}: {key} = {first['input']!r} is invalid: {first['msg'].lower()}",
             "`occlufix-vcam config show` lists every setting",
         ) from error
 
 
 def save_settings(changes: Mapping[str, object]) -> Path:
-    """Writes settings to the config file, atomically, its comments kept. Raises ConfigError, writing nothing.
+    """Writes settings to the config file, atomically, keeping its comments. Raises ConfigError and then writes nothing.
 
-    None, which TOML does not know, takes a setting out of the file.
+    None, which TOML does not have, removes a setting from the file.
     """
-    import tomlkit  # only who saves needs it
+    import tomlkit  # only saving needs it
 
     path = config_path()
     settings = validate({**_read_file(path), **changes}, where=str(path))
@@ -185,12 +187,12 @@ def save_settings(changes: Mapping[str, object]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, tomlkit.dumps(document).encode())
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}", "mend its permissions") from error
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", "fix its permissions") from error
     return path
 
 
 def _plain(value: object) -> Any:
-    """`value` as TOML can hold it."""
+    """`value` as TOML can store it."""
     if isinstance(value, tuple):
         return list(value)
     return str(value) if isinstance(value, Path) else value
@@ -202,9 +204,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}", "mend that line, or delete the file") from error
+        raise ConfigError(f"{path} is not valid TOML: {error}", "fix that line, or delete the file") from error
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", "mend its permissions") from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "fix its permissions") from error
 
 
 def _unknown_key(key: str, where: str) -> ConfigError:

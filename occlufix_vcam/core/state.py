@@ -1,8 +1,8 @@
-"""The daemon's state directory: who runs (locks), how to reach it (control.json, last-port, page.key), the log.
+"""State directory of the daemon: locks, its address (control.json, last-port, page.key) and the log.
 
-Everything here is for the user alone: the folder is 0700, control.json and page.key are 0600. The operating system
-drops the lock when its holder dies, so what a killed daemon left behind is simply taken over. Locks and secrets are
-imported where they are needed: `toggle` reads control.json and waits for nothing else.
+Only the user can read it: the folder is 0700, control.json and page.key are 0600. The operating system releases a lock
+when its holder dies, so files left behind by a killed daemon are simply replaced. Locks and secrets are imported on
+first use: `toggle` reads control.json and waits for nothing else.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from occlufix_vcam import APP_NAME, __version__
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.files import write_atomically
 
-LOCK_PATIENCE_S = 0.5  # a client that only looks whether the lock is free holds it for a moment
+LOCK_PATIENCE_S = 0.5  # a client that checks whether the lock is free holds it for a moment
 
 
 @dataclass(frozen=True, slots=True)
 class ControlAddress:
-    """Where the running daemon listens and what it wants to hear; `version` is "" where it is too old to say."""
+    """Where the running daemon listens, and its token; `version` is "" if the daemon is too old to report it."""
 
     port: int
     token: str
@@ -39,14 +39,14 @@ class ControlAddress:
 
 
 class NotRunning(ConfigError):
-    """There is no daemon to talk to."""
+    """No daemon is running."""
 
     def __init__(self) -> None:
         super().__init__("OccluFix Camera is not running", "start it with `occlufix-vcam start`")
 
 
 class StateFolder:
-    """The files that daemon and clients share. OCCLUFIX_STATE_DIR names another folder."""
+    """Files shared by daemon and clients. OCCLUFIX_STATE_DIR names another folder."""
 
     def __init__(self, path: Path | None = None) -> None:
         named = os.environ.get("OCCLUFIX_STATE_DIR")
@@ -59,19 +59,19 @@ class StateFolder:
         self._lock = self.path / "daemon.lock"
 
     def prepare(self) -> None:
-        """Makes the folder, for this user alone."""
+        """Creates the folder, for this user only."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.path.chmod(0o700)
         except OSError as error:
             raise ConfigError(
                 f"the state directory {self.path} cannot be used: {error.strerror}",
-                "mend its owner, or name another one in OCCLUFIX_STATE_DIR",
+                "fix its owner, or set OCCLUFIX_STATE_DIR to another folder",
             ) from error
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Makes this process the one daemon of its user. Raises ConfigError while another one runs."""
+        """Makes this process the user's only daemon. Raises ConfigError if another one runs."""
         with self._hold_alone(self._lock, self.already_running):
             try:
                 self._control.unlink(missing_ok=True)
@@ -81,8 +81,8 @@ class StateFolder:
 
     @contextmanager
     def hold_tray(self) -> Iterator[None]:
-        """Makes this process the one tray icon of its user. Raises ConfigError while there is another one."""
-        running = ConfigError("the tray icon is there already", "look for it beside the clock; its menu ends it")
+        """Makes this process the user's only tray icon. Raises ConfigError if there is one."""
+        running = ConfigError("the tray icon is already running", "look for it in the tray; quit it from its menu")
         with self._hold_alone(self.path / "tray.lock", lambda: running):
             yield
 
@@ -106,7 +106,7 @@ class StateFolder:
         return not self.wait_until_free(0)
 
     def wait_until_free(self, timeout: float) -> bool:
-        """Whether the daemon is gone, waiting at most `timeout` seconds for that."""
+        """Whether the daemon has ended, after waiting at most `timeout` seconds."""
         if not self._lock.exists():
             return True
         import filelock
@@ -126,7 +126,7 @@ class StateFolder:
         return ConfigError(f"OccluFix Camera is already running{who}", "stop it with `occlufix-vcam stop`")
 
     def publish(self, port: int) -> ControlAddress:
-        """Writes where this process listens, with a fresh token."""
+        """Writes the address of this process, with a fresh token."""
         import secrets
 
         address = ControlAddress(port, secrets.token_urlsafe(32), os.getpid(), __version__)
@@ -135,14 +135,14 @@ class StateFolder:
         return address
 
     def last_port(self) -> int:
-        """Where the daemon before this one listened, so that a page that is still open finds the next; 0: unknown."""
+        """Port of the previous daemon, on which an open page finds the next one; 0: unknown."""
         try:
             return min(65535, max(0, int(self._last_port.read_text())))
         except (OSError, ValueError):
             return 0
 
     def page_key(self) -> str:
-        """The secret with which a page that was let in once shows a later daemon that it is the same."""
+        """Secret with which a page that was let in once identifies itself to a later daemon."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if key := self._page_key.read_text(encoding="ascii"):
                 return key
@@ -153,7 +153,7 @@ class StateFolder:
         return key
 
     def read_control(self) -> ControlAddress:
-        """Where the daemon listens. Raises NotRunning where nothing says so."""
+        """Address of the daemon. Raises NotRunning if there is none."""
         try:
             told = json.loads(self._control.read_text(encoding="utf-8"))
             known = {field.name: told[field.name] for field in fields(ControlAddress) if field.name in told}

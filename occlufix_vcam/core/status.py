@@ -1,4 +1,4 @@
-"""What the daemon tells of itself: the keys of `status --json`."""
+"""Status of the daemon: the keys of `status --json`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from occlufix_vcam.core.telemetry import StageFigures
 
 
 class WorkerName(StrEnum):
-    """The workers of the daemon, as `status --json` names their trouble."""
+    """Workers of the daemon, by the names under which `status --json` reports their trouble."""
 
     CAPTURE = "capture"
     PROCESS = "process"
     OUTPUT = "output"
 
 
-#: "idle": nobody reads, the camera is closed.
+#: "idle": no program reads, and the camera is closed.
 State = Literal["starting", "loading", "running", "idle", "waiting", "stopping"]
 
 
 class EngineFacts(TypedDict):
-    """What runs a model, and why nothing better does."""
+    """Engine that runs a model, and why no better one does."""
 
     backend: str
     device: str
@@ -32,7 +32,7 @@ class EngineFacts(TypedDict):
 
 
 class Status(TypedDict):
-    """What `status --json` prints. These keys are stable: later versions add, never rename."""
+    """Output of `status --json`. These keys are stable: later versions add keys and never rename any."""
 
     state: State
     enabled: bool

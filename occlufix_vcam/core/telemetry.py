@@ -1,7 +1,7 @@
-"""What the program knows of itself: how long each stage takes, how often things happened, and what it logs.
+"""Measurements and logs: durations of stages, counts of events, rates.
 
-Cheap enough for every frame: a stage has one ring of durations that is allocated once; figures are computed
-only when somebody asks. Every method may be called from any thread.
+Cheap enough for every frame: each stage has one ring of durations, allocated once, and statistics are computed only on
+request. Every method may be called from any thread.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RATE_WINDOW_S = 2.0
 
 
 class StageFigures(TypedDict):
-    """Percentiles over the newest spans; `count` is the number of all that ever were."""
+    """Percentiles over the newest spans; `count` is the total number of spans."""
 
     p50_ms: float
     p95_ms: float
@@ -47,7 +47,7 @@ class Telemetry:
         self._counts: Counter[str] = Counter()
 
     def span(self, stage: str) -> Span:
-        """`with telemetry.span("find"): ...` records how long the block took, even where it raises."""
+        """Times a block, `with telemetry.span("find"): ...`, even if it raises."""
         return Span(self, stage)
 
     def record(self, stage: str, seconds: float) -> None:
@@ -58,7 +58,7 @@ class Telemetry:
             ring.add(seconds)
 
     def percentiles(self) -> dict[str, StageFigures]:
-        """Figures of every stage, in the order in which they first ended."""
+        """Statistics of every stage, in the order in which they first ended."""
         with self._lock:
             samples = {stage: (ring.values(), ring.added) for stage, ring in self._rings.items()}
         figures: dict[str, StageFigures] = {}
@@ -76,7 +76,7 @@ class Telemetry:
             return dict(self._counts)
 
     def tick(self, name: str) -> None:
-        """One more frame passed here; see `rate`."""
+        """Counts one frame for `rate`."""
         now = self._clock()
         with self._lock:
             ring = self._ticks.get(name)
@@ -85,7 +85,7 @@ class Telemetry:
             ring.add(now)
 
     def rate(self, name: str) -> float:
-        """Ticks a second over the newest two seconds; 0 where there was none for that long."""
+        """Ticks per second over the newest two seconds; 0 if there were none."""
         now = self._clock()
         with self._lock:
             ring = self._ticks.get(name)
@@ -98,7 +98,7 @@ class Telemetry:
         return float((len(recent) - 1) / max(recent.max() - recent.min(), 1e-9))
 
     def reset(self) -> None:
-        """Forgets everything, as after a warm-up."""
+        """Forgets every measurement, as after a warm-up."""
         with self._lock:
             self._rings.clear()
             self._ticks.clear()
@@ -106,7 +106,7 @@ class Telemetry:
 
 
 class Span:
-    """One running measurement; made by `Telemetry.span`."""
+    """One running measurement, started by `Telemetry.span`."""
 
     __slots__ = ("_stage", "_started", "_telemetry")
 
@@ -142,7 +142,9 @@ class _Ring:
 
 
 class SaidOnce:
-    """Trouble that may come with every frame: logged at once, then counted and said every `every` seconds."""
+    """Logger for trouble that may recur with every frame: logged at once, then counted and logged every `every`
+    seconds.
+    """
 
     def __init__(
         self, logger: logging.Logger, every: float = 10.0, clock: Callable[[], float] = time.monotonic
@@ -155,7 +157,7 @@ class SaidOnce:
         self._unsaid: Counter[str] = Counter()
 
     def warning(self, message: str, *values: object) -> None:
-        """Like `Logger.warning`; messages with the same text before formatting are the same trouble."""
+        """Like `Logger.warning`; messages with the same text before formatting count as the same trouble."""
         now = self._clock()
         with self._lock:
             said_at = self._said_at.get(message)
@@ -165,22 +167,22 @@ class SaidOnce:
             self._said_at[message] = now
             unsaid = self._unsaid.pop(message, 0)
         if unsaid:
-            self._logger.warning(message + " (and %d times more before)", *values, unsaid)
+            self._logger.warning(message + " (and %d more times before)", *values, unsaid)
         else:
             self._logger.warning(message, *values)
 
 
 def configure_logging(path: Path, level: str = "INFO") -> None:
-    """Logs of the product and its engines go to `path`, which rotates. A second call replaces the first.
+    """Sends the logs of product and engines to `path`, which rotates. A second call replaces the first.
 
-    Raises ConfigError where the file can't be written.
+    Raises ConfigError if the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            f"the log file {path} can't be written: {error.strerror}", "choose another log file"
+            f"the log file {path} cannot be written: {error.strerror}", "choose another log file"
         ) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s"))
     for name in LOGGER_NAMES:

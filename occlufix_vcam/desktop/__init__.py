@@ -1,1 +1,1 @@
-"""Desktop integration: the tray icon, the hotkey, and the start at log-in."""
+"""Desktop integration: tray icon, hotkey, and start at log-in."""

@@ -1,7 +1,7 @@
-"""Start at log-in: one entry for the camera, one for the tray icon, in the place where this system looks for them.
+"""Start at log-in: one entry for the camera and one for the tray icon, where this system expects them.
 
-Linux: a systemd unit of the user, and a desktop entry for the icon. macOS: LaunchAgents. Windows: the Run key.
-Turning it off removes every trace. Nothing is started or stopped now: a call that runs goes on.
+Linux: a systemd user unit, and a desktop entry for the icon. macOS: LaunchAgents. Windows: the Run key. Turning it off
+removes every trace. Nothing starts or stops right away, so a running call continues.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.files import write_atomically
 
 CAMERA, TRAY = "occlufix-vcam", "occlufix-vcam-tray"
-#: Where somebody put the product's files: whatever starts at log-in is to find the same ones.
+#: Variables that relocate the product's files: programs started at log-in must find the same ones.
 FOLDERS = ("OCCLUFIX_CONFIG", "OCCLUFIX_STATE_DIR", "OCCLUFIX_CACHE_DIR", "OCCLUFIX_FACES_DIR")
 RELOAD = ("systemctl", "--user", "daemon-reload")
 RELOAD_WITHIN_S = 10.0
 RUN_KEY = r"Software\Microsoft\Windows\CurrentVersion\Run"
 
-# Without namespaces (ProtectSystem, PrivateTmp and the like): for a user's unit they need unprivileged ones, which
-# many systems forbid, and then nothing would start at all. MemoryDenyWriteExecute would forbid engines to compile.
+# No namespaces (ProtectSystem, PrivateTmp and the like): user units need unprivileged ones, which many systems
+# forbid, and then nothing starts. MemoryDenyWriteExecute would keep engines from compiling.
 UNIT = """\
 # Written by `occlufix-vcam autostart on`; `occlufix-vcam autostart off` removes it.
 [Unit]
@@ -43,7 +43,7 @@ StartLimitBurst=20
 ExecStart={command}
 {environment}Restart=on-failure
 RestartSec=5
-# 2: wrong settings, or it runs already; 4: a damaged network. Trying again mends neither.
+# 2: wrong settings, or already running; 4: a damaged model file. A retry fixes neither.
 RestartPreventExitStatus=2 4
 TimeoutStopSec=15
 UMask=0077
@@ -72,13 +72,13 @@ X-GNOME-Autostart-enabled=true
 
 
 class AutostartEntry(Protocol):
-    """One program that starts at log-in, where this system keeps such a thing. Its methods raise OSError."""
+    """A program that starts at log-in, where this system stores such entries. Its methods raise OSError."""
 
     @property
     def where(self) -> str: ...
     def write(self, command: Sequence[str]) -> None: ...
     def read(self) -> list[str] | None:
-        """The command; None where there is no entry, [] where it names none."""
+        """Command of the entry; None if there is no entry, [] if it names no program."""
 
     def remove(self) -> None: ...
 
@@ -96,7 +96,7 @@ class AutostartStatus:
 
 @dataclass(frozen=True)
 class Autostart:
-    """Turns it on and off, and says how it stands."""
+    """Turns start at log-in on and off, and reports its state."""
 
     camera: AutostartEntry
     tray: AutostartEntry
@@ -104,7 +104,7 @@ class Autostart:
     platform: str = sys.platform
 
     def turn_on(self, with_tray: bool) -> AutostartStatus:
-        """Raises ConfigError."""
+        """Creates the entries. Raises ConfigError."""
         with _writing("start at log-in cannot be turned on"):
             self.camera.write(self._command("start", *(() if self.platform == "win32" else ("--foreground",))))
             if with_tray:
@@ -114,15 +114,15 @@ class Autostart:
         return self.status()
 
     def turn_off(self) -> AutostartStatus:
-        """Raises ConfigError."""
+        """Removes the entries. Raises ConfigError."""
         with _writing("start at log-in cannot be turned off"):
             self.camera.remove()
             self.tray.remove()
         return self.status()
 
     def status(self) -> AutostartStatus:
-        """Raises ConfigError."""
-        with _writing("start at log-in cannot be looked at"):
+        """State of the entries. Raises ConfigError."""
+        with _writing("start at log-in cannot be checked"):
             entries = [(entry, entry.read()) for entry in (self.camera, self.tray)]
         there = [(entry, command) for entry, command in entries if command is not None]
         problems = (self._problem(command) for _, command in there)
@@ -132,14 +132,14 @@ class Autostart:
             entries[1][1] is not None,
             tuple(entry.where for entry, _ in there),
             problem,
-            "`occlufix-vcam autostart on` writes it anew, `off` removes it" if problem else "",
+            "run `occlufix-vcam autostart on` to rewrite it, or `off` to remove it" if problem else "",
         )
 
     def _command(self, *arguments: str) -> list[str]:
         return [self._interpreter(), "-m", "occlufix_vcam", *arguments]
 
     def _interpreter(self) -> str:
-        """On Windows the one that opens no console, where there is one."""
+        """Python interpreter; on Windows the one that opens no console, if there is one."""
         silent = Path(self.python).with_name("pythonw.exe")
         return str(silent) if self.platform == "win32" and silent.exists() else self.python
 
@@ -147,7 +147,7 @@ class Autostart:
         if not command:
             return "the entry names no program"
         if not Path(command[0]).exists():
-            return f"it starts {command[0]}, which is gone: this installation was moved or made anew"
+            return f"it starts {command[0]}, which is gone: this installation was moved or replaced"
         if command[0] != self._interpreter():
             return f"it starts another installation, {command[0]}"
         return ""
@@ -159,11 +159,11 @@ def _writing(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         place = error.filename or "the system's list"
-        raise ConfigError(f"{what}: {place}: {error.strerror}", "mend its owner or its permissions") from error
+        raise ConfigError(f"{what}: {place}: {error.strerror}", "fix its owner or permissions") from error
 
 
 def autostart_here() -> Autostart:
-    """Of this system."""
+    """Start at log-in on this system."""
     home, environment = Path.home(), os.environ
     folders = {name: environment[name] for name in FOLDERS if environment.get(name)}
     if sys.platform == "darwin":
@@ -183,7 +183,7 @@ def tray_is_installed() -> bool:
 
 
 def _reload() -> None:
-    """Tells the user's systemd, if it runs; else it reads its units at the next log-in anyway."""
+    """Reloads the user's systemd if it runs; otherwise it reads its units at the next log-in."""
     try:
         subprocess.run(RELOAD, capture_output=True, timeout=RELOAD_WITHIN_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -191,7 +191,7 @@ def _reload() -> None:
 
 
 class SystemdUnit:
-    """A unit of the user, wanted by the default target; the link is what `systemctl --user enable` makes."""
+    """Systemd user unit, wanted by the default target; the link is the one that `systemctl --user enable` creates."""
 
     def __init__(
         self,
@@ -211,10 +211,10 @@ class SystemdUnit:
     def write(self, command: Sequence[str]) -> None:
         if not self._systemd.exists():
             raise ConfigError(
-                "this system was not started by systemd, which would start OccluFix Camera at log-in",
+                "this system does not run systemd, which starts OccluFix Camera at log-in",
                 "add `occlufix-vcam start` to the programs that your desktop starts",
             )
-        # Through env, since systemd takes no program whose own path has a quote in it.
+        # Run through env, because systemd accepts no program whose path contains a quote.
         words = " ".join(["/usr/bin/env", *(_unit_word(word).replace("$", "$$") for word in command)])
         environment = [f"Environment={_unit_word(f'{name}={value}')}\n" for name, value in self._environment.items()]
         self._wanted.parent.mkdir(parents=True, exist_ok=True)
@@ -246,13 +246,13 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _unit_word(word: str) -> str:
-    """Quoted for a unit; a `$` stands for itself in Environment, and not in ExecStart."""
+    """Quotes a word for a unit; `$` is literal in Environment, but not in ExecStart."""
     quoted = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{quoted}"'
 
 
 class DesktopEntry:
-    """An entry of the desktop's own autostart: it has a display, which a unit need not."""
+    """Autostart entry of the desktop: unlike a unit, it always has a display."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._file = folder / f"{TRAY}.desktop"
@@ -284,7 +284,7 @@ class DesktopEntry:
 
 
 def desktop_word(word: str) -> str:
-    """Quoted for Exec, then once more as every text of a desktop entry is."""
+    """Quotes a word for Exec, then again as every value of a desktop entry."""
     for special in ("\\", '"', "`", "$"):
         word = word.replace(special, f"\\{special}")
     word = word.replace("\\", "\\\\").replace("%", "%%")
@@ -295,7 +295,7 @@ def desktop_word(word: str) -> str:
 
 
 class LaunchAgent:
-    """A property list in the user's LaunchAgents; launchd reads it at log-in."""
+    """Property list in the user's LaunchAgents, which launchd reads at log-in."""
 
     def __init__(self, folder: Path, name: str, environment: Mapping[str, str], restarts: bool) -> None:
         self._label = f"org.{name.replace('occlufix-vcam', 'occlufix.vcam').replace('-', '.')}"
@@ -311,7 +311,7 @@ class LaunchAgent:
             "Label": self._label,
             "ProgramArguments": list(command),
             "RunAtLoad": True,
-            "ProcessType": "Interactive",  # else the system slows it down, and the pictures with it
+            "ProcessType": "Interactive",  # else the system throttles it, and the frame rate with it
             "EnvironmentVariables": dict(self._environment),
         }
         if self._restarts:
@@ -336,7 +336,7 @@ class LaunchAgent:
 
 
 class RunValue:
-    """A value of the user's Run key. `registry` is the module winreg."""
+    """Value of the user's Run key. `registry` is the module winreg."""
 
     def __init__(self, name: str, registry: Any = None) -> None:
         self._name = name

@@ -1,6 +1,7 @@
-"""`devices` and `doctor`: what this machine has, what is wrong with it, and how to mend it. Changes nothing.
+"""`devices` and `doctor`: what this machine has, what is wrong with it, and how to fix it. Changes nothing.
 
-The engines are timed once, which takes some seconds."""
+Engines are timed once, which takes a few seconds.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +33,18 @@ Verdict = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """What `devices` lists."""
+    """Output of `devices`."""
 
     cameras: list[CameraInfo]
     virtual_cameras: list[VirtualCameraInfo]
     backends: list[BackendReport]
-    #: By model, how fast each way of running it is here, the fastest first; empty where that was not timed yet.
+    #: Times of each engine by model, fastest first; empty if not timed yet.
     engines: dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `hint` says how to mend it and is "" where nothing needs mending."""
+    """Result of one check; `hint` says how to fix it and is "" if nothing needs fixing."""
 
     what: str
     verdict: Verdict
@@ -60,12 +61,12 @@ def list_devices() -> Devices:
 def _timed(model: str) -> list[str]:
     try:
         return [str(one) for one in engines.timed(model)]
-    except EngineError:  # there is no such model here: `doctor` says that
+    except EngineError:  # the model is missing: `doctor` reports that
         return []
 
 
 def examine() -> list[Finding]:
-    """Everything that `start` relies on, in the order in which it does."""
+    """Checks everything that `start` relies on, in the order in which it does."""
     findings: list[Finding] = []
     looks = (
         _python,
@@ -87,7 +88,7 @@ def examine() -> list[Finding]:
 
 
 def _told(look: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """What `look` finds; where it can't even look, that is the finding."""
+    """Finding of a check; a check that fails becomes a finding itself."""
     try:
         return list(look())
     except (OccluFixError, EngineError) as error:
@@ -113,14 +114,14 @@ def _state() -> Iterator[Finding]:
 
 
 def _log_in() -> Iterator[Finding]:
-    """Whether it starts at log-in, and whether what starts then is still there."""
+    """Whether the camera starts at log-in, and whether the program that then starts still exists."""
     told = autostart_here().status()
     if told.problem:
         yield Finding("log-in", "warning", told.problem, told.hint)
     elif told.on:
         yield Finding("log-in", "ok", "the camera and the tray icon start" if told.tray else "the camera starts")
     else:
-        yield Finding("log-in", "ok", "nothing starts; `occlufix-vcam autostart on` changes that")
+        yield Finding("log-in", "ok", "off; turn it on with `occlufix-vcam autostart on`")
 
 
 def _cameras() -> Iterator[Finding]:
@@ -128,14 +129,14 @@ def _cameras() -> Iterator[Finding]:
     for camera in cameras:
         yield Finding("camera", "ok", f"{camera.index}: {camera.name} {camera.path}".strip())
     if not cameras:
-        yield Finding("camera", "warning", "there is none", "plug one in, or start with `--source demo`")
+        yield Finding("camera", "warning", "none found", "plug one in, or start with `--source demo`")
 
 
 def _virtual_cameras() -> Iterator[Finding]:
-    """Each kind as `start` would find it; where one of a kind is ready, the others of that kind need not be."""
+    """Each kind as `start` would find it; if one of a kind is ready, the others need not be."""
     cameras = list_virtual_cameras()
     ready = {camera.backend for camera in cameras if not camera.problem}
-    if ready and sys.platform != "linux":  # there one kind stands for the other; on Linux some programs see one only
+    if ready and sys.platform != "linux":  # there one kind suffices; on Linux some programs see one only
         ready = {camera.backend for camera in cameras}
     for camera in cameras:
         found = f"{camera.name or camera.backend} {camera.path}".strip()
@@ -152,7 +153,7 @@ def _virtual_cameras() -> Iterator[Finding]:
 
 
 def _is_ours(camera: VirtualCameraInfo) -> bool:
-    """Whether it is taken by the very daemon that runs."""
+    """Whether the daemon that runs now is using it."""
     try:
         return f"({StateFolder().read_control().pid})" in camera.problem
     except NotRunning:
@@ -160,15 +161,17 @@ def _is_ours(camera: VirtualCameraInfo) -> bool:
 
 
 def _set_up(machine: Callable[[], LinuxMachine] = this_machine) -> Iterator[Finding]:
-    """Whether every program gets to see the camera: some look at the kernel's only."""
+    """Whether every program sees the camera: some list kernel cameras only."""
     if sys.platform in setup.STEPS_BY_HAND:
         if all(camera.problem for camera in list_virtual_cameras()):
-            yield Finding("set-up", "warning", "there is no virtual camera", "`occlufix-vcam setup` tells each step")
+            yield Finding(
+                "set-up", "warning", "there is no virtual camera", "run `occlufix-vcam setup` to see the steps"
+            )
         return
     here = machine()
     if not here.is_loaded:
-        found = "programs that know the kernel's cameras only, as Zoom and Teams do, will not list OccluFix Camera"
-        yield Finding("set-up", "warning", found, "`occlufix-vcam setup` shows what is missing, and does it")
+        found = "programs that see kernel cameras only, such as Zoom and Teams, do not list OccluFix Camera"
+        yield Finding("set-up", "warning", found, "run `occlufix-vcam setup`")
     for hindrance in setup.hindrances(here):
         yield Finding("set-up", "warning", hindrance)
     for sandbox in setup.sandboxes(here):
@@ -180,17 +183,17 @@ def _backends() -> Iterator[Finding]:
     for report in reports:
         if report.available:
             yield Finding("backend", "ok", f"{report.name} on {report.device}")
-        elif report.name == "tensorrt":  # most machines have no such GPU, and need not be mended
+        elif report.name == "tensorrt":  # most machines have no such GPU, and that needs no fix
             yield Finding("backend", "ok", f"tensorrt is not used: {report.reason}; {UNTRIED}")
         else:
             yield Finding("backend", "warning", f"{report.name}: {report.reason}")
         if report.warning:
-            what, _, mend = report.warning.partition("; mend it: ")
+            what, _, mend = report.warning.partition("; fix: ")
             yield Finding("backend", "warning", f"{report.name}: {what}", mend)
 
 
 def _cache() -> Iterator[Finding]:
-    """The folder of built engines: without it all runs too, and starts more slowly."""
+    """Folder of built engines. Without it everything runs too, but starts more slowly."""
     cache = EngineCache()
     try:
         kept = cache.entries()
@@ -216,21 +219,21 @@ def _models() -> Iterator[Finding]:
 
 
 def _engines() -> Iterator[Finding]:
-    """What each model runs on here; timed now, unless it was already."""
+    """Engine of each model on this machine; timed now unless it was before."""
     for name in read_manifest():
         if name not in MODEL_NAMES:
             continue
         fastest, *others = engines.measure(name)
         verdict: Verdict = "ok" if fastest.p50_ms else "error"
-        passed_over = "; ".join(map(str, others)) or "there is no other"
-        yield Finding("engine", verdict, f"{name}: {fastest}. Passed over: {passed_over}")
+        passed_over = "; ".join(map(str, others)) or "no other engine"
+        yield Finding("engine", verdict, f"{name}: {fastest}. Skipped: {passed_over}")
 
 
 def _network() -> Iterator[Finding]:
-    """Whether a library that was loaded by now may report home; last, when all that `start` loads is there."""
+    """Whether a loaded library may report home; last, when everything that `start` loads is loaded."""
     reporting = offline.reporting()
     for found in reporting:
         hint = "something imports it when Python starts: see PYTHONSTARTUP, sitecustomize and the *.pth files"
         yield Finding("network", "error", found, hint)
     if not reporting:
-        yield Finding("network", "ok", "nothing asked for")
+        yield Finding("network", "ok", "no library reports home")

@@ -1,7 +1,7 @@
 """Desktop integration for one user: menu entry, icon, software-centre metadata, man page and shell completion.
 
-`setup` writes these files below the user's own data folder, never as root, and `setup --undo` removes them. Where they
-belong is the freedesktop.org base directory specification's word.
+`setup` writes these files into the user's own data folder, never as root, and `setup --undo` removes them. Their places
+follow the freedesktop.org base directory specification.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from occlufix_vcam.diagnostics.setup import SetupPlan, Step
 from occlufix_vcam.system.linux import LinuxMachine
 
 COMMAND = "occlufix-vcam"
-#: What desktops know the program by: entry, icon and metadata bear this name.
+#: Desktop identifier of the program: name of entry, icon and metadata.
 APP_ID = "io.github.occlufix.occlufix_camera"
-#: The files that are the same for everybody.
+#: Files that are the same for every user.
 SHARED = resources.files("occlufix_vcam") / "share"
 
 ENTRY = """\
@@ -48,7 +48,7 @@ ACTIONS = {"start": "Start", "stop": "Stop", "toggle": "Switch on or off", "prev
 
 @dataclass(frozen=True, slots=True)
 class UserFile:
-    """A file for the user: what it is, where it belongs, and its text."""
+    """File for the user: its purpose, place and text."""
 
     what: str
     path: Path
@@ -63,7 +63,7 @@ class UserFile:
 
 
 def user_files(home: Path) -> list[UserFile]:
-    """All of them, for the user whose home this is."""
+    """All files for the user with this home."""
     data = _data_folder(home)
     metainfo, icon, manual = f"{APP_ID}.metainfo.xml", f"{APP_ID}.svg", f"{COMMAND}.1"
     return [
@@ -77,20 +77,20 @@ def user_files(home: Path) -> list[UserFile]:
 
 
 def setup_plan(machine: LinuxMachine) -> SetupPlan:
-    """What is missing, or is of another version."""
+    """Steps for files that are missing or of another version."""
     made = SetupPlan()
     for file in user_files(machine.home):
         if file.is_there:
             made.ready.append(f"{file.what} is installed")
         else:
-            # One command makes the folders, too.
+            # One command creates the folders, too.
             command = ("install", "-D", "-m", "644", "/dev/stdin", str(file.path))
             made.steps.append(Step(f"installs {file.what}", command, file.text, machine.user))
     return made
 
 
 def undo_plan(machine: LinuxMachine) -> SetupPlan:
-    """Removes those that are there; the names are ours alone."""
+    """Steps that remove existing files; their names are ours alone."""
     there = [file for file in user_files(machine.home) if file.path.exists()]
     return SetupPlan(
         steps=[Step(f"removes {file.what}", ("rm", "-f", str(file.path)), user=machine.user) for file in there]
@@ -98,7 +98,7 @@ def undo_plan(machine: LinuxMachine) -> SetupPlan:
 
 
 def desktop_entry() -> str:
-    """The menu entry of this installation: it starts the tray icon or, without PySide6, the camera and its page."""
+    """Menu entry of this installation: it starts the tray icon or, without PySide6, the camera and its control page."""
     actions = "".join(
         ACTION.format(command=command, name=name, exec=_exec([*_product(), command]))
         for command, name in ACTIONS.items()
@@ -109,7 +109,7 @@ def desktop_entry() -> str:
 def _main_command() -> list[str]:
     if tray_is_installed():
         return [*_product(), "tray"]
-    # A camera that runs already is no reason not to open its page.
+    # A running camera is no reason not to open its page.
     return ["sh", "-c", '"$@" start; exec "$@" preview', "sh", *_product()]
 
 
@@ -122,14 +122,14 @@ def _exec(command: list[str]) -> str:
 
 
 def _environment() -> Iterator[str]:
-    """Where somebody put the product's files: the entry is to find the same ones."""
+    """Variables that relocate the product's files, so that the entry finds the same ones."""
     folders = [f"{name}={os.environ[name]}" for name in FOLDERS if os.environ.get(name)]
     if folders:
         yield from ("env", *folders)
 
 
 def _data_folder(home: Path) -> Path:
-    """XDG_DATA_HOME counts for the user who runs this, not for one whom sudo stands in for."""
+    """Data folder. XDG_DATA_HOME applies to the user who runs this, not to one behind sudo."""
     named = os.environ.get("XDG_DATA_HOME", "")
     return Path(named) if named and home == Path.home() else home / ".local/share"
 

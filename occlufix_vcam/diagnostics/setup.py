@@ -1,7 +1,7 @@
-"""`setup`: what is missing before every program lists OccluFix Camera, and doing it, step by step.
+"""`setup`: what is missing before every program lists OccluFix Camera, and the steps to install it.
 
-A step is a command that is shown before it runs. What was done is written into our own file for modprobe, so that
-`--undo` takes back that and nothing else.
+A step is a command that is shown before it runs. Steps done are recorded in our own file for modprobe, so that `--undo`
+reverts those and nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from occlufix_vcam.system.linux import LOAD_FILE, MODULE, OPTIONS_FILE, LinuxMac
 from occlufix_vcam.system.v4l2 import OWN_LABEL
 
 OPTIONS = f'options {MODULE} devices=1 exclusive_caps=1 card_label="{OWN_LABEL}"'
-#: What of it must stay, whatever else a user adds: devices for other programs, say.
+#: Option that must remain whatever a user adds, such as devices for other programs.
 _OURS = re.compile(rf'^options {MODULE} .*\bexclusive_caps=1\b.*\bcard_label="{OWN_LABEL}"', re.MULTILINE)
 DKMS_PACKAGE = "v4l2loopback-dkms"
 FEDORA_PACKAGE = "akmod-v4l2loopback"
@@ -28,14 +28,14 @@ _WITHOUT_MODULE = "the camera in PipeWire needs no module: `occlufix-vcam start 
 
 
 class SetupFailed(DeviceError):
-    """A step did not work; those after it were left out."""
+    """A step failed; the later ones were not run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do: why, the command, and what the command reads. Root does it, or `user` where one is named.
+    """One step: its reason, its command, and the command's input. Root runs it, or `user` if one is named.
 
-    The files for a user hold pages of ours: of those only the length is shown.
+    Files for a user have many lines: only their number is shown.
     """
 
     why: str
@@ -51,7 +51,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class SetupPlan:
-    """`ready` is what needs nothing, `steps` what to do in this order, `notes` what only the user can do or know."""
+    """`ready` lists what is in place, `steps` what to do in this order, `notes` what only the user can do or know."""
 
     ready: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -66,7 +66,7 @@ class SetupPlan:
 
 
 def setup_plan(machine: LinuxMachine) -> SetupPlan:
-    """What is missing on a Linux machine. Raises DeviceError where it can't be had by any step that we know."""
+    """Missing steps on a Linux machine. Raises DeviceError if no known step can help."""
     made = SetupPlan()
     packages = [] if machine.has_module or machine.is_loaded else _packages(machine)
     joins = machine.user != "root" and not machine.is_in_group("video")
@@ -78,19 +78,19 @@ def setup_plan(machine: LinuxMachine) -> SetupPlan:
     _load(machine, made)
     if joins:
         made.steps.append(Step(f"lets {machine.user} write to it", ("usermod", "-aG", "video", machine.user)))
-        made.notes.append("log out and in again: only then the group counts")
+        made.notes.append("log out and in again for the group to take effect")
     made.notes.extend(notes(machine))
     return made
 
 
 def undo_plan(machine: LinuxMachine) -> SetupPlan:
-    """Takes back what `setup_plan` did, as far as our own file tells."""
+    """Steps that revert `setup_plan`, as far as our own file records them."""
     made = SetupPlan()
     if not machine.options and not machine.loads_at_start:
-        made.ready.append("setup has left nothing here")
+        made.ready.append("there is nothing to revert")
         return made
     for file in (OPTIONS_FILE, LOAD_FILE):
-        made.steps.append(Step("forgets our settings", ("rm", "-f", f"/{file}")))
+        made.steps.append(Step("removes our settings", ("rm", "-f", f"/{file}")))
     if machine.is_loaded:
         made.steps.append(Step("unloads the module", ("modprobe", "-r", MODULE)))
     did = _recorded(machine)
@@ -99,7 +99,7 @@ def undo_plan(machine: LinuxMachine) -> SetupPlan:
         remove = {"apt": ("apt-get", "remove", "-y"), "dnf": ("dnf", "remove", "-y"), "pacman": ("pacman", "-R")}
         made.steps.append(Step("removes what setup installed", (*remove[manager], *packages)))
     if _GROUP in did:
-        made.steps.append(Step(f"takes {machine.user} out again", ("gpasswd", "-d", machine.user, "video")))
+        made.steps.append(Step(f"removes {machine.user} from the group", ("gpasswd", "-d", machine.user, "video")))
     return made
 
 
@@ -107,11 +107,11 @@ def undo_plan(machine: LinuxMachine) -> SetupPlan:
 
 
 def _packages(machine: LinuxMachine) -> list[str]:
-    """What brings the module, and what it is built with."""
+    """Packages of the module, and what it is built with."""
     if not machine.modules.is_dir():
         raise DeviceError(
             f"there are no modules for the running kernel {machine.kernel}: a container, or a kernel just updated",
-            f"restart the machine and run this again; or else: {_WITHOUT_MODULE}",
+            f"restart the machine and run setup again, or: {_WITHOUT_MODULE}",
         )
     headers = not machine.has_headers
     match machine.package_manager:
@@ -123,8 +123,8 @@ def _packages(machine: LinuxMachine) -> list[str]:
             return [DKMS_PACKAGE, *([f"{machine.kernel_package}-headers"] if headers else [])]
     name = machine.release.get("PRETTY_NAME", "this system")
     raise DeviceError(
-        f"{name} has no package manager by which we could install {MODULE} (known: apt, dnf, pacman)",
-        f"install {MODULE} as your system does it; or else: {_WITHOUT_MODULE}",
+        f"{name} has no supported package manager to install {MODULE} (apt, dnf or pacman)",
+        f"install {MODULE} the way your system recommends, or: {_WITHOUT_MODULE}",
     )
 
 
@@ -132,7 +132,7 @@ def _install(machine: LinuxMachine, packages: list[str]) -> Iterator[Step]:
     why = f"installs the kernel module {MODULE}"
     match machine.package_manager:
         case "apt":
-            yield Step("looks what packages there are", ("apt-get", "update"))
+            yield Step("refreshes the package list", ("apt-get", "update"))
             yield Step(why, ("apt-get", "install", "-y", *packages))
         case "dnf":
             if not (machine.root / "etc/yum.repos.d/rpmfusion-free.repo").exists():
@@ -150,16 +150,18 @@ def _rpm_fusion(machine: LinuxMachine) -> str:
 
 
 def _configure(machine: LinuxMachine, made: SetupPlan, did: list[str]) -> None:
-    """Label and exclusive_caps for every later loading, and loading at each start of the machine."""
+    """Sets label and exclusive_caps for every later load, and loads the module at each boot."""
     if _OURS.search(machine.options):
         made.ready.append(f"its settings are in /{OPTIONS_FILE}")
     else:
         did = list(dict.fromkeys([*_recorded(machine), *did]))
         record = f"{_DONE}{' '.join(did)}\n" if did else ""
-        text = f"# Written by `occlufix-vcam setup`; `occlufix-vcam setup --undo` takes it back.\n{record}{OPTIONS}\n"
-        made.steps.append(Step("label, and what browsers insist on", ("tee", f"/{OPTIONS_FILE}"), text))
+        text = f"# Written by `occlufix-vcam setup`; `occlufix-vcam setup --undo` removes it.\n{record}{OPTIONS}\n"
+        made.steps.append(
+            Step("sets the label and exclusive_caps, which browsers require", ("tee", f"/{OPTIONS_FILE}"), text)
+        )
     if machine.loads_at_start:
-        made.ready.append("it is loaded when the machine starts")
+        made.ready.append("it loads when the machine starts")
     else:
         made.steps.append(Step("loads it when the machine starts", ("tee", f"/{LOAD_FILE}"), f"{MODULE}\n"))
 
@@ -181,12 +183,12 @@ def _load(machine: LinuxMachine, made: SetupPlan) -> None:
 
 
 def notes(machine: LinuxMachine) -> list[str]:
-    """What no step of ours mends: Secure Boot, settings of others, sandboxes."""
+    """Notes on what no step can fix: Secure Boot, settings of others, sandboxes."""
     return [*hindrances(machine), *sandboxes(machine)]
 
 
 def hindrances(machine: LinuxMachine) -> list[str]:
-    """What may keep the module from being loaded as it should be."""
+    """What may keep the module from loading correctly."""
     said = [
         f"{file} sets options for {MODULE} too: modprobe joins them with ours, which may give it other devices"
         for file in machine.other_options
@@ -197,7 +199,7 @@ def hindrances(machine: LinuxMachine) -> list[str]:
 
 
 def sandboxes(machine: LinuxMachine) -> list[str]:
-    """What lets programs in sandboxes see a camera, for each that is installed."""
+    """What lets sandboxed programs see a camera, for each one installed."""
     return [_sandbox_note(program.kind, program.identity, program.name) for program in machine.sandboxed]
 
 
@@ -205,7 +207,7 @@ def _enrol(machine: LinuxMachine) -> str:
     keys = {"ubuntu": "/var/lib/shim-signed/mok/MOK.der", "dnf": "/etc/pki/akmods/certs/public_key.der"}
     family = machine.release.get("ID", "") if machine.package_manager == "apt" else machine.package_manager or ""
     if family == "pacman":
-        return f"Sign it with a key of your own (sbctl), or switch Secure Boot off; or else: {_WITHOUT_MODULE}"
+        return f"sign it with a key of your own (sbctl) or switch Secure Boot off, or: {_WITHOUT_MODULE}"
     key = keys.get(family, "/var/lib/dkms/mok.pub")
     return f"`sudo mokutil --import {key}`, restart, choose Enroll MOK; or else: {_WITHOUT_MODULE}"
 
@@ -219,16 +221,16 @@ def _sandbox_note(kind: str, identity: str, name: str) -> str:
     )
 
 
-# ---- doing them ----
+# ---- running steps ----
 
 Run = Callable[[Step], None]
 
 
 def run_step(step: Step) -> None:
-    """Runs one step as root or as its user, through sudo where needed. Raises SetupFailed."""
+    """Runs one step as root or as its user, through sudo if needed. Raises SetupFailed."""
     command = [*_becoming(step), *step.command]
     try:
-        quiet = subprocess.DEVNULL if step.text else None  # `tee` repeats what it writes; a package manager tells
+        quiet = subprocess.DEVNULL if step.text else None  # `tee` repeats its input; a package manager prints progress
         done = subprocess.run(command, input=step.text or None, stdout=quiet, stderr=subprocess.PIPE, text=True)
     except OSError as error:
         raise SetupFailed(f"{command[0]} could not be run: {error.strerror}", f"as root: {step}") from error
@@ -237,58 +239,58 @@ def run_step(step: Step) -> None:
 
 
 def _becoming(step: Step) -> list[str]:
-    """What makes this process the one who is to do it."""
+    """Prefix that runs a command as the required user."""
     is_root = os.geteuid() == 0
     if step.user:
         return ["sudo", "-u", step.user, "--"] if is_root and step.user != "root" else []
     if not is_root and shutil.which("sudo") is None:
-        raise SetupFailed("this needs root, and there is no sudo", f"as root: {step}")
+        raise SetupFailed("this needs root, and sudo is not installed", f"as root: {step}")
     return [] if is_root else ["sudo"]
 
 
 def failure(step: Step, said: str) -> SetupFailed:
-    """A failed step in our words, where we know why; else in the command's own."""
+    """A failed step in our words if the reason is known, else in the command's own."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     known = {
         r"Key was rejected|Required key not available": (
             "the kernel refuses the module: Secure Boot is on and its key is not enrolled",
-            f"`occlufix-vcam setup` says which key to enrol; or else: {_WITHOUT_MODULE}",
+            f"run `occlufix-vcam setup` to see which key to enroll, or: {_WITHOUT_MODULE}",
         ),
         r"is in use|Device or resource busy": (
             f"{MODULE} is in use: a program has one of its devices open",
-            "close the programs that use a camera (`occlufix-vcam doctor` names them), then run this again",
+            "close the programs that use a camera (`occlufix-vcam doctor` names them), then run setup again",
         ),
         r"not found in directory|Module .* not found": (
             f"{MODULE} was not built for the running kernel",
-            "restart into the newest kernel, then run this again; `dkms status` tells more",
+            "restart into the newest kernel, then run setup again; for details, run `dkms status`",
         ),
         r"Unable to locate package|No match for argument|target not found": (
-            f"the package manager knows no {' '.join(step.command[-2:])}",
+            f"the package manager does not know {' '.join(step.command[-2:])}",
             f"look for {MODULE} in your system's packages; or else: {_WITHOUT_MODULE}",
         ),
     }
     for pattern, (message, hint) in known.items():
         if re.search(pattern, said):
             return SetupFailed(message, hint)
-    reason = lines[-1] if lines else "it said nothing"
-    return SetupFailed(f"`{shlex.join(step.command)}` failed: {reason}", "mend that, then run this again")
+    reason = lines[-1] if lines else "no output"
+    return SetupFailed(f"`{shlex.join(step.command)}` failed: {reason}", "fix that, then run setup again")
 
 
-# ---- the other systems: nothing there may be installed from a command line of ours ----
+# ---- other systems, where no command line of ours may install anything ----
 
 STEPS_BY_HAND: dict[str, tuple[str, ...]] = {
     "win32": (
-        "download Unity Capture: github.com/schellingb/UnityCapture, Code > Download ZIP; unpack it where it may stay",
+        "download Unity Capture: github.com/schellingb/UnityCapture, Code > Download ZIP; unpack it where it can stay",
         f"in its folder Install run InstallCustomName.bat as administrator and type: {OWN_LABEL}",
-        "start again the programs that were open; the camera is then in their lists",
-        "or else: install OBS Studio (obsproject.com); the camera is then listed as OBS Virtual Camera",
-        "to take it back: Uninstall.bat as administrator, in the same folder",
+        "restart programs that were open; they then list the camera",
+        "or install OBS Studio (obsproject.com); the camera is then listed as OBS Virtual Camera",
+        "to undo: Uninstall.bat as administrator, in the same folder",
     ),
     "darwin": (
         "install OBS Studio 30 or later (obsproject.com) into Applications and open it once",
         "in OBS press Start Virtual Camera, then Stop Virtual Camera, then quit OBS",
         "macOS asks: System Settings > General > Login Items & Extensions > Camera Extensions, switch OBS on",
         "restart the programs that were open; the camera is listed as OBS Virtual Camera",
-        "to take it back: remove OBS from Applications",
+        "to undo: remove OBS from Applications",
     ),
 }

@@ -1,6 +1,6 @@
-"""Enrolling at the camera, in a thread of its own: the daemon's pictures go on meanwhile.
+"""Enrollment at the camera, in a thread of its own, while the daemon's frames continue.
 
-The same thread serves the daemon, which has the camera, and the command line, which opens it where no daemon runs.
+The same thread serves the daemon, which has the camera open, and the command line, which opens it if no daemon runs.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from occlufix_vcam.people.store import PeopleStore
 log = logging.getLogger(__name__)
 
 LONGEST_S = 30.0
-#: Looking more often would take time from the pictures that go out.
+#: Looking more often would take time from the output.
 LOOK_EVERY_S = 0.1
 PATIENCE_S = 0.2
-JOIN_S = 5.0  # of which loading the engines takes the most
+JOIN_S = 5.0  # most of it for loading the engines
 
 
-#: Makes what gets to know one person, in the thread that will use it.
+#: Creates the collector of one person, in the thread that will use it.
 OpenCollector = Callable[[Settings, EngineSet], ViewCollector]
 
 
 class EnrolmentBusy(EnrolmentError):
-    """One person at a time."""
+    """Another person is being enrolled."""
 
 
 class EnrolmentStatus(TypedDict):
-    """What page and tray show. `say` is one line for the user, `hint` what to do where it failed."""
+    """Status for page and tray. `say` is one line for the user, `hint` what to do after a failure."""
 
     name: str
     state: Literal["looking", "done", "failed"]
@@ -53,7 +53,7 @@ class EnrolmentStatus(TypedDict):
 
 
 class CameraEnrolment(threading.Thread):
-    """Looks at the newest pictures until it has seen enough, `seconds` are over or `cancel` is called."""
+    """Reads the newest frames until there are enough views, `seconds` are over or `cancel` is called."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class CameraEnrolment(threading.Thread):
         seconds: float = LONGEST_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`watched` keeps the camera open while the block lasts. Raises EnrolmentError where `name` is none."""
+        """`watched` keeps the camera open during the block. Raises EnrolmentError if `name` is invalid."""
         super().__init__(name="enrolment")
         self.person = checked_name(name)
         self.error: OccluFixError | EngineError | None = None
@@ -79,16 +79,14 @@ class CameraEnrolment(threading.Thread):
         self._build = build
         self._clock = clock
         self._cancelled = threading.Event()
-        self._status = EnrolmentStatus(
-            name=self.person, state="looking", views=0, wanted=1, say="getting ready", hint=""
-        )
+        self._status = EnrolmentStatus(name=self.person, state="looking", views=0, wanted=1, say="preparing", hint="")
 
     @property
     def status(self) -> EnrolmentStatus:
         return self._status
 
     def cancel(self) -> None:
-        """Ends it, keeping nothing."""
+        """Cancels it; nothing is stored."""
         self._cancelled.set()
 
     def run(self) -> None:
@@ -99,14 +97,14 @@ class CameraEnrolment(threading.Thread):
             self.error = error
             self._tell(state="failed", say=error.message, hint=error.hint)
         except Exception as error:
-            log.exception("enrolling failed")
-            self.error = OccluFixError(f"unexpected: {error!r}", "the log says more")
+            log.exception("enrollment failed")
+            self.error = OccluFixError(f"unexpected: {error!r}", "read the log for details")
             self._tell(state="failed", say=self.error.message, hint=self.error.hint)
 
     def _enrol(self, enrolment: ViewCollector) -> None:
         self._look(enrolment)
         if self._cancelled.is_set():
-            raise OccluFixError("enrolling was cancelled", "nothing was kept")
+            raise OccluFixError("enrollment was cancelled", "nothing was stored")
         person = keep(enrolment.person_before_camera(self.person), self._store, enrolment.embed)
         self._tell(state="done", say=f"{person.name} is enrolled with {len(person.views)} views")
 
@@ -133,7 +131,7 @@ class PersonFacts(TypedDict):
 
 
 class PeopleFacts(TypedDict):
-    """Who is enrolled, how that is kept, and what could not be read."""
+    """Who is enrolled, how that is stored, and what could not be read."""
 
     people: list[PersonFacts]
     protection: str
@@ -141,7 +139,7 @@ class PeopleFacts(TypedDict):
 
 
 class Enrolments:
-    """What the control API does about enrolled people. Every method may be called from any thread."""
+    """Operations of the control API on enrolled people. Every method may be called from any thread."""
 
     def __init__(
         self,
@@ -150,7 +148,7 @@ class Enrolments:
         store: PeopleStore | None = None,
         watched: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """`watched` keeps the camera open while the block lasts."""
+        """`watched` keeps the camera open during the block."""
         self._pictures = pictures
         self._build = build
         self._watched = watched
@@ -159,10 +157,10 @@ class Enrolments:
         self._current: CameraEnrolment | None = None
 
     def start(self, name: str, settings: Settings) -> EnrolmentStatus:
-        """Begins to look for `name` at what the camera sees. Raises EnrolmentError, EnrolmentBusy."""
+        """Starts to enroll `name` at the camera. Raises EnrolmentError, EnrolmentBusy."""
         with self._starting:
             if self._current is not None and self._current.is_alive():
-                raise EnrolmentBusy(f"{self._current.person} is being enrolled", "wait for its end, or cancel it")
+                raise EnrolmentBusy(f"{self._current.person} is being enrolled", "wait until it is done, or cancel it")
             self._current = CameraEnrolment(
                 name, self._pictures, settings, self._store, self._build, watched=self._watched
             )
@@ -170,22 +168,22 @@ class Enrolments:
             return self._current.status
 
     def status(self) -> EnrolmentStatus | None:
-        """How the last one does or did; None where there was none."""
+        """Status of the current or last enrollment; None if there was none."""
         return self._current.status if self._current else None
 
     def cancel(self) -> EnrolmentStatus | None:
-        """Ends the current one, if there is one, keeping nothing."""
+        """Cancels the current enrollment, if any; nothing is stored."""
         if self._current is not None:
             self._current.cancel()
             self._current.join(JOIN_S)
         return self.status()
 
     def people(self) -> PeopleFacts:
-        """Everybody. A keyring may ask the user first."""
+        """Everyone enrolled. A keyring may ask the user first."""
         return list_people(self._store)
 
     def delete(self, name: str) -> PeopleFacts:
-        """Removes a person for good. Raises EnrolmentError."""
+        """Deletes a person for good. Raises EnrolmentError."""
         self._store.delete(name)
         return self.people()
 
@@ -200,5 +198,5 @@ def list_people(store: PeopleStore) -> PeopleFacts:
 
 
 def _untouched(frame: Frame) -> Frame:
-    """The camera's own picture: what was restored is nobody's face."""
+    """Untouched frame of the camera: a restored one shows nobody's real face."""
     return frame if frame.restored_from is None else Frame(frame.restored_from.image, frame.index, frame.captured_at)

@@ -1,1 +1,1 @@
-"""Work without a daemon: files to process, benchmarks, and engines to build and check."""
+"""Work without a daemon: processing files, benchmarks, and building and checking engines."""

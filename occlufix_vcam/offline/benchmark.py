@@ -1,7 +1,7 @@
-"""How fast the product is on this machine: its own pipeline, on pictures with a hidden face, stage by stage.
+"""Benchmark of the live pipeline on this machine, stage by stage, on frames with a hidden face.
 
-The pictures are made ready before anything is timed: read, fitted to 1280x720, and a mask drawn over the largest
-face, so that all networks have their work in every frame.
+Frames are prepared before timing starts: read, fitted to 1280x720, with a mask drawn over the largest face, so that
+every network has work in every frame.
 """
 
 from __future__ import annotations
@@ -33,26 +33,27 @@ from occlufix_vcam.sources import EndOfClip
 from occlufix_vcam.stages.find import open_finder
 
 SIZE: Final = (1280, 720)
-#: So many pictures are kept and shown to and fro, so that a face moves without jumps: 84 MiB.
+#: Frames kept and shown back and forth, so that a face moves without jumps: 84 MiB.
 PICTURES = 32
 READ_TIMEOUT_S = 10.0
-#: The outline of a medical mask in the face template, and its colour.
+#: Outline of a medical mask in the face template, and its colour.
 MASK_OUTLINE: Points = np.array(
     [[58, 140], [128, 122], [198, 140], [202, 180], [172, 228], [128, 242], [84, 228], [54, 180]], np.float32
 )
 MASK_COLOUR = (205, 180, 150)
 PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnxruntime")
 
-#: (frames done, of how many)
+#: (frames done, total)
 BenchProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """`stages` holds the pipeline's own spans; "networks" is what all engines took of a frame, "rest" what is left.
-    `cpu_ms` is the processor time of a frame, over all threads, `cpu_rest_ms` that of the rest: other work on the
-    machine stretches the stages, but hardly this.
-    `faces` and `restored` are means for a frame; memory is resident, in MiB, of which the pictures take a part.
+    """`stages` holds the pipeline's own spans; "networks" is the time of all engines in a frame, "rest" the remainder.
+
+    `cpu_ms` is the processor time of a frame over all threads, `cpu_rest_ms` that of the rest: other load on the
+    machine stretches the stages, but hardly these. `faces` and `restored` are means per frame; memory is resident, in
+    MiB, and includes the prepared frames.
     """
 
     source: str
@@ -70,12 +71,12 @@ class BenchReport:
 
 
 class Bench:
-    """One benchmark: `measure` as often as wanted, then `report`. Used by one thread."""
+    """One benchmark: `measure` as often as needed, then `report`. Used by one thread."""
 
     def __init__(self, settings: Settings, frames: int) -> None:
-        """Loads the engines and makes the pictures ready; `frames` is how many will be measured in all.
+        """Loads the engines and prepares the frames; `frames` is the total number to be measured.
 
-        Raises ConfigError where the source shows no face, and what sources and engines raise.
+        Raises ConfigError if the source shows no face, and what sources and engines raise.
         """
         settings = settings.but(width=SIZE[0], height=SIZE[1], realtime=False, loop=True)
         self._source = settings.source
@@ -93,7 +94,7 @@ class Bench:
         self._memory_mib: list[float] = []
 
     def warm_up(self, frames: int = 30) -> None:
-        """Runs without being measured, and forgets all figures so far."""
+        """Runs without measuring, and forgets all statistics so far."""
         for _ in range(frames):
             self._pipeline(self._next_frame())
         self._telemetry.reset()
@@ -101,7 +102,7 @@ class Bench:
         self._memory_mib = [self._resident_mib()]
 
     def measure(self, frames: int, progress: BenchProgress = lambda done, total: None) -> None:
-        """Runs `frames` more; notes the memory ten times on the way."""
+        """Measures `frames` more; samples the memory ten times."""
         for done in range(1, frames + 1):
             frame = self._next_frame()
             self._engines.spent_s = 0.0
@@ -116,10 +117,10 @@ class Bench:
                 progress(done, frames)
 
     def report(self) -> BenchReport:
-        """The figures since the warm-up. Raises ConfigError where nothing was measured."""
+        """Statistics since the warm-up. Raises ConfigError if nothing was measured."""
         stages, counts = self._telemetry.percentiles(), self._telemetry.counts()
         if "total" not in stages:
-            raise ConfigError("no frame was measured", "ask for one frame or more")
+            raise ConfigError("no frame was measured", "measure at least one frame")
         frames = stages["total"]["count"]
         return BenchReport(
             source=self._source,
@@ -145,7 +146,7 @@ class Bench:
         place = self._shown % there_and_back
         picture = self._pictures[min(place, there_and_back - place)]
         self._shown += 1
-        # A thirtieth apart, as a camera's are: the finder's smoothing goes by time.
+        # A thirtieth apart, like a camera's: the finder's smoothing depends on time.
         return Frame(picture, self._shown, self._shown / 30)
 
     def _resident_mib(self) -> float:
@@ -153,13 +154,13 @@ class Bench:
 
 
 def hidden_faces(settings: Settings, engines: EngineSet) -> list[Image]:
-    """The first pictures of the source that show a face, in SIZE, the largest with a mask drawn over it.
+    """First frames of the source that show a face, in SIZE, with a mask drawn over the largest face.
 
-    Raises ConfigError where there is none.
+    Raises ConfigError if there is none.
     """
     pictures: list[Image] = []
     with closing(open_camera(settings)) as camera:
-        # Not closed: its engines are those that the pipeline will run on.
+        # Not closed: the pipeline will run on its engines.
         find = open_finder(settings.finder, engines.load, settings.max_faces)
         for _ in range(2 * PICTURES):
             try:
@@ -181,7 +182,7 @@ def hidden_faces(settings: Settings, engines: EngineSet) -> list[Image]:
 
 
 def fit(image: Image) -> Image:
-    """A new picture of SIZE with the whole of `image` in its middle."""
+    """New image of SIZE with all of `image` in its middle."""
     height, width = image.shape[:2]
     scale = min(SIZE[0] / width, SIZE[1] / height)
     inner = max(round(width * scale), 1), max(round(height * scale), 1)
@@ -199,7 +200,7 @@ def draw_mask(picture: Image, landmarks: Points) -> None:
 
 
 def environment() -> dict[str, str]:
-    """What the figures depend on beside the program."""
+    """What the results depend on besides the program."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return {
@@ -229,7 +230,7 @@ def _version(package: str) -> str:
 
 
 def as_text(report: BenchReport) -> str:
-    """The report for a person."""
+    """Report as text."""
     lines = [
         f"{report.source}, {report.size[0]}x{report.size[1]}, {report.frames} frames, "
         f"{report.faces:.2f} faces and {report.restored:.2f} restored a frame",
@@ -241,7 +242,7 @@ def as_text(report: BenchReport) -> str:
     lines += [
         f"processor time a frame: {report.cpu_ms:.1f} ms, of which {report.cpu_rest_ms:.1f} beside the networks",
         f"resident memory: {first:.0f} MiB at the start, {last:.0f} at the end, {most:.0f} at most "
-        f"({report.pictures_mib:.0f} of them the pictures)",
+        f"({report.pictures_mib:.0f} of them for the frames)",
     ]
     for model, facts in report.engines.items():
         lines.append(f"{model}: {facts['backend']} on {facts['device']}, {facts['precision']}")
@@ -262,7 +263,7 @@ class _TimedEngines(EngineSet):
 
 
 class _TimedEngine:
-    """An engine whose runs are timed."""
+    """Engine whose runs are timed."""
 
     def __init__(self, engine: InferenceEngine, clock: _TimedEngines) -> None:
         self._engine = engine

@@ -1,7 +1,7 @@
-"""`build-engine`: makes engines, holds them against the FP32 ONNX on real crops of a face, and times both.
+"""`build-engine`: builds engines, checks them against the FP32 ONNX on real crops of a face, and times both.
 
-An engine whose answers differ too much is refused, and what was there before stays. TensorRT engines are built where no
-GPU is, too, for the architectures that are named; then nobody has run them, and that is said.
+An engine whose outputs differ too much is rejected, and the previous one stays. TensorRT engines can also be built
+without a GPU, for the architectures named; the report then says that they were not run.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from occlufix_vcam.offline.engine_check import CheckPictures, EngineCheck, Shape
 if TYPE_CHECKING:
     from engines.backends.tensorrt import UninstalledPlan
 
-#: (what is done just now, how much of all is done: 0..1)
+#: (current step, share of everything done: 0..1)
 Tell = Callable[[str, float], None]
 
-#: Of an engine's share of the progress bar, what building takes.
+#: Share of an engine's progress that building takes.
 BUILDING = 0.4
 
 
@@ -38,9 +38,9 @@ def build_engines(
     architectures: Sequence[str] = (),
     tell: Tell = lambda what, share: None,
 ) -> Iterator[EngineCheck]:
-    """Each engine in turn; `onnx` takes the place of the one model's file. Raises EngineError, ConfigError.
+    """Builds each engine in turn; `onnx` replaces the file of the only model. Raises EngineError, ConfigError.
 
-    `architectures` ("sm86", "portable") asks for TensorRT engines for other GPUs than this machine's.
+    `architectures` ("sm86", "portable") requests TensorRT engines for GPUs other than this machine's.
     """
     jobs = _jobs(models, onnx, settings, architectures)
     pictures: CheckPictures | None = None
@@ -78,9 +78,9 @@ def build_engines(
 def _jobs(
     models: Sequence[str], onnx: Path | None, settings: Settings, architectures: Sequence[str]
 ) -> list[tuple[Model, Shapes, str | None]]:
-    """What to make: a model, its shapes, and the architecture of a TensorRT plan; "" is this machine's own GPU."""
+    """What to build: a model, its shapes, and the architecture of a TensorRT plan; "" is this machine's own GPU."""
     if architectures and settings.backend not in ("auto", "tensorrt"):
-        raise ConfigError("--for is about TensorRT engines", "leave out --backend, or choose tensorrt")
+        raise ConfigError("--for applies to TensorRT engines only", "leave out --backend, or choose tensorrt")
     targets: list[str | None] = list(dict.fromkeys(architectures))
     if not targets:
         targets = [_own_target(settings.backend)]
@@ -89,7 +89,7 @@ def _jobs(
 
 
 def _own_target(backend: str) -> str | None:
-    """The plan's architecture where TensorRT is what runs here or what was asked for; None: it is not."""
+    """Architecture of the plan if TensorRT runs here or was requested; None otherwise."""
     if backend not in ("auto", "tensorrt"):
         return None
     report = next((one for one in engines.survey() if one.name == "tensorrt"), None)
@@ -99,10 +99,10 @@ def _own_target(backend: str) -> str | None:
 
 
 def _replaced(models: Sequence[str], onnx: Path) -> list[Model]:
-    """`onnx` in the place of one model's files: of the one named, or of the one that the file is called after."""
+    """Replaces one model's files by `onnx`: those of the named model, or of the one that matches the file name."""
     if len(models) > 1:
-        raise ConfigError("--onnx stands for one model", "name no model, or one, with --onnx")
-    find_model(onnx)  # is it there?
+        raise ConfigError("--onnx replaces one model", "name no model, or one, with --onnx")
+    find_model(onnx)  # raises if it does not exist
     called = onnx.name.split(".")[0]
     name = models[0] if models else called if called in MODEL_NAMES else None
     if name is None:
@@ -111,7 +111,7 @@ def _replaced(models: Sequence[str], onnx: Path) -> list[Model]:
 
 
 def _shapes_of(model: Model) -> list[Shapes]:
-    """The finder looks at whole frames and at faces close up; the others have one shape."""
+    """Shapes of a model's input. The finder reads whole frames and close-ups; the others have one shape."""
     if model.name == "faces":
         return [{"frame": (1, *size, 3)} for size in (SEARCH_SIZE, CLOSE_UP_SIZE)]
     return [{}]
@@ -134,7 +134,7 @@ def _draft(
 
 
 def _cannot_run(architecture: str) -> str:
-    """Why a plan for it is not run on this machine; "" where it is."""
+    """Why a plan for it cannot run on this machine; "" if it can."""
     from engines.backends.tensorrt import TensorRtEngine
 
     if not architecture:
@@ -150,5 +150,5 @@ def _described(model: Model, backend: str, device: str, precision: str, build_s:
 
 
 def _figures(check: EngineCheck) -> dict[str, float | bool | None]:
-    """What the cache notes of an engine that passed."""
+    """Results that the cache records for an engine that passed."""
     return {"checked": True, "psnr_db": check.psnr_db, "mean_error": check.mean_error, "p50_ms": check.p50_ms}

@@ -1,4 +1,4 @@
-"""Holds an engine against the FP32 ONNX of its model, on real crops of a face, and times both."""
+"""Checks an engine against the FP32 ONNX of its model on real crops of a face, and times both."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ Shapes = Mapping[str, tuple[int, ...]]
 CROPS = 64
 WARM_UP = 3
 FRAME_SIZE = (640, 360)
-#: An engine has to be so near to the FP32 ONNX: dB at least, and steps of 255 at most in the mean. FP16 and bf16 reach
-#: 54 dB and more; one that computes something else is below 30.
+#: Required agreement with the FP32 ONNX: minimum in dB, and maximum mean error in steps of 255. FP16 and bf16 reach
+#: 54 dB and more; an engine that computes something else is below 30.
 LEAST_PSNR_DB, MOST_MEAN_ERROR = 40.0, 1.0
-#: int8 is farther off by its nature, the finder's distances most of all (33 dB): what that costs in faces, holes and
-#: landmarks was measured before it shipped (train/export/quantise.py). Here it only has to be the same network.
+#: int8 deviates more by nature, the finder's distances most of all (33 dB): its cost in faces, holes and landmarks
+#: was measured before release (train/export/quantise.py). Here it only has to be the same network.
 BOUNDS = {"int8": (30.0, 6.0)}
 
 
 @dataclass(frozen=True, slots=True)
 class EngineCheck:
-    """One engine. Errors are in steps of 255: of a picture, or of the range of what the network says.
+    """Check of one engine. Errors are in steps of 255: of an image, or of the range of the network's output.
 
-    What was not measured is None, and `note` says why; `file` is the plan's place, where the backend keeps one.
+    Values that were not measured are None, and `note` says why; `file` is the plan's path, if the backend has one.
     """
 
     model: str
@@ -79,7 +79,7 @@ def compare(
     pictures: CheckPictures,
     tell: Callable[[float], None],
 ) -> EngineCheck:
-    """The check with its figures: both engines on the same crops, in turn. Raises EngineError."""
+    """Runs both engines on the same crops, in turn, and compares them. Raises EngineError."""
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     errors = {spec.name: _Error(of_255=spec.dtype == "uint8") for spec in engine.outputs}
     with closing(engines.load(model, EngineOptions("onnxruntime", "fp32", input_shapes=shapes))) as reference_engine:
@@ -114,7 +114,7 @@ def compare(
 
 
 class _Error:
-    """How far one output is from what it should be, over all crops, in steps of 255 of its range."""
+    """Error of one output over all crops, in steps of 255 of its range."""
 
     def __init__(self, of_255: bool) -> None:
         self._range = 255.0 if of_255 else 0.0
@@ -130,7 +130,7 @@ class _Error:
         self._count += difference.size
         self._sum += float(difference.sum())
         self._squares += float((difference**2).sum())
-        self._largest = float(np.maximum(self._largest, difference.max()))  # keeps what is no number
+        self._largest = float(np.maximum(self._largest, difference.max()))  # keeps NaN
 
     @property
     def _step(self) -> float:
@@ -150,12 +150,12 @@ class _Error:
 
     @property
     def psnr_db(self) -> float:
-        """99 where nothing differs."""
+        """PSNR in dB; 99 if nothing differs."""
         return min(99.0, float(10 * np.log10(255.0**2 / max(self.mean_square, 1e-9))))
 
 
 def refuse_if_off(check: EngineCheck) -> None:
-    """Raises EngineBuildError where the engine's answers are not those of its model."""
+    """Raises EngineBuildError if the engine's outputs differ too much from its model's."""
     assert check.psnr_db is not None and check.mean_error is not None
     least_db, most_mean = BOUNDS.get(check.precision, (LEAST_PSNR_DB, MOST_MEAN_ERROR))
     if check.psnr_db >= least_db and check.mean_error <= most_mean:
@@ -164,12 +164,12 @@ def refuse_if_off(check: EngineCheck) -> None:
         f"The {check.backend} engine for {check.model} ({check.precision}) is refused: on {check.crops} crops it is "
         f"off the FP32 ONNX by {check.mean_error:.2f} of 255 in the mean and {check.largest_error:.0f} at most, "
         f"{check.psnr_db:.1f} dB; {most_mean:.0f} and {least_db:.0f} dB are the bounds",
-        "An engine that was there before is kept. Try --precision fp32, or another backend.",
+        "try --precision fp32 or another backend; an earlier engine is kept",
     )
 
 
 def _feeds(engine: InferenceEngine, pictures: CheckPictures, turn: int) -> dict[str, Tensor]:
-    """What the product would feed, by the names of the contract's inputs. Raises ContractMismatch for others."""
+    """Inputs as the product would feed them, by name. Raises ContractMismatch for unknown inputs."""
     hidden = np.zeros((CROP_PX, CROP_PX), np.uint8)
     cv2.ellipse(hidden, (128, 175), (70, 60), 0, 0, 360, HIDDEN, cv2.FILLED)
     known = {
@@ -185,19 +185,19 @@ def _feeds(engine: InferenceEngine, pictures: CheckPictures, turn: int) -> dict[
         if picture is None or len(spec.shape) != 4 or spec.dtype != "uint8":
             form = "x".join(map(str, spec.shape))
             raise ContractMismatch(
-                f"Nobody knows what to feed the input {spec.name} ({form} {spec.dtype})",
-                f"The product has uint8 pictures for: {', '.join(known)}.",
+                f"there are no test images for the input {spec.name} ({form} {spec.dtype})",
+                f"use only uint8 inputs named: {', '.join(known)}",
             )
         batch, height, width, channels = spec.shape
         fitted = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, -1)
         if fitted.shape[2] != channels:
-            raise ContractMismatch(f"{spec.name} has {channels} channels, not {fitted.shape[2]}", "Export it again.")
+            raise ContractMismatch(f"{spec.name} has {channels} channels, not {fitted.shape[2]}", "export it again")
         feeds[spec.name] = np.repeat(fitted[None], batch, axis=0)
     return feeds
 
 
 def real_pictures(settings: Settings) -> CheckPictures:
-    """CROPS moments of the demo's round, each with its face, found by the FP32 ONNX."""
+    """CROPS moments of the demo, each with its face as found by the FP32 ONNX."""
     frames: list[Image] = []
     crops: list[Image] = []
     exact = EngineSet(settings.but(backend="onnxruntime", precision="fp32"))
@@ -214,5 +214,5 @@ def real_pictures(settings: Settings) -> CheckPictures:
                 crops.append(crop.image)
     if not crops:
         raise EngineRunError("the `faces` network finds no face in the demo", "run `occlufix-vcam doctor`")
-    repeats = [turn % len(crops) for turn in range(CROPS)]  # a face that was not found is made up for
+    repeats = [turn % len(crops) for turn in range(CROPS)]  # a crop for a face that was not found
     return CheckPictures([frames[turn] for turn in repeats], [crops[turn] for turn in repeats])

@@ -1,8 +1,8 @@
-"""`process IN OUT`: the live pipeline on a picture, a video or a folder of pictures.
+"""`process IN OUT`: the live pipeline on an image, a video or a folder of images.
 
-Only stages are swapped (a given mask, a template crop, a reference photograph); what restores is what runs live.
-Outputs appear whole or not at all. What no restored part covers keeps its value: a picture without a hidden face is
-written with the pixels that it had, alpha and 16 bits included; restored pixels have 8 bits of depth.
+Only stages are replaced (by a given mask, a template crop, a reference photograph); the same code restores as in a
+call. Outputs appear completely or not at all. Pixels that no restored part covers keep their values: an image without a
+hidden face keeps all of its pixels, alpha and 16 bits included; restored pixels have 8 bits of depth.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from occlufix_vcam.stages.find import FaceFinder, open_finder
 from occlufix_vcam.stages.hidden import GivenMask, HiddenSegmenter
 from occlufix_vcam.stages.memory import FixedReference
 
-#: (done, of how many; None where nobody knows)
+#: (done, total; None if unknown)
 ProcessProgress = Callable[[int, int | None], None]
 
 READ_TIMEOUT_S = 10.0
@@ -44,7 +44,7 @@ READ_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class StageOverrides:
-    """What takes the place of the usual stages, and how the result is laid out."""
+    """Stages that replace the usual ones, and the layout of the result."""
 
     mask: Path | None = None
     reference: Path | None = None
@@ -54,7 +54,7 @@ class StageOverrides:
 
 @dataclass(slots=True)
 class FileReport:
-    """One input: `faces` and `coverage` are the most of any frame, `restored` counts faces over all frames."""
+    """Report on one input: `faces` and `coverage` are maxima per frame, `restored` counts faces over all frames."""
 
     file: str
     out: str | None = None
@@ -62,7 +62,7 @@ class FileReport:
     faces: int = 0
     restored: int = 0
     coverage: float = 0.0
-    ms: float = 0.0  # of the pipeline, mean over the frames
+    ms: float = 0.0  # mean over the frames, pipeline only
     error: str | None = None
 
     def add(self, summary: FrameSummary, seconds: float) -> None:
@@ -83,27 +83,27 @@ class ProcessReport:
 
 
 class TemplateFinder:
-    """Says that the frame is a face in the template already: `--aligned`."""
+    """Treats the frame as a face that is already in the template: `--aligned`."""
 
     def __call__(self, frame: Frame) -> Sequence[FaceTrack]:
         height, width = frame.image.shape[:2]
         if (width, height) != (CROP_PX, CROP_PX):
             raise ConfigError(
-                f"--aligned takes pictures of {CROP_PX}x{CROP_PX} pixels, this one has {width}x{height}",
-                "leave --aligned away: then the faces are looked for",
+                f"--aligned takes images of {CROP_PX}x{CROP_PX} pixels, this one has {width}x{height}",
+                "omit --aligned to detect the faces",
             )
         return (FaceTrack(track_id=0, landmarks=TEMPLATE, confidence=1.0),)
 
     def reset(self) -> None:
-        """Remembers nothing."""
+        """Nothing to forget."""
 
 
 def process(
     source: Path, target: Path, swaps: StageOverrides, settings: Settings, progress: ProcessProgress
 ) -> ProcessReport:
-    """Restores `source` into `target`, both a file or both a folder. Raises OccluFixError, EngineError.
+    """Restores `source` into `target`, both files or both folders. Raises OccluFixError, EngineError.
 
-    A picture of a folder that can't be read is left out, with the reason in its report.
+    An unreadable image in a folder is skipped, with the reason in its report.
     """
     if not source.exists():
         raise CameraNotFound(f"there is no {source}", "check the path")
@@ -127,7 +127,7 @@ def _process_folder(work: _Work, source: Path, target: Path, progress: ProcessPr
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SinkUnavailable(f"the folder {target} can't be made: {error.strerror}", "choose another") from error
+        raise SinkUnavailable(f"the folder {target} cannot be created: {error.strerror}", "choose another") from error
     reports = []
     for done, file in enumerate(files, start=1):
         try:
@@ -141,7 +141,7 @@ def _process_folder(work: _Work, source: Path, target: Path, progress: ProcessPr
 
 
 class _Work:
-    """One run of `process`: engines, finder and reference are shared; nothing else passes from input to input."""
+    """One run of `process`. Engines, finder and reference are shared; nothing else passes from input to input."""
 
     def __init__(self, swaps: StageOverrides, settings: Settings, engines: EngineSet) -> None:
         self._swaps, self._settings, self._engines = swaps, settings, engines
@@ -152,10 +152,12 @@ class _Work:
 
     def picture(self, source: Path, target: Path) -> FileReport:
         if target.suffix.lower() not in PICTURE_SUFFIXES:
-            raise ConfigError(f"{target} is no name of a picture", "end OUT in .png, .jpg, .webp, .tif or .bmp")
+            raise ConfigError(
+                f"{target} is not an image file name", "use a name that ends in .png, .jpg, .webp, .tif or .bmp"
+            )
         report = FileReport(source.name, str(target))
         pixels = read_pixels(source)
-        # What is transparent keeps its colours, which is why alpha is cut off and not blended in.
+        # Transparent pixels keep their colours, so alpha is cut off and not blended in.
         image = to_bgr(pixels[:, :, :3] if pixels.ndim == 3 else pixels)
         mask = self._given_mask(source, image)
         with closing(self._pipeline(mask)) as pipeline:
@@ -172,8 +174,10 @@ class _Work:
 
     def video(self, source: Path, target: Path, progress: ProcessProgress) -> FileReport:
         if target.suffix.lower() not in FILM_SUFFIXES:
-            raise ConfigError(f"{target} is no name of a video", "end OUT in .mp4, or in .mkv to lose nothing")
-        # The recorder keeps what it has when it is closed; half a video must not take the place of a whole one.
+            raise ConfigError(
+                f"{target} is not a video file name", "use a name that ends in .mp4, or .mkv for lossless"
+            )
+        # On closing, the recorder keeps what it has; half a video must not replace a whole one.
         unfinished = target.with_name(f".{target.stem}.unfinished{target.suffix}")
         try:
             report = self._film(source, unfinished, progress)
@@ -203,20 +207,20 @@ class _Work:
         return report
 
     def _run(self, pipeline: Pipeline, frame: Frame, mask: Image | None, report: FileReport) -> Image:
-        """The restored picture; `frame.image` itself where nothing was restored."""
+        """Restored image; `frame.image` itself if nothing was restored."""
         began = time.perf_counter()
         finished, summary = pipeline(frame)
         restored = finished.image
         report.add(summary, time.perf_counter() - began)
         if mask is None or restored is frame.image:
             return restored
-        # On its way through the crop a mask's edge moves by a fraction of a pixel; a given one is to be kept to.
+        # Warping to the crop and back moves a mask's edge by a fraction of a pixel; a given mask is followed exactly.
         return np.where(mask[..., None] == HIDDEN, restored, frame.image)
 
     def _pipeline(self, mask: Image | None) -> Pipeline:
-        """A pipeline without memory of other inputs; engines that are made already are used again."""
+        """Pipeline without memory of other inputs; engines that are already loaded are reused."""
         self._finder.reset()
-        # Who gives a mask wants what is under it, however much that is.
+        # A user's mask is restored however much it hides.
         settings = self._settings if mask is None else self._settings.but(when_unsure="restore")
         return build_pipeline(
             settings,
@@ -228,7 +232,7 @@ class _Work:
         )
 
     def _given_mask(self, source: Path, image: Image) -> Image | None:
-        """The mask for `source`, whose (first) picture is `image`: height x width uint8, HIDDEN or 0."""
+        """Mask for `source`, whose (first) frame is `image`: height x width uint8, HIDDEN or 0."""
         path = self._swaps.mask
         if path is None:
             return None
@@ -237,8 +241,8 @@ class _Work:
         mask = cv2.cvtColor(load_picture(path), cv2.COLOR_BGR2GRAY)
         if mask.shape != image.shape[:2]:
             raise ConfigError(
-                f"the mask {path.name} is {_form(mask.shape)}, the picture {source.name} is {_form(image.shape)}",
-                "a mask has the size of its picture: white where it is hidden, black elsewhere",
+                f"the mask {path.name} is {_form(mask.shape)}, the image {source.name} is {_form(image.shape)}",
+                "use a mask of the same size, white where hidden and black elsewhere",
             )
         return np.where(mask > HIDDEN // 2, np.uint8(HIDDEN), np.uint8(0))
 
@@ -253,18 +257,18 @@ class _Work:
         finder = open_finder(self._settings.finder, self._engines.load) if self._swaps.aligned else self._finder
         faces = finder(Frame(picture, 0, 0.0))
         if not faces:
-            raise ConfigError(f"no face is found in {path}", "choose a picture with one clear, frontal face")
+            raise ConfigError(f"no face found in {path}", "choose an image with one clear, frontal face")
         return max(faces, key=lambda face: float(np.ptp(face.landmarks, axis=0).max())).landmarks
 
 
 def _next_frame(clip: CameraSource) -> Frame | None:
-    """None at the end. Its time is the clip's own, which the tracking goes by, however long restoring takes."""
+    """Next frame; None at the end. Its time is the clip's own, not the wall clock: tracking depends on it."""
     try:
         frame = clip.read(READ_TIMEOUT_S)
     except EndOfClip:
         return None
     if frame is None:
-        raise DeviceError(f"{clip.description} gives no more pictures", "check that it plays elsewhere")
+        raise DeviceError(f"{clip.description} has no more frames", "check that it plays elsewhere")
     return Frame(frame.image, frame.index, frame.index / clip.rate)
 
 
@@ -272,7 +276,7 @@ def _same_stem(folder: Path, source: Path) -> Path:
     for file in picture_files(folder):
         if file.stem == source.stem:
             return file
-    raise ConfigError(f"{folder} holds no mask for {source.name}", "a mask has the name of its picture")
+    raise ConfigError(f"{folder} contains no mask for {source.name}", "give each mask the name of its image")
 
 
 def _form(shape: tuple[int, ...]) -> str:

@@ -1,1 +1,1 @@
-"""The people who enrolled: their views and vectors, kept encrypted on this machine."""
+"""Enrolled people: their views and embeddings, stored encrypted on this machine."""

@@ -1,4 +1,4 @@
-"""Where the key to the enrolled faces lies: in the system's keyring, or in a file where there is none."""
+"""Storage of the key to the enrolled faces: the system's keyring, or a file if there is none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY_BYTES = 32
 
 
 class KeyPlace(Protocol):
-    """Where the key lies. All methods raise EnrolmentError where the place is locked or broken."""
+    """Storage of the key. Every method raises EnrolmentError if the storage is locked or broken."""
 
     said: str
 
@@ -30,10 +30,10 @@ class KeyPlace(Protocol):
 
 
 class KeyFile:
-    """A file that only this user can read: all there is where the system has no keyring."""
+    """File that only this user can read, for systems without a keyring."""
 
     said = (
-        "encrypted, but this system has no keyring: the key lies beside them in a file for this user only, "
+        "encrypted, but this system has no keyring: the key is stored beside them in a file for this user only, "
         "which any program of this user can read"
     )
 
@@ -49,9 +49,9 @@ class KeyFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise EnrolmentError(f"{self._path} cannot be read: {error.strerror}", "mend its permissions") from error
+            raise EnrolmentError(f"{self._path} cannot be read: {error.strerror}", "fix its permissions") from error
         if len(key) != KEY_BYTES:
-            raise EnrolmentError(f"{self._path} is no key", "delete its folder and enrol again")
+            raise EnrolmentError(f"{self._path} is not a key file", "delete its folder and enroll again")
         return key
 
     def write(self, key: bytes) -> None:
@@ -62,9 +62,9 @@ class KeyFile:
 
 
 class SystemKeyring:
-    """The keyring of the desktop: Secret Service, KWallet, macOS Keychain, Windows Credential Locker."""
+    """Keyring of the desktop: Secret Service, KWallet, macOS Keychain, Windows Credential Locker."""
 
-    said = "encrypted; the key lies in the system's keyring"
+    said = "encrypted; the key is in the system's keyring"
     _SERVICE, _USER = APP_NAME, "enrolled faces"
 
     def __init__(self, keyring: Any) -> None:
@@ -72,12 +72,12 @@ class SystemKeyring:
 
     @classmethod
     def find(cls) -> SystemKeyring | None:
-        """None where the system has no keyring, or none that is safe to use."""
+        """Keyring of the system; None if there is none that is safe to use."""
         try:
             import keyring
 
             backend = keyring.get_keyring()
-        except Exception as error:  # noqa: BLE001  a broken plug-in of a keyring raises whatever it likes
+        except Exception as error:  # noqa: BLE001  a broken keyring plug-in raises anything
             log.info("no keyring: %r", error)
             return None
         return cls(backend) if backend.priority >= 1 else None
@@ -100,7 +100,7 @@ class SystemKeyring:
     def _asked(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # each keyring has errors of its own, D-Bus too
+        except Exception as error:  # every keyring has its own errors, and D-Bus too
             raise EnrolmentError(
                 f"the system's keyring does not open: {error or type(error).__name__}",
                 "unlock it (log in to the desktop), then start again; until then enrolled faces are not used",

@@ -1,4 +1,4 @@
-"""A person who enrolled, and the views of the unhidden face that are kept."""
+"""An enrolled person, and the stored views of the unhidden face."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EnrolmentError(ConfigError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EnrolledView:
-    """A face in the template: 256x256x3 uint8 BGR, `mask` 256x256 uint8 (255 = valid), 5x2 `landmarks` in it."""
+    """Face in the template: 256x256x3 uint8 BGR, `mask` 256x256 uint8 (255 = valid), 5x2 `landmarks` in it."""
 
     image: Image
     mask: Image
@@ -30,7 +30,7 @@ class EnrolledView:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Person:
-    """`embeddings` is n x 128 float32, rows of length 1, made by the network whose hash is `model`."""
+    """Person; `embeddings` is n x 128 float32, rows of length 1, computed by the network whose hash is `model`."""
 
     name: str
     embeddings: NDArray[np.float32]
@@ -39,8 +39,8 @@ class Person:
 
 
 def checked_name(name: str) -> str:
-    """`name` in its normal form. Raises EnrolmentError where it is empty, too long or unprintable."""
+    """`name` in its normal form. Raises EnrolmentError if it is empty, too long or unprintable."""
     normal = unicodedata.normalize("NFC", name).strip()
     if not normal or len(normal) > LONGEST_NAME or not normal.isprintable():
-        raise EnrolmentError(f"{name!r} is no name", f"give one of 1 to {LONGEST_NAME} printable characters")
+        raise EnrolmentError(f"{name!r} is not a valid name", f"use 1 to {LONGEST_NAME} printable characters")
     return normal

@@ -1,4 +1,4 @@
-"""The encrypted file of one person: magic, version, nonce, then AES-GCM over a zip of arrays."""
+"""Encrypted file of one person: magic, version, nonce, then AES-GCM over a zip of arrays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NONCE_BYTES = 12
 
 
 def seal(person: Person, key: bytes) -> bytes:
-    """The content of a file for `person`, encrypted. Raises EnrolmentError where the name is none."""
+    """Encrypted content of a file for `person`. Raises EnrolmentError if the name is invalid."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     views = person.views[:MOST_VIEWS]
@@ -42,19 +42,19 @@ def seal(person: Person, key: bytes) -> bytes:
 
 
 def open_sealed(path: Path, key: bytes | None) -> Person:
-    """The person of an encrypted file. Raises EnrolmentError."""
-    again = "delete that file and enrol again"
+    """Decrypts a person's file. Raises EnrolmentError."""
+    again = "delete that file and enroll again"
     try:
         sealed = path.read_bytes()
     except OSError as error:
-        raise EnrolmentError(f"{path} cannot be read: {error.strerror}", "mend its permissions") from error
+        raise EnrolmentError(f"{path} cannot be read: {error.strerror}", "fix its permissions") from error
     header = MAGIC + bytes([VERSION])
     if not sealed.startswith(MAGIC):
-        raise EnrolmentError(f"{path} is no enrolled face", again)
+        raise EnrolmentError(f"{path} is not an enrolled face", again)
     if not sealed.startswith(header):
         raise EnrolmentError(f"{path} was written by another version of this program", again)
     if key is None:
-        raise EnrolmentError(f"the key to {path} is gone", again)
+        raise EnrolmentError(f"the key to {path} is missing", again)
     return _unseal(path, sealed, header, key)
 
 
@@ -76,8 +76,8 @@ def _unseal(path: Path, sealed: bytes, header: bytes, key: bytes) -> Person:
             return Person(str(about["name"]), content["embeddings"], views, str(about["model"]))
     except (InvalidTag, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise EnrolmentError(
-            f"{path} cannot be opened: it is damaged, or was locked with another key",
-            "delete that file and enrol again",
+            f"{path} cannot be opened: it is damaged or was encrypted with another key",
+            "delete that file and enroll again",
         ) from error
 
 
@@ -88,5 +88,5 @@ def _png(picture: Image) -> NDArray[np.uint8]:
 def _picture(encoded: NDArray[np.uint8]) -> Image:
     picture = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     if picture is None or picture.shape != (CROP_PX, CROP_PX, 4):
-        raise ValueError("no view")
+        raise ValueError("no views")
     return np.asarray(picture, np.uint8)

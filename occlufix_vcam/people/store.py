@@ -1,8 +1,8 @@
-"""People who enrolled: their own unhidden faces, kept on this machine only, encrypted, for this user alone.
+"""Enrolled people: their unhidden faces, stored encrypted on this machine, for this user only.
 
-A file for each person in the user's data directory (0700, files 0600). The key lies in the system's keyring; where
-there is none it lies beside the files, which keeps out other users but no program of the same user, and is said so.
-A file that cannot be opened is named and left out: everything else goes on.
+One file per person in the user's data directory (0700, files 0600). The key is in the system's keyring; if there is
+none, it is stored beside the files, which keeps out other users but not programs of the same user, and the user is told
+so. A file that cannot be opened is reported and skipped; the others still load.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from occlufix_vcam.people.sealed import open_sealed, seal
 log = logging.getLogger(__name__)
 
 SUFFIX = ".face"
-#: With the key in a file there is a file more than people.
+#: A key file makes one file more than there are people.
 KEY_FILE = "key"
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedPeople:
-    """Everybody whose file could be opened, and why the others could not."""
+    """Everyone whose file could be opened, and why the others could not."""
 
     people: Sequence[Person]
     problems: Sequence[EnrolmentError]
 
 
 class PeopleStore:
-    """The files of the enrolled people. OCCLUFIX_FACES_DIR names another folder."""
+    """Files of the enrolled people. OCCLUFIX_FACES_DIR names another folder."""
 
     def __init__(self, folder: Path | None = None, key_place: KeyPlace | None = None) -> None:
         named = os.environ.get("OCCLUFIX_FACES_DIR")
@@ -48,11 +48,11 @@ class PeopleStore:
 
     @property
     def protection(self) -> str:
-        """How the faces are kept, in words for the user."""
+        """How the faces are protected, in words for the user."""
         return self._key_place().said
 
     def load(self, stops: Callable[[], bool] = lambda: False) -> LoadedPeople:
-        """Everybody, by name. Opens the keyring only where there is somebody. `stops` is asked before each file."""
+        """Everyone, by name. Opens the keyring only if anyone is enrolled. `stops` is called before each file."""
         people: list[Person] = []
         problems: list[EnrolmentError] = []
         files = self._files()
@@ -68,10 +68,10 @@ class PeopleStore:
         return LoadedPeople(tuple(sorted(people, key=lambda person: person.name)), tuple(problems))
 
     def save(self, person: Person) -> Path:
-        """Writes one person, whole or not at all, over any earlier one of that name. Raises EnrolmentError."""
+        """Writes one person completely or not at all, replacing an earlier one of that name. Raises EnrolmentError."""
         name = checked_name(person.name)
         if not person.views:
-            raise EnrolmentError(f"there is no view of {name}", "enrol with a camera or a picture")
+            raise EnrolmentError(f"there is no view of {name}", "enroll with a camera or an image")
         place = self._key_place()
         path = self._path(name)
         try:
@@ -83,25 +83,31 @@ class PeopleStore:
                 place.write(key)
             write_atomically(path, seal(person, key), mode=0o600)
         except OSError as error:
-            raise EnrolmentError(f"{path} cannot be written: {error.strerror}", "mend its folder's owner") from error
+            raise EnrolmentError(
+                f"{path} cannot be written: {error.strerror}", "fix the owner of its folder"
+            ) from error
         return path
 
     def delete(self, name: str) -> None:
-        """Removes a person, and with the last one the key. Needs no key. Raises EnrolmentError: nobody of that name."""
+        """Deletes a person, and with the last one the key. Needs no key. Raises EnrolmentError for an unknown name."""
         path = self._path(checked_name(name))
         try:
             path.unlink()
-            for part in self.folder.glob(f".{path.name}.*"):  # of a write that was killed
+            for part in self.folder.glob(f".{path.name}.*"):  # left by a killed write
                 part.unlink(missing_ok=True)
         except FileNotFoundError:
-            raise EnrolmentError(f"nobody is enrolled as {name}", "`occlufix-vcam enroll --list` names all") from None
+            raise EnrolmentError(
+                f"no one is enrolled as {name}", "run `occlufix-vcam enroll --list` to see the names"
+            ) from None
         except OSError as error:
-            raise EnrolmentError(f"{path} cannot be removed: {error.strerror}", "mend its folder's owner") from error
+            raise EnrolmentError(
+                f"{path} cannot be removed: {error.strerror}", "fix the owner of its folder"
+            ) from error
         if not self._files():
             self._key_place().remove()
 
     def stamp(self) -> int:
-        """Changes whenever somebody is enrolled or deleted, by any process."""
+        """Value that changes whenever any process enrolls or deletes a person."""
         try:
             return self.folder.stat().st_mtime_ns
         except OSError:
@@ -111,21 +117,21 @@ class PeopleStore:
         return sorted(self.folder.glob(f"*{SUFFIX}"))
 
     def _path(self, name: str) -> Path:
-        # A name may hold what a file's name may not, and need not be read by who lists the folder.
+        # A name may contain what a file name may not, and a folder listing must not reveal it.
         return self.folder / (hashlib.sha256(name.encode()).hexdigest()[:20] + SUFFIX)
 
     def _key_place(self) -> KeyPlace:
         if self._given_place is not None:
             return self._given_place
         file = KeyFile(self.folder / KEY_FILE)
-        # A key that lies in the file stays in use: a keyring that appears later does not lock anybody out.
+        # A key file stays in use: a keyring that appears later does not lock anyone out.
         return file if file.exists() else SystemKeyring.find() or file
 
 
 def load_people(store: PeopleStore | None = None, stops: Callable[[], bool] = lambda: False) -> Sequence[Person]:
-    """Everybody who can be read; what cannot is logged and left out. Never raises for a bad file or keyring.
+    """Everyone who can be read; others are logged and skipped. Never raises for a bad file or keyring.
 
-    `stops` is asked before each file.
+    `stops` is called before each file.
     """
     loaded = (store or PeopleStore()).load(stops)
     for problem in loaded.problems:

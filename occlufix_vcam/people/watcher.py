@@ -1,4 +1,4 @@
-"""The enrolled people for a thread that must not wait: their files are read aside."""
+"""Enrolled people for a thread that must not block: their files are read in the background."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from occlufix_vcam.people.person import Person
 from occlufix_vcam.people.store import PeopleStore, load_people
 
 LOOK_EVERY_S = 1.0
-#: What is being read when the watcher closes may take this long; a keyring that waits for its user is left behind.
+#: On closing, a read in progress may take this long; a keyring that waits for its user is left behind.
 CLOSE_S = 5.0
 
 
 class PeopleWatcher:
-    """The people now, for a thread that must not wait: files are read aside, and again when they change.
+    """Current people for a thread that must not block: files are read in the background, and again when they change.
 
     `people` is cheap enough for every frame.
     """
@@ -30,7 +30,7 @@ class PeopleWatcher:
         self._closed = threading.Event()
 
     def people(self) -> Sequence[Person]:
-        """Everybody, as last read; the very same object until that changes."""
+        """Everyone, as last read; the very same object until that changes."""
         now = self._clock()
         is_free = not (self._reader and self._reader.is_alive()) and not self._closed.is_set()
         if now - self._looked_at >= LOOK_EVERY_S and is_free:
@@ -38,20 +38,20 @@ class PeopleWatcher:
             stamp = self._store.stamp()
             if stamp != self._stamp:
                 self._stamp = stamp
-                # A daemon thread: a keyring may ask the user and wait for him, which must not keep the process alive.
+                # A daemon thread: a keyring may wait for its user, which must not keep the process alive.
                 self._reader = threading.Thread(target=self._read, name="people", daemon=True)
                 self._reader.start()
         return self._now
 
     def wait(self, timeout: float) -> Sequence[Person]:
-        """Everybody, after what is being read now."""
+        """Everyone, after the read in progress."""
         self.people()
         if self._reader is not None:
             self._reader.join(timeout)
         return self._now
 
     def close(self) -> None:
-        """Ends the reading thread. One that is still decoding while Python ends would abort the process."""
+        """Ends the reading thread. If one is still decoding while Python exits, the process aborts."""
         self._closed.set()
         if self._reader is not None:
             self._reader.join(CLOSE_S)

@@ -1,7 +1,7 @@
-"""Builds engines beside the pipeline, which runs on the next best backend meanwhile.
+"""Builds engines in the background while the pipeline runs on the next best backend.
 
-Whatever is passed over only for not being built yet comes here; when it is there, the pipeline is opened anew. Each is
-tried once in a run of the product: what fails, or will not load afterwards, does not keep the machine busy.
+It builds engines that are skipped only because they are not built yet; then the pipeline reopens. Each is tried once
+per run of the product, so that a build that fails, or does not load, does not keep the machine busy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ JOIN_S = 2.0
 
 
 class BackgroundBuild:
-    """Used by any thread; `on_built` is called in the builder's own, after the last of several builds."""
+    """Background builds. Safe for any thread; `on_built` is called in the build thread, after the last of several
+    builds.
+    """
 
     def __init__(self, on_built: Callable[[], None]) -> None:
         self._on_built = on_built
@@ -33,10 +35,10 @@ class BackgroundBuild:
         self._waiting: dict[str, Build] = {}
 
     def build(self, wanted: Mapping[str, Build]) -> None:
-        """Starts those that were not tried before, by name, and returns at once."""
+        """Starts the builds that were not tried before, by name, and returns at once."""
         with self._lock:
             for name in self._built & wanted.keys():
-                self._failures[name] = "it was built and does not load; the log says why"
+                self._failures[name] = "it was built but does not load; the log has the reason"
             fresh = {name: build for name, build in wanted.items() if name not in self._tried}
             if not fresh or self._stop.is_set():
                 return
@@ -44,26 +46,26 @@ class BackgroundBuild:
             self._waiting |= fresh
             self._shares |= dict.fromkeys(fresh, 0.0)
             if self._thread is None:
-                # A daemon thread: a compiler may not look whether it is to stop, and nobody waits for it at the end.
+                # A daemon thread: a compiler may not check whether to stop, and exit does not wait for it.
                 self._thread = threading.Thread(target=self._work, name="building", daemon=True)
                 self._thread.start()
 
     def shares(self) -> dict[str, float]:
-        """What is being built, and how much of it is done: 0..1."""
+        """Engines being built, and the share of each that is done: 0..1."""
         with self._lock:
             return {name: round(share, 2) for name, share in self._shares.items()}
 
     def tell(self, name: str) -> str:
-        """Why an engine that is not built is not there; "" where nothing is known of it."""
+        """Why an unbuilt engine is missing; "" if nothing is known about it."""
         with self._lock:
             if name in self._shares:
                 return f"its engine is being built, {round(100 * self._shares[name])} % done"
             if name in self._failures:
                 return f"no engine for it: {self._failures[name]}"
-            return "its engine is built and about to be taken" if name in self._built else ""
+            return "its engine is built and will be used next" if name in self._built else ""
 
     def stop(self) -> None:
-        """What is being built is given up."""
+        """Cancels the build in progress."""
         self._stop.set()
         thread = self._thread
         if thread is not None:
@@ -88,7 +90,7 @@ class BackgroundBuild:
             build(lambda share: self._note(name, share))
         except EngineError as error:
             failure = error.message
-        except Exception as error:  # the thread's boundary: the product goes on without that engine
+        except Exception as error:  # boundary of the thread: the product continues without that engine
             log.error("building the engine for %s failed", name, exc_info=error)
             failure = repr(error)
         with self._lock:
@@ -102,7 +104,7 @@ class BackgroundBuild:
         return not failure
 
     def _note(self, name: str, share: float) -> bool:
-        """Whether to go on."""
+        """Notes the share that is done; returns whether to continue."""
         with self._lock:
             self._shares[name] = share
         return not self._stop.is_set()

@@ -1,4 +1,4 @@
-"""The worker that has the camera: opens it while somebody looks, hands each picture on, closes it."""
+"""Worker that owns the camera: opens it on demand, passes each frame on, closes it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 from occlufix_vcam.sources import CameraSource, EndOfClip
 from occlufix_vcam.sources.opening import is_camera
 
-SLOW_OPENING_S = 6.0  # it may take 5 s until the first picture
-DOES_NOT_OPEN = Trouble("the camera does not open: its driver gives no answer", "unplug it and plug it in again")
+SLOW_OPENING_S = 6.0  # the first frame may take 5 s
+DOES_NOT_OPEN = Trouble("the camera does not open: its driver does not respond", "reconnect it")
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFormat:
-    """What the virtual camera is, from its opening on: (width, height), and pictures a second."""
+    """Format of the virtual camera, fixed when it opens: (width, height), and frames per second."""
 
     size: tuple[int, int]
     rate: float
@@ -31,14 +31,14 @@ class OutputFormat:
 
 @dataclass(frozen=True, slots=True)
 class OpenCamera:
-    """The source while it is open. Compared by identity: each opening is another one."""
+    """Source while it is open. Compared by identity: each opening is a different one."""
 
     size: tuple[int, int]
     rate: float
 
 
 class Capture:
-    """`work` runs in the worker's thread; what it shows may be looked at from any."""
+    """Capture worker. `work` runs in its thread; any thread may read its properties."""
 
     def __init__(
         self,
@@ -49,10 +49,10 @@ class Capture:
         deliver: Callable[[Frame], None],
         clock: Callable[[], float],
     ) -> None:
-        #: What a person calls the source, and the source itself while it is open.
+        #: Display name of the source, and the source itself while it is open.
         self.name: str | None = None
         self.camera: OpenCamera | None = None
-        #: When the newest picture was there.
+        #: Time of the newest frame.
         self.captured_at = float("inf")
         self._supervisor, self._demand = supervisor, demand
         self._open, self._find, self._deliver, self._clock = open_camera, find_camera, deliver, clock
@@ -66,21 +66,21 @@ class Capture:
         return self._form
 
     def wait_for_form(self, timeout: float) -> OutputFormat | None:
-        """What the virtual camera is to be; None where that is not known within `timeout` seconds."""
+        """Format of the virtual camera; None if it is not known within `timeout` seconds."""
         return self._form if self._form_known.wait(timeout) else None
 
     def work(self) -> None:
         settings = self._supervisor.settings
         on_demand = is_camera(settings.source)
         if on_demand and self._supervisor.is_asked_anew(WorkerName.CAPTURE):
-            # The virtual camera is in the lists before the camera is open, so its form cannot be the camera's.
+            # Programs list the virtual camera before the camera is open, so its format cannot be the camera's.
             self.name = self._find(settings)
             self._know_form(OutputFormat((settings.width, settings.height), settings.rate))
         while self._supervisor.goes_on(WorkerName.CAPTURE):
             if on_demand and not self._demand.wait(PATIENCE_S):
                 self._new_call = True
                 if self._supervisor.is_proven(WorkerName.OUTPUT):
-                    # Nobody waits for a picture: a camera that is busy may be so.
+                    # Nobody reads frames yet, so a busy camera may stay busy.
                     self._supervisor.well(WorkerName.CAPTURE)
                 continue
             source = self._open_unless_stopped(lambda: self._open_camera(settings))
@@ -90,7 +90,7 @@ class Capture:
             on_demand = True
 
     def _open_camera(self, settings: Settings) -> CameraSource:
-        """The camera that there was before, though it may have another number now; another one only for a new call."""
+        """Reopens the previous camera, even if its number has changed; another one only for a new call."""
         if self._same_camera is None or self._same_camera[0] != settings.source:
             return self._open(settings)
         try:
@@ -101,7 +101,7 @@ class Capture:
         return self._open(settings)
 
     def _read(self, source: CameraSource, form_is_known: bool) -> None:
-        """Until the stop, until the clip is over or until nobody looks any more."""
+        """Reads until the stop, the end of the clip, or until no program reads any more."""
         self.name = source.description
         if not form_is_known:
             self._know_form(OutputFormat(source.size, source.rate))
@@ -127,7 +127,7 @@ class Capture:
         self._form_known.set()
 
     def _open_unless_stopped(self, open_: Callable[[], CameraSource]) -> CameraSource | None:
-        """What `open_` gives; None where the stop came first, for a driver may take seconds to open a camera."""
+        """Result of `open_`; None if the stop came first, because a driver may take seconds to open a camera."""
         opening = BackgroundOpen(open_)
         slow_at = self._clock() + SLOW_OPENING_S
         while self._supervisor.goes_on(WorkerName.CAPTURE):

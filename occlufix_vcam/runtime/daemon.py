@@ -1,8 +1,8 @@
-"""The daemon: builds everything from Settings and keeps three workers going until it is told to stop.
+"""The daemon: builds everything from Settings and runs three workers until it is stopped.
 
     capture:  camera -> captured         process:  captured -> pipeline -> finished         output:  finished -> sinks
 
-The camera is open only while somebody reads what goes out. `supervisor` keeps the three going and changes their
+The camera is open only while a program reads the output. `supervisor` keeps the workers running and changes their
 settings.
 """
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parts:
-    """How a daemon comes by its camera, its sinks and its pipeline; tests give their own."""
+    """How a daemon opens its camera, sinks and pipeline; tests pass their own."""
 
     open_camera: Callable[[Settings], CameraSource] = open_camera
     open_sinks: OpenSinks = open_sinks
@@ -60,14 +60,14 @@ class Daemon:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.telemetry = Telemetry()
-        #: What goes out, for whoever wants to look at it.
+        #: Output frames, for any observer.
         self.broadcast: Broadcast[Frame] = Broadcast()
         self._clock = clock
         self._started_at = clock()
         self._captured: Latest[Frame] = Latest()
         self._finished: Latest[FinishedFrame] = Latest()
         self._demand = Demand(clock)
-        #: Who is known, and getting to know somebody.
+        #: Enrolled people, and enrollment.
         self.enrolments = Enrolments(self.broadcast, open_collector, watched=self._demand.held)
         supervisor = self._supervisor = Supervisor(settings, clock, (self._captured.close, self._finished.close))
         self._processing = Processing(
@@ -90,11 +90,11 @@ class Daemon:
 
     @property
     def settings(self) -> Settings:
-        """Those that hold now."""
+        """Current settings."""
         return self._supervisor.settings
 
     def run(self, seconds: float | None = None, on_running: Callable[[], None] = lambda: None) -> None:
-        """Works until `stop`, for `seconds` at most. Raises what stopped it, if that was an error."""
+        """Works until `stop`, for at most `seconds`. Raises what stopped it, if that was an error."""
         workers = {
             WorkerName.CAPTURE: self._capture.work,
             WorkerName.PROCESS: self._processing.work,
@@ -117,20 +117,20 @@ class Daemon:
         self._supervisor.stop()
 
     def toggle(self, enabled: bool | None = None) -> bool:
-        """Restores, or passes the untouched picture, from the next frame on; None changes it. Returns which."""
+        """Restores, or passes frames untouched, from the next frame on; None toggles. Returns the new state."""
         return self._supervisor.toggle(enabled)
 
     def watched(self) -> AbstractContextManager[None]:
-        """As long as this block lasts somebody looks, though no program reads: the camera stays open for a preview."""
+        """Keeps the camera open during the block though no program reads, for a preview."""
         return self._demand.held()
 
     def update(self, changes: Mapping[str, object], save: Callable[[], object] = lambda: None) -> bool:
-        """Changes settings while it runs: at once, or by opening anew what they concern.
+        """Changes settings during a run: at once, or by reopening the parts that they affect.
 
-        True where the change holds, and `save` was called; False where it is still pending after some seconds: then
-        `save` follows once it holds, or `status` says under trouble `settings` why it does not. Raises ConfigError,
-        NeedsRestart where a key can't change live, SwitchFailed where the new camera, sinks or pipeline can't be had;
-        then nothing has changed.
+        True if the change holds, and `save` was called. False if it is still pending after some seconds: then `save`
+        follows once it holds, or `status` reports under trouble `settings` why it does not. Raises ConfigError,
+        NeedsRestart if a key cannot change during a run, SwitchFailed if the new camera, sinks or pipeline cannot be
+        opened; then nothing has changed.
         """
         holds = self._supervisor.update(changes, save)
         set_log_level(self.settings.log_level)
@@ -188,10 +188,10 @@ class Daemon:
         )
 
     def _trouble(self, sinks: Sinks | None) -> dict[str, Trouble]:
-        """What is wrong now, by worker or sink; under `settings` why the last change of them does not hold."""
+        """Current trouble, by worker or sink; under `settings` why their last change does not hold."""
         trouble: dict[str, Trouble] = {str(name): one for name, one in self._supervisor.trouble.items()}
         if self._processing.hangs:
-            trouble[WorkerName.PROCESS] = Trouble(f"restoring has given nothing for {LAST_PICTURE_S} s")
+            trouble[WorkerName.PROCESS] = Trouble(f"restoring has produced no frame for {LAST_PICTURE_S} s")
         if sinks is not None:
             trouble |= {**sinks.flaws, **sinks.failures}
         if self._supervisor.refused is not None:
@@ -200,6 +200,6 @@ class Daemon:
 
 
 def set_log_level(level: str) -> None:
-    """Of everything the product logs, from now on."""
+    """Sets the level of all logs of the product from now on."""
     for name in LOGGER_NAMES:
         logging.getLogger(name).setLevel(level.upper())

@@ -1,8 +1,8 @@
-"""Selects each output frame: the newest one, or what stands in for it.
+"""Selects each output frame: the newest one, or a substitute for it.
 
-A reader never sees an error, nor a frame that stands still without a sign: after half a second without a new frame it
-is a placeholder with the reason, or the last frame with a mark, as `on_failure` says. While restoring is on, `hold` and
-`blank` never show a frame that the pipeline has not seen.
+A reader never sees an error, nor an unmarked frozen frame: after half a second without a new frame it gets a
+placeholder with the reason, or the last frame with a mark, as `on_failure` says. While restoring is on, `hold` and
+`blank` never show a frame that the pipeline has not processed.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from occlufix_vcam.core.output_transform import OutputTransform
 from occlufix_vcam.core.placeholder import marked, placeholder
 from occlufix_vcam.core.settings import Settings
 
-#: How long the last picture may stand for the next one.
+#: How long the last frame may be repeated.
 LAST_PICTURE_S = 0.5
-#: Pictures of a slow source that may be missing before it counts as silent.
+#: Frames of a slow source that may be missing before it counts as silent.
 MISSED_PICTURES = 2.5
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedFrame:
-    """A frame on its way out. `processed`: it went through the pipeline, whether or not that changed it."""
+    """Frame on its way out. `processed`: it passed through the pipeline, whether or not that changed it."""
 
     frame: Frame
     processed: bool
 
 
 class FrameSelector:
-    """The frames of one output of `size` (width, height). Used by one thread."""
+    """Frames of one output of `size` (width, height). Used by one thread."""
 
     def __init__(self, size: tuple[int, int], clock: Callable[[], float]) -> None:
         self.size = size
         self._clock = clock
         self._last: FinishedFrame | None = None
-        self._held: Frame | None = None  # the last one that the pipeline saw since it was switched on
+        self._held: Frame | None = None  # last one that the pipeline processed since restoring was switched on
         self._arrived_at = float("-inf")
         self._stand_in: tuple[tuple[Frame | None, str], Frame] | None = None
         self._finished: tuple[tuple[Frame, str, bool], Frame] | None = None
 
     def take(self, finished: FinishedFrame) -> bool:
-        """Takes a new frame; whether it is newer than the last one."""
-        # A frame that was under way when the switch was thrown may arrive after a newer untouched one.
+        """Takes a new frame; returns whether it is newer than the last one."""
+        # A frame in progress at the moment of a switch may arrive after a newer untouched one.
         if self._last is not None and finished.frame.captured_at <= self._last.frame.captured_at:
             return False
         self._last = finished
@@ -53,18 +53,18 @@ class FrameSelector:
         return True
 
     def resume(self) -> None:
-        """The output was opened again: the last frame counts as new, so that nobody sees the break."""
+        """Resumes after the output reopened: the last frame counts as new, so that no reader sees the gap."""
         self._arrived_at = self._clock()
 
     def forget(self) -> None:
-        """Nobody looks any more; the next one who does must not see what was before the camera then."""
+        """Forgets the last frame when no program reads, so that the next reader does not see the past."""
         self._last, self._held, self._arrived_at = None, None, float("-inf")
 
     def now(self, rate: float, reason: str, settings: Settings, *, camera_gone: bool) -> Frame:
-        """What goes out now; `reason` is said where no picture came at `rate` for too long."""
+        """Current output frame; shows `reason` if no frame came at `rate` for too long."""
         patience = max(LAST_PICTURE_S, MISSED_PICTURES / rate)
         if not settings.enabled:
-            self._held = None  # what was restored before does not come back when restoring is switched on again
+            self._held = None  # earlier restored frames do not return when restoring is switched on again
         is_fresh = self._clock() - self._arrived_at <= patience and not camera_gone
         if self._last is not None and is_fresh and self._may_show(self._last, settings):
             return self._last.frame
@@ -76,7 +76,7 @@ class FrameSelector:
         return last.processed or not settings.enabled or settings.on_failure == "passthrough"
 
     def _stand_in_for(self, held: Frame | None, reason: str) -> Frame:
-        """The held frame with a mark, else a placeholder; the very same object until that changes."""
+        """The held frame with a mark, or a placeholder; the very same object until that changes."""
         key = (held, reason)
         if self._stand_in is None or self._stand_in[0] != key:
             image = marked(held.image, reason) if held is not None else placeholder(self.size, reason)
@@ -84,7 +84,7 @@ class FrameSelector:
         return self._stand_in[1]
 
     def finished(self, frame: Frame, settings: Settings) -> Frame:
-        """`frame` fitted and mirrored as the settings say; what has no picture of a camera stays as it is."""
+        """`frame` fitted and mirrored as in the settings; a placeholder stays as it is."""
         if frame.index < 0:
             return frame
         key = (frame, settings.fit, settings.mirror)

@@ -1,6 +1,6 @@
-"""Finds out which engine is the fastest here when nobody needs the machine: in a process of its own, at low priority.
+"""Finds the fastest engine while the machine is idle, in a process of its own at low priority.
 
-What it finds counts from the next start on. `doctor` and `build-engine` do the same at once.
+The result takes effect at the next start. `doctor` and `build-engine` do the same at once.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import psutil
 
 from occlufix_vcam.runtime.daemon import Daemon
 
-#: How long nobody has looked, or else how long the daemon has been at work, in looks of LOOK_S.
+#: Idle time, or else running time, in checks of LOOK_S.
 LOOK_S = 1.0
 IDLE_LOOKS, BUSY_LOOKS = 5, 90
 PATIENCE_S = 0.2
 COMMAND = (sys.executable, "-m", "engines")
-ROOT = Path(__file__).resolve().parents[2]  # where `-m engines` finds it, installed or not
+ROOT = Path(__file__).resolve().parents[2]  # folder in which `-m engines` finds it, installed or not
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def autotune_when_idle(daemon: Daemon, command: tuple[str, ...] = COMMAND, look_s: float = LOOK_S) -> Iterator[None]:
-    """As long as the block lasts, the engines are timed once, when it disturbs least; at its end that is ended."""
+    """Times the engines once during the block, at the least disturbing moment; the end of the block cancels it."""
     ended = threading.Event()
     thread = threading.Thread(target=_watch, args=(daemon, command, look_s, ended), name="timing")
     thread.start()
@@ -60,6 +60,6 @@ def _run(command: tuple[str, ...], give_up: Callable[[], bool]) -> None:
                 if give_up():
                     process.kill()
     except (OSError, psutil.Error) as error:
-        log.warning("the engines could not be timed: %s", error)
+        log.warning("could not time the engines: %s", error)
         return
-    log.info("the engines were timed" if process.returncode == 0 else "timing the engines was ended")
+    log.info("the engines were timed" if process.returncode == 0 else "timing the engines was cancelled")

@@ -1,4 +1,4 @@
-"""The worker that has the sinks: a picture at each tick while somebody looks, else a placeholder frame now and then."""
+"""Worker that owns the sinks: a frame at each tick while a program reads, else a placeholder now and then."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from occlufix_vcam.runtime.processing import Processing
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 from occlufix_vcam.sinks.fan_out import KeptSink, Sinks
 
-#: While nobody reads: how often a placeholder frame goes out, and how soon a new reader is seen.
+#: Without readers: interval of placeholder frames, and of checks for a new reader.
 IDLE_S, LOOK_S = 1.0, 0.1
 
 WAKING = "waking the camera"
@@ -30,7 +30,7 @@ OpenSinks = Callable[[Settings, tuple[int, int], float, Mapping[str, KeptSink]],
 
 
 class Output:
-    """`work` runs in the worker's thread; what it shows may be looked at from any."""
+    """Output worker. `work` runs in its thread; any thread may read its properties."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Output:
         clock: Callable[[], float],
     ) -> None:
         self.sinks: Sinks | None = None
-        #: The programs that read; None where no sink can tell.
+        #: Programs that read; None if no sink can tell.
         self.readers: tuple[str, ...] | None = None
-        #: Pictures of the camera that went out, and seconds from the start to the first of them.
+        #: Camera frames sent, and seconds from the start to the first of them.
         self.frames = 0
         self.first_picture_s: float | None = None
         self._supervisor, self._capture, self._processing, self._demand = supervisor, capture, restoring, demand
@@ -65,7 +65,7 @@ class Output:
         is_again = self._supervisor.is_proven(WorkerName.OUTPUT) and not self._supervisor.is_asked_anew(
             WorkerName.OUTPUT
         )
-        if is_again and not self._kept:  # a second attempt must not write over what was recorded
+        if is_again and not self._kept:  # a second attempt must not overwrite the recording
             settings = settings.but(record=None)
         sinks = self._open_sinks(settings, form.size, form.rate, self._kept)
         self._kept = {}
@@ -104,16 +104,16 @@ class Output:
         return self._supervisor.goes_on(WorkerName.OUTPUT)
 
     def _look(self, sinks: Sinks) -> bool:
-        """Whether somebody looks: a reader of a sink, or whoever else holds the demand."""
+        """Whether there is demand: a reader of a sink, or another holder of demand."""
         audience, settings = sinks.audience(), self._supervisor.settings
         self.readers = audience.viewers
-        # A clip that ends, or that runs as fast as it can, has to be read to its end.
+        # A clip that ends, or that runs as fast as possible, must be read to its end.
         if audience.wanted or settings.always_on or not (settings.loop and settings.realtime):
             self._demand.note()
         return self._demand.now
 
     def _show(self, sinks: Sinks, selector: FrameSelector, form: OutputFormat) -> None:
-        """A picture at each tick, as long as somebody looks."""
+        """Sends a frame at each tick while there is demand."""
         camera, pacer, rate = None, FramePacer(form.rate, self._clock), form.rate
         while self._goes_on() and self._look(sinks):
             if self._capture.camera is not camera:
@@ -132,7 +132,7 @@ class Output:
                 self._account(frame)
 
     def _idle(self, sinks: Sinks, selector: FrameSelector, form: OutputFormat) -> None:
-        """A placeholder frame now and then, as long as nobody looks: it is what the next reader sees first."""
+        """Sends a placeholder now and then while there is no demand: the next reader sees it first."""
         selector.forget()
         while self._goes_on():
             self._finished.take(0)
@@ -151,14 +151,14 @@ class Output:
         sinks.send(selector.finished(frame, self._supervisor.settings))
 
     def _reason(self) -> str:
-        """Why no picture comes, in case none does."""
+        """Why no frame comes, for the placeholder."""
         if trouble := self._supervisor.trouble.get(WorkerName.CAPTURE):
             return trouble.what
         if self._capture.camera is None:
             return WAKING
         if self._clock() - self._capture.captured_at > LAST_PICTURE_S:
-            return "the camera sends no pictures"
-        return "restoring has stopped" if self._processing.is_ready else "restoring is being made ready"
+            return "the camera sends no frames"
+        return "restoring has stopped" if self._processing.is_ready else "the engines are loading"
 
     def _account(self, frame: Frame) -> None:
         now = self._clock()
@@ -167,4 +167,4 @@ class Output:
         self.frames += 1
         if self.first_picture_s is None:
             self.first_picture_s = round(now - self._started_at, 2)
-            log.info("first picture out after %.2f s", self.first_picture_s)
+            log.info("first frame sent after %.2f s", self.first_picture_s)

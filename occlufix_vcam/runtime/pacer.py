@@ -1,23 +1,23 @@
-"""The rhythm of the output: steady at the camera's rate for whoever watches, in step with the pictures as they come.
+"""Paces output frames: at the camera's steady rate, in phase with its frames.
 
-A fixed grid would let every picture wait for its line, half a frame on average. So a picture may go out a little early
-or late, and the grid leans towards where pictures come; where none comes, the grid goes on without it.
+A fixed grid would delay every frame by half a frame interval on average. So a frame may go out a little early or late,
+and the grid drifts towards the camera's frames; without any, the grid continues alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Shares of a frame's time: how early a picture may go out, how long one that is late is waited for.
+#: Shares of a frame interval: how early a frame may go out, and how long a late one is waited for.
 EARLY, LATE = 0.25, 0.5
-#: How far the grid follows one picture that is off the grid.
+#: How far one off-grid frame shifts the grid.
 LEANING = 0.1
-#: Frames of delay (a sink that hung, a machine that slept) after which the grid starts anew instead of catching up.
+#: Delay in frames (a blocked sink, a suspended machine) after which the grid restarts and does not catch up.
 LOST = 3.0
 
 
 class FramePacer:
-    """One output's rhythm at `rate` beats a second. Used by one thread."""
+    """Output ticks at `rate` per second. Used by one thread."""
 
     def __init__(self, rate: float, clock: Callable[[], float]) -> None:
         self._period = 1.0 / rate
@@ -25,15 +25,15 @@ class FramePacer:
         self._due = clock()
 
     def until_early(self) -> float:
-        """Seconds until a picture may go out."""
+        """Seconds until a frame may go out."""
         return max(0.0, self._due - EARLY * self._period - self._clock())
 
     def until_late(self) -> float:
-        """Seconds for which a picture may still be waited for; then the last one goes out again."""
+        """Seconds for which a frame may still be waited for; then the last one is repeated."""
         return max(0.0, self._due + LATE * self._period - self._clock())
 
     def next(self, fresh: bool) -> None:
-        """A picture goes out now; the grid leans towards it where it is a `fresh` one."""
+        """Advances to the next tick; a `fresh` frame shifts the grid towards it."""
         off = self._clock() - self._due
         if abs(off) > LOST * self._period:
             self._due += off

@@ -1,4 +1,4 @@
-"""The worker that has the pipeline: captured pictures go in, finished ones come out."""
+"""Worker that owns the pipeline: captured frames in, finished frames out."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 if TYPE_CHECKING:
     from occlufix_vcam.pipeline import Pipeline
 
-FAILURES_IN_A_ROW = 30  # of an engine, before it is built anew
+FAILURES_IN_A_ROW = 30  # of an engine before it is reloaded
 
 log = logging.getLogger(__name__)
 
 
 class Processing:
-    """`work` runs in the worker's thread; what it shows may be looked at from any."""
+    """Processing worker. `work` runs in its thread; any thread may read its properties."""
 
     def __init__(
         self,
@@ -39,9 +39,9 @@ class Processing:
         finished: Latest[FinishedFrame],
         clock: Callable[[], float],
     ) -> None:
-        #: Whether the pipeline is there.
+        #: Whether the pipeline is open.
         self.is_ready = False
-        #: Of the newest picture: faces, and those of them that were restored.
+        #: Faces in the newest frame, and how many of them were restored.
         self.faces = self.restored = 0
         self._supervisor, self._telemetry, self._clock = supervisor, telemetry, clock
         self._build_pipeline, self._captured, self._finished = build_pipeline, captured, finished
@@ -54,18 +54,18 @@ class Processing:
 
     @property
     def hangs(self) -> bool:
-        """Whether it has given nothing for too long."""
+        """Whether it has produced no frame for too long."""
         return self._clock() - self._busy_since > LAST_PICTURE_S
 
     def deliver(self, frame: Frame) -> None:
-        """Takes a captured frame: to the pipeline, or past it. Called by the capture worker."""
+        """Passes a captured frame to the pipeline, or around it. Called by the capture worker."""
         if self._is_bypassed():
             self._finished.put(FinishedFrame(frame, processed=False))
         else:
             self._captured.put(frame)
 
     def _is_bypassed(self) -> bool:
-        """Whether the untouched picture goes straight out: switched off, or nothing there yet that restores."""
+        """Whether frames pass untouched: restoring is off, or no pipeline is open yet."""
         settings = self._supervisor.settings
         stuck = not self.is_ready or self.hangs
         return not settings.enabled or (stuck and settings.on_failure == "passthrough")
@@ -75,7 +75,7 @@ class Processing:
         return engines.facts(self._background_build.tell) if engines else {}
 
     def building(self) -> dict[str, float]:
-        """How far each engine is that is being built, 0..1."""
+        """Progress of each engine being built, 0..1."""
         return self._background_build.shares()
 
     def work(self) -> None:
@@ -95,22 +95,22 @@ class Processing:
                         in_a_row = 0 if self._restore(pipeline, frame) else in_a_row + 1
                     if in_a_row >= FAILURES_IN_A_ROW:
                         self._note_collapse(engines)
-                        raise EngineRunError("restoring failed again and again", "the log has the reason")
+                        raise EngineRunError("restoring keeps failing", "read the log for the reason")
             finally:
                 self._engines, self.is_ready = None, False
 
     def _restore(self, pipeline: Pipeline, frame: Frame) -> bool:
-        """Whether the frame went well; one that did not follows `on_failure`."""
+        """Restores one frame; returns whether it succeeded. A failed one follows `on_failure`."""
         self._busy_since = self._clock()
         try:
             finished, summary = pipeline(frame)
             self._finished.put(FinishedFrame(finished, processed=True))
-        except Exception as error:  # noqa: BLE001  the worker's boundary: one bad frame must not end the call
+        except Exception as error:  # noqa: BLE001  boundary of the worker: one bad frame must not end the call
             self._last_failure = error
             self._telemetry.count("failed")
-            self._repeated_trouble.warning("a frame could not be restored: %r", error)
+            self._repeated_trouble.warning("cannot restore a frame: %r", error)
             if self._supervisor.settings.on_failure == "passthrough":
-                self._finished.put(FinishedFrame(frame, processed=False))  # else FrameSelector finds a stand-in
+                self._finished.put(FinishedFrame(frame, processed=False))  # otherwise FrameSelector substitutes a frame
             return False
         finally:
             self._busy_since = float("inf")
@@ -118,12 +118,12 @@ class Processing:
         return True
 
     def _note_collapse(self, engines: EngineSet) -> None:
-        """An engine that fails on a GPU is made anew once; then its backend is left alone until the next start."""
+        """Reloads an engine that fails on a GPU once; then avoids its backend until the next start."""
         if isinstance(self._last_failure, EngineRunError):
             ran = {(one["backend"], one["device"]) for one in engines.facts().values()}
             self._collapses.update(place for place in ran if place[1] != "CPU")
 
     def _failing(self) -> frozenset[tuple[str, str]]:
-        """Nothing where the settings allow no other backend: then it is tried again and again."""
+        """Backends that failed; empty if the settings allow no other, which is then retried forever."""
         collapsed = [place for place, times in self._collapses.items() if times > 1]
         return frozenset(collapsed if self._supervisor.settings.backend == "auto" else ())

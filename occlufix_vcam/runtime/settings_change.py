@@ -1,4 +1,4 @@
-"""One change of settings while workers run: what it replaces, which workers still open it, and how it ended."""
+"""A change of settings during a run: what it replaces, which workers still reopen, and how it ended."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from occlufix_vcam.core.status import WorkerName
 
 
 class SettingsChange:
-    """Settles once: it holds when every worker opened what it names, or it fails with the first error.
+    """Settles once: it holds when every affected worker has reopened, or fails with the first error.
 
-    `before` are the settings that hold again after a failure. `then` runs once, in the thread that settles it, with
-    the error or None. Every method may be called from any thread.
+    `before` are the settings that return after a failure. `then` runs once, in the thread that settles it, with the
+    error or None. Every method may be called from any thread.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class SettingsChange:
             self._settle(None)
 
     def failed(self, error: Exception) -> None:
-        """A worker could not open what the new settings name, or a later change took their place."""
+        """A worker could not open what the new settings name, or a later change replaced this one."""
         if not self.settled.is_set():
             self._settle(error)
 
@@ -48,6 +48,6 @@ class SettingsChange:
         self.error = error
         try:
             self._then(error)
-        except Exception as problem:  # noqa: BLE001  what follows a change must not end a worker; whoever asked is told
+        except Exception as problem:  # noqa: BLE001  a failed follow-up must not end a worker; the requester is told
             self.error = problem
         self.settled.set()

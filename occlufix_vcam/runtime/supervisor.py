@@ -1,11 +1,11 @@
-"""Keeps workers going until the stop, and makes them open anew what a change of settings concerns.
+"""Keeps workers running until the stop, and makes them reopen what a change of settings affects.
 
-A worker opens what it uses, uses it as long as it `goes_on`, and closes it, in its own thread. What goes wrong and can
-mend itself is tried again with growing pauses; anything else stops all of them.
+A worker opens its resources, uses them while `goes_on`, and closes them, in its own thread. Failures that may pass are
+retried with growing pauses; any other failure stops all workers.
 
-A setting that a worker can't take as it goes makes that worker close what it has and open it anew, while the others go
-on. Where that fails the settings are put back, and the worker opens what it had. A change that takes longer than
-SWITCH_S is pending: it is saved once it holds, and if it fails `status` says why.
+A setting that a worker cannot apply at once makes it close and reopen its resources while the others continue. If that
+fails, the old settings return, and the worker reopens what it had. A change that takes longer than SWITCH_S is pending:
+it is saved once it holds, and if it fails, `status` says why.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from occlufix_vcam.runtime.settings_change import SettingsChange
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 0.2  # no call blocks longer without looking at the stop
+PATIENCE_S = 0.2  # no call blocks longer without checking for the stop
 JOIN_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S, HEALTHY_AFTER_S = 0.5, 5.0, 10.0
-LONGEST_CAMERA_PAUSE_S = 1.0  # to look whether it is plugged in again costs little
-SWITCH_S = 10.0  # for which a change of camera, sinks or pipeline is waited for
+LONGEST_CAMERA_PAUSE_S = 1.0  # checking whether a camera is connected again costs little
+SWITCH_S = 10.0  # longest wait for a change of camera, sinks or pipeline
 
 
 class NeedsRestart(ConfigError):
-    """The setting is valid, and a running daemon cannot change it."""
+    """The setting is valid, but a running daemon cannot change it."""
 
 
 class SwitchFailed(ConfigError):
@@ -40,25 +40,25 @@ class SwitchFailed(ConfigError):
 
 
 class Replaced(SwitchFailed):
-    """A later change concerns the same workers."""
+    """A later change affects the same workers."""
 
 
 class Supervisor:
-    """Workers by name, and the settings that they go by. Every method may be called from any thread."""
+    """Workers by name, and their settings. Every method may be called from any thread."""
 
     def __init__(
         self, settings: Settings, clock: Callable[[], float], at_stop: Sequence[Callable[[], None]] = ()
     ) -> None:
         self.settings = settings
-        #: What is wrong now, by worker.
+        #: Current trouble by worker.
         self.trouble: dict[WorkerName, Trouble] = {}
-        #: Why the last change of settings does not hold, where whoever asked for it was only told that it is pending.
+        #: Why the last change of settings does not hold, if its requester was only told that it is pending.
         self.refused: Trouble | None = None
         self.stopped = threading.Event()
         self._clock = clock
         self._at_stop = at_stop
         self._changing = threading.Lock()
-        self._switching = threading.Lock()  # held for as long as a switch takes; `toggle` never waits for it
+        self._switching = threading.Lock()  # held for the duration of a change; `toggle` never waits for it
         self._switches: dict[WorkerName, SettingsChange] = {}
         self._opening: dict[WorkerName, SettingsChange | None] = {}
         self._pending: list[SettingsChange] = []
@@ -68,7 +68,7 @@ class Supervisor:
 
     @contextmanager
     def working(self, workers: Mapping[WorkerName, Callable[[], None]]) -> Iterator[None]:
-        """They work while the block lasts, or until something stops them, which is raised if that was an error."""
+        """Runs the workers during the block, or until something stops them, which is raised if it was an error."""
         threads = [threading.Thread(target=self._keep, args=item, name=item[0]) for item in workers.items()]
         self._working = True
         try:
@@ -80,7 +80,7 @@ class Supervisor:
             for thread in reversed(threads):
                 thread.join(JOIN_S)
                 if thread.is_alive():
-                    log.error("%s does not end: only leaving the process ends it", thread.name)
+                    log.error("%s does not stop: only exiting the process stops it", thread.name)
             self._working = False
         if self._fatal is not None:
             raise self._fatal
@@ -93,11 +93,11 @@ class Supervisor:
     # ---- for the workers ----
 
     def goes_on(self, name: WorkerName) -> bool:
-        """Whether a worker keeps what it has open."""
+        """Whether a worker keeps its resources open."""
         return not self.stopped.is_set() and name not in self._switches
 
     def well(self, name: WorkerName) -> None:
-        """What the worker opened works."""
+        """Reports that the worker's resources work."""
         self._proven.add(name)
         self.trouble.pop(name, None)
         change = self._opening[name]
@@ -105,11 +105,11 @@ class Supervisor:
             change.opened(name)
 
     def is_proven(self, name: WorkerName) -> bool:
-        """Whether the worker has ever been well."""
+        """Whether the worker has ever succeeded."""
         return name in self._proven
 
     def is_asked_anew(self, name: WorkerName) -> bool:
-        """Whether the worker opens something for the first time, or because the settings changed."""
+        """Whether the worker opens for the first time, or because of changed settings."""
         return not self.is_proven(name) or self._opening[name] is not None
 
     # ---- settings ----
@@ -126,11 +126,11 @@ class Supervisor:
         fixed = sorted(set(changes) & settings_that_reopen(Reopens.RESTART))
         if fixed := [key for key in fixed if self._differs(key, changes)]:
             raise NeedsRestart(
-                f"{', '.join(fixed)} cannot change while it runs",
-                "`occlufix-vcam config set`, then stop and start again",
+                f"{', '.join(fixed)} cannot change during a run",
+                "use `occlufix-vcam config set`, then restart",
             )
         if not self._switching.acquire(timeout=SWITCH_S):
-            raise SwitchFailed("another change is still under way", "try again in a moment")
+            raise SwitchFailed("another change is still in progress", "try again in a moment")
         try:
             change = self._begin(changes, save)
             ends_at = self._clock() + SWITCH_S
@@ -139,22 +139,22 @@ class Supervisor:
         finally:
             self._switching.release()
         if change.settled.is_set() and change.error is not None:
-            self.refused = None  # whoever asked is told here
+            self.refused = None  # the requester is told here
             _raise_as_refused(change.error)
         return change.settled.is_set()
 
     def open_anew(self, name: WorkerName) -> None:
-        """Makes the worker open what it has once more; a change of settings that is under way does the same."""
+        """Makes the worker reopen its resources; a change in progress does the same."""
         self._switches.setdefault(name, SettingsChange(frozenset(), {}))
 
     def _differs(self, key: str, changes: Mapping[str, object]) -> bool:
         return bool(getattr(self.settings.but(**changes), key) != getattr(self.settings, key))
 
     def _begin(self, changes: Mapping[str, object], save: Callable[[], object]) -> SettingsChange:
-        """Sets the settings and makes the workers that they concern open them.
+        """Sets the settings and makes the affected workers reopen.
 
-        A change that is still pending and concerns one of these workers is replaced: where the new one fails, what was
-        there before both holds again.
+        A pending change that affects one of these workers is replaced: if the new one fails, the settings before both
+        return.
         """
         with self._changing:
             old = self.settings
@@ -168,11 +168,11 @@ class Supervisor:
             self._pending = [one for one in [*self._pending, change] if not one.settled.is_set()]
             self._switches.update(dict.fromkeys(workers, change))
         for one in replaced:
-            one.failed(Replaced("a later change took its place"))
+            one.failed(Replaced("a later change replaced it"))
         return change
 
     def _ended(self, save: Callable[[], object]) -> Callable[[Exception | None], None]:
-        """What follows a change: it is saved once it holds; why it does not is kept for `status`."""
+        """Follow-up of a change: it is saved once it holds; otherwise `status` keeps the reason."""
 
         def ended(error: Exception | None) -> None:
             try:
@@ -188,8 +188,8 @@ class Supervisor:
         return ended
 
     def _put_back(self, name: WorkerName, change: SettingsChange, error: Exception) -> None:
-        """The old settings hold again; the other workers of that change open anew, too, what they had."""
-        log.warning("%s: a change of settings is put back: %s", name, error)
+        """Restores the old settings; the change's other workers reopen what they had."""
+        log.warning("%s: a change of settings is reverted: %s", name, error)
         with self._changing:
             self.settings = self.settings.but(**change.before)
             for other in change.workers - {name}:
@@ -199,7 +199,7 @@ class Supervisor:
     # ---- errors ----
 
     def _keep(self, name: WorkerName, work: Callable[[], None]) -> None:
-        """Runs a worker until the stop, again after what can mend itself; anything else stops all of them."""
+        """Runs a worker until the stop, retrying failures that may pass; any other failure stops all workers."""
         for pause in self._pauses(LONGEST_CAMERA_PAUSE_S if name is WorkerName.CAPTURE else LONGEST_PAUSE_S):
             change = self._opening[name] = self._switches.pop(name, None)
             try:
@@ -207,7 +207,7 @@ class Supervisor:
                 if self.stopped.is_set():
                     return
                 continue
-            except Exception as error:  # noqa: BLE001  the worker's boundary: it goes on, or says why the daemon ends
+            except Exception as error:  # noqa: BLE001  the worker continues, or reports why the daemon ends
                 if change is not None and not change.settled.is_set():
                     self._put_back(name, change, error)
                     continue
@@ -220,7 +220,7 @@ class Supervisor:
                 return
 
     def _can_mend(self, name: WorkerName, error: Exception) -> bool:
-        """Whether trying again is worth while; says in status and picture what happened where it is."""
+        """Whether a retry makes sense; if so, reports the failure in status and placeholder."""
         if not isinstance(error, (OccluFixError, EngineError)):
             log.error("%s failed", name, exc_info=error)
             return False
@@ -236,7 +236,7 @@ class Supervisor:
             self.stopped.wait(min(left, PATIENCE_S))
 
     def _pauses(self, longest: float) -> Iterator[float]:
-        """Growing pauses between attempts; the first one again after a healthy time."""
+        """Growing pauses between attempts, reset after a healthy period."""
         pause = FIRST_PAUSE_S
         while True:
             began = self._clock()
@@ -246,15 +246,15 @@ class Supervisor:
 
 
 def _raise_as_refused(error: Exception) -> NoReturn:
-    """What stopped a change, for whoever asked for it."""
+    """Raises what stopped a change, for its requester."""
     if isinstance(error, ConfigError):
         raise error
-    hint = getattr(error, "hint", "") or "`occlufix-vcam doctor` and the log say more"
+    hint = getattr(error, "hint", "") or "run `occlufix-vcam doctor` and read the log"
     raise SwitchFailed(getattr(error, "message", repr(error)), hint) from error
 
 
 def _workers_of(changed: Set[str]) -> frozenset[WorkerName]:
-    """The workers that have to open something anew."""
+    """Workers that have to reopen something."""
     workers = {
         Reopens.CAMERA: WorkerName.CAPTURE,
         Reopens.SINKS: WorkerName.OUTPUT,

@@ -1,4 +1,4 @@
-"""Where frames go: the contract of a sink and the table of sinks."""
+"""Sinks of frames: their contract and their table."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SINKS = {
     "null": "occlufix_vcam.sinks.null:Null",
 }
 
-#: The sinks that other programs list as a camera, by system, the best first: "auto" opens each that is there, as some
-#: programs look here and some there. Their modules also have a `find_virtual_cameras`.
+#: Sinks that other programs list as a camera, by system, best first. "auto" opens every one that exists, because
+#: programs differ in where they look. Their modules also have a `find_virtual_cameras`.
 VIRTUAL_CAMERAS: dict[str, tuple[str, ...]] = {
     "linux": ("v4l2", "pipewire"),
     "win32": ("pyvirtualcam",),
@@ -28,52 +28,52 @@ VIRTUAL_CAMERAS: dict[str, tuple[str, ...]] = {
 
 
 class FrameSink(Protocol):
-    """Takes frames of any size, one after another, at the pace of its caller. Used by one thread."""
+    """Accepts frames of any size, one after another, at the caller's pace. Used by one thread."""
 
     @property
     def name(self) -> str:
-        """What a person calls it: the device or the file."""
+        """Display name: the device or the file."""
         ...
 
     def send(self, frame: Frame) -> None:
-        """Raises SinkUnavailable when it can take no more."""
+        """Sends a frame. Raises SinkUnavailable if it can accept no more."""
         ...
 
     def close(self) -> None:
-        """Raises SinkUnavailable where what was sent could not be kept. A second call does nothing."""
+        """Closes it. Raises SinkUnavailable if sent frames could not be kept. A second call does nothing."""
         ...
 
 
 @runtime_checkable
 class Watchable(FrameSink, Protocol):
-    """A sink that knows its readers. Without any it gets a placeholder frame a second, and the camera stays closed.
+    """Sink that knows its readers. Without any it gets a placeholder frame per second, and the camera stays closed.
 
-    A sink without `viewers` (a recording, say) wants every picture.
+    A sink without `viewers` (such as a recording) wants every frame.
     """
 
     def viewers(self) -> Sequence[str]:
-        """Who reads it now: "program (pid)", or as much of that as is known. Asked at every frame, so never blocks.
+        """Current readers: "program (pid)", or as much of that as is known. Called at every frame, so it never blocks.
 
-        Raises SinkUnavailable when the sink is gone.
+        Raises SinkUnavailable if the sink is gone.
         """
         ...
 
 
 @runtime_checkable
 class Flawed(FrameSink, Protocol):
-    """A sink that may be wrong though it works."""
+    """Sink that may have a flaw though it works."""
 
     @property
     def flaw(self) -> Trouble:
-        """How; with an empty text where all is well. May be asked for by any thread."""
+        """Description of the flaw; both texts are empty if there is none. Any thread may read it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualCameraInfo:
-    """A virtual camera, or a kind of it that is missing; `problem` is "" where it is ready.
+    """Virtual camera, or a kind of one that is missing; `problem` is "" if it is ready.
 
-    `flaw` is what is wrong with one that works all the same; `hint` mends either.
+    `flaw` is what is wrong with one that still works; `hint` fixes either.
     """
 
     backend: str

@@ -1,4 +1,4 @@
-"""Sends each frame to several sinks at once: `Sinks`."""
+"""Sends each frame to several sinks: `Sinks`."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from occlufix_vcam.sinks import Flawed, FrameSink, Watchable
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0  # between the attempts to open a sink again
-LEFT_OUT_PAUSE_S = 30.0  # for one that was not there from the start: it may start later, or its module be loaded
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0  # between attempts to reopen a sink
+LEFT_OUT_PAUSE_S = 30.0  # for a sink that failed to open at first: its program or module may be loaded later
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Whether any sink wants pictures; `viewers` are the programs that read, None where no sink can tell."""
+    """Whether any sink wants frames; `viewers` are the programs that read, None if no sink can tell."""
 
     wanted: bool
     viewers: tuple[str, ...] | None
 
 
 class Sinks:
-    """Several sinks as one. One that fails is closed and said once; while another goes on, it is opened again.
+    """Several sinks as one. A failed sink is closed and logged once; while another works, it is retried.
 
-    `openers` opens each sink again, one for each of `sinks`; None for one that must not be (it would write over a
-    recording). `left_out` are sinks that were wanted, too, and did not open: they are tried again now and then. `keys`
-    names those that stay open when a change of settings only concerns others: see `release`.
+    `openers` reopens each sink, one for each of `sinks`; None for one that must not reopen (it would overwrite a
+    recording). `left_out` are requested sinks that did not open: they are retried now and then. `keys` names those
+    that stay open when a change of settings concerns only others: see `release`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Sinks:
         self._openers = {id(sink): opener for sink, opener in zip(sinks, openers, strict=False)}
         self._keys = {id(sink): key for sink, key in zip(sinks, keys, strict=False)}
         self._clock = clock
-        #: What is wrong with those that worked and do not any more, and with those that never did.
+        #: Trouble of sinks that stopped working, and of sinks that never opened.
         self.failures: dict[str, Trouble] = {}
         self.left_out = {one.name: trouble_of(one.error) for one in left_out}
         due = clock() + LEFT_OUT_PAUSE_S
@@ -55,12 +55,12 @@ class Sinks:
 
     @property
     def open(self) -> tuple[FrameSink, ...]:
-        """Those that take frames now."""
+        """Sinks that accept frames now."""
         return tuple(self._open)
 
     @property
     def flaws(self) -> dict[str, Trouble]:
-        """What is wrong with sinks that work all the same."""
+        """Flaws of sinks that still work."""
         return {sink.name: sink.flaw for sink in tuple(self._open) if isinstance(sink, Flawed) and sink.flaw.what}
 
     @property
@@ -68,21 +68,21 @@ class Sinks:
         return ", ".join(sink.name for sink in self._open) or "none"
 
     def send(self, frame: Frame) -> None:
-        """Raises SinkUnavailable with every reason when none is left."""
+        """Sends a frame to every sink. Raises SinkUnavailable with every reason if none is left."""
         for lost in tuple(self._lost):
             self._open_again(lost)
         for sink in tuple(self._open):
             try:
                 sink.send(frame)
-            except Exception as error:  # noqa: BLE001 - whatever breaks one sink must not stop the others
+            except Exception as error:  # noqa: BLE001 - a broken sink must not stop the others
                 self._leave_out(sink, error)
         if not self._open:
             reasons = "; ".join(f"{name}: {trouble.what}" for name, trouble in self.failures.items())
             hint = next((trouble.hint for trouble in self.failures.values() if trouble.hint), "open another")
-            raise SinkUnavailable(f"no sink is left ({reasons})" if reasons else "there is no sink", hint)
+            raise SinkUnavailable(f"no sink works any more ({reasons})" if reasons else "there is no sink", hint)
 
     def audience(self) -> Audience:
-        """Who reads, now. Cheap enough for every frame."""
+        """Current readers. Cheap enough for every frame."""
         viewers: list[str] = []
         wanted = told = False
         for sink in tuple(self._open):
@@ -92,7 +92,7 @@ class Sinks:
             told = True
             try:
                 viewers += sink.viewers()
-            except Exception as error:  # noqa: BLE001 - the same
+            except Exception as error:  # noqa: BLE001 - as above
                 self._leave_out(sink, error)
         return Audience(wanted or bool(viewers), tuple(viewers) if told else None)
 
@@ -108,7 +108,7 @@ class Sinks:
         return kept
 
     def close(self) -> None:
-        """Closes all, the last first; then raises the trouble that came of it."""
+        """Closes all, last first; then raises the first trouble."""
         for lost in self._lost:
             if lost.opening is not None:
                 lost.opening.give_up()
@@ -124,13 +124,13 @@ class Sinks:
         opener, key = self._openers.pop(id(sink), None), self._keys.pop(id(sink), None)
         try:
             sink.close()
-        except Exception as trouble:  # noqa: BLE001 - the same; the first error is the one that counts
+        except Exception as trouble:  # noqa: BLE001 - as above; the first error counts
             log.warning("sink %s did not close well: %s", sink.name, trouble)
         if opener is not None:
             self._lost.append(_Lost(sink.name, opener, self._clock() + FIRST_PAUSE_S, key=key))
 
     def _open_again(self, lost: _Lost) -> None:
-        """In a thread of its own, so that the other sinks do not wait for it."""
+        """Reopens in a background thread, so that the other sinks do not wait."""
         if lost.opening is None:
             if self._clock() >= lost.due:
                 lost.opening = BackgroundOpen(lost.opener)
@@ -140,12 +140,12 @@ class Sinks:
         opening, lost.opening = lost.opening, None
         try:
             sink = opening.result()
-        except Exception as error:  # noqa: BLE001 - the same
+        except Exception as error:  # noqa: BLE001 - as above
             (self.left_out if lost.name in self.left_out else self.failures)[lost.name] = trouble_of(error)
             lost.pause = min(2 * lost.pause, max(lost.pause, LONGEST_PAUSE_S))
             lost.due = self._clock() + lost.pause
             return
-        log.info("sink %s is there", sink.name)
+        log.info("sink %s is open", sink.name)
         self._lost.remove(lost)
         for told in (self.failures, self.left_out):
             told.pop(lost.name, None)
@@ -164,7 +164,7 @@ class KeptSink:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A sink that did not open beside others that did: what it is called, why, and what opens it."""
+    """Sink that did not open though others did: its name, the reason, and a function that opens it."""
 
     name: str
     error: SinkUnavailable
@@ -173,7 +173,7 @@ class LeftOut:
 
 @dataclass(slots=True)
 class _Lost:
-    """A sink that is not there, and when to open it."""
+    """Sink that is not open, and when to retry it."""
 
     name: str
     opener: Callable[[], FrameSink]

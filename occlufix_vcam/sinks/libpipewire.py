@@ -1,7 +1,8 @@
-"""What is used of libpipewire, as ctypes sees it: functions, structures, and formats as PipeWire writes them down.
+"""The part of libpipewire that the camera uses, through ctypes: functions, structures, and formats as PipeWire encodes
+them.
 
 It follows the C library's stable interface (libpipewire-0.3.so.0, the same from 0.3 to 1.x), so that a camera in
-PipeWire needs no helper program and no package of its own.
+PipeWire needs no helper program and no extra package.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ STATE_ERROR, STATE_UNCONNECTED, STATE_PAUSED, STATE_STREAMING = -1, 0, 2, 3
 DIRECTION_OUTPUT, ANY_ID = 1, 0xFFFFFFFF
 FLAG_MAP_BUFFERS, FLAG_DRIVER = 1 << 2, 1 << 3
 MOST_BUFFERS = 8
-#: Kinds of metadata: the picture's time and number; how many hold the buffer.
+#: Kinds of metadata: time and number of the frame; how many readers hold the buffer.
 META_HEADER, META_BUSY = 1, 7
 
 
 class PipeWireError(Exception):
-    """PipeWire is not there, or not any more; `hint` says what to do."""
+    """PipeWire is not available, or no longer; `hint` says what to do."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
         self.hint = hint
 
 
-# ---- formats, as PipeWire writes them down: values with a size and a type, padded to 8 bytes ----
+# ---- formats in PipeWire's encoding: values with a size and a type, padded to 8 bytes ----
 
 _ID, _INT, _RECTANGLE, _FRACTION, _OBJECT, _CHOICE = 3, 4, 10, 11, 15, 19
 _FORMAT_OBJECT, _BUFFERS_OBJECT, _META_OBJECT = 0x40003, 0x40004, 0x40005
@@ -67,7 +68,7 @@ def _object(kind: int, purpose: int, values: Mapping[int, bytes]) -> bytes:
 
 
 def video_format(size: tuple[int, int], rate: float) -> bytes:
-    """YUY2 of one size and rate, BT.601 in the limited range: what a webcam gives, so what every reader takes."""
+    """YUY2 of one size and rate, BT.601 in limited range: what webcams deliver, so every reader accepts it."""
     exact = Fraction(rate).limit_denominator(1001)
     return _object(
         _FORMAT_OBJECT,
@@ -85,7 +86,7 @@ def video_format(size: tuple[int, int], rate: float) -> bytes:
 
 
 def buffer_needs(size: tuple[int, int]) -> tuple[bytes, bytes]:
-    """What a picture's buffer must hold, and that each carries a time and a number."""
+    """Buffer requirements of a frame, each with a time and a number."""
     stride = 2 * size[0]
     buffers = {
         _BUFFERS_COUNT: _choice(_RANGE, 4, 2, MOST_BUFFERS),
@@ -98,7 +99,7 @@ def buffer_needs(size: tuple[int, int]) -> tuple[bytes, bytes]:
     return _object(_BUFFERS_OBJECT, _BUFFERS, buffers), _object(_META_OBJECT, _META, meta)
 
 
-# ---- the library's structures, as far as they are touched ----
+# ---- the parts of the library's structures that are used ----
 
 
 class _Chunk(c.Structure):
@@ -145,7 +146,7 @@ class SpaBuffer(c.Structure):
 
 
 class Buffer(c.Structure):
-    """It grows with later versions, and is only ever read through a pointer."""
+    """Buffer. It grows with later versions, and is only read through a pointer."""
 
     _fields_ = (("buffer", c.POINTER(SpaBuffer)),)
 
@@ -185,7 +186,7 @@ class RegistryEvents(c.Structure):
 
 
 class Interface(c.Structure):
-    """What core and registry begin with: a table of methods, and what to call them with."""
+    """Head of core and registry: a table of methods, and the object to call them with."""
 
     _fields_ = (
         ("type", c.c_char_p),
@@ -197,7 +198,7 @@ class Interface(c.Structure):
 
 GetRegistry = c.CFUNCTYPE(c.c_void_p, c.c_void_p, c.c_uint32, c.c_size_t)
 AddListener = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p)
-#: Places in the tables of methods; the first is the table's version.
+#: Positions in the tables of methods; the first entry is the table's version.
 CORE_GET_REGISTRY, REGISTRY_ADD_LISTENER = 6, 1
 HOOK_BYTES = 6 * c.sizeof(c.c_void_p)
 
@@ -231,7 +232,7 @@ _FUNCTIONS: dict[str, tuple[type[c._SimpleCData] | None, list[type]]] = {  # typ
 
 @functools.cache
 def load_library() -> c.CDLL:
-    """libpipewire, ready for use. Raises PipeWireError."""
+    """Loads libpipewire. Raises PipeWireError."""
     try:
         library = c.CDLL(LIBRARY, use_errno=True)
         for function, (result, arguments) in _FUNCTIONS.items():
@@ -239,14 +240,14 @@ def load_library() -> c.CDLL:
             getattr(library, function).argtypes = arguments
     except (OSError, AttributeError) as error:
         raise PipeWireError(
-            f"{LIBRARY} can't be loaded: {error}",
+            f"{LIBRARY} cannot be loaded: {error}",
             "install PipeWire 0.3.40 or later (Debian, Ubuntu: `sudo apt install libpipewire-0.3-0 pipewire`)",
         ) from error
     library.pw_init(None, None)
-    library.pw_log_set_level(0)  # what goes wrong is said by us, not on the terminal
+    library.pw_log_set_level(0)  # we report errors ourselves, not on the terminal
     return library
 
 
 def pointers_to(*pods: bytes) -> c.Array[c.c_char_p]:
-    """An array of pointers to them, which keeps them alive."""
+    """Array of pointers to `pods`, which keeps them alive."""
     return (c.c_char_p * len(pods))(*pods)

@@ -1,4 +1,4 @@
-"""The sink that keeps nothing: for benchmarks, and for a preview without a virtual camera."""
+"""Sink that discards frames: for benchmarks, and for a preview without a virtual camera."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens a sink by its name, and lists the virtual cameras of this machine."""
+"""Opens a sink by name, and lists the virtual cameras of this machine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _ANY = ("auto", "virtual_camera")
 def open_sink(name: str, *, size: tuple[int, int], rate: float, path: Path | None = None) -> FrameSink:
     """Opens "auto" (the first virtual camera that opens), a name in SINKS, or a virtual camera by name or path.
 
-    `size` is (width, height) of what goes out, `path` the recorder's file. Raises SinkUnavailable with every
-    kind's reason, ConfigError for a recorder without a file.
+    `size` is the output's (width, height), `path` the recorder's file. Raises SinkUnavailable with the reason of every
+    kind, and ConfigError for a recorder without a file.
     """
     if name == "recorder" and path is None:
         raise ConfigError("the recorder needs a file to write to", "name one: `--record FILE.mp4`")
@@ -34,14 +34,14 @@ def open_sink(name: str, *, size: tuple[int, int], rate: float, path: Path | Non
 
 
 def none_opened(errors: Sequence[SinkUnavailable]) -> SinkUnavailable:
-    """Every reason in one error."""
+    """One error with every reason."""
     if len(errors) == 1:
         return errors[0]
     return SinkUnavailable("; ".join(error.message for error in errors), errors[0].hint)
 
 
 def list_virtual_cameras() -> list[VirtualCameraInfo]:
-    """Every virtual camera and every kind of it that this system knows, the best first."""
+    """Every virtual camera and every kind of one on this system, best first."""
     found: list[VirtualCameraInfo] = []
     for kind in VIRTUAL_CAMERAS.get(sys.platform, ()):
         module = SINKS[kind].partition(":")[0]

@@ -1,4 +1,4 @@
-"""Picture files as they go out: in the depth, colours and format in which they came, and whole or not at all."""
+"""Writes image files in their original depth, colours and format, completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from occlufix_vcam.core.files import write_atomically
 
 Pixels = NDArray[np.integer[Any] | np.floating[Any]]
 
-#: 101 is WebP's way to say "without loss".
+#: 101 is WebP's code for lossless.
 QUALITY = {
     ".jpg": (cv2.IMWRITE_JPEG_QUALITY, 95),
     ".jpeg": (cv2.IMWRITE_JPEG_QUALITY, 95),
     ".webp": (cv2.IMWRITE_WEBP_QUALITY, 101),
 }
 SHALLOW = frozenset((".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".dib"))
-#: What one level of 8 bits is in another type.
+#: One level of 8 bits in another type.
 LEVEL = {"uint8": 1.0, "uint16": 257.0, "float32": 1 / 255, "float64": 1 / 255}
 
 
@@ -40,7 +40,7 @@ def put_into(pixels: Pixels, before: Image, after: Image) -> Pixels:
 
 
 def encode(pixels: Pixels, suffix: str) -> bytes:
-    """`pixels` in the format of `suffix`, without loss where the format can. Raises SinkUnavailable."""
+    """Encodes `pixels` in the format of `suffix`, lossless if the format can. Raises SinkUnavailable."""
     suffix = suffix.lower()
     if suffix in SHALLOW and pixels.dtype.name != "uint8":
         pixels = (pixels / LEVEL[pixels.dtype.name]).clip(0, 255).astype(np.uint8)
@@ -49,13 +49,15 @@ def encode(pixels: Pixels, suffix: str) -> bytes:
     except cv2.error:
         done = False
     if not done:
-        raise SinkUnavailable(f"{suffix} can't hold such a picture ({pixels.dtype})", "end OUT in .png or .tif")
+        raise SinkUnavailable(
+            f"{suffix} cannot store such an image ({pixels.dtype})", "use an OUT that ends in .png or .tif"
+        )
     return data.tobytes()
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Raises SinkUnavailable, and then leaves what was there."""
+    """Writes a file. Raises SinkUnavailable and then leaves the old one."""
     try:
         write_atomically(path, data)
     except OSError as error:
-        raise SinkUnavailable(f"{path} can't be written: {error.strerror}", "choose another place") from error
+        raise SinkUnavailable(f"{path} cannot be written: {error.strerror}", "choose another place") from error

@@ -1,4 +1,4 @@
-"""The camera that needs no kernel module: a node in the user's PipeWire session, for browsers, OBS and sandboxes."""
+"""Camera without a kernel module: a node in the user's PipeWire session, for browsers, OBS and sandboxes."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class PipeWireNode(Protocol):
 
 
 class PipeWireCamera:
-    """A camera of a fixed size in PipeWire; frames of another size get black bars. The caller paces.
+    """Camera of a fixed size in PipeWire; frames of another size get black bars. The caller paces.
 
-    Nothing is converted or copied while nobody watches. `target` is "auto" or our own name. Raises SinkUnavailable.
+    Nothing is converted or copied while no program reads. `target` is "auto" or our own name. Raises SinkUnavailable.
     """
 
     def __init__(
@@ -55,10 +55,8 @@ class PipeWireCamera:
         refused: Callable[[], list[str]] = refused_programs,
     ) -> None:
         if target not in ("auto", OWN_LABEL):
-            raise SinkUnavailable(
-                f"PipeWire has no camera {target} of ours", "`--sink pipewire` opens the one that it has"
-            )
-        # Colours are shared by two pixels of a row.
+            raise SinkUnavailable(f"OccluFix Camera has no PipeWire camera {target}", "use `--sink pipewire`")
+        # Two pixels of a row share their colour.
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         self._fit = OutputTransform(self.size)
         self._picture: Image = np.empty((self.size[1], self.size[0], 2), np.uint8)
@@ -73,11 +71,11 @@ class PipeWireCamera:
 
     @property
     def flaw(self) -> Trouble:
-        """Whom the desktop refuses this camera, as far as is known by now."""
+        """Programs that the desktop refuses this camera, as far as known."""
         return Trouble(*refusal(self._refusals.newest()))
 
     def viewers(self) -> list[str]:
-        """Who reads it now: "program (pid)", as far as PipeWire tells. Raises SinkUnavailable when it is gone."""
+        """Current readers: "program (pid)", as far as PipeWire tells. Raises SinkUnavailable if the camera is gone."""
         self._check()
         return (self._node.readers() or ["a program"]) if self._node.watched else []
 
@@ -85,7 +83,7 @@ class PipeWireCamera:
         self._check()
         if not self._node.watched:
             return
-        if frame is not self._shown:  # the last picture goes out again where none is new
+        if frame is not self._shown:  # repeats the last frame if there is no new one
             cv2.cvtColor(self._fit(frame.image), cv2.COLOR_BGR2YUV_YUY2, dst=self._picture)
             self._shown = frame
         self._node.send(self._picture)
@@ -102,7 +100,7 @@ class PipeWireCamera:
 def find_virtual_cameras(
     open_session: Callable[[], Session] = Session, refused: Callable[[], list[str]] = refused_programs
 ) -> list[VirtualCameraInfo]:
-    """What PipeWire offers here: one entry on Linux, none elsewhere."""
+    """PipeWire's camera on this system: one entry on Linux, none elsewhere."""
     if sys.platform != "linux":
         return []
     name = f"{OWN_LABEL} in PipeWire"

@@ -1,6 +1,6 @@
-"""A camera node in the user's PipeWire session, and what the session tells of its readers.
+"""Camera node in the user's PipeWire session, and its readers as the session reports them.
 
-The library runs its own thread; its callbacks take Python's lock only when something changes, never for a picture.
+The library runs its own thread; its callbacks take Python's lock only when something changes, never for a frame.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from occlufix_vcam.sinks import libpipewire as lib
 from occlufix_vcam.sinks.libpipewire import PipeWireError
 
 READY_WITHIN_S = 2.0
-START_HINT = "log in to a desktop with PipeWire, or `systemctl --user start pipewire wireplumber`"
-RESTART_HINT = "`systemctl --user restart pipewire wireplumber`, then start again"
+START_HINT = "log in to a desktop with PipeWire, or run `systemctl --user start pipewire wireplumber`"
+RESTART_HINT = "run `systemctl --user restart pipewire wireplumber`, then start again"
 
 
 class Registry:
-    """What there is in the session, as it comes and goes."""
+    """Objects in the session, as they appear and disappear."""
 
     def __init__(self) -> None:
         self._things: dict[int, tuple[str, dict[str, str]]] = {}
-        #: Set once a session manager is there: without one no program gets to see a camera.
+        #: Set once a session manager exists: without one, no program sees a camera.
         self.managed = threading.Event()
 
     def add(self, number: int, kind: str, facts: dict[str, str]) -> None:
         self._things[number] = kind, facts
-        if facts.get("metadata.name") == "default":  # every session manager keeps its choices there
+        if facts.get("metadata.name") == "default":  # every session manager stores its choices there
             self.managed.set()
 
     def remove(self, number: int) -> None:
         self._things.pop(number, None)
 
     def readers_of(self, node: int) -> list[str]:
-        """Who has a link from `node`: "program (pid)" where known, each once."""
+        """Programs with a link from `node`: "program (pid)" if known, each once."""
         things = dict(self._things)
         return sorted({_program(things, link.get("link.input.node", "-1")) for link in _links(things, node)})
 
@@ -59,19 +59,19 @@ def _program(things: Things, node: str) -> str:
     _, client = things.get(int(facts.get("client.id", "-1")), ("", {}))
     name = client.get("application.name") or facts.get("node.description") or facts.get("node.name") or "a program"
     process = client.get("application.process.id")
-    if client.get("pipewire.access") != "portal":  # there it is the portal that has the connection
+    if client.get("pipewire.access") != "portal":  # there, the portal owns the connection
         process = process or client.get("pipewire.sec.pid")
     return f"{name} ({process})" if process else name
 
 
 class Session:
-    """A connection to the user's PipeWire session. Raises PipeWireError where there is none that works."""
+    """Connection to the user's PipeWire session. Raises PipeWireError if none works."""
 
     def __init__(self) -> None:
         self.library = lib.load_library()
         self.registry = Registry()
         self._open_parts = ExitStack()
-        self._kept: list[object] = []  # what C holds pointers to
+        self._kept: list[object] = []  # objects that C holds pointers to
         with ExitStack() as undo:
             undo.callback(self.close)
             self._connect()
@@ -90,7 +90,7 @@ class Session:
         later.callback(library.pw_core_disconnect, self.core)
         self._list_things()
         library.pw_thread_loop_start(self.loop)
-        # Stopped before anything is taken down: from then on nothing calls back from another thread.
+        # Stop the thread before teardown: from then on no callback runs.
         later.callback(library.pw_thread_loop_stop, self.loop)
         if not self.registry.managed.wait(READY_WITHIN_S):
             raise PipeWireError("PipeWire runs without a session manager: no program sees cameras", START_HINT)
@@ -106,17 +106,17 @@ class Session:
         add_listener(listing.data, self.hook(), self.keep(events), None)
 
     def hook(self) -> int:
-        """The address of what the library needs to remember a listener in."""
+        """Address of the structure in which the library stores a listener."""
         return self.keep(c.create_string_buffer(lib.HOOK_BYTES))
 
     def keep(self, what: c.Structure | c.Array[c.c_char]) -> int:
-        """The address of `what`, which lives as long as the session."""
+        """Address of `what`, which lives as long as the session."""
         self._kept.append(what)
         return c.addressof(what)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """While the block lasts the library's thread stands still."""
+        """Pauses the library's thread during the block."""
         self.library.pw_thread_loop_lock(self.loop)
         try:
             yield
@@ -124,7 +124,7 @@ class Session:
             self.library.pw_thread_loop_unlock(self.loop)
 
     def close(self) -> None:
-        """A second call does nothing."""
+        """Closes the connection. A second call does nothing."""
         self._open_parts.close()
 
     # ---- called by the library, in its thread ----
@@ -139,7 +139,7 @@ class Session:
 
 
 class CameraNode:
-    """A Video/Source node with role Camera. `send` from one thread; the rest from any. Raises PipeWireError."""
+    """Video/Source node with role Camera. `send` from one thread, the rest from any. Raises PipeWireError."""
 
     def __init__(self, name: str, size: tuple[int, int], rate: float) -> None:
         self._size, self._sent = size, 0
@@ -155,26 +155,26 @@ class CameraNode:
                 self._make_stream(name, rate)
             if not self._settled.wait(READY_WITHIN_S) or self._reason:
                 why = self._reason or f"no answer within {READY_WITHIN_S:.0f} s"
-                raise PipeWireError(f"PipeWire makes no camera of us: {why}", RESTART_HINT)
+                raise PipeWireError(f"PipeWire did not create the camera: {why}", RESTART_HINT)
             self._node = self._session.library.pw_stream_get_node_id(self._stream)
             undo.pop_all()
 
     @property
     def watched(self) -> bool:
-        """Whether a reader takes pictures now."""
+        """Whether a reader accepts frames now."""
         return self._state == lib.STATE_STREAMING
 
     @property
     def lost(self) -> str:
-        """Why no picture can be sent any more; "" while all is well."""
+        """Why no frame can be sent any more; "" if all is well."""
         return self._reason
 
     def readers(self) -> list[str]:
-        """Who has a link from this camera: "program (pid)" where known."""
+        """Programs with a link from this camera: "program (pid)" if known."""
         return self._session.registry.readers_of(self._node) if self._node is not None else []
 
     def send(self, picture: Image) -> bool:
-        """Hands a YUY2 picture (HxWx2) to the readers; False where there are none, or they still hold every buffer."""
+        """Sends a YUY2 frame (HxWx2) to the readers; False if there are none, or they still hold every buffer."""
         library = self._session.library
         with self._session.locked():
             held = self._free_buffer() if self.watched else None
@@ -186,7 +186,7 @@ class CameraNode:
             return True
 
     def _free_buffer(self) -> c._Pointer[lib.Buffer] | None:
-        """The next one that no reader holds. One that was killed gives back nothing: its buffers are passed over."""
+        """Next buffer that no reader holds. A killed reader returns none: its buffers are skipped."""
         for _ in range(lib.MOST_BUFFERS):
             held: c._Pointer[lib.Buffer] = self._session.library.pw_stream_dequeue_buffer(self._stream)
             if held:
@@ -206,7 +206,7 @@ class CameraNode:
         self._sent += 1
 
     def close(self) -> None:
-        """Takes the node out of every list. A second call does nothing."""
+        """Removes the node from every list. A second call does nothing."""
         if self._stream is not None:
             with self._session.locked():
                 self._session.library.pw_stream_destroy(self._stream)
@@ -254,7 +254,7 @@ class CameraNode:
             self._settled.set()
 
     def _take_back_buffers(self, node: int) -> None:
-        """From readers that were killed, where the one that begins now is the only one."""
+        """Reclaims buffers of killed readers, if the reader that starts now is the only one."""
         if self._session.registry.links_from(node) > 1:
             return
         for buffer in self._buffers.values():
@@ -275,5 +275,5 @@ class CameraNode:
 
 
 def _meta(buffer: lib.SpaBuffer, kind: int) -> int | None:
-    """Where the buffer has its metadata of that kind; None where it has none."""
+    """Metadata of that kind in the buffer; None if it has none."""
     return next((meta.data for meta in buffer.metas[: buffer.n_metas] if meta.type == kind and meta.data), None)

@@ -1,4 +1,4 @@
-"""Which virtual camera is meant, and the first one of them that opens."""
+"""Resolves which virtual camera is meant, and opens the first one that works."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Place = VirtualCameraInfo
 
 
 def failed(place: Place, error: OSError) -> Place:
-    """`place` with why it did not open."""
-    return replace(place, problem=str(error), hint="see `occlufix-vcam doctor`")
+    """`place` with the reason why it did not open."""
+    return replace(place, problem=str(error), hint="run `occlufix-vcam doctor`")
 
 
 def named_places(target: str, found: Sequence[Place]) -> Sequence[Place]:
-    """Where to try, in order: all that were `found` for "auto", else those whose path, name or kind is `target`."""
+    """Places to try, in order: all that were `found` for "auto", else those whose path, name or kind is `target`."""
     if target == "auto":
         return found
     device = os.path.realpath(target) if target.startswith("/") else target
@@ -30,7 +30,7 @@ def named_places(target: str, found: Sequence[Place]) -> Sequence[Place]:
         return matches
     there = ", ".join(_label(place) for place in found if not place.problem)
     problem = "there is no such virtual camera" + (f"; there are: {there}" if there else "")
-    return [Place("", target, "", problem, "`occlufix-vcam devices` lists those that there are")]
+    return [Place("", target, "", problem, "run `occlufix-vcam devices` to list them")]
 
 
 def open_first(
@@ -38,9 +38,9 @@ def open_first(
     open_place: Callable[[Place], Opened],
     explain: Callable[[Place, OSError], Place] = failed,
 ) -> tuple[Place, Opened]:
-    """The first of `places` that opens, and what `open_place` made of it. Raises SinkUnavailable with every reason.
+    """First of `places` that opens, and the result of `open_place`. Raises SinkUnavailable with every reason.
 
-    `explain` says what is wrong with a place that looked well and did not open.
+    `explain` says what is wrong with a place that looked usable and did not open.
     """
     reasons, hint = [], ""
     for place in places:

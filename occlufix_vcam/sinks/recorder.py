@@ -1,4 +1,4 @@
-"""Writes what goes out to a file: .mp4, which any player plays, or .mkv, which loses nothing."""
+"""Writes the output to a file: .mp4, which every player plays, or lossless .mkv."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.output_transform import OutputTransform, even_size
 
-#: Stops while there still is room to finish the file, and for other programs to live.
+#: Stops while there is still room to finish the file and for other programs.
 _RESERVE_BYTES = 64 * 2**20
 _FRAMES_BETWEEN_CHECKS = 30
 
-#: (OpenCV's writer, codec) in order of preference: H.264 comes from the system, where it has an encoder.
+#: (OpenCV's writer, codec) in order of preference: H.264 comes from the system if it has an encoder.
 _H264 = {"win32": (cv2.CAP_MSMF, "H264"), "darwin": (cv2.CAP_AVFOUNDATION, "avc1")}
 _CODECS = {
     ".mp4": (_H264.get(sys.platform, (cv2.CAP_FFMPEG, "avc1")), (cv2.CAP_FFMPEG, "mp4v")),
@@ -40,7 +40,7 @@ class Writer(Protocol):
 
 
 def open_writer(path: Path, rate: float, size: tuple[int, int]) -> tuple[Writer, str]:
-    """A writer and its codec. Raises SinkUnavailable."""
+    """Writer and its codec. Raises SinkUnavailable."""
     for api, codec in _CODECS[path.suffix.lower()]:
         writer = cast(Writer, cv2.VideoWriter(str(path), api, cv2.VideoWriter.fourcc(*codec), rate, size))
         if writer.isOpened():
@@ -54,10 +54,10 @@ def free_bytes(folder: Path) -> int:
 
 
 class Recorder:
-    """One frame sent is one frame of film, at a constant rate; odd sizes grow by one pixel, as the codecs need it.
+    """Records one video frame per frame sent, at a constant rate; odd sizes grow by one pixel, as codecs require.
 
-    Writes FILE.part.mp4 and renames it when closed: FILE.mp4 is whole or is the one from before, also after a kill;
-    .mkv likewise.
+    Writes FILE.part.mp4 and renames it on closing: FILE.mp4 is complete or is the previous one, even after a kill; the
+    same for .mkv.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class Recorder:
     def _check_place(self) -> None:
         folder = self._path.parent
         if self._path.suffix.lower() not in FILM_SUFFIXES:
-            raise ConfigError(f"{self._path} is no name of a film", "let the recording's name end in .mp4 or .mkv")
+            raise ConfigError(f"{self._path} is not a video file name", "use a name that ends in .mp4 or .mkv")
         if not folder.is_dir():
-            raise SinkUnavailable(f"there is no folder {folder} to record to", "make it, or choose another")
+            raise SinkUnavailable(f"there is no folder {folder} to record to", "create it, or choose another")
         if self._path.is_dir() or not os.access(folder, os.W_OK):
-            raise SinkUnavailable(f"{self._path} can't be written", "choose another file for the recording")
+            raise SinkUnavailable(f"{self._path} cannot be written", "choose another file for the recording")
         self._check_space()
 
     def _check_space(self) -> None:
@@ -101,10 +101,10 @@ class Recorder:
             raise SinkUnavailable(f"the recording {self._path} is closed", "start another")
         if self._sent % _FRAMES_BETWEEN_CHECKS == 0:
             self._check_space()
-        # OpenCV 5 says False when it could not write, OpenCV 4 says nothing at all.
+        # OpenCV 5 returns False if it could not write, OpenCV 4 returns nothing.
         if self._writer.write(self._fit(frame.image)) is False:
             raise SinkUnavailable(
-                f"the recording {self._path} can't be written on: the disk may be full", "free some space"
+                f"the recording {self._path} cannot be continued: the disk may be full", "free some space"
             )
         self._sent += 1
 

@@ -1,4 +1,4 @@
-"""The camera that programs on Linux list, through the kernel module v4l2loopback."""
+"""Camera that programs on Linux list, through the kernel module v4l2loopback."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from occlufix_vcam.system import v4l2
 log = logging.getLogger(__name__)
 
 _FROM_BGR = {"YU12": cv2.COLOR_BGR2YUV_I420, "YUYV": cv2.COLOR_BGR2YUV_YUY2}
-_SETUP_HINT = "`occlufix-vcam setup` installs and loads it, with the right options"
+_SETUP_HINT = "run `occlufix-vcam setup`, which installs and loads it"
 
 
 class V4l2Camera:
-    """A virtual camera of a fixed size; frames of another size get black bars. The caller paces.
+    """Virtual camera of a fixed size; frames of another size get black bars. The caller paces.
 
-    `target` is "auto", a device path or a virtual camera's name. The first picture is out when it is made: only then do
-    programs list it. Raises SinkUnavailable with each node's reason.
+    `target` is "auto", a device path or a virtual camera's name. The first frame is sent on creation: only then do
+    programs list it. Raises SinkUnavailable with the reason of each node.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class V4l2Camera:
         log.info("virtual camera opened: %s, %dx%d %s", self.name, *self.size, self._layout)
 
     def viewers(self) -> Sequence[str]:
-        """The programs that have the node open, without those that only list it."""
+        """Programs that have the node open, except those that only list it."""
         try:
             return self._readers.now(self._node.usage()) if self._readers else []
         except OSError as error:
             raise self._stopped(error) from error
 
     def send(self, frame: Frame) -> None:
-        if frame is not self._shown:  # the last picture goes out again where none is new
+        if frame is not self._shown:  # repeats the last frame if there is no new one
             self._convert(self._fit(frame.image))
             self._shown = frame
         try:
@@ -91,7 +91,7 @@ class V4l2Camera:
         cv2.cvtColor(image, _FROM_BGR[self._layout], dst=self._picture.reshape(shape))
 
     def _stopped(self, error: OSError) -> SinkUnavailable:
-        return SinkUnavailable(f"the virtual camera {self.name} stopped: {error}", "`occlufix-vcam doctor` looks why")
+        return SinkUnavailable(f"the virtual camera {self.name} stopped: {error}", "run `occlufix-vcam doctor`")
 
 
 def _open_one(
@@ -109,7 +109,8 @@ def _open_one(
 def _free(path: str, open_node: Callable[[str], V4l2Node]) -> None:
     """Wakes a node that is neither a camera nor an output, as 0.12 leaves it after programs that only write to it.
 
-    Who has asked to start counts as its writer, even where that fails, and when the writer goes it is an output again.
+    A program that has asked to start counts as its writer, even if that fails, and once it is gone the node is an
+    output again.
     """
     node = open_node(path)
     try:
@@ -117,7 +118,7 @@ def _free(path: str, open_node: Callable[[str], V4l2Node]) -> None:
     finally:
         node.close()
     with contextlib.suppress(OSError):
-        v4l2.query_capabilities(path)  # the kernel goes by what this told it last
+        v4l2.query_capabilities(path)  # the kernel uses what this call told it last
 
 
 def _take(
@@ -130,7 +131,7 @@ def _take(
             if granted == (size, layout):
                 break
         size, layout = granted
-        if layout not in BYTES_OF_4_PIXELS:  # of a size that is kept, ours get bars
+        if layout not in BYTES_OF_4_PIXELS:  # if its size is kept, our frames get bars
             raise _KeptFormatError(size, layout)
         node.set_rate(rate)
         node.start()
@@ -141,7 +142,7 @@ def _take(
 
 
 def _explained(place: VirtualCameraInfo, error: OSError) -> VirtualCameraInfo:
-    """What is wrong with a node that looked well and did not open."""
+    """What is wrong with a node that looked usable and did not open."""
     if isinstance(error, _KeptFormatError):
         return _kept(place, error.size, error.layout)
     if error.errno == errno.EBUSY:
@@ -150,7 +151,7 @@ def _explained(place: VirtualCameraInfo, error: OSError) -> VirtualCameraInfo:
 
 
 class _KeptFormatError(OSError):
-    """The node has a format that we can't make, and does not change it."""
+    """The node has a fixed format that we cannot produce."""
 
     def __init__(self, size: tuple[int, int], layout: str) -> None:
         super().__init__(errno.EBUSY, "it keeps another format")
@@ -158,19 +159,19 @@ class _KeptFormatError(OSError):
 
 
 def _kept(place: VirtualCameraInfo, size: tuple[int, int], layout: str) -> VirtualCameraInfo:
-    programs = ", ".join(v4l2.holders(place.path)) or "nobody"
+    programs = ", ".join(v4l2.holders(place.path)) or "no program"
     problem = f"it keeps the format {layout} {size[0]}x{size[1]} of an earlier program"
-    hint = f"`v4l2-ctl -d {place.path} -c keep_format=0`, and close what has it open ({programs})"
+    hint = f"`v4l2-ctl -d {place.path} -c keep_format=0`, after closing {programs}"
     return VirtualCameraInfo(place.backend, place.name, place.path, problem, hint)
 
 
 def _taken(place: VirtualCameraInfo, programs: str) -> VirtualCameraInfo:
-    hint = "close that program, or load v4l2loopback with one device more (`devices=2`)"
-    return VirtualCameraInfo(place.backend, place.name, place.path, f"{programs} has taken it", hint)
+    hint = "close that program, or load v4l2loopback with a second device (`devices=2`)"
+    return VirtualCameraInfo(place.backend, place.name, place.path, f"{programs} uses it", hint)
 
 
 def find_virtual_cameras() -> list[VirtualCameraInfo]:
-    """Every node of v4l2loopback, the best first; one entry that says so where there is none."""
+    """Every node of v4l2loopback, best first; one entry that reports it if there is none."""
     nodes = [node for node in v4l2.video_nodes(virtual_only=True) if node.loopback]
     if not nodes:
         problem = "the kernel module v4l2loopback is not loaded"
@@ -185,10 +186,10 @@ def _look_at(node: v4l2.VideoNode, exclusive: bool) -> VirtualCameraInfo:
         problem = "no permission to write to it"
         hint = "join the video group: `sudo usermod -aG video $USER`, then log in again"
         return VirtualCameraInfo(place.backend, place.name, place.path, problem, hint)
-    # A node that takes no pictures is taken; or an earlier program did not say that it had ended, and nobody has it.
+    # A node that accepts no frames is in use, or an earlier program ended without notice and nobody has it.
     if not node.accepts and (programs := v4l2.holders(node.path)):
         return _taken(place, ", ".join(programs))
-    # A node shows itself as a camera before anybody writes to it where it keeps an earlier program's format.
+    # A node that keeps an earlier program's format appears as a camera before any program writes to it.
     kept = v4l2.output_format(node.path) if exclusive and node.captures else None
     if kept is not None and kept[1] not in BYTES_OF_4_PIXELS:
         return _kept(place, *kept)
@@ -197,5 +198,5 @@ def _look_at(node: v4l2.VideoNode, exclusive: bool) -> VirtualCameraInfo:
         flaw = "browsers do not list it: v4l2loopback was loaded without exclusive_caps=1"
     elif node.is_ours and node.name != v4l2.OWN_LABEL:
         flaw = f'it is listed as "{node.name}": the label was cut when v4l2loopback was loaded'
-    hint = "`occlufix-vcam setup` loads it anew" if flaw else ""
+    hint = "run `occlufix-vcam setup` to reload it" if flaw else ""
     return VirtualCameraInfo(place.backend, place.name, place.path, "", hint, flaw)

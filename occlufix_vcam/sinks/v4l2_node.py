@@ -1,7 +1,7 @@
-"""A v4l2loopback node as its writer sees it: a few ioctls of Linux' V4L2, and pictures by write(2).
+"""v4l2loopback node from its writer's side: a few ioctls of Linux' V4L2, and frames through write(2).
 
-No library is used because the ones there are give a node up that can be written to: after a clean end of an earlier
-writer, v4l2loopback 0.12 no longer announces it as an output.
+No library is used because existing ones reject a node that is writable: after a clean exit of an earlier writer,
+v4l2loopback 0.12 no longer announces it as an output.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Protocol
 from engines.contract import Image
 
 DRIVER = "v4l2 loopback"
-#: The two layouts that every program can read, and how many bytes two pixels of a row by two rows take.
+#: The two layouts that every program reads, and the bytes of two pixels of a row by two rows.
 BYTES_OF_4_PIXELS = {"YU12": 6, "YUYV": 8}
 
 _READ, _WRITE = 2, 1
 _OUTPUT = 2  # V4L2_BUF_TYPE_VIDEO_OUTPUT
 _NO_INTERLACING = 1
-#: The picture's values are those that cv2 makes: BT.601, 16 to 235. `_EXTENDED` says that these fields are filled in.
+#: Values are those of cv2: BT.601, 16 to 235. `_EXTENDED` says that these fields are set.
 _SRGB, _BT601, _LIMITED, _EXTENDED = 8, 1, 2, 0xFEEDCAFE
-#: v4l2loopback's own event, from 0.13 on: so many readers take pictures now.
+#: v4l2loopback's own event, from 0.13 on: the number of readers that accept frames now.
 _USAGE_EVENT, _TELL_AT_ONCE = 0x08000000 + 0x08E00000 + 1, 1
 
 
@@ -39,10 +39,10 @@ _TAKE_EVENT = _request(_READ, 89, 136)
 
 
 class V4l2Node(Protocol):
-    """What the sink needs of a node. All of it raises OSError."""
+    """Operations of a node that the sink needs. All raise OSError."""
 
     def set_format(self, size: tuple[int, int], layout: str) -> tuple[tuple[int, int], str]:
-        """Asks for (width, height) and a layout; gives what the node has then."""
+        """Requests (width, height) and a layout; returns what the node then has."""
         ...
 
     def set_rate(self, rate: float) -> None: ...
@@ -52,14 +52,14 @@ class V4l2Node(Protocol):
     def write(self, picture: Image) -> None: ...
 
     def usage(self) -> int | None:
-        """How many readers take pictures, where that has changed and the module tells it."""
+        """Number of readers that accept frames, if it changed and the module reports it."""
         ...
 
     def close(self) -> None: ...
 
 
 class LoopbackNode:
-    """An open /dev/videoN of v4l2loopback. Used by one thread."""
+    """Open /dev/videoN of v4l2loopback. Used by one thread."""
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -87,10 +87,10 @@ class LoopbackNode:
 
     def start(self) -> None:
         try:
-            # This, and not the first picture, makes 0.12 remember who the writer is, and forget it at the end.
+            # This call, not the first frame, makes 0.12 remember who the writer is, and forget it at the end.
             self._tell(_STREAM_ON, bytearray(struct.pack("<I", _OUTPUT)))
         except OSError as error:
-            if error.errno != errno.EINVAL:  # newer ones want buffers for it, which write(2) does without
+            if error.errno != errno.EINVAL:  # newer versions require buffers for it, which write(2) does not use
                 raise
 
     def write(self, picture: Image) -> None:
@@ -114,7 +114,7 @@ class LoopbackNode:
             self._file = -1
 
     def _tell(self, request: int, argument: bytearray) -> None:
-        import fcntl  # not on Windows, where this module is only looked at
+        import fcntl  # not on Windows, where this module is only imported
 
         fcntl.ioctl(self._file, request, argument)
 

@@ -1,4 +1,4 @@
-"""Who reads a v4l2loopback node: cheap enough to ask at each frame, since it looks only when somebody came or went."""
+"""Readers of a v4l2loopback node: cheap enough for every frame, scanned only after a program opened or closed it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from occlufix_vcam.system import v4l2
 
 _OPENED, _CLOSED = 0x20, 0x08 | 0x10
 
-#: A program that only lists the cameras opens and closes the node in less.
+#: Programs that only list cameras open and close the node in less time.
 SETTLED_S = 0.15
-#: How often it looks all the same: a sign may be lost; and without signs.
+#: Interval of scans: a notice may be lost; without notices, the only scans.
 LOOK_READ_S, LOOK_UNREAD_S, LOOK_BLIND_S = 2.0, 10.0, 1.0
 
 
 class Signs(Protocol):
-    """Tells that somebody opened or closed a file."""
+    """Notices that a program opened or closed a file."""
 
     def seen(self) -> bool | None:
-        """Whether somebody did since the last call; None where this system does not tell."""
+        """Whether one did since the last call; None if this system does not report it."""
         ...
 
     def close(self) -> None: ...
@@ -34,7 +34,7 @@ class OpenSigns:
 
     def __init__(self, path: str) -> None:
         self._file = -1
-        with contextlib.suppress(OSError, AttributeError):  # no such system call: `seen` says so
+        with contextlib.suppress(OSError, AttributeError):  # no such system call: `seen` reports it
             libc = ctypes.CDLL(None, use_errno=True)
             self._file = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
             if self._file >= 0 and libc.inotify_add_watch(self._file, os.fsencode(path), _OPENED | _CLOSED) < 0:
@@ -55,17 +55,17 @@ class OpenSigns:
 
 
 class WhoReads(Protocol):
-    """The programs that read a node."""
+    """Programs that read a node."""
 
     def now(self, usage: int | None) -> list[str]:
-        """`usage` is what the module itself told, if it did: so many programs take pictures, whoever runs them."""
+        """Current readers. `usage` is the module's own count of them, if it reports one."""
         ...
 
     def close(self) -> None: ...
 
 
 class Readers:
-    """The programs that hold a node open, ourselves left out. Used by one thread."""
+    """Programs that hold a node open, except this one. Used by one thread."""
 
     def __init__(
         self,

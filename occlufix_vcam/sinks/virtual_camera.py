@@ -1,4 +1,4 @@
-"""The camera that Zoom, Teams, browsers and OBS list, through pyvirtualcam: the only way on Windows and macOS."""
+"""Camera that Zoom, Teams, browsers and OBS list, through pyvirtualcam: the only way on Windows and macOS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INSTALL_HINTS = {
     "unitycapture": "install Unity Capture (github.com/schellingb/UnityCapture)",
     "obs": "install OBS Studio 26.1 or later and start its virtual camera once",
 }
-#: The names the two kinds on Windows and macOS have in other programs.
+#: Names of the two kinds on Windows and macOS in other programs.
 _NAMES = {"unitycapture": "Unity Video Capture", "obs": "OBS Virtual Camera"}
 
 
@@ -42,9 +42,9 @@ class PyvirtualcamCamera(Protocol):
 
 
 class VirtualCamera:
-    """A virtual camera of a fixed size; frames of another size get black bars. The caller paces.
+    """Virtual camera of a fixed size; frames of another size get black bars. The caller paces.
 
-    `target` is "auto", a device path or a virtual camera's name. Raises SinkUnavailable with each one's reason.
+    `target` is "auto", a device path or a virtual camera's name. Raises SinkUnavailable with the reason of each one.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class VirtualCamera:
 def _open(
     module: ModuleType, target: str, place: VirtualCameraInfo, size: tuple[int, int], rate: float
 ) -> tuple[PyvirtualcamCamera, Image | None]:
-    """The camera of one place and, if it takes no BGR, the I420 buffer to convert into. Raises OSError."""
+    """Camera of one place and, if it accepts no BGR, the I420 buffer to convert into. Raises OSError."""
     device = place.path or (None if target == "auto" else place.name)
     try:
         return _open_one(module, place.backend, device, size, rate)
@@ -97,12 +97,12 @@ def _open_one(
         try:
             camera = module.Camera(width, height, rate, fmt=module.PixelFormat.I420, **options)
         except RuntimeError:
-            raise error from None  # it is not the format, then
+            raise error from None  # then the format is not the reason
         return camera, np.empty((height * 3 // 2, width), np.uint8)
 
 
 def find_virtual_cameras(module: ModuleType | None = None) -> list[VirtualCameraInfo]:
-    """Every virtual camera of this system and every kind that is missing, the best first."""
+    """Every virtual camera of this system and every missing kind, best first."""
     try:
         module = module or _import_pyvirtualcam()
     except SinkUnavailable as error:
@@ -114,7 +114,7 @@ def find_virtual_cameras(module: ModuleType | None = None) -> list[VirtualCamera
 
 
 def _probe(module: ModuleType, backend: str) -> VirtualCameraInfo:
-    """Only opening one shows whether it is installed, and free."""
+    """Tries to open it: only that shows whether it is installed, and free."""
     name = _NAMES.get(backend, backend)
     try:
         module.Camera(640, 480, 30, fmt=module.PixelFormat.BGR, backend=backend).close()
@@ -128,4 +128,4 @@ def _import_pyvirtualcam() -> ModuleType:
         return importlib.import_module("pyvirtualcam")
     except ImportError as error:
         hint = f"`{install_extra('virtualcam')}`"
-        raise SinkUnavailable(f"pyvirtualcam can't be loaded: {error}", hint) from error
+        raise SinkUnavailable(f"pyvirtualcam cannot be loaded: {error}", hint) from error

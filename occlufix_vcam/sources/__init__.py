@@ -1,4 +1,4 @@
-"""Where frames come from: the contract of a source and the table of sources."""
+"""Sources of frames: their contract and their table."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SOURCES = {
 
 
 class EndOfClip(Exception):
-    """A clip that does not loop is over."""
+    """A clip that does not loop has ended."""
 
 
 class CameraSource(Protocol):
-    """Frames, one after another. Used by one thread.
+    """Delivers frames, one after another. Used by one thread.
 
-    `size` is (width, height) of the first frame, a later frame may differ; `rate` is frames a second, measured for
-    cameras; `description` names the source to a person.
+    `size` is (width, height) of the first frame, later ones may differ; `rate` is frames per second, measured for
+    cameras; `description` is the display name.
     """
 
     @property
@@ -37,13 +37,13 @@ class CameraSource(Protocol):
 
     @property
     def identity(self) -> str:
-        """The name under which `open_source` finds this very source again, wherever it was plugged in meanwhile."""
+        """Name with which `open_source` finds this same source again, even if it was connected elsewhere meanwhile."""
         ...
 
     def read(self, timeout: float) -> Frame | None:
-        """The next frame; None where none came within `timeout` seconds.
+        """Next frame; None if none came within `timeout` seconds.
 
-        Raises CameraLost when the camera is gone, EndOfClip when a clip is over.
+        Raises CameraLost if the camera is gone, EndOfClip if a clip has ended.
         """
         ...
 
@@ -52,7 +52,7 @@ class CameraSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """What is asked of a source; each takes what concerns it. `realtime` False: as fast as possible, every frame."""
+    """Options of a source; each source uses its own. `realtime` False: every frame, as fast as possible."""
 
     width: int = 1280
     height: int = 720
@@ -63,9 +63,9 @@ class SourceOptions:
 
 @dataclass(frozen=True, slots=True)
 class CameraInfo:
-    """A camera that is there: its index and, on Linux, its path.
+    """Connected camera: its index and, on Linux, its path.
 
-    `identity` finds this very camera again, as `open_source` takes it, wherever it was plugged in meanwhile.
+    With `identity`, `open_source` finds this same camera again, even if it was connected elsewhere meanwhile.
     """
 
     index: int
@@ -75,5 +75,5 @@ class CameraInfo:
 
     @property
     def description(self) -> str:
-        """As a person reads it."""
+        """Display name."""
         return f"{self.name} ({self.path or self.index})"

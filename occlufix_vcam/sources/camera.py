@@ -1,4 +1,4 @@
-"""The physical camera: found by index, name or path, opened at its best, watched, and its loss said plainly."""
+"""Physical camera: finds it by index, name or path, opens it in its best format, watches it, and reports its loss."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ log = logging.getLogger(__name__)
 _API = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_MSMF, "darwin": cv2.CAP_AVFOUNDATION}.get(sys.platform, cv2.CAP_ANY)
 _MJPG, _RAW = (int(cv2.VideoWriter.fourcc(*code)) for code in ("MJPG", "YUYV"))
 
-#: What other systems call the virtual cameras that our own pictures go to.
+#: Names of the virtual cameras on other systems that receive our own frames.
 _VIRTUAL_NAMES = (v4l2.OWN_LABEL, "OBS Virtual Camera", "Unity Video Capture")
 
-#: A camera may take seconds to wake up; one that was awake and sends nothing for this long is lost.
+#: A camera may take seconds to start; one that has delivered frames and is silent for this long is lost.
 _FIRST_PICTURE_TIMEOUT, _SILENCE_TIMEOUT = 5.0, 3.0
-#: A pixel format that gives less than this share of the rate wanted makes us try the other one, and to keep that it
-#: must give so much more.
+#: A pixel format that delivers less than this share of the requested rate makes us try the other one, which must
+#: deliver this much more to be kept.
 _SLOW, _BETTER = 0.8, 1.2
-#: Pictures that arrive broken (a bad USB cable) before it counts as lost.
+#: Broken frames in a row (a bad USB cable) after which a camera counts as lost.
 _MOST_BROKEN_IN_A_ROW = 30
 
 
@@ -58,15 +58,15 @@ class VideoCapture(Protocol):
 
 
 def open_capture(camera: CameraInfo) -> VideoCapture:
-    """The camera through OpenCV; an OpenCV error is a capture that is not open."""
-    # For as long the driver is waited for, and the camera not free for another attempt.
+    """Opens the camera through OpenCV; an OpenCV error gives a capture that is not open."""
+    # For this long the driver is waited for, and the camera not free for another attempt.
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(round(_SILENCE_TIMEOUT)))
     where: Any = camera.path if sys.platform == "linux" else camera.index
     return cast(VideoCapture, cv2.VideoCapture(where, _API))
 
 
 def find_cameras() -> list[CameraInfo]:
-    """Cameras that take pictures, by index; nothing that programs write to."""
+    """Cameras that capture, by index; no device that programs write to."""
     if sys.platform == "linux":
         links = v4l2.stable_paths()
         nodes = [node for node in v4l2.video_nodes() if node.captures and not node.accepts and not node.is_ours]
@@ -74,23 +74,21 @@ def find_cameras() -> list[CameraInfo]:
     try:
         library = importlib.import_module("cv2_enumerate_cameras")
     except ImportError as error:
-        raise DeviceError(
-            f"cameras can't be listed: {error}", f"`{install_package('cv2-enumerate-cameras')}`"
-        ) from error
+        raise DeviceError(f"cannot list cameras: {error}", f"`{install_package('cv2-enumerate-cameras')}`") from error
     listed = library.enumerate_cameras(_API)
     found = [CameraInfo(each.index, each.name, each.path or "", each.name) for each in listed]
     return [camera for camera in found if not camera.name.startswith(_VIRTUAL_NAMES)]
 
 
 class Camera:
-    """Reads in a thread of its own: a driver may block for 10 s, and `read` must not.
+    """Reads in a background thread: a driver may block for 10 s, and `read` must not.
 
-    The newest picture wins, so that no queue in a driver makes the picture old. `rate` is measured over the last
-    60 pictures; until there are some, it is what the driver announced. Drivers announce what they do not keep: a pixel
-    format that turns out too slow is compared with the other one, and the better of both is remembered.
+    The newest frame wins, so that no driver queue makes frames old. `rate` is measured over the last 60 frames; before
+    that, it is what the driver announced. Drivers announce rates that they do not reach: a pixel format that turns out
+    too slow is compared with the other one, and the better one is remembered.
     """
 
-    #: The pixel format that was found to be the better one, by camera: what is compared once need not be again.
+    #: Better pixel format by camera: what was compared once is not compared again.
     _better_format: ClassVar[dict[str, int]] = {}
 
     def __init__(
@@ -117,14 +115,14 @@ class Camera:
         self._stop = threading.Event()
         self._lost_because = ""
         self._slow_format: tuple[int, float] | None = None
-        # A daemon thread, for the driver may hold it for long after `close`; it alone releases the camera.
+        # A daemon thread, because the driver may hold it long after `close`; only it releases the camera.
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
         self._thread.start()
         first = self._first_picture(first_picture_timeout)
         self._waiting: Frame | None = first
         self._last_at = time.monotonic()
         self.size = (first.image.shape[1], first.image.shape[0])
-        log.info("camera opened: %dx%d, %.0f frames a second announced", *self.size, self.rate)
+        log.info("camera opened: %dx%d, %.0f frames per second announced", *self.size, self.rate)
 
     def _first_picture(self, timeout: float) -> Frame:
         first = self._newest.take(timeout)
@@ -142,10 +140,10 @@ class Camera:
             self._last_at = now
             return frame
         if not self._lost_because and now - self._last_at > self._silence_timeout:
-            self._lost_because = f"it sent no picture for {self._silence_timeout:.0f} s"
+            self._lost_because = f"it sent no frame for {self._silence_timeout:.0f} s"
         if self._lost_because:
             raise CameraLost(
-                f"the camera {self.description} is gone: {self._lost_because}", "plug it in again, or choose another"
+                f"the camera {self.description} is gone: {self._lost_because}", "reconnect it, or choose another"
             )
         return None
 
@@ -159,8 +157,8 @@ class Camera:
         index = broken = 0
         try:
             while not self._stop.is_set() and broken < _MOST_BROKEN_IN_A_ROW:
-                if not self._capture.grab():  # `isOpened` stays true when a camera is unplugged
-                    self._lost_because = "it was unplugged or switched off"
+                if not self._capture.grab():  # `isOpened` stays true when a camera is disconnected
+                    self._lost_because = "it was disconnected or switched off"
                     return
                 captured_at = time.monotonic()
                 decoded, image = self._capture.retrieve()
@@ -169,13 +167,13 @@ class Camera:
                     self._newest.put(Frame(to_bgr(image), index, captured_at))
                     index += 1
                     if frozen.note(image, captured_at):
-                        self._lost_because = "it sends the same picture again and again"
+                        self._lost_because = "it keeps sending the same frame"
                         return
                 pace.note(captured_at)
                 self.rate = pace.rate or self.rate
                 if pace.is_sure and self.identity not in self._better_format:
                     self._compare_formats(pace)
-            self._lost_because = "its pictures can't be decoded" if broken else "it is closed"
+            self._lost_because = "its frames cannot be decoded" if broken else "it is closed"
         except (cv2.error, DeviceError) as error:
             self._lost_because = str(error).splitlines()[0]
         finally:
@@ -183,7 +181,7 @@ class Camera:
             self._newest.close()
 
     def _compare_formats(self, pace: RateMeter) -> None:
-        """Called when a format is measured: takes the other one to measure it, or settles for the better of both."""
+        """Called when a format has been measured: tries the other one, or settles for the better of both."""
         used, first = int(self._capture.get(cv2.CAP_PROP_FOURCC)), self._slow_format
         if first is None and pace.rate < _SLOW * self._options.rate:
             self._slow_format = used, pace.rate
@@ -197,15 +195,15 @@ class Camera:
             _ask(self._capture, self._options)
             pace.forget()
         self._better_format[self.identity] = used
-        log.info("the camera sends %.1f pictures a second", pace.rate)
+        log.info("the camera sends %.1f frames per second", pace.rate)
 
 
 def choose_camera(target: str, cameras: list[CameraInfo]) -> CameraInfo:
-    """The camera by "camera" or "auto" (the first), index, path or part of a name. Raises CameraNotFound."""
+    """Camera by "camera" or "auto" (the first), index, path or part of a name. Raises CameraNotFound."""
     if target in ("auto", "camera"):
         if cameras:
             return cameras[0]
-        raise CameraNotFound("there is no camera", "plug one in, or use `--source demo`")
+        raise CameraNotFound("there is no camera", "connect one, or use `--source demo`")
     if target.isdigit():
         matches = [camera for camera in cameras if camera.index == int(target)]
     elif target.startswith("/"):
@@ -228,42 +226,42 @@ def _by_path(path: str, cameras: list[CameraInfo]) -> CameraInfo:
             return camera
     if not Path(device).exists():
         raise _not_found(path, cameras)
-    return CameraInfo(-1, path, device, path)  # no camera that we know, but it was asked for by its path
+    return CameraInfo(-1, path, device, path)  # not a known camera, but requested by its path
 
 
 def _not_found(target: str, cameras: list[CameraInfo]) -> CameraNotFound:
     there = ", ".join(f"{camera.index} ({camera.name})" for camera in cameras)
     return CameraNotFound(
-        f"there is no camera {target!r}; " + (f"there are: {there}" if there else "there is none at all"),
-        "choose one of them, or use `--source demo`" if there else "plug one in, or use `--source demo`",
+        f"there is no camera {target!r}; " + (f"there are: {there}" if there else "none is connected"),
+        "choose one of them, or use `--source demo`" if there else "connect one, or use `--source demo`",
     )
 
 
 def _why_not(camera: CameraInfo) -> DeviceError:
-    """The error that says why a camera that is listed can't be used."""
+    """Error that says why a listed camera cannot be used."""
     if sys.platform == "win32":
         hint = "close other programs that use it, and allow camera access in Settings > Privacy > Camera"
-        return CameraBusy(f"the camera {camera.name} sends no pictures; another program may hold it", hint)
+        return CameraBusy(f"the camera {camera.name} sends no frames; another program may be using it", hint)
     if sys.platform == "darwin":
         hint = "close other programs that use it, and allow camera access in System Settings > Privacy > Camera"
-        return CameraBusy(f"the camera {camera.name} sends no pictures; another program may hold it", hint)
+        return CameraBusy(f"the camera {camera.name} sends no frames; another program may be using it", hint)
     if not Path(camera.path).exists():
-        return CameraNotFound(f"the camera {camera.name} ({camera.path}) is gone", "plug it in again")
+        return CameraNotFound(f"the camera {camera.name} ({camera.path}) is gone", "reconnect it")
     if not os.access(camera.path, os.R_OK | os.W_OK):
         hint = "join the video group: `sudo usermod -aG video $USER`, then log in again"
         return DeviceError(f"no permission to use the camera {camera.name} ({camera.path})", hint)
     programs = v4l2.holders(camera.path)
     if programs:
-        message = f"the camera {camera.name} ({camera.path}) is held by {', '.join(programs)}"
+        message = f"the camera {camera.name} ({camera.path}) is in use by {', '.join(programs)}"
         return CameraBusy(message, "close that program, or choose another camera with `--source`")
     return DeviceError(
-        f"the camera {camera.name} ({camera.path}) opens but sends no pictures",
-        "unplug it and plug it in again, or choose another with `--source`",
+        f"the camera {camera.name} ({camera.path}) opens but sends no frames",
+        "reconnect it, or choose another with `--source`",
     )
 
 
 def _negotiate(capture: VideoCapture, options: SourceOptions, known_format: int | None) -> float:
-    """Asks for the size and rate wanted; takes MJPG where the raw format is smaller or slower. Returns the rate."""
+    """Requests size and rate; uses MJPG if the raw format is smaller or slower. Returns the rate."""
     if known_format is not None and capture.set(cv2.CAP_PROP_FOURCC, known_format):
         _ask(capture, options)
     else:
@@ -273,7 +271,7 @@ def _negotiate(capture: VideoCapture, options: SourceOptions, known_format: int 
 
 
 def _take_better_format(capture: VideoCapture, options: SourceOptions) -> None:
-    """By what the driver announces."""
+    """Picks the better format by what the driver announces."""
     raw_format = capture.get(cv2.CAP_PROP_FOURCC)
     raw = _ask(capture, options)
     if raw < _wish(options) and capture.set(cv2.CAP_PROP_FOURCC, _MJPG):
@@ -284,12 +282,12 @@ def _take_better_format(capture: VideoCapture, options: SourceOptions) -> None:
 
 
 def _wish(options: SourceOptions) -> tuple[float, float]:
-    """Pixels first, frames second: what `_ask` returns where everything is granted, less a little in the rate."""
+    """Result of `_ask` if everything is granted, with some tolerance for the rate: pixels first, then frames."""
     return float(options.width * options.height), 0.95 * options.rate
 
 
 def _ask(capture: VideoCapture, options: SourceOptions) -> tuple[float, float]:
-    """Sets size and rate; returns pixels and rate granted, no more of each than was asked for."""
+    """Sets size and rate; returns the pixels and rate granted, at most what was requested."""
     capture.set(cv2.CAP_PROP_FRAME_WIDTH, options.width)
     capture.set(cv2.CAP_PROP_FRAME_HEIGHT, options.height)
     capture.set(cv2.CAP_PROP_FPS, options.rate)

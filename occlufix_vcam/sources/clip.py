@@ -1,4 +1,4 @@
-"""A video, a picture or a folder of pictures in the place of a camera."""
+"""Video, image or folder of images in place of a camera."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from occlufix_vcam.sources.pictures import PICTURE_SUFFIXES, load_picture, pictu
 
 log = logging.getLogger(__name__)
 
-#: A clip that is slower to decode than to watch may skip this long for one frame, then it runs slower instead.
+#: A clip that decodes more slowly than it plays may skip this long for one frame; beyond that it plays slower.
 _LONGEST_SKIP = 0.15
 
 
 class Reel(Protocol):
-    """Pictures in a row, once."""
+    """Sequence of images, played once."""
 
     rate: float
 
     def next(self) -> Image | None:
-        """The next picture; None at the end."""
+        """Next image; None at the end."""
         ...
 
     def skip(self) -> bool:
-        """Passes over one picture as cheaply as can be; False at the end."""
+        """Skips one image as cheaply as possible; False at the end."""
         ...
 
     def rewind(self) -> None: ...
@@ -43,9 +43,9 @@ class Reel(Protocol):
 
 
 class Clip:
-    """In real time, late frames are skipped; else every frame comes exactly once, as fast as it is read.
+    """Clip that skips late frames in real time; otherwise every frame comes exactly once, as fast as it is read.
 
-    A frame's index counts the frames from the start, skipped ones and earlier rounds of the loop included.
+    A frame's index counts all frames from the start, including skipped ones and earlier loops.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Clip:
         self.identity = str(path)
         self._reel = _open_reel(path, options.rate)
         self._loop, self._clock = options.loop, clock
-        self._next = self._reel.next()  # decoded before it is due, as a camera's picture is
+        self._next = self._reel.next()  # decoded before it is due, like a camera's frame
         if self._next is None:
             self._reel.close()
-            raise DeviceError(f"{path} holds no picture that can be read", "check that it plays in a video player")
+            raise DeviceError(f"{path} contains no readable frame", "check that it plays in a video player")
         self._index = 0
         self.size = (self._next.shape[1], self._next.shape[0])
         self.rate = self._reel.rate
@@ -92,7 +92,7 @@ class Clip:
         return image
 
     def _skip_to(self, due: int) -> None:
-        """Makes `due` the frame at hand, or the last one before it at the end of the clip."""
+        """Advances to frame `due`, or to the last one before it at the end of the clip."""
         give_up_at = self._clock() + _LONGEST_SKIP
         while self._index + 1 < due and self._clock() < give_up_at:
             if not self._reel.skip():
@@ -114,7 +114,7 @@ class Clip:
 
 
 class _Video:
-    """A film, through FFmpeg."""
+    """Video, through FFmpeg."""
 
     def __init__(self, path: Path, fallback_rate: float) -> None:
         self._path = path
@@ -125,7 +125,7 @@ class _Video:
     def _open(self) -> None:
         self._capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
-            raise DeviceError(f"{self._path} is no video or picture that can be read", "check that it plays elsewhere")
+            raise DeviceError(f"{self._path} is not a readable video or image", "check that it plays elsewhere")
 
     def next(self) -> Image | None:
         there, image = self._capture.read()
@@ -135,7 +135,7 @@ class _Video:
         return bool(self._capture.grab())
 
     def rewind(self) -> None:
-        # Opened anew, for not every container can be sought in.
+        # Reopened, because not every container can seek.
         self._capture.release()
         self._open()
 
@@ -144,7 +144,7 @@ class _Video:
 
 
 class _Pictures:
-    """Picture files; those that can't be read are passed over with a warning."""
+    """Image files; unreadable ones are skipped with a warning."""
 
     def __init__(self, files: Sequence[Path], rate: float) -> None:
         self.rate = rate
@@ -160,7 +160,7 @@ class _Pictures:
             try:
                 return load_picture(file)
             except DeviceError as error:
-                log.warning("passed over: %s", error.message)
+                log.warning("skipped: %s", error.message)
         return None
 
     def skip(self) -> bool:
@@ -183,7 +183,7 @@ def _open_reel(path: Path, rate: float) -> Reel:
     except FileNotFoundError:
         raise CameraNotFound(f"there is no clip {path}", "check the path, or use `--source demo`") from None
     except OSError as error:
-        raise DeviceError(f"{path} can't be read: {error.strerror}", "check the file's permissions") from error
+        raise DeviceError(f"{path} cannot be read: {error.strerror}", "check the file's permissions") from error
     if is_empty:
         raise DeviceError(f"{path} is empty", "choose another clip")
     return _Pictures([path], rate) if path.suffix.lower() in PICTURE_SUFFIXES else _Video(path, rate)

@@ -1,4 +1,4 @@
-"""Shows what is no camera at a camera's pace."""
+"""Plays other sources at a camera's pace."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Pace:
-    """Says which frame of an endless row is due; frame 0 is due at the first question."""
+    """Schedule of an endless sequence; frame 0 is due at the first call."""
 
     def __init__(
         self,
@@ -20,9 +20,9 @@ class Pace:
         self._started: float | None = None
 
     def wait(self, index: int, timeout: float) -> int | None:
-        """Waits until frame `index` is due: that index, or a later one where time went past it.
+        """Waits until frame `index` is due and returns that index, or a later one if time has passed it.
 
-        None where it is not due within `timeout` seconds. Out of real time every frame is due at once.
+        None if it is not due within `timeout` seconds. Without real time, every frame is due at once.
         """
         if not self._realtime:
             return index
@@ -39,5 +39,5 @@ class Pace:
         return index + int(-early * self._rate)
 
     def restart(self, index: int) -> None:
-        """From now on, `index` is due: for a source that can't keep up."""
+        """Makes `index` due now, for a source that cannot keep up."""
         self._started = self._clock() - index / self._rate

@@ -1,4 +1,4 @@
-"""Picture files of every kind, and what cameras send, made into the one kind that flows: BGR, 8 bits."""
+"""Reads image files of every kind, and converts them and camera frames to the common format: BGR, 8 bits."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ PICTURE_SUFFIXES = frozenset(
 )
 
 
-#: A picture of any kind, as OpenCV gives it.
+#: An image of any kind, as OpenCV returns it.
 Pixels: TypeAlias = NDArray[np.integer[Any] | np.floating[Any]]
 
 
 def to_bgr(image: Pixels) -> Image:
-    """HxWx3 uint8 BGR, C-contiguous, read-only; `image` itself where it is so already.
+    """HxWx3 uint8 BGR, C-contiguous, read-only; `image` itself if it is already.
 
-    Grey (HxW or HxWx1) is repeated, 16 bits are cut to the upper 8, floats are taken as 0..1. What is transparent
-    becomes black, as the bars around a picture of another shape are. Raises DeviceError for any other kind.
+    Grey (HxW or HxWx1) is repeated, 16 bits are cut to the upper 8, floats are taken as 0..1. Transparent pixels become
+    black, like the bars around an image of another shape. Raises DeviceError for any other kind.
     """
     if image.ndim == 2:
         image = image[:, :, None]
@@ -36,7 +36,7 @@ def to_bgr(image: Pixels) -> Image:
         image = (np.nan_to_num(image).clip(0, 1) * 255).astype(np.uint8)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
         raise DeviceError(
-            f"a picture of shape {image.shape} and type {image.dtype} can't be shown",
+            f"an image of shape {image.shape} and type {image.dtype} cannot be shown",
             "use 8- or 16-bit grey, colour or colour with alpha",
         )
     if image.shape[2] == 1:
@@ -50,37 +50,37 @@ def to_bgr(image: Pixels) -> Image:
 
 
 def load_picture(path: Path) -> Image:
-    """A picture file as `to_bgr` makes it, turned upright. Raises CameraNotFound, or DeviceError if unreadable."""
+    """Image file in the format of `to_bgr`, turned upright. Raises CameraNotFound, or DeviceError if unreadable."""
     return to_bgr(read_pixels(path))
 
 
 def read_pixels(path: Path) -> Pixels:
-    """A picture as its file holds it: grey, BGR or BGRA, of 8 or 16 bits or floats; only a JPEG is turned upright."""
+    """Image as its file stores it: grey, BGR or BGRA, of 8 or 16 bits or floats; only a JPEG is turned upright."""
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)  # not cv2.imread: it knows no umlauts on Windows
+        data = np.frombuffer(path.read_bytes(), np.uint8)  # not cv2.imread: no umlauts on Windows
     except FileNotFoundError:
-        raise CameraNotFound(f"there is no picture {path}", "check the path") from None
+        raise CameraNotFound(f"there is no image {path}", "check the path") from None
     except OSError as error:
-        raise DeviceError(f"{path} can't be read: {error.strerror}", "check the file's permissions") from error
-    # Only a JPEG says which way up it is, and "unchanged", which keeps alpha, would not turn it.
+        raise DeviceError(f"{path} cannot be read: {error.strerror}", "check the file's permissions") from error
+    # Only a JPEG has an orientation, and "unchanged", which keeps alpha, does not apply it.
     is_jpeg = data[:2].tobytes() == b"\xff\xd8"
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR if is_jpeg else cv2.IMREAD_UNCHANGED) if data.size else None
     except cv2.error:
         image = None
     if image is None:
-        raise DeviceError(f"{path} is no picture that can be read", "use PNG, JPEG, WebP, TIFF or BMP")
+        raise DeviceError(f"{path} is not a readable image", "use PNG, JPEG, WebP, TIFF or BMP")
     return image
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures in `folder`, as a person would sort them: 2 before 10. Raises CameraNotFound if there is none."""
+    """Images in `folder` in natural order: 2 before 10. Raises CameraNotFound if there is none."""
     try:
         files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file()]
     except OSError as error:
-        raise DeviceError(f"the folder {folder} can't be read: {error.strerror}", "check its permissions") from error
+        raise DeviceError(f"the folder {folder} cannot be read: {error.strerror}", "check its permissions") from error
     if not files:
-        raise CameraNotFound(f"the folder {folder} holds no pictures", "name a folder with PNG or JPEG files")
+        raise CameraNotFound(f"the folder {folder} contains no images", "name a folder with PNG or JPEG files")
     return sorted(files, key=_natural_key)
 
 

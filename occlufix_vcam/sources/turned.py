@@ -1,4 +1,4 @@
-"""Rotates the pictures of a source: a camera is mounted on its side, or a driver delivers them upside down.
+"""Rotates the frames of a source: a camera is mounted on its side, or a driver delivers them upside down.
 
 The face finder needs upright faces, so this comes before the pipeline.
 """
@@ -15,7 +15,7 @@ _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_
 
 
 class RotatedSource:
-    """`source` with its pictures upside down where `flip` is set, then rotated by `rotate` degrees clockwise."""
+    """`source` with its frames flipped upside down if `flip` is set, then rotated by `rotate` degrees clockwise."""
 
     def __init__(self, source: CameraSource, rotate: int, flip: bool) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""What a camera really does, whatever its driver says: how fast its pictures come, and whether they are new ones."""
+"""Measures what a camera really delivers, whatever its driver reports: its rate, and whether frames change."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections import deque
 
 from engines.contract import Image
 
-#: Pictures that a rate is measured over; so many, and so long, before a decision is made on it.
+#: Frames over which a rate is measured; this many, and this long, before a decision relies on it.
 _MOST, _FEWEST, _SURE_PICTURES, _SURE_S = 60, 10, 20, 1.5
-#: The same picture for so long is no scene, for a sensor's noise never repeats.
+#: An identical frame for this long is no scene, because a sensor's noise never repeats.
 FROZEN_S = 3.0
-#: A covered lens may well be the same black again and again: so different must a picture's pixels be to count.
+#: A covered lens may deliver identical black frames: pixels must differ this much for a frame to count.
 _FLAT = 24
 _EVERY_NTH_PIXEL = 8
 
 
 class RateMeter:
-    """Pictures a second, measured. `rate` is 0 until there are enough."""
+    """Measured frames per second. `rate` is 0 until there are enough."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=_MOST)
@@ -27,7 +27,7 @@ class RateMeter:
 
     @property
     def is_sure(self) -> bool:
-        """Whether a decision can be made on `rate`."""
+        """Whether a decision can rely on `rate`."""
         return self._counted >= _SURE_PICTURES and self._times[-1] - self._began >= _SURE_S
 
     def note(self, captured_at: float) -> None:
@@ -39,15 +39,15 @@ class RateMeter:
             self.rate = (len(self._times) - 1) / (captured_at - self._times[0])
 
     def forget(self) -> None:
-        """What comes now is another format."""
+        """Restarts the measurement for another format."""
         self._times.clear()
         self._counted = 0
 
 
 class Frozen:
-    """Notices a camera that moved and then sends one picture for ever.
+    """Detects a camera that delivered changing frames and then repeats one frame forever.
 
-    One that never moved is taken as it is: to open it again would change nothing.
+    A camera that never changed is accepted: reopening it would change nothing.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Frozen:
         self._moved = False
 
     def note(self, image: Image, captured_at: float) -> bool:
-        """Whether it is frozen."""
+        """Notes a frame; returns whether the camera is frozen."""
         sample = image[::_EVERY_NTH_PIXEL, ::_EVERY_NTH_PIXEL]
         fingerprint = zlib.crc32(sample.tobytes())
         if fingerprint != self._print:

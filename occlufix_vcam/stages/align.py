@@ -1,4 +1,4 @@
-"""Cuts a face out of the frame into the face template."""
+"""Aligns a face: warps it from the frame into the face template."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from engines.contract import CROP_PX, similarity
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame
 from occlufix_vcam.stages.geometry import box_in_frame, compose, inverse, reduced, scale_of, translation
 
-#: Crop pixels per frame pixel: eyes 3840 px apart to eyes 6 px apart; beyond that there is no face to be seen.
+#: Crop pixels per frame pixel: eyes 3840 px apart to eyes 6 px apart; beyond that, no face is visible.
 SCALE_RANGE = (0.02, 12.8)
 CROP_CORNERS = np.array([[0, 0], [CROP_PX, 0], [CROP_PX, CROP_PX], [0, CROP_PX]], dtype=np.float32) - 0.5
 
 
 def align(frame: Frame, face: FaceTrack) -> Crop | None:
-    """`face` in the template; None where its landmarks span no face or lie outside the frame.
+    """`face` in the template; None if its landmarks span no face or lie outside the frame.
 
-    What lies beyond the frame's edge repeats the edge.
+    Beyond the frame's edge, the edge is repeated.
     """
     if not np.isfinite(face.landmarks).all():
         return None
@@ -35,7 +35,7 @@ def align(frame: Frame, face: FaceTrack) -> Crop | None:
     if scale <= 0.5:
         # A plain warp would skip pixels of a face this large and alias.
         factor = round(1 / scale)
-        # Whole multiples of the factor, where the frame reaches that far, are averaged several times faster.
+        # Whole multiples of the factor, where the frame extends that far, average several times faster.
         part = image[y : y + height + -height % factor, x : x + width + -width % factor]
         image, to_reduced = reduced(part, factor)
         matrix = compose(to_crop, compose(translation(x, y), inverse(to_reduced)))

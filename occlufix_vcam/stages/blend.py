@@ -1,6 +1,6 @@
-"""Puts restored parts of faces into the frame: `Blender`.
+"""Blends restored parts of faces into the frame: `Blender`.
 
-Only the face's own region is touched, and a pixel that no restored part covers keeps its value bit for bit.
+Only the face's own region changes, and a pixel that no restored part covers keeps its value bit for bit.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from occlufix_vcam.stages.geometry import box_in_frame, compose, reduced, scale_
 Levels: TypeAlias = NDArray[np.floating]
 Wide: TypeAlias = NDArray[np.int16]
 
-#: Colours across the hole's rim are compared in cells of this many crop pixels a side.
+#: Colours across the hole's rim are compared in cells with sides of this many crop pixels.
 CELL_PX = 4
-#: A step this high at the rim is an edge of the scene, or a rest of the occluder, but no wrong shade: grey levels.
+#: A step this high at the rim, in grey levels, is an edge of the scene or a remnant of the occluder, not a colour cast.
 MATCH_EDGE = 25.0
 
 
 class Blender:
-    """Puts patches into a picture. Used by one thread: its buffers are kept from call to call."""
+    """Blends patches into a frame. Used by one thread: its buffers are reused."""
 
     def __init__(self, fade_px: int) -> None:
-        """`fade_px` is how deep inside a mask, in crop pixels, the restored picture has fully taken over."""
+        """`fade_px` is the depth inside a mask, in crop pixels, at which the restored image has fully taken over."""
         self._fade_px = fade_px
         self._scratch = _Scratch(0)
 
     def __call__(self, image: Image, patches: Sequence[Patch]) -> Image:
-        """A new picture with all patches in place, or `image` itself where there is nothing to put in."""
+        """New image with all patches blended in, or `image` itself if there are none."""
         result = image
         for patch in patches:
             x, y, width, height = _around_hole(patch.mask)
@@ -81,7 +81,7 @@ class Blender:
 
 
 class _Scratch:
-    """Room for the blending of up to `pixels` pixels."""
+    """Scratch buffers for blending up to `pixels` pixels."""
 
     def __init__(self, pixels: int) -> None:
         self.pixels = pixels
@@ -92,7 +92,7 @@ class _Scratch:
         self._change = np.empty(pixels * 3, np.int16)
 
     def views(self, width: int, height: int) -> tuple[Image, Image, Wide, Wide, Wide]:
-        """Restored picture, its weight twice, the weight for each channel, and the change: uninitialised."""
+        """Restored image, its weight twice, the weight for each channel, and the change: uninitialised."""
         pixels, shape = width * height, (height, width, 3)
         return (
             self._warped[: pixels * 3].reshape(shape),
@@ -104,27 +104,27 @@ class _Scratch:
 
 
 def feather(mask: Image, fade_px: int) -> Image:
-    """Weights of the restored picture: 0 outside the hole, rising to 255 over `fade_px` inwards from its rim.
+    """Weights of the restored image: 0 outside the hole, rising to 255 over `fade_px` inwards from its rim.
 
-    They never reach outwards: there the restored picture is the input's own, only softer. The picture's edge counts
-    as a rim, else a hole that is cut off by it would end in a line.
+    They never extend outwards: there the restored image is the input itself, only softer. The image's edge counts as a
+    rim, or a hole that it cuts off would end in a line.
     """
     reach = fade_px // 2
     side = 2 * reach + 1
     weights = np.empty(mask.shape, np.uint8)
     cv2.erode(mask, np.ones((side, side), np.uint8), dst=weights, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    # Two box filters that together reach as far as the erosion: a smooth slope that ends at the rim.
+    # Two box filters that together extend as far as the erosion: a smooth slope that ends at the rim.
     for part in (reach // 2, reach - reach // 2):
         cv2.blur(weights, (2 * part + 1, 2 * part + 1), dst=weights, borderType=cv2.BORDER_CONSTANT)
     return weights
 
 
 def match_colours(known: Image, restored: Image, mask: Image) -> Image:
-    """`restored` with its shade bent to that of the `known` pixels around the hole; all of one size.
+    """`restored` with its colours matched to the `known` pixels around the hole; all of one size.
 
-    Measured is the step in colour from the last hidden to the first known pixel, all along the rim. Steps that
-    are edges are left out; the others are spread smoothly into the hole, where their mean is what remains far
-    from the rim. Only valid inside the hole.
+    It measures the step in colour from the last hidden to the first known pixel along the rim. Steps that are edges are
+    left out; the others are spread smoothly into the hole, and their mean applies far from the rim. Valid only inside
+    the hole.
     """
     square = np.ones((3, 3), np.uint8)
     first_known = cv2.subtract(cv2.dilate(mask, square), mask)
@@ -147,7 +147,7 @@ def match_colours(known: Image, restored: Image, mask: Image) -> Image:
 
 
 def _cell_colours(image: Image, where: MatLike) -> tuple[Levels, Levels]:
-    """For each cell the mean colour of its pixels that lie `where` (255), and their share of the cell."""
+    """Mean colour of the pixels of each cell that lie `where` (255), and their share of the cell."""
     cells = image.shape[1] // CELL_PX, image.shape[0] // CELL_PX
     only = cv2.bitwise_and(image, image, mask=where)
     sums = cv2.resize(only, cells, interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -156,7 +156,7 @@ def _cell_colours(image: Image, where: MatLike) -> tuple[Levels, Levels]:
 
 
 def _around_hole(mask: Image) -> tuple[int, int, int, int]:
-    """x, y, width, height of the part of a crop that holds all of the hole and its rim, in whole cells."""
+    """x, y, width, height of the part of a crop that contains the whole hole and its rim, in whole cells."""
     left, top, width, height = cv2.boundingRect(mask)
     if not width:
         return 0, 0, 0, 0

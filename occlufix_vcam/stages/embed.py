@@ -1,4 +1,4 @@
-"""Whose face it is, as a vector: the `embed` network's word, also about a face that is partly hidden."""
+"""Embeds a face as a vector of its identity with the `embed` network, even if it is partly hidden."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from occlufix_vcam.core.frame import Crop
 
 Embedding: TypeAlias = NDArray[np.float32]
 
-#: A vector whose cosine with a known face is this far below that of one person speaks against that person.
+#: A cosine with a known face that is this far below the threshold counts as evidence against that person.
 DOUBT_BELOW = 0.15
 
 
 class Embedder(Protocol):
-    """A crop and its mask to a vector: FaceEmbedder, or a fake.
+    """Embeds a crop and its mask: FaceEmbedder, or a fake.
 
-    `model` says which network it asks; vectors of it that are as similar as `same_person` are one person's.
+    `model` identifies the network; vectors of it with a cosine of at least `same_person` are one person's.
     """
 
     @property
@@ -33,7 +33,7 @@ class Embedder(Protocol):
 
 
 class FaceEmbedder:
-    """Asks the network. Used by one thread."""
+    """Runs the network. Used by one thread."""
 
     def __init__(self, engine: InferenceEngine, same_person: float, model: str = "embed") -> None:
         self._engine = engine
@@ -41,14 +41,15 @@ class FaceEmbedder:
         self.model = model
 
     def __call__(self, crop: Crop, mask: Image) -> Embedding:
-        """The face's vector: 128 float32 of length 1. What `mask` (256x256 uint8) says is hidden has no effect.
+        """Embedding of the face: 128 float32 of length 1. Pixels that `mask` (256x256 uint8) marks as hidden have no
+        effect.
 
         Raises EngineRunError.
         """
         found = self._engine.run({"face": crop.image[None], "mask": mask[None, ..., None]})["embedding"]
-        return found.reshape(-1).astype(np.float32)  # a copy: the engine uses its arrays again
+        return found.reshape(-1).astype(np.float32)  # a copy, because the engine reuses its arrays
 
 
 def cosine(a: Embedding, b: Embedding) -> float:
-    """The cosine of two vectors of length 1: about 1 for one picture twice, about 0 for strangers."""
+    """Cosine of two vectors of length 1: about 1 for the same image, about 0 for strangers."""
     return float(a @ b)

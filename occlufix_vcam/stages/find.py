@@ -1,7 +1,7 @@
-"""Finds the faces of each frame; stages/track.py follows them from one to the next.
+"""Finds the faces of each frame; stages/track.py tracks them across frames.
 
-Our own finder searches the whole frame only now and then; each face that it follows is looked at close up in every
-frame, which is cheaper and gives exact landmarks. InsightFace is a second finder behind the same contract.
+Our own finder searches the whole frame only now and then; each tracked face is detected in close-up in every frame,
+which is cheaper and gives exact landmarks. InsightFace is a second finder behind the same contract.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ FINDERS = {
     "insightface": "occlufix_vcam.stages.find:InsightFaceFinder",
 }
 
-#: With every face followed, a newcomer waits this many frames at most.
+#: While every face is tracked, a new one waits at most this many frames.
 SEARCH_EVERY = 8
 
 
 class FaceFinder(Protocol):
-    """Finds and follows the faces of a stream of frames, largest first. Used by one thread."""
+    """Finds and tracks the faces in a stream of frames, largest first. Used by one thread."""
 
     def __call__(self, frame: Frame) -> Sequence[FaceTrack]: ...
 
     def reset(self) -> None:
-        """Forgets all faces: the next frame has nothing to do with the last."""
+        """Forgets all faces: the next frame is unrelated to the last."""
         ...
 
 
 def open_finder(name: str, load_engine: LoadEngine, max_faces: int = 4) -> FaceFinder:
-    """The finder called `name`. `load_engine` takes a model's name and its inputs' shapes.
+    """Opens the finder called `name`. `load_engine` takes a model's name and its inputs' shapes.
 
-    Raises ConfigError (no such finder), EngineError (an engine, a package or a model pack is missing).
+    Raises ConfigError for an unknown finder, EngineError if an engine, a package or a model pack is missing.
     """
     if name not in FINDERS:
-        raise ConfigError(f"there is no finder `{name}`", f"choose one of: {', '.join(FINDERS)}")
+        raise ConfigError(f"unknown face detector `{name}`", f"choose one of: {', '.join(FINDERS)}")
     module, _, class_name = FINDERS[name].partition(":")
     finder = getattr(importlib.import_module(module), class_name)
     return cast(FaceFinder, finder(load_engine, max_faces))
@@ -68,7 +68,7 @@ class OwnFinder:
         self._shape: tuple[int, ...] = ()
 
     def __call__(self, frame: Frame) -> Sequence[FaceTrack]:
-        if frame.image.shape != self._shape:  # landmarks of another picture size say nothing here
+        if frame.image.shape != self._shape:  # landmarks of another frame size are meaningless here
             self.reset()
             self._shape = frame.image.shape
         finds = self._follow(frame.image)
@@ -83,7 +83,7 @@ class OwnFinder:
         self._since_search = 0
 
     def _follow(self, image: Image) -> list[Detection]:
-        """Each known face, looked at where it was last; tracks that ended up on one face give it once."""
+        """Each known face, detected near its last position; tracks that converge on one face give it once."""
         finds: list[Detection] = []
         for landmarks in self._tracks.last_seen():
             find = self._detector.look(image, landmarks)
@@ -99,12 +99,12 @@ class OwnFinder:
 
 
 class InsightFaceFinder:
-    """The detector of an InsightFace model pack that lies on this machine; nothing is downloaded."""
+    """Detector of an InsightFace model pack on this machine; nothing is downloaded."""
 
     PACKS = ("buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "antelopev2")
 
     def __init__(self, load_engine: LoadEngine, max_faces: int = 4, home: Path | None = None) -> None:
-        """`load_engine` is not asked: InsightFace brings its own. `home` is ~/.insightface."""
+        """`load_engine` is unused: InsightFace brings its own engine. `home` is ~/.insightface."""
         home = home or Path.home() / ".insightface"
         package = _import_insightface()
         pack = next((name for name in self.PACKS if any((home / "models" / name).glob("*.onnx"))), None)
@@ -134,7 +134,7 @@ def _runner(engine: InferenceEngine) -> Callable[[Image], Maps]:
 
 
 def _left_first(points: Any) -> Points:
-    """Five landmarks with the eye and the mouth corner that are further left in the picture first."""
+    """Five landmarks, with the eye and the mouth corner that are further left in the image first."""
     landmarks = np.asarray(points, np.float32).reshape(5, 2)
     order = [*(0, 1)[:: 1 if landmarks[0, 0] <= landmarks[1, 0] else -1], 2]
     order += [3, 4] if landmarks[3, 0] <= landmarks[4, 0] else [4, 3]

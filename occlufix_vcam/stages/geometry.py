@@ -1,4 +1,4 @@
-"""Where things lie in the frame and in the face template: affine matrices, boxes, and the area that a face fills."""
+"""Geometry of frame and face template: affine matrices, boxes, and the area that a face fills."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engines.contract import CROP_PX, HIDDEN, Affine, Image, transform_points
 
 @functools.cache
 def face_area(growth: float = 1.0) -> Image:
-    """The ellipse of the template that a face fills, hairline to chin, `growth` times: 256x256 uint8, 255 inside."""
+    """Ellipse of the template that a face fills, hairline to chin, scaled by `growth`: 256x256 uint8, 255 inside."""
     area = np.zeros((CROP_PX, CROP_PX), dtype=np.uint8)
     axes = round(80 * growth), round(108 * growth)
     cv2.ellipse(area, (128, 127), axes, 0, 0, 360, HIDDEN, cv2.FILLED)
@@ -23,13 +23,13 @@ def face_area(growth: float = 1.0) -> Image:
 
 
 def face_share(part: MatLike) -> float:
-    """The share of the face's area that is not 0 in `part` (256x256 uint8), 0..1."""
+    """Share of the face's area where `part` (256x256 uint8) is not 0, 0..1."""
     area = face_area()
     return cv2.countNonZero(cv2.bitwise_and(part, area)) / cv2.countNonZero(area)
 
 
 def warp_mask(mask: Image, matrix: Affine, least: int = HIDDEN) -> Image:
-    """`mask` moved into the crop by `matrix`: 256x256 uint8, 255 where it is at least `least`, 0 elsewhere."""
+    """`mask` warped into the crop by `matrix`: 256x256 uint8, 255 where it is at least `least`, 0 elsewhere."""
     moved = np.empty((CROP_PX, CROP_PX), np.uint8)
     cv2.warpAffine(mask, matrix, (CROP_PX, CROP_PX), dst=moved, borderMode=cv2.BORDER_CONSTANT)
     cv2.threshold(moved, least - 1, HIDDEN, cv2.THRESH_BINARY, dst=moved)
@@ -37,7 +37,7 @@ def warp_mask(mask: Image, matrix: Affine, least: int = HIDDEN) -> Image:
 
 
 def box_in_frame(corners: NDArray[np.float32], to_crop: Affine, image: Image) -> tuple[int, int, int, int]:
-    """x, y, width, height in `image` of what lies between `corners` of the crop, with a pixel's margin."""
+    """x, y, width, height in `image` of the part between `corners` of the crop, with a margin of a pixel."""
     points = transform_points(corners, inverse(to_crop))
     height, width = image.shape[:2]
     left, top = np.floor(points.min(axis=0)) - 1
@@ -65,7 +65,7 @@ def translation(x: float, y: float) -> Affine:
 
 
 def compose(second: Affine, first: Affine) -> Affine:
-    """The matrix that applies `first`, then `second`."""
+    """Matrix that applies `first`, then `second`."""
     linear = second[:, :2] @ first[:, :2]
     shift = second[:, :2] @ first[:, 2] + second[:, 2]
     return np.hstack([linear, shift[:, None]]).astype(np.float32)

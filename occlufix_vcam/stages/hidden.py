@@ -1,4 +1,4 @@
-"""What hides the face: the `hidden` network's word made steady over time, or a mask that the user gave."""
+"""Segments what hides the face: the `hidden` network, smoothed over time, or a mask from the user."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from engines.contract import CROP_PX, HIDDEN, Image
 from occlufix_vcam.core.frame import Crop, HiddenCrop
 from occlufix_vcam.stages.geometry import face_area, face_share, warp_mask
 
-#: Share of the way to the newest probability in one frame: a hand is seen at once and let go over four frames.
+#: Share of the way to the newest probability in one frame: a hand appears at once and disappears over four frames.
 ATTACK, RELEASE = 0.7, 0.3
-#: A smaller spot is the network's noise, no occluder: pixels of the crop.
+#: A smaller spot, in crop pixels, is noise of the network and no occluder.
 SPECK_PX = 80
 #: The mask grows by this much, so that neither the occluder's rim nor the shadow beside it remains.
 GROWTH_PX = 6
-#: What is farther from the face, as a share of its area's axes, is left in the picture: an arm, the foot of a cup.
+#: Occluders farther from the face, as a share of its area's axes, stay in the image: an arm, the foot of a cup.
 FACE_REACH = 1.4
-#: A face that counts as hidden is let go at this share of `min_coverage`.
+#: A face that counts as hidden is released at this share of `min_coverage`.
 LET_GO = 0.5
 
 
 class HiddenSegmenter:
-    """Asks the network and keeps, for each track, a memory with which no pixel and no face flickers on or off.
+    """Runs the network and smooths each track over time, so that no pixel and no face flickers on or off.
 
     A pixel becomes hidden at probability `on` and known again below `off`. A face whose hidden share stays below
     `min_coverage` gets an empty mask, so that it passes untouched. Used by one thread.
@@ -57,13 +57,13 @@ class HiddenSegmenter:
         return HiddenCrop(crop, mask, coverage)
 
     def forget(self, track_ids: Iterable[int]) -> None:
-        """Drops what was remembered of lost tracks; unknown ones are no trouble."""
+        """Forgets lost tracks; unknown ones are ignored."""
         for track_id in track_ids:
             self._tracks.pop(track_id, None)
 
 
 class GivenMask:
-    """A mask in frame pixels (height x width uint8, white = hidden) that holds for every frame and face."""
+    """Mask in frame pixels (height x width uint8, white = hidden) for every frame and face."""
 
     margin_px = 0
 
@@ -75,11 +75,11 @@ class GivenMask:
         return HiddenCrop(crop, mask, face_share(mask))
 
     def forget(self, track_ids: Iterable[int]) -> None:
-        """Nothing is remembered of any track."""
+        """Does nothing: no track is remembered."""
 
 
 class MaskSmoother:
-    """One face's smoothed probability and its mask, both 256x256 uint8 in the template."""
+    """Smoothed probability of one face and its mask, both 256x256 uint8 in the template."""
 
     def __init__(self) -> None:
         self.covered = False
@@ -88,12 +88,12 @@ class MaskSmoother:
         self._risen: Image = np.empty_like(self._mask)
 
     def update(self, probability: Tensor, on: int, off: int) -> Image:
-        """The mask after one more frame, valid until the next update; thresholds 0..255."""
+        """Mask after one more frame, valid until the next update; thresholds 0..255."""
         newest = probability.astype(np.uint8, copy=False)
         if self._probability is None:
             self._probability = newest.copy()
         else:
-            # The higher of the two mixtures is the fast one where the probability rose, the slow one where it fell.
+            # The higher of the two mixtures is the fast one where the probability rose, and the slow one where it fell.
             cv2.addWeighted(newest, ATTACK, self._probability, 1 - ATTACK, 0, dst=self._risen)
             cv2.addWeighted(newest, RELEASE, self._probability, 1 - RELEASE, 0, dst=self._probability)
             cv2.max(self._risen, self._probability, dst=self._probability)
@@ -104,7 +104,7 @@ class MaskSmoother:
 
 
 def remove_specks(mask: Image) -> None:
-    """Clears, in place, what is hidden in spots of less than SPECK_PX."""
+    """Clears, in place, hidden spots smaller than SPECK_PX."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     specks = [outline for outline in outlines if cv2.contourArea(outline) < SPECK_PX]
     if specks:

@@ -1,8 +1,8 @@
-"""Which enrolled person a track shows: decided over several frames, doubted at once, never swapped for another.
+"""Identifies which enrolled person a track shows: decided over several frames, dropped at once, never swapped.
 
-Another person's face is far worse than none. So a track belongs to nobody until several frames agree, each clearly
-for the same person; it is let go as soon as a frame speaks against it, or as the picture changes at a stroke; and it
-can become another's only by belonging to nobody first.
+Showing another person's face is far worse than showing none. So a track is unnamed until several frames agree, each
+clearly on the same person; it is released as soon as a frame contradicts, or when the image changes abruptly; and it
+can become another person only by being unnamed first.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding
 from occlufix_vcam.stages.geometry import face_share
 from occlufix_vcam.stages.motion import Continuity
 
-#: So many frames have to agree.
+#: Number of frames that have to agree.
 AGREEING = 3
-#: The best person has to be this much more similar than the second best.
+#: Margin by which the best person must exceed the second best.
 MARGIN = 0.1
-#: An undecided face is asked about in each of so many first frames; later, and once decided, only now and then.
+#: An undecided face is checked in each of its first frames, this many; later, and once decided, only now and then.
 EAGER_FRAMES = 12
 ASK_EVERY = 6
-#: With more of the face hidden than this, nothing is asked; when so much more or less is hidden than in the last frame,
-#: it is asked at once: somebody else may be behind what came.
+#: With more of the face hidden than this, it is not checked; if the hidden share changes by this much from the last
+#: frame, it is checked at once: another person may be behind it.
 LARGEST_COVERAGE, MUCH_COVERAGE = 0.75, 0.1
 
 
 class FaceIdentifier:
-    """Names the faces of people who enrolled. Used by one thread."""
+    """Names the faces of enrolled people. Used by one thread."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class FaceIdentifier:
         embed: Embedder,
         at_close: Callable[[], None] = lambda: None,
     ) -> None:
-        """`people` is asked in every frame, and gives the very same object until somebody comes or goes.
+        """`people` is called in every frame and returns the same object until people are added or deleted.
 
-        `at_close` ends what `people` reads with.
+        `at_close` ends the reader behind `people`.
         """
         self.close = at_close
         self._ask_people = people
@@ -54,7 +54,7 @@ class FaceIdentifier:
         self._tracks: dict[int, _Track] = {}
 
     def identify(self, track_id: int, crop: Crop, mask: Image) -> Person | None:
-        """The person of this track, or None while that is not certain. `mask` is 256x256 uint8, 255 = hidden.
+        """Person of this track, or None while uncertain. `mask` is 256x256 uint8, 255 = hidden.
 
         Raises EngineRunError.
         """
@@ -70,12 +70,12 @@ class FaceIdentifier:
         return track.person
 
     def forget(self, track_ids: Iterable[int]) -> None:
-        """Drops what was known of lost tracks; unknown ones are no trouble."""
+        """Forgets lost tracks; unknown ones are ignored."""
         for track_id in track_ids:
             self._tracks.pop(track_id, None)
 
     def _keep_up(self) -> None:
-        """Takes over who enrolled or was deleted meanwhile; then every track is asked about anew."""
+        """Applies additions and deletions of people; then every track is checked again."""
         enrolled = self._ask_people()
         if enrolled is not self._enrolled:
             self._enrolled = enrolled
@@ -83,7 +83,7 @@ class FaceIdentifier:
             self._tracks.clear()
 
     def _weigh(self, track: _Track, embedding: Embedding) -> None:
-        """One more vector: it confirms, denies or adds up to a decision."""
+        """Weighs one more embedding: it confirms, contradicts or adds to a decision."""
         scores = np.array([match_score(person.embeddings, embedding) for person in self._people])
         best = int(scores.argmax())
         if track.person is not None:
@@ -102,19 +102,19 @@ class FaceIdentifier:
             track.person = self._people[best]
 
     def _is_here(self, number: int) -> bool:
-        """Whether another track shows this person already: nobody is there twice."""
+        """Whether another track already shows this person: no one appears twice."""
         return any(track.person is self._people[number] for track in self._tracks.values())
 
 
 def with_vectors(person: Person, embed: Embedder) -> Person:
-    """`person` with vectors of this network: his own, or new ones where another network made those."""
+    """`person` with embeddings of this network: the stored ones, or new ones if another network made those."""
     if person.model == embed.model and len(person.embeddings):
         return person
     return replace(person, embeddings=vectors(person.views, embed), model=embed.model)
 
 
 def vectors(views: Sequence[EnrolledView], embed: Embedder) -> NDArray[np.float32]:
-    """The vectors of enrolled views, one a row."""
+    """Embeddings of enrolled views, one per row."""
     return np.stack([_vector(view, embed) for view in views])
 
 
@@ -125,14 +125,14 @@ def _vector(view: EnrolledView, embed: Embedder) -> Embedding:
 
 
 def match_score(vectors: NDArray[np.float32], embedding: Embedding) -> float:
-    """The mean of the two best cosines to a person's vectors: one lucky view alone does not decide."""
+    """Mean of the two best cosines with a person's embeddings: a single lucky view does not decide."""
     cosines = np.sort(vectors @ embedding)
     return float(cosines[-2:].mean())
 
 
 @dataclass(slots=True, eq=False)
 class _Track:
-    """What is known of one face: whose it is, and the last scores."""
+    """State of one face: its person and the last scores."""
 
     person: Person | None = None
     scores: list[np.ndarray] = field(default_factory=list)
@@ -141,7 +141,7 @@ class _Track:
     continuity: Continuity = field(default_factory=Continuity)
 
     def is_due(self, coverage: float) -> bool:
-        """Whether this frame, with so much of the face hidden, is one to look at."""
+        """Whether to check this frame, with this much of the face hidden."""
         self.frames += 1
         changed = abs(coverage - self.coverage) > MUCH_COVERAGE
         self.coverage = coverage
@@ -149,6 +149,6 @@ class _Track:
         return eager or changed or self.frames % ASK_EVERY == 0
 
     def start_again(self) -> None:
-        """Belongs to nobody, and is asked about in the next frames."""
+        """Releases the person; the next frames are checked."""
         self.person, self.frames = None, 0
         self.scores.clear()

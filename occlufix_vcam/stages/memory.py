@@ -1,7 +1,7 @@
-"""What the restorer may know of the person: the same face unhidden, as it was seen before.
+"""Memory of faces for the restorer: the same face unhidden, from earlier in the call.
 
-A face that nothing hides is remembered; when something comes in front of it, the view that fits best is followed
-along with the head (stages/motion.py), brought to today's light, and given to the restorer as the reference.
+Views of an unhidden face are remembered. When something hides it, the best view is tracked along with the head
+(stages/motion.py), matched to the current light, and passed to the restorer as its reference.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ from occlufix_vcam.stages.reference import (
     without_rim,
 )
 
-#: A view is tried every so many frames, and only kept once nothing has hidden the face for a while after it:
-#: what comes in front is noticed a frame or two late.
+#: A view is taken every so many frames, and kept only if nothing hides the face for a while after it: an occluder
+#: is detected a frame or two late.
 VIEW_EVERY, KEPT_AFTER = 4, 8
 MOST_VIEWS = 8
-#: With more of the face hidden than this, nothing is learnt of the rest.
+#: With more of the face hidden than this, nothing is learnt from the rest.
 PARTLY_HIDDEN = 0.35
-#: A view at least this sharp, against the sharpest that is kept; a face in motion is blurred.
+#: Minimum sharpness of a view relative to the sharpest kept one; a moving face is blurred.
 SHARP_ENOUGH = 0.6
-#: Where no view is found, or a part of the hole is in none, they are all tried again after so many frames.
+#: If no view is found, or a part of the hole is in none, all are tried again after this many frames.
 SEARCH_EVERY = 5
-#: Faces that left are kept so long, in seconds, and so many of them; a face that stays is looked at every so many
+#: How long, in seconds, and how many faces are kept after they left; a face that stays is checked every so many
 #: frames, to make sure that it still is the same person's.
 GONE_S, MOST_GONE, CHECK_EVERY = 30.0, 4, 30
-#: A face that changed at a stroke, as by a hand that is not noticed yet, is remembered again if its views are well
-#: found in it within so many frames.
+#: A face that changed abruptly, as by a hand that is not detected yet, is trusted again if its views are found in it
+#: well within this many frames.
 DOUBTED_FRAMES = 12
 
 
 class Memory(Protocol):
-    """Learns from every crop, and gives what it knows of those that are hidden; `forget` names lost tracks."""
+    """Learns from every crop, and recalls references for hidden ones; `forget` names lost tracks."""
 
     def __call__(self, hidden: HiddenCrop) -> Reference: ...
 
@@ -68,20 +68,20 @@ class Memory(Protocol):
 
 
 class NoMemory:
-    """Remembers nobody: the network restores from what it sees around the hole."""
+    """Remembers nothing: the network restores from what it sees around the hole."""
 
     def __call__(self, hidden: HiddenCrop) -> Reference:
         return NO_REFERENCE
 
     def forget(self, track_ids: Iterable[int]) -> None:
-        """Nothing is remembered of any track."""
+        """Does nothing: no track is remembered."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: nothing is open."""
 
 
 class KnownPeople(Protocol):
-    """Names the faces of people who enrolled: stages/identify.py, or a fake."""
+    """Names the faces of enrolled people: stages/identify.py, or a fake."""
 
     def identify(self, track_id: int, crop: Crop, mask: Image) -> Person | None: ...
 
@@ -91,10 +91,10 @@ class KnownPeople(Protocol):
 
 
 class FaceMemory:
-    """The memory of a call: for each track, a few views of the face from the last times nothing hid it.
+    """Memory of a call: for each track, a few views of the face from the last times it was unhidden.
 
-    Where there is none, the views of a person who enrolled. Bounded: MOST_VIEWS crops for a face, MOST_GONE faces
-    that left. Used by one thread.
+    Without any, the views of an enrolled person. Bounded: MOST_VIEWS crops per face, MOST_GONE faces that left. Used by
+    one thread.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class FaceMemory:
         known: KnownPeople | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without `embed` a face that was lost for a moment is a new one."""
+        """Without `embed`, a face that was lost for a moment is a new one."""
         self._embed = embed
         self._known = known
         self._clock = clock
@@ -122,7 +122,7 @@ class FaceMemory:
         return face.recall(hidden, self._views_of(person) if person is not None else [])
 
     def forget(self, track_ids: Iterable[int]) -> None:
-        """Keeps the faces of lost tracks for a while, in case they come back."""
+        """Keeps the faces of lost tracks for a while, in case they return."""
         track_ids = list(track_ids)
         for track_id in track_ids:
             face = self._tracks.pop(track_id, None)
@@ -132,12 +132,12 @@ class FaceMemory:
             self._known.forget(track_ids)
 
     def close(self) -> None:
-        """Ends what reads the enrolled people."""
+        """Ends the reader of enrolled people."""
         if self._known is not None:
             self._known.close()
 
     def _face(self, crop: Crop, mask: Image) -> _Face:
-        """The memory of this crop's face; a new one where it shows another person than before."""
+        """Memory of this crop's face; a new one if it shows another person than before."""
         face = self._tracks.get(crop.face.track_id)
         is_new = face is None
         face = face or _Face()
@@ -156,7 +156,7 @@ class FaceMemory:
         return face
 
     def _returned(self, who: Embedding, same_person: float) -> _Face | None:
-        """The face of this person that left not long ago."""
+        """Face of this person that left recently."""
         since = self._clock() - GONE_S
         self._gone = [(left, face) for left, face in self._gone if left >= since]
         for entry in reversed(self._gone):
@@ -167,7 +167,7 @@ class FaceMemory:
         return None
 
     def _views_of(self, person: Person) -> list[ReferenceView]:
-        """The views that a person enrolled, made ready once."""
+        """Enrolled views of a person, prepared once."""
         made = self._enrolled.get(person.name)
         if made is None or made[0] is not person:
             made = self._enrolled[person.name] = (person, [make_view(view.image, view.mask) for view in person.views])
@@ -175,13 +175,13 @@ class FaceMemory:
 
 
 class _Face:
-    """One face: its views, newest last, those that wait to be kept, and those that are being shown."""
+    """One face: its views, newest last, those that wait to be kept, and those that are shown."""
 
     def __init__(self) -> None:
         self.views: list[ReferenceView] = []
         self.who: Embedding | None = None
         self.continuity = Continuity()
-        #: So many more frames it may be somebody else, until a view is well found again.
+        #: Frames for which it may be another person, until a view is found well again.
         self.doubted = 0
         self._waiting: list[tuple[int, ReferenceView]] = []
         self._shown: list[TrackedReference] = []
@@ -192,7 +192,7 @@ class _Face:
         self._was_hidden = False
 
     def is_check_due(self, is_hidden: bool) -> bool:
-        """One more frame; whether it is one to make sure that the face still is the same person's."""
+        """Counts one more frame; returns whether to check that the face still is the same person's."""
         came = is_hidden and not self._was_hidden
         self._was_hidden = is_hidden
         self._frames += 1
@@ -205,16 +205,16 @@ class _Face:
         return self.who is not None and cosine(self.who, who) < least
 
     def met(self, who: Embedding) -> None:
-        """One more vector of this face; what is kept is their mean."""
+        """Adds one more embedding of this face to the mean."""
         mean = who if self.who is None else 0.8 * self.who + 0.2 * who
         self.who = np.asarray(mean / np.linalg.norm(mean), np.float32)
 
     def nothing_hidden(self) -> None:
-        """What was shown is over."""
+        """Ends what was shown."""
         self._shown, self._last, self._wanted = [], None, 0.0
 
     def learn(self, hidden: HiddenCrop) -> None:
-        """One more crop: what it shows of the face may become a view, unless it is hidden a moment later."""
+        """Learns from one more crop: it may become a view, unless it is hidden a moment later."""
         mask = hidden.mask
         if not mask.any():
             self.nothing_hidden()
@@ -230,7 +230,7 @@ class _Face:
                 self._waiting.append((self._frames, view))
 
     def _settle(self, hidden: HiddenCrop) -> None:
-        """Whether the face still is the one that is remembered: its views are found again in it, or forgotten."""
+        """Whether the face still is the remembered one: its views are found in it again, or forgotten."""
         self._waiting.clear()
         self.doubted -= 1
         known = known_face(hidden.mask)
@@ -247,9 +247,9 @@ class _Face:
             del self.views[most_alike(self.views)]
 
     def recall(self, hidden: HiddenCrop, enrolled: list[ReferenceView]) -> Reference:
-        """The best view, laid where the face now is; what it does not show is filled from others.
+        """Best view, placed where the face is now; other views fill what it does not show.
 
-        `enrolled` views serve where none of this call is found.
+        `enrolled` views are used if none of this call is found.
         """
         known = known_face(hidden.mask)
         now = motion_features(hidden.crop.image, known)
@@ -269,7 +269,7 @@ class _Face:
         return composed([shown.reference(hidden, known) for shown in self._shown], step)
 
     def _wanting(self, mask: Image) -> Image:
-        """The part of the face's hole that no view shows which is still found."""
+        """Part of the face's hole that no view shows which is still found."""
         rest = np.asarray(cv2.bitwise_and(mask, face_area()), np.uint8)
         for shown in self._shown:
             if shown.is_found():
@@ -277,7 +277,7 @@ class _Face:
         return rest
 
     def _search(self, now: MotionFeatures, known: Image, wanting: Image, enrolled: list[ReferenceView]) -> None:
-        """Looks for one more view; where none is found at all, the enrolled one nearest lies by its landmarks."""
+        """Searches for one more view; if none is found at all, the nearest enrolled one is placed by its landmarks."""
         still = [shown for shown in self._shown if shown.is_found()][-1:]
         views = [] if self.doubted else self.views
         found = best_shown(views, now, known, wanting) or best_shown(enrolled, now, known, wanting)
@@ -289,20 +289,20 @@ class _Face:
 
 
 class FixedReference:
-    """One photograph of the person, for every face that is asked about."""
+    """One photograph of the person, used for every face."""
 
     def __init__(
         self, picture: Image, landmarks: Points, see_hidden: Callable[[Crop], HiddenCrop] | None = None
     ) -> None:
         """`picture` is BGR uint8 with the face's five `landmarks` in its pixels.
 
-        What `see_hidden` says hides that face is not valid. Raises ConfigError where the landmarks span no face.
+        What `see_hidden` marks as hiding that face is not valid. Raises ConfigError if the landmarks span no face.
         """
         face = FaceTrack(track_id=-1, landmarks=landmarks, confidence=1.0)
         crop = align(Frame(picture, index=0, captured_at=0.0), face)
         if crop is None:
             raise ConfigError(
-                "the reference picture shows no usable face", "choose a picture with one clear, frontal face"
+                "the reference image shows no usable face", "choose an image with one clear, frontal face"
             )
         mask = valid_region(picture, crop.to_crop, see_hidden(crop).mask if see_hidden is not None else None)
         image = crop.image.copy()
@@ -316,9 +316,9 @@ class FixedReference:
         return self._faces.setdefault(hidden.crop.face.track_id, _Face()).recall(hidden, [self._view])
 
     def forget(self, track_ids: Iterable[int]) -> None:
-        """The photograph stays, whoever comes and goes."""
+        """Does nothing: the photograph stays."""
         for track_id in track_ids:
             self._faces.pop(track_id, None)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: nothing is open."""

@@ -1,8 +1,8 @@
-"""How a face moved from one crop to another, told from what both show of it.
+"""Estimates the motion of a face from one crop to another, from what both show of it.
 
-Landmarks are off by some pixels, more so on a covered face; what is painted with them shimmers. Corners that are
-followed by optical flow are good to a fraction of a pixel, and those that do not move with the head (a blinking eye,
-a rest of the occluder) are out-voted.
+Landmarks are off by some pixels, even more on a covered face, and what is placed by them shimmers. Corners tracked by
+optical flow are accurate to a fraction of a pixel, and those that do not move with the head (a blinking eye, a remnant
+of the occluder) are outvoted.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from numpy.typing import NDArray
 from engines.contract import CROP_PX, Affine, Image, Points, similarity, transform_points
 from occlufix_vcam.stages.geometry import face_area
 
-#: Motion is looked for at half the crop's size: twice as far in the same window, at a quarter of the cost.
+#: Motion is estimated at half the crop's size: twice the distance in the same window, at a quarter of the cost.
 FLOW_PX = CROP_PX // 2
 MOST_CORNERS = 80
 FEWEST_CORNERS = 8
 _CORNER_QUALITY, _CORNER_GAP_PX = 0.01, 4
 _WINDOW = (13, 13)
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.02)
-#: Corners farther from where the others went than about this count little: crop pixels.
+#: Corners farther than about this from the common motion, in crop pixels, count little.
 _OUTLIER_PX = 2.5
 _ROUNDS = 5
-#: A corner went along with the head if it ended up this near: crop pixels.
+#: A corner followed the head if it ended up this near, in crop pixels.
 _ALONG_PX = 4.0
 
-#: A face of which half the cells change by so many grey levels, the change of its light aside, from one frame to the
-#: next is another face: between frames of six talking people it was 4.3 at most, between photographs of two people
-#: 6.1 at least in 999 of 1000 pairs.
+#: A face of which half the cells change by this many grey levels from one frame to the next, apart from its light, is
+#: another face: between frames of six talking people the change was 4.3 at most, between photographs of two people
+#: at least 6.1 in 999 of 1000 pairs.
 STROKE = 5.5
-#: So much more or less light is another scene.
+#: A change of light this large is another scene.
 LIGHT_STROKE = 40.0
 _THUMB_PX = 16
 
@@ -43,7 +43,7 @@ IDENTITY.flags.writeable = False
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MotionFeatures:
-    """What motion is told from: `grey` FLOW_PX x FLOW_PX uint8, and `corners` nx2 in its pixels."""
+    """Features for motion: `grey` FLOW_PX x FLOW_PX uint8, and `corners` nx2 in its pixels."""
 
     grey: Image
     corners: Points
@@ -51,21 +51,21 @@ class MotionFeatures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """`matrix` takes crop pixels to crop pixels; `share` of the corners, 0..1, went along with it."""
+    """`matrix` takes crop pixels to crop pixels; `share` of the corners, 0..1, followed it."""
 
     matrix: Affine
     share: float
 
 
 class Continuity:
-    """Tells when a track shows another face from one frame to the next: a cut, or two people who changed places."""
+    """Detects when a track shows another face from one frame to the next: a cut, or two people who changed places."""
 
     def __init__(self) -> None:
         self._thumb: NDArray[np.float32] | None = None
         self._shown: NDArray[np.bool_] | None = None
 
     def broken(self, image: Image, mask: Image) -> bool:
-        """Whether what is visible in this crop and was in the last one looks quite different."""
+        """Whether the visible part of this crop and of the last one differ greatly."""
         thumb = cv2.resize(image, (_THUMB_PX, _THUMB_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
         visible = cv2.bitwise_and(cv2.bitwise_not(mask), face_area())
         shown = cv2.resize(visible, (_THUMB_PX, _THUMB_PX), interpolation=cv2.INTER_AREA) > 200
@@ -94,10 +94,10 @@ def motion_features(image: Image, shown: Image) -> MotionFeatures:
 def motion(
     before: MotionFeatures, after: MotionFeatures, shown: Image, guess: Affine = IDENTITY, levels: int = 2
 ) -> Motion | None:
-    """How the face of `before` moved to that of `after`, in which `shown` (256x256 uint8) is not hidden.
+    """Motion from the face of `before` to that of `after`, of which `shown` (256x256 uint8) is not hidden.
 
-    `guess` is where it is looked for, up to about 12 px away for each halving in `levels`. None where too little
-    can be followed. Source: B. Lucas, T. Kanade, 1981; pyramids: J. Bouguet, 2000.
+    `guess` is the initial estimate, accurate to about 12 px for each halving in `levels`. None if too little can be
+    tracked. Source: B. Lucas, T. Kanade, 1981; pyramids: J. Bouguet, 2000.
     """
     if len(before.corners) < FEWEST_CORNERS:
         return None
@@ -122,7 +122,7 @@ def motion(
 
 
 def _filled(grey: Image, before: Image, shown: Image, guess: Affine) -> Image:
-    """`grey` with what it is guessed to show where it is not `shown`: at the coarse levels what hides it would pull."""
+    """`grey` filled with the guess where it is not `shown`: at coarse levels the occluder would distort the motion."""
     matrix = guess.copy()
     matrix[:, 2] = _to_flow(transform_points(_to_crop(np.zeros((1, 2), np.float32)), guess))[0]
     filled = np.empty_like(grey)
@@ -132,9 +132,9 @@ def _filled(grey: Image, before: Image, shown: Image, guess: Affine) -> Image:
 
 
 def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:
-    """The similarity that most corners agree on: least squares, weighted anew by how far each one is off."""
+    """Similarity that most corners agree on: iteratively reweighted least squares."""
     matrix = guess
-    reach = _OUTLIER_PX * 4  # wide at first, for the guess may be off
+    reach = _OUTLIER_PX * 4  # wide at first, because the guess may be off
     for _ in range(_ROUNDS):
         off = np.hypot(*(transform_points(start, matrix) - end).T)
         weights = 1 / (1 + (off / reach) ** 2) ** 2
@@ -150,7 +150,7 @@ def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:
 
 
 def _inside(shown: Image) -> Image:
-    """`shown` at half the crop's size, without the rim, whose window would reach across."""
+    """`shown` at half the crop's size, without the rim, whose window would extend across."""
     small = cv2.resize(shown, (FLOW_PX, FLOW_PX), interpolation=cv2.INTER_NEAREST)
     return np.asarray(cv2.erode(small, np.ones((5, 5), np.uint8)), np.uint8)
 

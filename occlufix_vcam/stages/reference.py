@@ -1,4 +1,4 @@
-"""Views of an unhidden face: kept, found again in a crop that something hides, and brought to its place and light."""
+"""Views of an unhidden face: kept, found again in a crop behind an occluder, and matched to its position and light."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from occlufix_vcam.core.frame import HiddenCrop
 from occlufix_vcam.stages.geometry import compose, face_area, face_share, warp_mask
 from occlufix_vcam.stages.motion import FLOW_PX, MotionFeatures, motion, motion_features
 
-#: What is left out around an occluder or the picture's end, where pixels are mixed: pixels of the crop.
+#: Margin, in crop pixels, left out around an occluder or the image's edge, where pixels are mixed.
 MARGIN_PX = 3
 
 FEWEST_FEATURES = 20
 LIGHT_RANGE = (30.0, 225.0)
-#: A smaller share of the face's area is not worth a view.
+#: A view of a smaller share of the face's area is not worth keeping.
 LEAST_SHARE = 0.01
-#: Share of the corners that must have gone along for a view to count as found in the crop, and for it to be taken
-#: although an older one might be found better: a newer one has the light and the expression of the moment.
+#: Share of the corners that must follow for a view to count as found in the crop, and for it to be taken although an
+#: older one might fit better: a newer one has the current light and expression.
 FOUND, WELL_FOUND = 0.45, 0.65
-#: Share of the way from where the motion since the last frame says a view lies to where it is seen: the first is
+#: Share of the way from the position that the motion since the last frame predicts to the one measured: the first is
 #: steady, the second does not drift.
 PULL = 0.15
-#: Mean difference between the view and what is seen around the hole, grey levels, up to which a view is
-#: shown with full confidence, and from which on with none.
+#: Mean difference between the view and the visible pixels around the hole, in grey levels, up to which a view has full
+#: confidence, and from which on it has none.
 FULL_CONFIDENCE_BELOW, NO_CONFIDENCE_ABOVE = 12.0, 22.0
-#: Light and confidence are worked out in cells of this many crop pixels.
+#: Light and confidence are computed in cells of this many crop pixels.
 CELL_PX = 8
 _CELLS = CROP_PX // CELL_PX
 #: Share of the way to the newest light and confidence in one frame.
@@ -41,8 +41,8 @@ EASE = 0.35
 class Reference:
     """The person's own face in the template: `image` 256x256x3 uint8 BGR, `mask` 256x256 uint8, 255 = valid.
 
-    `confidence` (256x256 uint8, or None for nowhere) says how far it may be shown as it is; `motion` takes the pixels
-    of the same face's last crop to this one's, and is None where that is not known.
+    `confidence` (256x256 uint8, or None for zero) says how far it may be shown directly; `motion` takes the pixels of
+    the same face's last crop to this one's, and is None if unknown.
     """
 
     image: Image
@@ -58,7 +58,7 @@ NO_REFERENCE = Reference(np.zeros((CROP_PX, CROP_PX, 3), np.uint8), np.zeros((CR
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReferenceView:
-    """One view of the unhidden face: the crop, where it is valid (255), and what motion is told from."""
+    """One view of the unhidden face: the crop, where it is valid (255), and its features for motion."""
 
     image: Image
     mask: Image
@@ -66,13 +66,13 @@ class ReferenceView:
     sharpness: float
 
     def is_good(self) -> bool:
-        """Neither too dark nor too bright, and with enough on it to follow."""
+        """Whether it is neither too dark nor too bright, and has enough features to track."""
         light = float(self.features.grey.mean())
         return LIGHT_RANGE[0] < light < LIGHT_RANGE[1] and len(self.features.corners) >= FEWEST_FEATURES
 
 
 class TrackedReference:
-    """A view that is being shown: where it lies in the crop, and how its light has to be changed."""
+    """View that is being shown: its position in the crop, and the correction of its light."""
 
     def __init__(self, view: ReferenceView, matrix: Affine, share: float) -> None:
         self.view = view
@@ -86,7 +86,7 @@ class TrackedReference:
         return self.share >= FOUND
 
     def follow(self, now: MotionFeatures, known: Image, step: Affine | None) -> None:
-        """Goes along with the face."""
+        """Tracks the face into a new crop."""
         expected = compose(step, self._matrix) if step is not None else self._matrix
         seen = motion(self.view.features, now, known, expected)
         self._matrix = expected if seen is None else (expected + PULL * (seen.matrix - expected)).astype(np.float32)
@@ -116,7 +116,7 @@ def make_view(image: Image, mask: Image) -> ReferenceView:
 
 
 def most_alike(views: list[ReferenceView]) -> int:
-    """The older one of the two views that differ least; the newest two always stay."""
+    """The older of the two most similar views; the newest two always stay."""
     small = [
         cv2.resize(view.features.grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32) for view in views
     ]
@@ -131,9 +131,9 @@ def most_alike(views: list[ReferenceView]) -> int:
 def best_shown(
     views: list[ReferenceView], now: MotionFeatures, known: Image, hole: Image, least: float = FOUND
 ) -> TrackedReference | None:
-    """Of the views that show some of the `hole` the newest that is found well, else the one that is found best.
+    """Of the views that show some of the `hole`, the newest that is found well, else the one that is found best.
 
-    None where no view is found with `least` of its corners.
+    None if no view is found with `least` of its corners.
     """
     best: TrackedReference | None = None
     for view in reversed(views):
@@ -148,7 +148,7 @@ def best_shown(
 
 
 def composed(references: list[Reference], step: Affine | None) -> Reference:
-    """The first of `references`, with the next ones where it is not valid."""
+    """First of `references`, with the next ones where it is not valid."""
     if not references:
         return replace(NO_REFERENCE, motion=step)
     first = references[0]
@@ -173,7 +173,7 @@ def without_rim(valid: MatLike) -> Image:
 
 
 def valid_region(picture: Image, to_crop: Affine, hidden: Image | None = None) -> Image:
-    """Where a crop shows the face: inside the `picture`, not `hidden`, and a little away from both. 255 = valid."""
+    """Where a crop shows the face: inside the `picture`, not `hidden`, with a margin to both. 255 = valid."""
     valid = warp_mask(np.full(picture.shape[:2], HIDDEN, np.uint8), to_crop)
     if hidden is not None:
         valid[hidden != 0] = 0
@@ -181,14 +181,14 @@ def valid_region(picture: Image, to_crop: Affine, hidden: Image | None = None) -
 
 
 def known_face(mask: Image) -> Image:
-    """Where the face is and nothing hides it: 256x256 uint8."""
+    """Where the face is unhidden: 256x256 uint8."""
     return np.asarray(cv2.bitwise_and(cv2.bitwise_not(mask), face_area()), np.uint8)
 
 
 def _compared(image: Image, mask: Image, crop: Image, known: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """How the light has changed from `image` to `crop`, and how far `image` fits it, both in cells.
+    """Change of light from `image` to `crop`, and how well `image` fits it, both in cells.
 
-    Compared is what both show; from there it is spread into the hole. The light is in grey levels by channel, the
+    Both are measured where both images are valid and spread into the hole. The light is in grey levels per channel, the
     confidence 0..1.
     """
     both = cv2.bitwise_and(mask, known)
@@ -209,7 +209,7 @@ def _compared(image: Image, mask: Image, crop: Image, known: Image) -> tuple[NDA
 
 
 def _spread(values: NDArray[np.float32], share: NDArray[np.float32], reach: float) -> NDArray[np.float32]:
-    """`values` of cells smoothed over `reach` cells, each counted by its share; far from any, their mean."""
+    """`values` of cells smoothed over `reach` cells, weighted by their share; far from any, their mean."""
     weighted = values * share[..., None]
     mean = weighted.sum(axis=(0, 1)) / (share.sum() + 1e-3)
     near = cv2.GaussianBlur(weighted, (0, 0), reach, borderType=cv2.BORDER_CONSTANT).reshape(values.shape)

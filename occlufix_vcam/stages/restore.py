@@ -1,4 +1,4 @@
-"""The restorer: what is remembered of the face where that fits, what the network paints where it does not."""
+"""Restores hidden parts: from memory where it fits, by the network elsewhere."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from occlufix_vcam.stages.reference import Reference
 Means = Literal["auto", "network", "memory"]
 WhenUnsure = Literal["restore", "passthrough", "hold", "blank"]
 
-#: Inside the hole, memory passes into the network's picture over this much: pixels of the crop.
+#: Width, in crop pixels, of the transition from memory to the network's image inside the hole.
 BLEND_PX = 9
-#: Where the confidence is this high in all of the hole, the network is not asked.
+#: If the confidence is this high in the whole hole, the network is not run.
 WHOLLY = 250
-#: With more of a face hidden than the first and nothing remembered of it, what is painted would be a stranger;
-#: below the second it is painted again.
+#: With more of a face hidden than the first value and no memory of it, the network would paint a stranger; below the
+#: second value it paints again.
 TOO_LITTLE_SEEN, ENOUGH_SEEN = 0.75, 0.65
-#: Squares across a face that is not to be shown.
+#: Number of squares across a pixelated face.
 SQUARES = 12
-#: Share of the newest picture in what is shown of a face that holds still; it rises to 1 as the face moves by
-#: FAST_PX crop pixels from one frame to the next.
+#: Share of the newest image in what is shown of a still face; it rises to 1 as the face moves by FAST_PX crop pixels
+#: from one frame to the next.
 NEWEST, FAST_PX = 0.35, 10.0
 
 
 class Restorer:
-    """Paints what the mask hides. Used by one thread.
+    """Restores what the mask hides. Used by one thread.
 
-    `means`: "network" shows what the `restore` network makes of the face and its reference, "memory" what is
-    remembered, as far as that is valid, and "auto" each where it fits. `when_unsure` says what becomes of a face of
-    which too little is seen or remembered: restored all the same, left as it is, held as it last was, or in squares.
+    `means`: "network" shows the output of the `restore` network for the face and its reference, "memory" the valid part
+    of the reference, and "auto" each where it fits. `when_unsure` is the treatment of a face of which too little is
+    visible or remembered: restored anyway, left as it is, held at its last restored image, or pixelated.
     """
 
     def __init__(self, engine: InferenceEngine, means: Means = "auto", when_unsure: WhenUnsure = "passthrough") -> None:
@@ -47,7 +47,7 @@ class Restorer:
         self._unsure: set[int] = set()
 
     def __call__(self, hidden: HiddenCrop, reference: Reference) -> Patch | None:
-        """The hidden part restored; None where the face is to stay as it is. Raises EngineRunError."""
+        """Restored hidden part; None if the face stays as it is. Raises EngineRunError."""
         if self._is_unsure(hidden, reference):
             return self._instead(hidden, reference)
         weight = self._weight(reference)
@@ -81,7 +81,7 @@ class Restorer:
         return Patch(hidden.crop, face_area(1.2), squares.astype(np.uint8, copy=False))
 
     def _weight(self, reference: Reference) -> Image | None:
-        """How much of the memory is shown, 256x256 uint8; None for nothing."""
+        """Weight of the memory, 256x256 uint8; None for zero."""
         if self._means == "network" or reference.confidence is None:
             return None
         return reference.confidence if self._means == "auto" else reference.mask
@@ -95,22 +95,22 @@ class Restorer:
                 "reference_mask": reference.mask[None, ..., None],
             }
         )["restored"]
-        # The engine reuses its outputs, and a second face's patch is made before the first one is blended.
+        # The engine reuses its outputs, and a second face is restored before the first one is blended.
         return restored.reshape(CROP_PX, CROP_PX, 3).astype(np.uint8)
 
 
 class TemporalSmoother:
-    """Holds what is restored still along the face's motion, so that it does not shimmer. Used by one thread.
+    """Stabilises the restored part along the face's motion, so that it does not shimmer. Used by one thread.
 
-    What was shown in the last frame is carried to where the face now is and mixed with the newest picture; what was
-    not hidden then is new. The faster the face, the newer the picture.
+    The last frame's result is moved to the current position of the face and mixed with the newest image; pixels that
+    were not hidden before come from the newest one. The faster the face, the larger the share of the newest image.
     """
 
     def __init__(self) -> None:
         self._shown: dict[int, tuple[Image, Image]] = {}
 
     def __call__(self, patch: Patch, motion: Affine | None) -> Patch:
-        """`motion` takes pixels of the face's last crop to this one's; None where the face was lost in between."""
+        """`motion` takes pixels of the face's last crop to this one's; None if the face was lost in between."""
         track_id = patch.crop.face.track_id
         last = self._shown.get(track_id)
         if last is not None and motion is not None:
@@ -124,7 +124,7 @@ class TemporalSmoother:
             self._shown.pop(track_id, None)
 
     def hold(self, hidden: HiddenCrop, motion: Affine | None) -> Patch | None:
-        """What was shown last, where the face now is; None where there was nothing."""
+        """Last result, at the current position of the face; None if there is none."""
         last = self._shown.get(hidden.crop.face.track_id)
         if last is None:
             return None
@@ -134,7 +134,7 @@ class TemporalSmoother:
         return patch
 
     def _mixed(self, patch: Patch, last: Image, last_mask: Image, motion: Affine, share: float) -> Patch:
-        """`patch` with (1 - share) of the `last` picture, where that one was painted too."""
+        """`patch` with (1 - share) of the `last` image, where that one was restored too."""
         x, y, width, height = cv2.boundingRect(patch.mask)
         matrix = motion.copy()
         matrix[:, 2] -= (x, y)
@@ -155,12 +155,12 @@ def _is_whole(weight: Image, mask: Image) -> bool:
 
 
 def _lay_over(image: Image, other: Image, weight: Image) -> None:
-    """Into `image`, in place, `other` by `weight` (0..255) with soft passages."""
+    """Blends `other` into `image`, in place, by `weight` (0..255) with soft transitions."""
     soft = cv2.blur(weight, (BLEND_PX, BLEND_PX)).astype(np.float32) * (1 / HIDDEN)
     cv2.blendLinear(other, image, soft, 1 - soft, dst=image)
 
 
 def _shift_px(motion: Affine) -> float:
-    """How far a crop's middle moves."""
+    """Displacement of a crop's middle."""
     middle = np.full(2, CROP_PX / 2)
     return float(np.hypot(*(motion[:, :2] @ middle + motion[:, 2] - middle)))

@@ -1,4 +1,4 @@
-"""Follows faces from frame to frame, under one id each, and holds the landmarks of a still face still."""
+"""Tracks faces across frames, each under one id, and keeps the landmarks of a still face still."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from engines.contract import Points
 from engines.faces_maps import Detection, overlap
 from occlufix_vcam.core.frame import FaceTrack
 
-#: A face that is not seen stays where it was for so many frames: a hand that passes does not end its track.
+#: A face that is not detected stays in place for this many frames: a passing hand does not end its track.
 GRACE_FRAMES = 6
-#: A find belongs to a track whose middle is within this share of the face's size.
+#: A detection belongs to a track if its middle is within this share of the face's size.
 REACH = 0.7
-#: Where all places are taken, a newcomer this much larger takes the smallest face's.
+#: If all places are taken, a new face this much larger takes the place of the smallest one.
 LARGER = 1.5
-#: Two finds that overlap more than this are one face.
+#: Two detections that overlap more than this are one face.
 SAME_FACE = 0.4
 
 
 @dataclass(slots=True, eq=False)
 class _Track:
-    """One face that is followed: what was seen last, and the filter that holds it still."""
+    """Tracked face: its last detection, and the filter that smooths it."""
 
     track_id: int
     find: Detection
@@ -39,7 +39,7 @@ class _Track:
 
 
 class FaceTracker:
-    """Gives faces their ids: a find goes to the nearest track, a track without a find waits and then ends."""
+    """Assigns ids to faces: a detection goes to the nearest track; a track without one waits and then ends."""
 
     def __init__(self, max_faces: int) -> None:
         self._max_faces = max_faces
@@ -51,15 +51,15 @@ class FaceTracker:
         return len(self._tracks)
 
     def last_seen(self) -> list[Points]:
-        """Where each face was seen last, not smoothed: nx5x2, largest first."""
+        """Last detected position of each face, not smoothed: nx5x2, largest first."""
         return [track.find.landmarks for track in self._tracks]
 
     def clear(self) -> None:
-        """Ends all tracks; ids are never used again."""
+        """Ends all tracks; ids are never reused."""
         self._tracks = []
 
     def update(self, finds: Sequence[Detection], at: float) -> list[FaceTrack]:
-        """The faces after a frame of time `at` (seconds) in which `finds` were found, largest first."""
+        """Faces after a frame of time `at` (seconds) with the detections `finds`, largest first."""
         waiting = list(finds)
         for track in self._tracks:
             track.unseen += 1
@@ -74,7 +74,7 @@ class FaceTracker:
         return [FaceTrack(track.track_id, track.landmarks, track.find.score) for track in self._tracks]
 
     def _pairs(self, finds: Sequence[Detection]) -> list[tuple[_Track, Detection]]:
-        """Which find is which track's: nearest pairs first, each at most once."""
+        """Assigns detections to tracks: nearest pairs first, each at most once."""
         near = []
         for track, find in itertools.product(self._tracks, finds):
             shift = find.landmarks.mean(axis=0) - track.find.landmarks.mean(axis=0)
@@ -88,7 +88,7 @@ class FaceTracker:
         return pairs
 
     def _admit(self, find: Detection, at: float) -> None:
-        """A new track, if there is room, or if the find is much larger than the smallest face."""
+        """Adds a track, if there is room, or if the face is much larger than the smallest one."""
         if not is_new_face(find, [track.find for track in self._tracks]):
             return
         if len(self._tracks) >= self._max_faces:
@@ -102,11 +102,11 @@ class FaceTracker:
 
 
 class OneEuro:
-    """Holds the landmarks of a still face still and lets those of a moving one go.
+    """Smooths the landmarks of a still face and follows those of a moving one.
 
     A low-pass filter whose cut-off rises with the speed. Everything is in units of the face's size, so that near and
-    far faces are held alike; all landmarks share one cut-off, so that a face does not bend while it moves.
-    Source: G. Casiez, N. Roussel, D. Vogel, "1 EUR filter", CHI 2012.
+    far faces are treated alike; all landmarks share one cut-off, so that a moving face does not deform. Source: G.
+    Casiez, N. Roussel, D. Vogel, "1 EUR filter", CHI 2012.
     """
 
     CUTOFF_HZ = 1.2
@@ -119,12 +119,12 @@ class OneEuro:
         self._at = 0.0
 
     def __call__(self, landmarks: Points, size_px: float, at: float) -> Points:
-        """The smoothed 5x2 landmarks at time `at` in seconds; `size_px` is the face's size."""
+        """Smoothed 5x2 landmarks at time `at` in seconds; `size_px` is the face's size."""
         last, self._landmarks = self._landmarks, landmarks
         if last is None:
             self._at = at
             return landmarks
-        elapsed = min(max(at - self._at, 1 / 240), 0.25)  # a clip may run faster, a camera pause
+        elapsed = min(max(at - self._at, 1 / 240), 0.25)  # a clip may run faster, a camera may pause
         self._at = at
         move = (landmarks - last) / size_px
         share = _share(self.SPEED_CUTOFF_HZ, elapsed)
@@ -135,12 +135,12 @@ class OneEuro:
 
 
 def _share(cutoff_hz: float, elapsed: float) -> float:
-    """The share of the newest value in a first-order low-pass filter."""
+    """Share of the newest value in a first-order low-pass filter."""
     return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * elapsed))
 
 
 def _size_px(find: Detection) -> float:
-    """The side of a square as large as the face's box."""
+    """Side of a square as large as the face's box."""
     return math.sqrt(max(float(np.prod(find.box[2:] - find.box[:2])), 1.0))
 
 

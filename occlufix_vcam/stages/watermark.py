@@ -1,4 +1,4 @@
-"""A small mark in the corner that says that a face in the picture is not as the camera saw it."""
+"""Small mark in a corner of the frame, which says that a face was restored."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from engines.contract import Image
 
 WORD = "restored"
-#: Height of the mark's letters, and its distance from the corner, as shares of the picture's height.
+#: Height of the mark's letters, and its distance from the corner, as shares of the frame's height.
 LETTERS, DISTANCE = 0.022, 0.02
 GROUND_BGR, INK_BGR = (40, 34, 30), (232, 226, 222)
 
 
 def put_mark(image: Image) -> None:
-    """Writes the mark into the lower left corner of `image`, in place; a picture too small for it gets none."""
+    """Writes the mark into the lower left corner of `image`, in place; an image too small for it gets none."""
     height, width = image.shape[:2]
     mark = _mark(height)
     distance = round(height * DISTANCE)
@@ -29,7 +29,7 @@ def put_mark(image: Image) -> None:
 
 @functools.lru_cache(maxsize=4)
 def _mark(height: int) -> Image:
-    """The mark for pictures so many pixels high."""
+    """Mark for images this many pixels high."""
     font = cv2.FONT_HERSHEY_SIMPLEX
     (wide, tall), _ = cv2.getTextSize(WORD, font, 1.0, 2)
     scale = max(height * LETTERS / tall, 0.3)

@@ -1,1 +1,1 @@
-"""What the operating system knows: video devices, desktop portals, and this Linux machine."""
+"""Facts of the operating system: video devices, desktop portals, and this Linux machine."""

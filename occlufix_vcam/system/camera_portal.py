@@ -1,4 +1,4 @@
-"""The desktop's portal, through which programs in sandboxes ask for cameras: whom the user once refused them."""
+"""The desktop's portal, through which sandboxed programs request cameras: programs that the user has refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AGAIN_S = 30.0
 
 
 def ask(command: Sequence[str]) -> str:
-    """What the command prints; "" where it can't be run or fails."""
+    """Output of the command; "" if it cannot run or fails."""
     if shutil.which(command[0]) is None:
         return ""
     try:
@@ -26,17 +26,17 @@ def ask(command: Sequence[str]) -> str:
 
 
 def refused_programs(ask: Callable[[Sequence[str]], str] = ask) -> list[str]:
-    """The identities of programs that the portal keeps from every camera, because the user said no to them."""
+    """Identities of programs that the portal keeps from every camera, because the user refused them."""
     try:
         answer = json.loads(ask(("busctl", "--user", "--json=short", "call", *_LOOKUP)))
         permissions: dict[str, list[str]] = answer["data"][0]
-    except (ValueError, LookupError, TypeError):  # nobody has asked yet, or there is no portal
+    except (ValueError, LookupError, TypeError):  # no program has asked yet, or there is no portal
         return []
     return sorted(program for program, answers in permissions.items() if program and "no" in answers)
 
 
 class Refusals:
-    """Whom the portal refuses, asked anew now and then while somebody wants to know; nobody waits for the answer."""
+    """Refused programs, refreshed in the background while they are read; no caller waits for the answer."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Refusals:
         self._programs = self._refused()
 
     def newest(self) -> list[str]:
-        """What is known by now."""
+        """What is known so far."""
         if self._clock() - self._asked_at >= AGAIN_S and not self._asking.is_alive():
             self._ask()
         return self._programs
@@ -66,8 +66,11 @@ class Refusals:
 
 
 def refusal(programs: Sequence[str]) -> tuple[str, str]:
-    """What to say of them and what to do; two empty texts where there are none."""
+    """Description of the refused programs and what to do; two empty texts if there are none."""
     if not programs:
         return "", ""
-    commands = " and ".join(f"`flatpak permission-set devices camera {program} yes`" for program in programs)
-    return f"the desktop refuses cameras to {', '.join(programs)}, as was once answered", f"allow it again: {commands}"
+    commands = " and ".join(f"run `flatpak permission-set devices camera {program} yes`" for program in programs)
+    return (
+        f"the desktop refuses cameras to {', '.join(programs)}, as chosen earlier",
+        f"to allow them again: {commands}",
+    )

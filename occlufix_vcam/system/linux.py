@@ -1,4 +1,4 @@
-"""What a Linux machine says of itself in its files: kernel, module, packages, groups, Secure Boot, sandboxes.
+"""Facts of a Linux machine from its files: kernel, module, packages, groups, Secure Boot, sandboxes.
 
 Everything is read below `root`, so that a test can lay out any machine in a folder.
 """
@@ -37,7 +37,7 @@ _SNAPS = {"firefox": "Firefox", "chromium": "Chromium", "zoom-client": "Zoom", "
 
 @dataclass(frozen=True, slots=True)
 class Sandboxed:
-    """A program that runs in a sandbox: `identity` is what snap or flatpak calls it."""
+    """Program that runs in a sandbox: `identity` is its name in snap or flatpak."""
 
     kind: Literal["snap", "flatpak"]
     identity: str
@@ -46,7 +46,7 @@ class Sandboxed:
 
 @dataclass(frozen=True)
 class LinuxMachine:
-    """A Linux machine as its files tell; `kernel` is what `uname -r` prints, `user` who would use the camera."""
+    """Linux machine as its files describe it; `kernel` is the output of `uname -r`, `user` who would use the camera."""
 
     kernel: str
     user: str
@@ -61,7 +61,7 @@ class LinuxMachine:
 
     @property
     def package_manager(self) -> PackageManager | None:
-        """The one by which packages are installed; None where there is none that we know, or no package can be."""
+        """Package manager; None if it is unknown, or no package can be installed."""
         if (self.root / "run/ostree-booted").exists():
             return None
         return next((name for name, path in _MANAGERS.items() if (self.root / path).exists()), None)
@@ -79,7 +79,7 @@ class LinuxMachine:
 
     @property
     def kernel_package(self) -> str:
-        """Arch: the package that this kernel came from."""
+        """Arch: package of this kernel."""
         return _text(self.modules / "pkgbase") or "linux"
 
     @property
@@ -92,12 +92,12 @@ class LinuxMachine:
 
     @property
     def exclusive(self) -> bool:
-        """Whether the loaded module shows itself to readers as nothing but a camera: browsers list no others."""
+        """Whether the loaded module presents itself to readers only as a camera: browsers list no others."""
         return _text(self.root / "sys/module" / MODULE / "parameters/exclusive_caps")[:1] in ("Y", "1")
 
     @property
     def labels(self) -> list[str]:
-        """Of the loopback devices that are there."""
+        """Labels of the loopback devices."""
         nodes = sorted((self.root / "sys/devices/virtual/video4linux").glob("video*/name"))
         return [_text(node) for node in nodes]
 
@@ -107,7 +107,7 @@ class LinuxMachine:
 
     @property
     def secure_boot(self) -> bool:
-        """Whether the firmware lets the kernel take signed modules only."""
+        """Whether the firmware requires signed kernel modules."""
         try:
             return (self.root / _SECURE_BOOT).read_bytes()[-1:] == b"\1"
         except OSError:
@@ -117,7 +117,7 @@ class LinuxMachine:
 
     @property
     def options(self) -> str:
-        """What we wrote for modprobe; "" where we did not."""
+        """Our own options for modprobe; "" if there are none."""
         return _text(self.root / OPTIONS_FILE)
 
     @property
@@ -146,11 +146,11 @@ class LinuxMachine:
     def _lines(self, file: str) -> list[str]:
         return [line for line in _text(self.root / file).splitlines() if line.count(":") >= 3]
 
-    # ---- programs that would read the camera ----
+    # ---- sandboxed programs ----
 
     @property
     def sandboxed(self) -> list[Sandboxed]:
-        """Browsers and call programs that live in a sandbox, which may keep the camera from them."""
+        """Sandboxed browsers and call programs, which the sandbox may keep from the camera."""
         snaps = [Sandboxed("snap", key, name) for key, name in _SNAPS.items() if (self.root / "snap" / key).is_dir()]
         homes = (self.root / "var/lib/flatpak/app", self.home / ".local/share/flatpak/app")
         there = [key for key in _FLATPAKS if any((home / key).is_dir() for home in homes)]
@@ -158,7 +158,7 @@ class LinuxMachine:
 
 
 def this_machine() -> LinuxMachine:
-    """The machine that this runs on; behind sudo, the user who called it."""
+    """This machine; behind sudo, with the user who called it."""
     import getpass
     import platform
 

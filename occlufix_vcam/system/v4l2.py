@@ -1,7 +1,7 @@
-"""Linux' video nodes: which are cameras and which are inputs of a virtual camera.
+"""Linux video nodes: which are cameras and which are inputs of a virtual camera.
 
-Both rooms at the ends of the pipeline need it, the sources to leave our own output alone, the sinks to find it.
-On other systems there are no such nodes and the list is empty.
+Both ends of the pipeline need it: sources to leave out our own output, sinks to find it. Other systems have no such
+nodes and the list is empty.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-#: The label under which every program lists our virtual camera.
+#: Label under which every program lists our virtual camera.
 OWN_LABEL = "OccluFix Camera"
 
 _QUERYCAP, _GET_FORMAT = 0x80685600, 0xC0D05604
@@ -23,7 +23,7 @@ _CAPTURE, _OUTPUT, _HAS_DEVICE_CAPS = 0x1, 0x2, 0x80000000
 
 @dataclass(frozen=True, slots=True)
 class VideoNode:
-    """One /dev/videoN. `accessible` is False where this user may not open it; the rest is then a guess."""
+    """One /dev/videoN. `accessible` is False if this user may not open it; the rest is then a guess."""
 
     index: int
     path: str
@@ -40,7 +40,7 @@ class VideoNode:
 
 
 def query_capabilities(path: str) -> tuple[str, int]:
-    """Driver name and capability bits of a node. Raises OSError where it can't be opened or is no video node."""
+    """Driver name and capability bits of a node. Raises OSError if it cannot be opened or is no video node."""
     import fcntl
 
     descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
@@ -54,7 +54,7 @@ def query_capabilities(path: str) -> tuple[str, int]:
 
 
 def output_format(path: str) -> tuple[tuple[int, int], str] | None:
-    """(width, height) and layout of what a node was last told to take; None where it does not say."""
+    """(width, height) and layout that a node was last set to accept; None if it does not report them."""
     import fcntl
 
     answer = bytearray(208)
@@ -72,7 +72,7 @@ def output_format(path: str) -> tuple[tuple[int, int], str] | None:
 
 
 def is_exclusive(place: int, parameter: Path = Path("/sys/module/v4l2loopback/parameters/exclusive_caps")) -> bool:
-    """Whether v4l2loopback was told to show its device number `place`, from 0 on, as nothing but a camera."""
+    """Whether v4l2loopback was told to present its device number `place`, from 0 on, only as a camera."""
     told = _text(parameter).split(",")
     return told[place : place + 1] in (["Y"], ["1"])
 
@@ -83,7 +83,7 @@ def video_nodes(
     *,
     virtual_only: bool = False,
 ) -> list[VideoNode]:
-    """Every /dev/videoN, by number. Looking opens a node, which wakes a camera: `virtual_only` lets those sleep."""
+    """Every /dev/videoN, by number. Inspecting a node opens it, which wakes a camera; `virtual_only` wakes none."""
     if sys.platform != "linux" or not sysfs.is_dir():
         return []
     folders = [folder for folder in sysfs.iterdir() if folder.name.removeprefix("video").isdigit()]
@@ -97,8 +97,8 @@ def _node(folder: Path, query: Callable[[str], tuple[str, int]]) -> VideoNode:
     try:
         driver, bits = query(path)
     except OSError:
-        # Without the capabilities: a webcam's first node takes pictures, the others carry metadata; a device
-        # without hardware behind it is a loopback.
+        # Without the capabilities: a webcam's first node captures, the others carry metadata; a device without hardware
+        # behind it is a loopback.
         first = _text(folder / "index") in ("", "0")
         virtual = _is_virtual(folder)
         return VideoNode(index, path, name, virtual, first and not virtual, virtual, accessible=False)
@@ -111,7 +111,7 @@ def _is_virtual(folder: Path) -> bool:
 
 
 def stable_paths(folder: Path = Path("/dev/v4l/by-id")) -> dict[str, str]:
-    """For each node that has one, the link that names the device itself and not the order of plugging in."""
+    """For each node that has one, the link that names the device itself and not the order of connection."""
     try:
         links = sorted(folder.iterdir())
     except OSError:
@@ -127,15 +127,15 @@ def _text(file: Path) -> str:
 
 
 def holders(path: str, processes: Path = Path("/proc")) -> list[str]:
-    """The other processes that have `path` open, as "name (pid)"; only those that this user may look into."""
+    """Other processes that have `path` open, as "name (pid)"; only those that this user may inspect."""
     target, found = os.path.realpath(path), []
     for folder in sorted(processes.glob("[0-9]*")):
         if folder.name == str(os.getpid()):
             continue
         try:
-            # There are thousands of these links, hence no Path for each of them.
+            # There are thousands of these links, so no Path for each of them.
             if any(os.readlink(link.path) == target for link in os.scandir(folder / "fd")):  # noqa: PTH115
                 found.append(f"{_text(folder / 'comm') or 'a program'} ({folder.name})")
-        except OSError:  # not ours to look into, or just ended
+        except OSError:  # not ours to inspect, or just ended
             continue
     return found

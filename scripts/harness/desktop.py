@@ -1,6 +1,6 @@
-"""A desktop for the tray icon, as far as it needs one: a display, a session bus, a panel, and what shows messages.
+"""Desktop for the tray icon: a display, a session bus, a panel, and a notification server.
 
-The panel is the StatusNotifierWatcher and host of KDE and GNOME's extension; it sees an item, its menu and its icons
+The panel is the StatusNotifierWatcher and host of KDE and GNOME's extension; it reads an item, its menu and its icons
 through D-Bus as they do, and clicks.
 """
 
@@ -28,14 +28,14 @@ WITHIN_S = 60.0
 
 @contextlib.contextmanager
 def display() -> Iterator[dict[str, str]]:
-    """Xvfb; the environment of a program that shows something on it."""
+    """Starts Xvfb; yields the environment of a program that uses it."""
     if shutil.which("Xvfb") is None:
         pytest.skip("NO XVFB: tray icon and hotkey are NOT tested; on Debian: apt install xvfb libxcb-cursor0")
     reader, writer = os.pipe()
     command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", "800x600x24", "-nolisten", "tcp", "-noreset"]
     with subprocess.Popen(command, pass_fds=[writer], stderr=subprocess.DEVNULL) as server:
         os.close(writer)
-        with open(reader) as told:  # noqa: PTH123  a descriptor
+        with open(reader) as told:  # noqa: PTH123  a file descriptor
             number = told.readline().strip()
         try:
             yield {"DISPLAY": f":{number}", "XDG_SESSION_TYPE": "x11"}
@@ -45,7 +45,7 @@ def display() -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def session_bus() -> Iterator[str]:
-    """The address of a bus of its own."""
+    """Address of a session bus of its own."""
     if shutil.which("dbus-daemon") is None:
         pytest.skip("NO DBUS-DAEMON: tray icon and hotkey are NOT tested; on Debian: apt install dbus")
     command = ["dbus-daemon", "--session", "--nofork", "--print-address"]
@@ -61,7 +61,7 @@ Answer = tuple[str, tuple[Any, ...]]
 
 
 class Service(threading.Thread):
-    """Answers calls on a bus by interface and member; None stands for no such method."""
+    """Answers calls on a bus by interface and member; None means that there is no such method."""
 
     def __init__(self, bus: str, names: tuple[str, ...], answer: Callable[[str, str, Message], Answer | None]) -> None:
         super().__init__(daemon=True)
@@ -95,7 +95,7 @@ class Service(threading.Thread):
 
 @dataclass
 class Panel:
-    """Knows the newest item and the messages that were shown."""
+    """Holds the newest item and the notifications shown."""
 
     bus: str
     shows_icons: bool = True
@@ -138,14 +138,14 @@ class Panel:
         )
 
     def wait_for(self, what: Callable[[], Any]) -> Any:
-        """Until `what` gives something; it is asked again whenever the panel was spoken to, and now and then."""
+        """Waits until `what` returns something; it is called after each message to the panel, and periodically."""
         import time
 
         ends_at, last = time.monotonic() + WITHIN_S, None
         while time.monotonic() < ends_at:
             try:
                 last = what()
-            except Exception as error:  # noqa: BLE001  an item that is just coming or going
+            except Exception as error:  # noqa: BLE001  an item that is appearing or disappearing
                 last = error
             else:
                 if last:
@@ -168,12 +168,12 @@ class Panel:
         return answer[0][1]
 
     def tip(self) -> str:
-        """Title and text of what shows where the pointer rests."""
+        """Title and text of the tooltip."""
         _, _, title, text = self.property("ToolTip")
         return f"{title} {text}"
 
     def icons(self) -> dict[int, bytes]:
-        """By size: premultiplied ARGB as it comes."""
+        """Icons by size: premultiplied ARGB as received."""
         return {width: bytes(data) for width, _, data in self.property("IconPixmap")}
 
     def click(self) -> None:
@@ -182,7 +182,7 @@ class Panel:
     # ---- its menu ----
 
     def menu(self) -> dict[str, dict[str, Any]]:
-        """By label: the entry's properties and its number; entries of submenus are `Camera > Demo`."""
+        """Entries by label: properties and number; entries of submenus are `Camera > Demo`."""
         path = self.property("Menu")
         _, root = self._call(path, MENU, "GetLayout", "iias", (0, -1, []))
         return dict(_entries(root, ""))

@@ -1,12 +1,12 @@
-"""A small virtual machine with cameras: Debian's kernel, v4l2loopback and vivid, and this machine's own files.
+"""Virtual machine with cameras: Debian's kernel, v4l2loopback and vivid, and this machine's own files.
 
 No kernel module is loaded here, and no /dev/video* is needed: QEMU emulates the processor, the root folder is shared
 read-only, and what programs write in the machine stays in its memory. It has no network card.
 
-    python3 scripts/vm/machine.py                  makes it, as root on Debian: packages, one module to compile
-    python3 scripts/vm/machine.py COMMAND ...      runs a command in it, from the folder that this is started in
+    python3 scripts/vm/machine.py                  creates it, as root on Debian: packages, one module to compile
+    python3 scripts/vm/machine.py COMMAND ...      runs a command in it, from the current folder
 
-What was made is kept, and used again as long as these files are the same; OCCLUFIX_VM names the folder for it.
+The machine is kept and reused while these files are the same; OCCLUFIX_VM names its folder.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PROGRAMS = ("qemu-system-x86", "busybox-static", "cpio", "kmod", "make", "gcc", "v4l-utils", "ffmpeg")
 READERS = ("chromium-headless-shell",)
-#: What the kernel needs to reach the shared folders, before it can load anything from there.
+#: Modules that the kernel needs to reach the shared folders, before it can load anything from there.
 EARLY_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
-SHARED = "/shared"  # where the machine sees the folder for results
+SHARED = "/shared"  # folder for results as the machine sees it
 QUIET = {"stdout": subprocess.DEVNULL}
 
 
 class NoMachine(Exception):
-    """The machine can't be had here; the message says why."""
+    """The machine is not available here; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`kernel` is the unpacked kernel's folder, with its modules; `version` its name."""
+    """`kernel` is the folder of the unpacked kernel, with its modules; `version` its name."""
 
     kernel: Path
     version: str
     first_files: Path
 
     def run(self, command: list[str], results: Path, limit_s: float, folder: Path, memory: str = "3G") -> int:
-        """Boots, runs `command` in `folder`, powers off. The exit status; 124 where the limit was over.
+        """Boots, runs `command` in `folder`, powers off. Returns the exit status; 124 after the time limit.
 
-        The command sees `results` as /shared, where it may write; its words go to `results`/console.
+        The command sees `results` as /shared, where it may write; its output goes to `results`/console.
         """
         script = results / "command"
         script.write_text(
@@ -117,28 +117,28 @@ def _folder(name: str, path: Path, options: str) -> list[str]:
 
 
 def default_store() -> Path:
-    """Where what was prepared is kept. OCCLUFIX_VM names another folder."""
+    """Default folder of prepared machines. OCCLUFIX_VM names another one."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("OCCLUFIX_VM") or Path(cache) / "occlufix-vm")
 
 
 def find() -> Machine:
-    """The machine that was made before. Raises NoMachine."""
+    """Finds the prepared machine. Raises NoMachine."""
     kept = _kept(default_store())
     if kept is None:
-        raise NoMachine("`python3 scripts/vm/machine.py` makes it, as root on Debian")
+        raise NoMachine("`python3 scripts/vm/machine.py` creates it, as root on Debian")
     return kept
 
 
 def make() -> Machine:
-    """The machine, from the store or made anew. Raises NoMachine."""
+    """Machine from the store, or newly prepared. Raises NoMachine."""
     store = default_store()
     if not sys.platform.startswith("linux") or os.uname().machine != "x86_64":
         raise NoMachine("it is for Linux on x86_64")
     if (kept := _kept(store)) is not None:
         return kept
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise NoMachine("making it needs root and Debian's apt-get")
+        raise NoMachine("creating it needs root and Debian's apt-get")
     version = _install()
     shutil.rmtree(store, ignore_errors=True)
     store.mkdir(parents=True)
@@ -162,17 +162,17 @@ def _kept(store: Path) -> Machine | None:
 
 
 def _fingerprint() -> str:
-    """Of what the machine is made by; the kernel's version stands beside it."""
+    """Fingerprint of what the machine is made from; the kernel's version is listed beside it."""
     return hashlib.sha256(b"".join((HERE / name).read_bytes() for name in ("machine.py", "init"))).hexdigest()[:16]
 
 
 def _install() -> str:
-    """Installs what making and running it needs. The kernel's version."""
+    """Installs what the machine needs to be made and to run. Returns the kernel's version."""
     _step("apt-get", "-qq", "update")
     told = _step("apt-cache", "depends", "linux-image-amd64")
     found = re.search(r"Depends: linux-image-(\S+-amd64)$", told, re.MULTILINE)
     if found is None:
-        raise NoMachine("apt knows no kernel linux-image-amd64: this is no Debian")
+        raise NoMachine("apt has no kernel linux-image-amd64: this is not Debian")
     version = found[1]
     lock = ("-o", "DPkg::Lock::Timeout=300")
     packages = (*PROGRAMS, *READERS, f"linux-headers-{version}")
@@ -182,7 +182,7 @@ def _install() -> str:
 
 def _unpack(machine: Machine) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # apt downloads as a user of its own
+        Path(folder).chmod(0o755)  # apt downloads as its own user
         _step("apt-get", "-qq", "download", f"linux-image-{machine.version}", "v4l2loopback-dkms", folder=folder)
         for package in Path(folder).glob("*.deb"):
             _step("dpkg", "-x", str(package), str(machine.kernel))
@@ -199,7 +199,7 @@ def _compile_module(machine: Machine, work: Path) -> None:
 
 
 def _write_first_files(machine: Machine) -> None:
-    """The files that the kernel starts from: busybox, `init`, and the modules that reach the shared folders."""
+    """Writes the files that the kernel starts from: busybox, `init`, and the modules that reach the shared folders."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for name in ("bin", "proc", "sys", "dev", "modules", "below", "memory", "root"):
@@ -217,7 +217,7 @@ def _write_first_files(machine: Machine) -> None:
 
 
 def _in_order(machine: Machine, modules: tuple[str, ...]) -> list[Path]:
-    """The files of `modules` and of what they need, each once, in the order in which they can be loaded."""
+    """Files of `modules` and of their dependencies, each once, in an order in which they can be loaded."""
     found: dict[Path, None] = {}
     for module in modules:
         told = _step("modprobe", "-d", str(machine.kernel), "-S", machine.version, "--show-depends", module)

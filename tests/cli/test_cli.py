@@ -117,7 +117,7 @@ def test_wrong_usage_exits_with_2(command: Command, arguments: list[str]) -> Non
 def test_settings_are_shown_found_and_set(command: Command, home: Path) -> None:
     assert command("config", "path").out.strip() == str(home / "settings.toml")
     assert command("config", "set", "rate", "25").code == 0
-    assert "rate = 25.0  # asked of the camera\n" in command("config", "show").out
+    assert "rate = 25.0  # frames per second requested from the camera\n" in command("config", "show").out
     answer = command("config", "set", "rat", "25")
     assert answer.code == 2 and "did you mean `rate`?" in answer.err
     assert command("config", "set", "rate").code == 2
@@ -286,7 +286,7 @@ def test_signals_end_it_cleanly_in_the_foreground(number: signal.Signals) -> Non
         assert daemon.stdout is not None and "is running" in daemon.stdout.readline()
         daemon.send_signal(number)
         rest = daemon.communicate(timeout=30)[0]
-    assert daemon.returncode == 0 and re.search(r"stopped after \d+ pictures", rest)
+    assert daemon.returncode == 0 and re.search(r"stopped after \d+ frames", rest)
     assert not (StateFolder().path / "control.json").exists()
 
 

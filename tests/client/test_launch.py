@@ -11,9 +11,9 @@ from occlufix_vcam.client.launch import StartFailed
     ("said", "message", "hint"),
     [
         ("error: no camera\n  plug one in\n", "no camera", "plug one in"),
-        ("a library's warning\nerror: no camera\n", "no camera", "the log may say why: x.log"),
+        ("a library's warning\nerror: no camera\n", "no camera", "read the log: x.log"),
         ("Traceback ...\nImportError: cv2\n", "Traceback ...", "ImportError: cv2"),
-        ("", "the daemon ended with code 3", "the log may say why: x.log"),
+        ("", "the daemon ended with code 3", "read the log: x.log"),
     ],
 )
 def test_its_last_error_is_passed_on(said: str, message: str, hint: str) -> None:

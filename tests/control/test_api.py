@@ -180,12 +180,12 @@ def test_nobody_is_enrolled_at_first(served: Served) -> None:
     assert answer["people"] == answer["problems"] == [] and "key" in answer["protection"]
     assert served.ask(path="/v1/enroll/progress").json() == {"enrolment": None}
     refused = served.ask("DELETE", "/v1/enroll/Ann")
-    assert refused.status_code == 422 and "nobody is enrolled as Ann" in refused.json()["detail"]["message"]
+    assert refused.status_code == 422 and "no one is enrolled as Ann" in refused.json()["detail"]["message"]
 
 
 def test_a_name_that_will_not_do_is_explained(served: Served) -> None:
     answer = served.ask("POST", "/v1/enroll", json={"name": " "})
-    assert answer.status_code == 422 and "no name" in answer.json()["detail"]["message"]
+    assert answer.status_code == 422 and "not a valid name" in answer.json()["detail"]["message"]
 
 
 def test_enrolling_is_started_followed_and_cancelled(served: Served) -> None:

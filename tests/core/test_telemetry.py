@@ -99,7 +99,7 @@ def test_repeated_trouble_is_said_once_in_ten_seconds(caplog):
     assert caplog.messages == ["frame 7 failed", "another trouble"]
     clock.now += 10
     said.warning("frame %d failed", 8)
-    assert caplog.messages[-1] == "frame 8 failed (and 299 times more before)"
+    assert caplog.messages[-1] == "frame 8 failed (and 299 more times before)"
 
 
 @pytest.fixture

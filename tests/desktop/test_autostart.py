@@ -135,7 +135,7 @@ def test_systemd_is_told_and_the_unit_is_linked(tmp_path: Path, python: Path) ->
 
 def test_a_system_without_systemd_is_told_what_to_do(tmp_path: Path) -> None:
     unit = SystemdUnit(tmp_path, {}, lambda: None, tmp_path / "no systemd")
-    with pytest.raises(ConfigError, match="not started by systemd") as refused:
+    with pytest.raises(ConfigError, match="does not run systemd") as refused:
         Autostart(unit, DesktopEntry(tmp_path, {})).turn_on(with_tray=True)
     assert "occlufix-vcam start" in refused.value.hint and list(tmp_path.iterdir()) == []
 

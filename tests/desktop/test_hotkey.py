@@ -182,7 +182,7 @@ def test_the_portal_is_asked_and_tells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "words"), [({"allows": False}, "did not allow it"), ({"knows": False}, "has no portal for it")]
+    ("answers", "words"), [({"allows": False}, "refused it"), ({"knows": False}, "has no portal for it")]
 )
 def test_a_no_and_no_portal_are_told_with_the_way_by_hand(answers: dict[str, bool], words: str) -> None:
     failures: list[HotkeyUnavailable] = []

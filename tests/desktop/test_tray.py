@@ -145,7 +145,7 @@ def test_every_icon_is_another_one() -> None:
 
 def test_a_click_switches_and_the_icon_shows_it(desk: Desk) -> None:
     desk.panel.click()
-    desk.wait_for("off", "untouched picture")
+    desk.wait_for("off", "pass untouched")
     desk.wait_for_entry("Restore hidden faces", **{"toggle-state": 0})
     with desk.product.client() as client:
         assert client.status()["enabled"] is False
@@ -179,14 +179,14 @@ def test_a_camera_that_vanished_before_it_was_picked_is_told_and_the_old_one_hol
 
 
 def test_the_preview_opens_in_the_browser(desk: Desk) -> None:
-    desk.panel.choose("Open the preview")
+    desk.panel.choose("Open control page")
     desk.panel.wait_for(desk.opened.exists)
     assert desk.opened.read_text().startswith("http://127.0.0.1:") and "/open?key=" in desk.opened.read_text()
 
 
 def test_my_face_is_asked_for_and_what_came_of_it_is_said(desk: Desk) -> None:
     desk.panel.choose("Remember my face")
-    desk.panel.wait_for(lambda: desk.panel.messages or any("Stop looking" in label for label in desk.panel.menu()))
+    desk.panel.wait_for(lambda: desk.panel.messages or any("Cancel enrollment" in label for label in desk.panel.menu()))
     with desk.product.client() as client:
         assert client.enrolment()["name"] == "me"  # type: ignore[index]
         client.cancel_enrolment()
@@ -197,18 +197,18 @@ def test_start_at_login_is_written_or_why_not_is_said(desk: Desk) -> None:
     desk.panel.choose("Start at log-in")
     written = [desk.config / "systemd/user/occlufix-vcam.service", desk.config / "autostart/occlufix-vcam-tray.desktop"]
     desk.panel.wait_for(lambda: desk.panel.messages or all(file.exists() for file in written))
-    assert Path("/run/systemd/system").exists() or "not started by systemd" in desk.panel.messages[0]
+    assert Path("/run/systemd/system").exists() or "does not run systemd" in desk.panel.messages[0]
 
 
 def test_a_daemon_that_dies_is_told_once_and_started_again_from_the_menu(desk: Desk) -> None:
     with desk.product.client() as client:
         os.kill(client.status()["pid"], signal.SIGKILL)
-    desk.wait_for("trouble", "without being told")
+    desk.wait_for("trouble", "stopped unexpectedly")
     desk.wait_for_entry("Restore hidden faces", enabled=False)
     desk.panel.choose("Start OccluFix Camera")
     desk.wait_for_entry("Restore hidden faces", enabled=True)
     desk.wait_for("restoring")
-    assert sum("Start it again" in message for message in desk.panel.messages) == 1
+    assert sum("Start it from" in message for message in desk.panel.messages) == 1
 
 
 def test_a_daemon_that_is_stopped_is_no_trouble(desk: Desk) -> None:
@@ -225,14 +225,14 @@ def test_it_starts_a_daemon_that_outlives_it(closed_desk: Desk) -> None:
         closed_desk.product.run("stop")
     closed_desk.open()
     closed_desk.wait_for_entry("Restore hidden faces", enabled=True)
-    closed_desk.panel.choose("Quit this icon")
+    closed_desk.panel.choose("Quit tray icon")
     assert closed_desk.process is not None and closed_desk.process.wait(30) == 0
     with closed_desk.product.client() as client:
         assert client.status()["enabled"]
 
 
 def test_a_second_icon_is_refused_in_a_line(desk: Desk) -> None:
-    assert refused(desk.environment).splitlines()[0] == "error: the tray icon is there already"
+    assert refused(desk.environment).splitlines()[0] == "error: the tray icon is already running"
 
 
 def test_another_version_is_said(closed_desk: Desk) -> None:
@@ -275,7 +275,7 @@ def test_no_tray_and_no_desktop_are_said_and_the_page_is_offered(closed_desk: De
     with session_bus() as bus:
         no_panel = {**closed_desk.environment, "DBUS_SESSION_BUS_ADDRESS": bus}
         assert re.match("error: this desktop shows no tray icons\n.*occlufix-vcam preview", refused(no_panel))
-    for name, words in (("", "no desktop in this session"), (":9999", "the display :9999 can't be reached")):
+    for name, words in (("", "no desktop in this session"), (":9999", "the display :9999 cannot be reached")):
         told = refused({**closed_desk.environment, "DISPLAY": name})
         assert words in told and "occlufix-vcam preview" in told
 

@@ -68,7 +68,7 @@ def kept_format(kernel: Kernel) -> None:
     ("case", "what", "hint"),
     [
         (no_module, "v4l2loopback is not loaded", "occlufix-vcam setup"),
-        (taken, "obs (7) has taken it", "devices=2"),
+        (taken, "obs (7) uses it", "devices=2"),
         (not_allowed, "no permission", "usermod -aG video"),
         (kept_format, "it keeps the format MJPG 160x90 of an earlier program", "keep_format=0"),
     ],
@@ -114,7 +114,7 @@ def test_elsewhere_one_kind_is_enough(kernel: Kernel, monkeypatch: pytest.Monkey
 def test_doctor_says_that_nothing_asks_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     import_offline("onnxruntime")
     (found,) = doctor._network()
-    assert (found.what, found.verdict, found.found) == ("network", "ok", "nothing asked for")
+    assert (found.what, found.verdict, found.found) == ("network", "ok", "no library reports home")
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     (found,) = doctor._network()
     assert (found.what, found.verdict) == ("network", "error") and "ORT_DISABLE_TELEMETRY" in found.found and found.hint

@@ -76,8 +76,8 @@ def test_until_it_is_timed_the_table_ranks() -> None:
 
     assert (engine.backend, engine.precision) == ("early", "bf16")
     assert [(one.backend, one.reason) for one in engine.passed_over] == [
-        ("early CPU int8", "ranks after early; not timed on this machine yet"),
-        ("late", "ranks after early; not timed on this machine yet"),
+        ("early CPU int8", "ranks after early, not timed on this machine yet"),
+        ("late", "ranks after early, not timed on this machine yet"),
     ]
     assert engines.timed("hidden") == []
 
@@ -158,7 +158,7 @@ def test_a_way_that_fails_says_so_and_does_not_stop_the_others(monkeypatch: pyte
 
 
 def test_what_failed_for_the_moment_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Early, "error", EngineRunError("The GPU is out of memory"))
+    monkeypatch.setattr(Early, "error", EngineRunError("the GPU is out of memory"))
 
     assert len(engines.measure("hidden")) == 3
     assert engines.timed("hidden") == []

@@ -86,7 +86,7 @@ def test_auto_tries_a_gpu_before_the_processor(monkeypatch: pytest.MonkeyPatch) 
 def test_auto_never_takes_the_fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.loader.BACKENDS", {"fake": engines.BACKENDS["fake"]})
 
-    with pytest.raises(EngineUnavailable, match="No backend"):
+    with pytest.raises(EngineUnavailable, match="no backend"):
         engines.load("hidden")
 
 

@@ -268,7 +268,7 @@ def test_a_plan_of_less_speed_is_taken(machine: Machine) -> None:
         ({"cudaMemcpyHostToDevice": "cudaErrorIllegalAddress"}, "words for cudaErrorIllegalAddress"),
         ({"cudaStreamSynchronize": "cudaErrorIllegalAddress"}, "cudaErrorIllegalAddress in cudaStreamSynchronize"),
         ({"execute_async_v3": "Error Code 1: Cuda Runtime (out of memory)"}, "out of memory"),
-        ({"cudaMemcpyDeviceToHost": "cudaErrorMemoryAllocation"}, "The GPU is out of memory"),
+        ({"cudaMemcpyDeviceToHost": "cudaErrorMemoryAllocation"}, "the GPU is out of memory"),
     ],
 )
 def test_a_gpu_that_fails_is_an_engine_run_error(machine: Machine, failing: dict[str, str], said: str) -> None:
@@ -334,7 +334,7 @@ def test_no_driver_no_gpu_and_no_cuda_are_told_apart(machine: Machine, monkeypat
         return next(report.reason for report in engines.survey() if report.name == "tensorrt")
 
     machine.devices = 0
-    assert "tensorrt_rtx is installed, but: There is no NVIDIA GPU" in reason()
+    assert "tensorrt_rtx is installed, but: there is no NVIDIA GPU" in reason()
     machine.driver = 0
     assert "no NVIDIA driver" in reason()
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)

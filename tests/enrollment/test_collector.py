@@ -146,7 +146,7 @@ def test_one_pose_alone_is_not_enough_for_a_camera(scene: Scene, enrolment: View
 def test_somebody_else_who_sits_down_is_not_mixed_in(scene: Scene, enrolment: ViewCollector) -> None:
     look(scene, enrolment)
     scene.person = BOB
-    assert "not the one" in look(scene, enrolment, turn=0.2)
+    assert "another face" in look(scene, enrolment, turn=0.2)
     assert enrolment.progress.views == WANTED["front"]
 
 
@@ -177,7 +177,7 @@ def test_pictures_of_two_people_are_refused(scene: Scene, enrolment: ViewCollect
         scene.person = person
         if person is ANN:
             enrolment.add_picture(tmp_path / name)
-    with pytest.raises(EnrolmentError, match=r"b\.png will not do: this face is not the one"):
+    with pytest.raises(EnrolmentError, match=r"b\.png cannot be used: this is another face"):
         enrolment.add_picture(tmp_path / "b.png")
 
 
@@ -197,7 +197,7 @@ def test_views_are_added_to_what_was_there(scene: Scene, store: PeopleStore) -> 
 
 def test_another_face_under_an_enrolled_name_is_refused(scene: Scene, store: PeopleStore) -> None:
     keep(somebody(scene, ANN, "Ann"), store, scene)
-    with pytest.raises(EnrolmentError, match="not the one that is enrolled as Ann") as told:
+    with pytest.raises(EnrolmentError, match="Ann is enrolled with another face") as told:
         keep(somebody(scene, BOB, "Ann"), store, scene)
     assert "--delete" in told.value.hint
     assert len(store.load().people[0].views) == sum(WANTED.values())
@@ -205,7 +205,7 @@ def test_another_face_under_an_enrolled_name_is_refused(scene: Scene, store: Peo
 
 def test_one_face_under_two_names_is_refused(scene: Scene, store: PeopleStore) -> None:
     keep(somebody(scene, ANN, "Ann"), store, scene)
-    with pytest.raises(EnrolmentError, match="enrolled already, as Ann"):
+    with pytest.raises(EnrolmentError, match="already enrolled as Ann"):
         keep(somebody(scene, ANN, "Bob"), store, scene)
     keep(somebody(scene, BOB, "Bob"), store, scene)
     assert [person.name for person in store.load().people] == ["Ann", "Bob"]

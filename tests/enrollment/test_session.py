@@ -173,5 +173,5 @@ def test_people_are_listed_and_deleted(scene: Scene, store: PeopleStore) -> None
     enrolments = Enrolments(pictures, open_collector, store)
     assert enrolments.people()["people"] == [{"name": "Bob", "views": 8}]
     assert enrolments.delete("Bob")["people"] == []
-    with pytest.raises(EnrolmentError, match="nobody"):
+    with pytest.raises(EnrolmentError, match="no one"):
         enrolments.delete("Bob")

@@ -182,7 +182,7 @@ def test_an_onnx_with_other_doors_is_refused(
 
     with pytest.raises(ContractMismatch, match="picture"):
         build("hidden", onnx=path)
-    with pytest.raises(ContractMismatch, match="Nobody knows what to feed the input picture"):
+    with pytest.raises(ContractMismatch, match="there are no test images for the input picture"):
         build(onnx=path)
     assert plans() == []
 

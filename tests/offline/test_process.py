@@ -220,7 +220,7 @@ def test_a_picture_that_is_no_crop_is_told_its_size(tmp_path: Path, face: NDArra
 
 def test_a_mask_of_another_size_is_told_both(tmp_path: Path, face: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
     source, given = write(tmp_path / "in.png", face), write(tmp_path / "mask.png", mask[:100])
-    with pytest.raises(ConfigError, match=r"mask\.png is 256x100, the picture in\.png is 256x256"):
+    with pytest.raises(ConfigError, match=r"mask\.png is 256x100, the image in\.png is 256x256"):
         run(source, tmp_path / "out.png", given)
 
 
@@ -232,12 +232,12 @@ def test_wrong_places_are_clear_errors(tmp_path: Path, face: NDArray[np.uint8]) 
         run(source, source)
     with pytest.raises(ConfigError, match="the same"):
         run(source, tmp_path)
-    with pytest.raises(ConfigError, match="no name of a picture"):
+    with pytest.raises(ConfigError, match="not an image file name"):
         run(source, tmp_path / "out.xyz")
-    with pytest.raises(SinkUnavailable, match="can't be written"):
+    with pytest.raises(SinkUnavailable, match="cannot be written"):
         run(source, tmp_path / "no folder" / "out.png")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CameraNotFound, match="no pictures"):
+    with pytest.raises(CameraNotFound, match="no images"):
         run(tmp_path / "empty", tmp_path / "out")
     (tmp_path / "broken.png").write_bytes(b"")
     with pytest.raises(DeviceError, match=r"broken\.png"):

@@ -55,7 +55,7 @@ def test_what_is_built_is_told_and_then_taken() -> None:
     assert builder.tell("hidden") == ""
     build.may_end.set()
     assert built.wait(WAIT_S)
-    assert builder.shares() == {} and "about to be taken" in builder.tell("restore")
+    assert builder.shares() == {} and "will be used next" in builder.tell("restore")
 
 
 def test_each_is_tried_once_and_all_are_taken_together() -> None:

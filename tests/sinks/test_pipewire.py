@@ -116,7 +116,7 @@ def test_other_systems_have_no_pipewire(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_another_camera_than_ours_is_not_opened_in_its_place() -> None:
-    with pytest.raises(SinkUnavailable, match="no camera /dev/video9 of ours"):
+    with pytest.raises(SinkUnavailable, match="no PipeWire camera /dev/video9"):
         PipeWireCamera("/dev/video9", size=(64, 48), rate=30, open_node=FakeNode)
 
 

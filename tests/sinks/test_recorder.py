@@ -80,7 +80,7 @@ def test_without_a_frame_there_is_no_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_film(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no name of a film"):
+    with pytest.raises(ConfigError, match="not a video file name"):
         Recorder(str(tmp_path / "call.gif"), size=(64, 48), rate=30)
 
 
@@ -91,7 +91,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_file_that_can_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "call.mp4").mkdir()
-    with pytest.raises(SinkUnavailable, match="can't be written"):
+    with pytest.raises(SinkUnavailable, match="cannot be written"):
         Recorder(str(tmp_path / "call.mp4"), size=(64, 48), rate=30)
 
 
@@ -131,7 +131,7 @@ def test_a_write_that_fails_is_sink_unavailable(tmp_path: Path) -> None:
     recorder = Recorder(
         str(tmp_path / "call.mp4"), size=(64, 48), rate=30, open_writer=lambda *_: (UnwritableWriter(False), "mp4v")
     )
-    with pytest.raises(SinkUnavailable, match="can't be written on"):
+    with pytest.raises(SinkUnavailable, match="cannot be continued"):
         recorder.send(frame_of((64, 48)))
 
 

@@ -221,13 +221,13 @@ def test_a_node_that_another_program_writes_to_names_it(monkeypatch: pytest.Monk
     desk = Desk(monkeypatch, node(9, captures=True, accepts=False))
     desk.holders["/dev/video9"] = ["obs (42)"]
     message, hint = said(desk)
-    assert "obs (42) has taken it" in message and "devices=2" in hint
+    assert "obs (42) uses it" in message and "devices=2" in hint
 
 
 def test_a_node_that_says_so_only_when_it_is_opened_names_it_too(desk: Desk) -> None:
     desk.fakes["/dev/video9"].refuses = OSError(errno.EBUSY, "Device or resource busy")
     desk.holders["/dev/video9"] = ["obs (42)"]
-    assert "obs (42) has taken it" in said(desk, "/dev/video9")[0]
+    assert "obs (42) uses it" in said(desk, "/dev/video9")[0]
 
 
 def test_a_node_whose_writer_went_without_a_word_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +238,7 @@ def test_too_few_nodes_name_every_one(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(monkeypatch, node(4, "OBS", accepts=False, captures=True), node(5, "Droidcam", accessible=False))
     desk.holders["/dev/video4"] = ["obs (42)"]
     message, hint = said(desk)
-    assert "video4: obs (42) has taken it" in message and "video5: no permission" in message and "devices=2" in hint
+    assert "video4: obs (42) uses it" in message and "video5: no permission" in message and "devices=2" in hint
 
 
 def test_a_node_that_may_not_be_written_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_unplugged_is_camera_lost_though_the_driver_calls_it_open() -> None:
     camera = open_camera(capture)
     camera.read(0)
     capture.show(UNPLUGGED)
-    with pytest.raises(CameraLost, match="unplugged"):
+    with pytest.raises(CameraLost, match="disconnected"):
         camera.read(5)
     assert capture.isOpened() and capture.released.is_set()
     camera.close()
@@ -73,7 +73,7 @@ def test_unplugged_is_camera_lost_though_the_driver_calls_it_open() -> None:
 def test_silence_is_camera_lost() -> None:
     camera = open_camera(FakeCapture().show(grey(1)), silence_timeout=0.0)
     camera.read(0)
-    with pytest.raises(CameraLost, match="no picture for"):
+    with pytest.raises(CameraLost, match="no frame for"):
         camera.read(0.01)
     camera.close()
 
@@ -252,7 +252,7 @@ def test_a_busy_camera_names_the_process_that_holds_it(device: CameraInfo, opens
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout and holder.stdout.readline()
         capture = FakeCapture(opens=opens)
-        with pytest.raises(CameraBusy, match=rf"held by python.* \({holder.pid}\)"):
+        with pytest.raises(CameraBusy, match=rf"in use by python.* \({holder.pid}\)"):
             open_device(device, capture)
         capture.show(UNPLUGGED)
         holder.communicate()
@@ -275,7 +275,7 @@ def test_a_camera_that_went_away_before_it_was_opened(device: CameraInfo) -> Non
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems don't tell")
 def test_a_camera_that_sends_nothing_for_no_reason_we_know(device: CameraInfo) -> None:
-    with pytest.raises(DeviceError, match="sends no pictures"):
+    with pytest.raises(DeviceError, match="sends no frames"):
         open_device(device, FakeCapture().show(UNPLUGGED))
 
 
@@ -347,7 +347,7 @@ def test_a_camera_that_sends_one_picture_for_ever_is_lost(monkeypatch: pytest.Mo
     capture = FakeCapture().show(grey(1), *[picture] * 10)
     camera = open_camera(capture)
     capture.released.wait(5)
-    with pytest.raises(CameraLost, match="the same picture again and again"):
+    with pytest.raises(CameraLost, match="keeps sending the same frame"):
         for _ in range(3):
             camera.read(0)
 

@@ -52,7 +52,7 @@ def test_a_file_or_folder_is_a_clip_also_where_its_name_is_a_number(
     assert isinstance(open_source(str(clip)), Clip)
     (tmp_path / "7").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CameraNotFound, match="holds no pictures"):
+    with pytest.raises(CameraNotFound, match="contains no images"):
         open_source("7")
 
 

@@ -198,7 +198,7 @@ def test_two_tracks_never_follow_one_face() -> None:
 
 
 def test_an_unknown_finder_is_a_clear_error() -> None:
-    with pytest.raises(ConfigError, match="no finder `other`") as caught:
+    with pytest.raises(ConfigError, match="unknown face detector `other`") as caught:
         open_finder("other", Stage()._load)
     assert "own" in caught.value.hint and "insightface" in caught.value.hint
 

@@ -1,6 +1,6 @@
-"""A key that switches wherever its user is: watched for on Windows, macOS and X11, asked of the desktop on Wayland.
+"""Global hotkey that toggles restoring: watched on Windows, macOS and X11, requested from the desktop on Wayland.
 
-Off by default. What is pressed otherwise is looked at by nobody here, and kept nowhere.
+Off by default. All other key presses are ignored and never stored.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Protocol
 
 from occlufix_vcam.core.errors import OccluFixError
 
-BY_HAND = "bind `occlufix-vcam toggle` to a key in the desktop's own settings: that works everywhere"
+BY_HAND = "bind `occlufix-vcam toggle` to a key in your desktop's settings"
 
 
 class HotkeyUnavailable(OccluFixError):
-    """This desktop gives us no key."""
+    """This desktop cannot provide a hotkey."""
 
     exit_code = 3
 
@@ -23,7 +23,7 @@ class HotkeyUnavailable(OccluFixError):
 
 
 class Hotkey(Protocol):
-    """Calls back from a thread of its own whenever the key is pressed, until it is closed."""
+    """Calls back from its own thread when the key is pressed, until it is closed."""
 
     def close(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Binds the key: by the desktop's portal on Wayland, by watching the keyboard elsewhere."""
+"""Binds the hotkey: through the desktop's portal on Wayland, by watching the keyboard elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def bind(
     environment: Mapping[str, str] = os.environ,
     platform: str = sys.platform,
 ) -> Hotkey:
-    """Binds `keys`, as in the setting `hotkey`. Raises HotkeyUnavailable, or calls `failed` where that shows later."""
+    """Binds `keys`, as in the setting `hotkey`. Raises HotkeyUnavailable, or calls `failed` if that shows later."""
     try:
         if platform.startswith("linux") and on_wayland(environment):
             from occlufix_vcam.desktop.hotkey.wayland import PortalKey

@@ -1,4 +1,4 @@
-"""The key on Windows, macOS and X11: pynput sees what is pressed, and calls back for this combination alone."""
+"""Hotkey on Windows, macOS and X11: pynput watches the keyboard and calls back for this combination only."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pynput import keyboard
 
 from occlufix_vcam.desktop.hotkey import HotkeyUnavailable, Pressed
 
-#: What pynput writes otherwise than the setting; single characters stand for themselves.
+#: Keys that pynput names differently from the setting; single characters are the same.
 NAMES = {"super": "cmd"}
 
 
 class WatchedKey:
-    """Raises HotkeyUnavailable where the system does not let us look."""
+    """Watches one key combination. Raises HotkeyUnavailable if the system denies access to the keyboard."""
 
     def __init__(self, keys: str, pressed: Pressed) -> None:
         self._listener = keyboard.GlobalHotKeys({as_pynput(keys): pressed})

@@ -1,4 +1,4 @@
-"""The key on Wayland: the desktop's portal GlobalShortcuts asks its user, keeps the key, tells when it is pressed."""
+"""Hotkey on Wayland: the portal GlobalShortcuts asks the user, owns the key and reports presses."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from occlufix_vcam.desktop.hotkey import Failed, HotkeyUnavailable, Pressed
 DESKTOP, PATH = "org.freedesktop.portal.Desktop", "/org/freedesktop/portal/desktop"
 SHORTCUTS, REQUEST = "org.freedesktop.portal.GlobalShortcuts", "org.freedesktop.portal.Request"
 REGISTRY = "org.freedesktop.host.portal.Registry"
-#: Programs that come in no sandbox say by themselves who they are, where the portal is new enough to ask.
+#: Programs outside a sandbox identify themselves, if the portal is new enough to ask.
 WHO = "occlufix-vcam-tray"
-TOGGLE, DESCRIPTION = "toggle", "Switch the restoring of hidden faces on or off"
-#: Modifiers as the desktop-neutral names of shortcuts have them.
+TOGGLE, DESCRIPTION = "toggle", "Toggle the restoring of hidden faces"
+#: Modifiers by the names of the freedesktop.org shortcuts specification.
 MODIFIERS = {"ctrl": "CTRL", "alt": "ALT", "shift": "SHIFT", "super": "LOGO"}
 
 
 class PortalKey(threading.Thread):
-    """Asks in its own thread, for as long as its user takes to answer. Raises HotkeyUnavailable without a bus."""
+    """Requests the key in its own thread, for as long as the user takes to answer. Raises HotkeyUnavailable without a
+    bus.
+    """
 
     def __init__(self, keys: str, pressed: Pressed, failed: Failed, bus: str = "SESSION") -> None:
         super().__init__(name="hotkey", daemon=True)
@@ -36,7 +38,7 @@ class PortalKey(threading.Thread):
         self.start()
 
     def close(self) -> None:
-        """The desktop takes the key back by itself once the connection is gone."""
+        """Closes the connection, whereupon the desktop releases the key."""
         self._connection.interrupt()
         self.join(2.0)
 
@@ -50,10 +52,10 @@ class PortalKey(threading.Thread):
                 self._failed(HotkeyUnavailable(f"the session bus is gone ({error})"))
 
     def _bind(self) -> str:
-        """The session whose key it is. Raises HotkeyUnavailable where the desktop, or its user, says no."""
+        """Session that owns the key. Raises HotkeyUnavailable if the desktop or its user refuses."""
         for rule in (MatchRule(type="signal", interface=REQUEST), MatchRule(type="signal", interface=SHORTCUTS)):
             self._call(message_bus.AddMatch(rule))
-        with contextlib.suppress(HotkeyUnavailable):  # older portals know no such thing
+        with contextlib.suppress(HotkeyUnavailable):  # older portals do not have it
             self._call(new_method_call(DBusAddress(PATH, DESKTOP, REGISTRY), "Register", "sa{sv}", (WHO, {})))
         made = self._ask("CreateSession", "", (), {"session_handle_token": ("s", _token())})
         session = str(made["session_handle"][1])
@@ -68,7 +70,7 @@ class PortalKey(threading.Thread):
                 self._pressed()
 
     def _ask(self, member: str, signature: str, body: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
-        """What the portal answers, which it does by a signal of a request."""
+        """Answer of the portal, which arrives as the signal of a request."""
         told = {**options, "handle_token": ("s", _token())}
         address = DBusAddress(PATH, DESKTOP, SHORTCUTS)
         (request,) = self._call(new_method_call(address, member, f"{signature}a{{sv}}", (*body, told)))
@@ -79,11 +81,11 @@ class PortalKey(threading.Thread):
                 answer = message
         code, results = answer.body
         if code != 0:
-            raise HotkeyUnavailable("the desktop, or you, did not allow it")
+            raise HotkeyUnavailable("the desktop refused it")
         return dict(results)
 
     def _call(self, message: Message) -> tuple[Any, ...]:
-        """The reply's body; responses that come before it are kept, for a portal may be that fast."""
+        """Body of the reply. Responses that arrive before it are kept, because a portal may be that fast."""
         self._early: list[Message] = []
         serial = next(self._connection.outgoing_serial)
         self._connection.send(message, serial=serial)
@@ -112,7 +114,7 @@ def _token() -> str:
 
 
 def as_trigger(keys: str) -> str:
-    """As the shortcuts specification of freedesktop.org writes it; keys by their names in xkb."""
+    """Trigger in the syntax of the freedesktop.org shortcuts specification; keys by their xkb names."""
     *modifiers, key = keys.split("+")
     name = key.upper() if key[0] == "f" and len(key) > 1 else {"pause": "Pause"}.get(key, key)
     return "+".join([*(MODIFIERS[modifier] for modifier in modifiers), name])

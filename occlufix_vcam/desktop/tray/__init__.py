@@ -1,1 +1,1 @@
-"""The tray icon: what goes on at a glance, and the switch under a click. It uses the control API and nothing else."""
+"""Tray icon: shows the state at a glance and toggles at a click. It uses the control API only."""

@@ -1,7 +1,7 @@
-"""The icon itself: shows what the daemon tells, asks of it what is clicked.
+"""The tray icon: shows the daemon's state and sends it what the user clicks.
 
-Two threads beside Qt's: one listens to the daemon's events, one asks it for things, one after another. So no click
-waits for an answer, and at rest nothing runs at all. The icon starts a daemon where none runs; neither needs the other.
+Two threads run beside Qt's: one listens to the daemon's events, one sends requests, one after another. So no click
+waits for an answer, and nothing runs while idle. The icon starts a daemon if none runs; neither depends on the other.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from occlufix_vcam.desktop.tray.status_view import GONE, NOT_RUNNING, TrayStatus
 log = logging.getLogger(__name__)
 
 TITLE = "OccluFix Camera"
-#: Under which name the menu enrols, as `enroll` does.
+#: Name under which the menu enrolls, the default of `enroll`.
 ME = "me"
 SHOWN_MS = 10_000
-#: Trouble that is over sooner shows in the icon and is not worth a message.
+#: Trouble that ends sooner shows in the icon and is not worth a message.
 LASTING_MS = 2_000
 LOOK_AGAIN_S = 2.0
 
@@ -48,12 +48,12 @@ Work = Callable[[], None]
 
 
 class NoTray(OccluFixError):
-    """This desktop shows no icons."""
+    """This desktop shows no tray icons."""
 
     exit_code = 3
 
     def __init__(self, why: str, hint: str = "") -> None:
-        page = "`occlufix-vcam preview` opens the control page, which does the same"
+        page = "use `occlufix-vcam preview` instead"
         super().__init__(why, f"{hint}; {page}" if hint else page)
 
 
@@ -105,7 +105,7 @@ class Tray(QObject):
         menu.running_wanted.connect(lambda wanted: self._start() if wanted else self._ask(ControlClient.stop))
         menu.quit_wanted.connect(self._application.quit)
 
-    # ---- what the daemon tells ----
+    # ---- events of the daemon ----
 
     def _hear(self, name: str, value: Mapping[str, Any]) -> None:
         if name == "status":
@@ -113,14 +113,14 @@ class Tray(QObject):
             self._menu.switch.setChecked(value["enabled"])
             self._status = value
             if not value["trouble"]:
-                self._tell_trouble()  # the next time it is news again
+                self._tell_trouble()  # it is news again the next time
             elif not self._lasting.isActive():
                 self._lasting.start()
         elif name == "settings":
             self._settings = value
             self._menu.show_settings(value)
             self._bind(str(value.get("hotkey", "")))
-            self._menu.show_daemon(True)  # not sooner: a click switches to what does not hold
+            self._menu.show_daemon(True)  # not sooner: a click would invert a state that is unknown
         elif name == "enrolment":
             self._show_enrolment(value["enrolment"])
         elif name == "found":
@@ -140,13 +140,13 @@ class Tray(QObject):
         self._status = {}
         self._tell_trouble()
         if not told:
-            self._say(f"{GONE.words}: the picture is gone", "Start it again in this icon's menu; the log says why.")
+            self._say(f"{GONE.words}: the camera is gone", "Start it from this icon's menu. The log has the reason.")
 
     def _show_version(self, other: str) -> None:
-        notes = f"Version {other} runs, this icon is {__version__}" if other else ""
+        notes = f"Version {other} is running, this icon is {__version__}" if other else ""
         self._menu.show_notes(notes)
         if other and other != self._other:
-            self._say(notes, "Stop it and start it again in this icon's menu.")
+            self._say(notes, "Restart it from this icon's menu.")
         self._other = other
 
     def _show_enrolment(self, enrolment: Mapping[str, Any] | None) -> None:
@@ -166,16 +166,16 @@ class Tray(QObject):
         self._icon.setIcon(icon(self._shown.icon, dark=panel_is_dark(self._application)))
 
     def _fail(self, what: str, hint: str) -> None:
-        """What was clicked could not be done: the menu shows what holds."""
+        """Handles a failed request: the menu shows what holds."""
         if self._settings:
             self._menu.show_settings(self._settings)
         self._say(what, hint)
 
     def _say(self, what: str, hint: str) -> None:
-        """Once, in a message that goes away by itself."""
+        """Shows a message that disappears after a while."""
         self._icon.showMessage(TITLE, f"{what}\n{hint}", icon("trouble", dark=False), SHOWN_MS)
 
-    # ---- what its user wants ----
+    # ---- requests of the user ----
 
     def _clicked(self, reason: QSystemTrayIcon.ActivationReason) -> None:
         if reason != QSystemTrayIcon.ActivationReason.Trigger:
@@ -190,7 +190,7 @@ class Tray(QObject):
         self._ask(lambda client: client.toggle(wanted))
 
     def _bind(self, keys: str) -> None:
-        """The key that the settings name, instead of the one before."""
+        """Binds the key in the settings, replacing the previous one."""
         if keys == self._keys:
             return
         if self._hotkey is not None:
@@ -199,7 +199,7 @@ class Tray(QObject):
         if not keys:
             return
         try:
-            # Straight to the thread that asks: a key is pressed in a hurry.
+            # Straight to the request thread: a hotkey is pressed in a hurry.
             self._hotkey = bind(keys, lambda: self._ask(ControlClient.toggle), self._no_hotkey)
         except HotkeyUnavailable as error:
             self._no_hotkey(error)
@@ -214,7 +214,7 @@ class Tray(QObject):
         self._ask(lambda client: client.enrol(ME) if wanted else client.cancel_enrolment())
 
     def _opened(self) -> None:
-        """What may have changed without a word: devices are plugged in, log-in is set elsewhere."""
+        """Refreshes what may have changed without an event: connected devices, start at log-in."""
         self._menu.autostart.setChecked(_starts_at_login())
         if self._menu.switch.isEnabled():
             self._ask(lambda client: self._devices_came.emit(client.devices()))
@@ -236,7 +236,7 @@ class Tray(QObject):
         try:
             launch([], self._state)
         except OccluFixError:
-            if not self._state.held():  # else somebody else was faster
+            if not self._state.held():  # else another program was faster
                 self._told.emit("lost", {"told": True})
                 raise
 
@@ -275,16 +275,16 @@ def _starts_at_login() -> bool:
 
 
 def panel_is_dark(application: QApplication) -> bool:
-    """GNOME's panel is dark whatever the programs are; elsewhere it goes with them."""
+    """Whether the panel is dark. GNOME's always is; elsewhere it follows the theme."""
     if "GNOME" in os.environ.get("XDG_CURRENT_DESKTOP", ""):
         return True
     return application.styleHints().colorScheme() == Qt.ColorScheme.Dark
 
 
 def run(state: StateFolder, wait: float = 0.0) -> int:
-    """Shows the icon until it is told to quit. `wait`: seconds for which a desktop may still be starting.
+    """Shows the icon until the user quits it. `wait`: seconds for which a desktop may still be starting.
 
-    Raises NoTray, and ConfigError where there is an icon already.
+    Raises NoTray, and ConfigError if there already is an icon.
     """
     with state.hold_tray():
         _look_for_display()
@@ -294,10 +294,10 @@ def run(state: StateFolder, wait: float = 0.0) -> int:
         application.setQuitOnLastWindowClosed(False)
         if not QSystemTrayIcon.isSystemTrayAvailable():
             if wait <= 0:
-                raise NoTray("this desktop shows no tray icons", "GNOME shows them with the extension AppIndicator")
+                raise NoTray("this desktop shows no tray icons", "on GNOME, install the AppIndicator extension")
             _try_again(wait)
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)  # Python's own handlers never run while Qt waits
+            signal.signal(number, signal.SIG_DFL)  # Python's own signal handlers never run while Qt waits
         tray = Tray(application, state)
         code = application.exec()
         del tray
@@ -305,14 +305,14 @@ def run(state: StateFolder, wait: float = 0.0) -> int:
 
 
 def _try_again(wait: float) -> NoReturn:
-    """In a process made anew: Qt asks only once whether there is a tray."""
+    """Restarts the process, because Qt checks only once whether there is a tray."""
     time.sleep(LOOK_AGAIN_S)
     command = [sys.executable, "-m", "occlufix_vcam", "tray", "--wait", str(max(0.0, wait - LOOK_AGAIN_S))]
     os.execv(sys.executable, command)
 
 
 def _look_for_display() -> None:
-    """Raises NoTray where Qt would end the process without a word to us."""
+    """Checks for a display. Raises NoTray where Qt would end the process without an error."""
     if not sys.platform.startswith("linux") or os.environ.get("QT_QPA_PLATFORM"):
         return
     if os.environ.get("WAYLAND_DISPLAY"):
@@ -323,10 +323,12 @@ def _look_for_display() -> None:
         ctypes.CDLL("libxcb-cursor.so.0")
         xcb = ctypes.CDLL("libxcb.so.1")
     except OSError as error:
-        raise NoTray(f"Qt can't show anything: {error}", "Debian, Ubuntu: sudo apt install libxcb-cursor0") from error
+        raise NoTray(
+            f"Qt cannot open the display: {error}", "Debian, Ubuntu: sudo apt install libxcb-cursor0"
+        ) from error
     xcb.xcb_connect.restype = ctypes.c_void_p
     connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
     refused = xcb.xcb_connection_has_error(connection)
     xcb.xcb_disconnect(connection)
     if refused:
-        raise NoTray(f"the display {os.environ['DISPLAY']} can't be reached", "run it in a terminal of the desktop")
+        raise NoTray(f"the display {os.environ['DISPLAY']} cannot be reached", "run it in a terminal of the desktop")

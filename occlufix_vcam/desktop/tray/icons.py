@@ -1,4 +1,4 @@
-"""The five icons, drawn: a face, and what is the matter with it. For dark panels and for light ones, at any size."""
+"""The five icons, drawn: a face with its state. For dark and light panels, at any size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PySide6.QtGui import QColor, QIcon, QImage, QPainter, QPainterPath, QPen, Q
 from occlufix_vcam.desktop.tray.status_view import IconName
 
 SIZES = (16, 22, 24, 32, 48, 64)
-#: They are drawn on a square of this size.
+#: Side of the square on which they are drawn.
 GRID = 64.0
 MIDDLE = QPointF(32, 32)
 RADIUS, LINE = 26.0, 6.0
@@ -24,7 +24,7 @@ AMBER = {True: "#fbbf24", False: "#c2410c"}
 
 @functools.cache
 def icon(name: IconName, dark: bool) -> QIcon:
-    """`dark`: for a dark panel."""
+    """Icon of a state; `dark`: for a dark panel."""
     made = QIcon()
     for size in SIZES:
         made.addPixmap(QPixmap.fromImage(draw(name, dark, size)))
@@ -32,7 +32,7 @@ def icon(name: IconName, dark: bool) -> QIcon:
 
 
 def draw(name: IconName, dark: bool, size: int) -> QImage:
-    """One icon, `size` pixels wide and high, on nothing."""
+    """Draws one icon, `size` pixels wide and high, on a transparent ground."""
     image = QImage(size, size, QImage.Format.Format_ARGB32)
     image.fill(Qt.GlobalColor.transparent)
     painter = QPainter(image)
@@ -50,7 +50,7 @@ def _on(painter: QPainter, dark: bool) -> None:
 
 
 def _restoring(painter: QPainter, dark: bool) -> None:
-    """The lower half is filled in: what is hidden, and shown all the same."""
+    """Fills the lower half: hidden, and still shown."""
     chin = QPainterPath(QPointF(32 - RADIUS, 32))
     chin.arcTo(QRectF(32 - RADIUS, 32 - RADIUS, 2 * RADIUS, 2 * RADIUS), 180, 180)
     chin.closeSubpath()
@@ -73,7 +73,7 @@ def _off(painter: QPainter, dark: bool) -> None:
 
 
 def _idle(painter: QPainter, dark: bool) -> None:
-    """Asleep."""
+    """A sleeping face."""
     _head(painter, FAINT[dark])
     painter.setPen(_pen(FAINT[dark], LINE - 1))
     for left in (15, 36):

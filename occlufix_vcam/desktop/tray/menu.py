@@ -1,4 +1,4 @@
-"""The icon's menu: everything that can be asked of the daemon in a hurry."""
+"""Menu of the icon: every request to the daemon that a user makes in a hurry."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMenu
 
-AUTO_CAMERA = ("auto", "The first camera there is")
-DEMO_CAMERA = ("demo", "Demo: a photograph that moves")
-AUTO_ENGINE = ("auto", "The best there is")
+AUTO_CAMERA = ("auto", "First camera")
+DEMO_CAMERA = ("demo", "Demo photograph")
+AUTO_ENGINE = ("auto", "Fastest")
 
 Choices = Sequence[tuple[str, str]]
 
 
 class TrayMenu(QObject):
-    """Says by signals what was asked for; shows what it is told."""
+    """Emits signals for what the user chose; shows the state that it receives."""
 
     switched = Signal(bool)
     camera_chosen = Signal(str)
@@ -39,14 +39,14 @@ class TrayMenu(QObject):
         self.switch = self._entry("Restore hidden faces", lambda wanted: self.switched.emit(wanted), checkable=True)
         self._cameras = _Choice(self.menu, "Camera", self.camera_chosen)
         self._engines = _Choice(self.menu, "Engine", self.engine_chosen)
-        self._preview = self._entry("Open the preview", lambda _: self.preview_wanted.emit())
+        self._preview = self._entry("Open control page", lambda _: self.preview_wanted.emit())
         self._face = self._entry("Remember my face", lambda _: self.face_wanted.emit(not self._looking))
         self.menu.addSeparator()
         self.autostart = self._entry(
             "Start at log-in", lambda wanted: self.autostart_wanted.emit(wanted), checkable=True
         )
         self._running = self._entry("", lambda _: self.running_wanted.emit(not self._there))
-        self._entry("Quit this icon", lambda _: self.quit_wanted.emit())
+        self._entry("Quit tray icon", lambda _: self.quit_wanted.emit())
         self.menu.aboutToShow.connect(self.opened)
         self.show_daemon(False)
         self.show_devices({"cameras": [], "backends": []})
@@ -63,18 +63,18 @@ class TrayMenu(QObject):
         action.triggered.connect(ask)
         return action
 
-    # ---- what it is told ----
+    # ---- state shown ----
 
     def show_words(self, words: str) -> None:
         self._words.setText(words)
 
     def show_notes(self, notes: str) -> None:
-        """A second line, for what does not pass; "" takes it away."""
+        """Shows a second line for lasting trouble; "" removes it."""
         self._notes.setText(notes)
         self._notes.setVisible(bool(notes))
 
     def show_daemon(self, there: bool) -> None:
-        """Whether a daemon runs: without one it can be started and nothing else."""
+        """Shows whether a daemon runs. Without one, it can only be started."""
         self._there = there
         for action in (self.switch, self._preview, self._face, self._cameras.action, self._engines.action):
             action.setEnabled(there)
@@ -96,13 +96,13 @@ class TrayMenu(QObject):
     def show_enrolment(self, enrolment: Mapping[str, Any] | None) -> None:
         self._looking = enrolment is not None and enrolment["state"] == "looking"
         if self._looking and enrolment is not None:
-            self._face.setText(f"Stop looking at my face ({enrolment['views']} of {enrolment['wanted']} views)")
+            self._face.setText(f"Cancel enrollment ({enrolment['views']} of {enrolment['wanted']} views)")
         else:
             self._face.setText("Remember my face")
 
 
 class _Choice:
-    """A submenu of which one entry holds; a choice that is not listed is listed by its own name."""
+    """Submenu with one checked entry; a choice that is not listed appears under its own name."""
 
     def __init__(self, menu: QMenu, title: str, chosen: Any) -> None:
         self._menu = menu.addMenu(title)
@@ -118,7 +118,7 @@ class _Choice:
             self._fill()
 
     def choose(self, value: str) -> None:
-        """Shows what holds now, also where something else was clicked in vain."""
+        """Shows what holds now, even if another entry was clicked in vain."""
         self._now = value
         self._fill()
 

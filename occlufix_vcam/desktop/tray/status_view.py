@@ -1,4 +1,4 @@
-"""What the icon shows and says of a status, and which trouble is news. Knows no toolkit."""
+"""State and messages of the icon, derived from a status. Independent of Qt."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import Any, Literal, get_args
 IconName = Literal["on", "off", "restoring", "idle", "trouble"]
 ICON_NAMES: tuple[IconName, ...] = get_args(IconName)
 
-#: By worker: who has the trouble.
-PLACES = {"capture": "the camera", "process": "the engines", "output": "what the pictures are sent to"}
-NO_HINT = "`occlufix-vcam doctor` says more"
-AGAIN = "It is tried again by itself"
-NOT_READY = {"starting": "Starting", "loading": "Making the engines ready", "stopping": "Stopping"}
+#: By worker: what has the trouble.
+PLACES = {"capture": "the camera", "process": "the engines", "output": "the output"}
+NO_HINT = "For details, run `occlufix-vcam doctor`"
+AGAIN = "OccluFix Camera retries by itself"
+NOT_READY = {"starting": "Starting", "loading": "Loading the engines", "stopping": "Stopping"}
 
 
 @dataclass(frozen=True, slots=True)
 class TrayStatus:
-    """Which icon, and one line for its tip and menu."""
+    """Icon, and one line for its tooltip and menu."""
 
     icon: IconName
     words: str
 
 
 NOT_RUNNING = TrayStatus("idle", "Not running")
-GONE = TrayStatus("trouble", "It stopped without being told to")
+GONE = TrayStatus("trouble", "OccluFix Camera stopped unexpectedly")
 
 
 def tray_status(status: Mapping[str, Any]) -> TrayStatus:
-    """Of a status that the daemon told."""
+    """Icon and line for a status of the daemon."""
     if status["trouble"]:
         return TrayStatus("trouble", "; ".join(trouble_line(*one) for one in status["trouble"].items()))
     if status["state"] in NOT_READY and (status["enabled"] or status["state"] == "stopping"):
         return TrayStatus("idle", NOT_READY[status["state"]])
     if not status["enabled"]:
-        return TrayStatus("off", "Off: the untouched picture goes out")
+        return TrayStatus("off", "Off: frames pass untouched")
     if status["state"] == "idle" or status["viewers"] == 0:
-        return TrayStatus("idle", "On; no program looks at the camera")
+        return TrayStatus("idle", "On, no program reads the camera")
     if status["restoring"]:
         many = status["restoring"]
         return TrayStatus("restoring", f"On, restoring {many} faces" if many > 1 else "On, restoring a face")
-    return TrayStatus("on", "On, nothing is hidden" if status["faces"] else "On, nobody is in the picture")
+    return TrayStatus("on", "On, nothing is hidden" if status["faces"] else "On, no face in view")
 
 
 def trouble_line(place: str, what: str) -> str:
@@ -49,13 +49,13 @@ def trouble_line(place: str, what: str) -> str:
 
 
 class Troubles:
-    """Which trouble was told already: each is news once, and again after it was gone."""
+    """Trouble that was already reported: each is news once, and again after it was gone."""
 
     def __init__(self) -> None:
         self._told: dict[str, str] = {}
 
     def news(self, trouble: Mapping[str, str], hints: Mapping[str, str]) -> list[tuple[str, str]]:
-        """What happened and what to do, for each that is new."""
+        """What happened and what to do, for each new trouble."""
         fresh = [(place, what) for place, what in trouble.items() if self._told.get(place) != what]
         self._told = dict(trouble)
         return [(trouble_line(place, what), f"{AGAIN}. {hints.get(place) or NO_HINT}") for place, what in fresh]

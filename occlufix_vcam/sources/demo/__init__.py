@@ -1,1 +1,1 @@
-"""The demo source: a portrait that moves, and things that hide a part of it."""
+"""Demo source: a moving portrait, and occluders in front of it."""

@@ -1,7 +1,7 @@
-"""What passes in front of the demo's face, drawn by formula: a medical mask, a hand, a mug that a hand lifts.
+"""Occluders of the demo's face, drawn by formula: a medical mask, a hand, a hand with a mug.
 
-A thing is a height above the picture, a colour and an outline; the height gives the light. Coordinates are stage
-pixels from the thing's own upper left corner.
+An occluder is a height field, a colour and an outline; the height gives the shading. Coordinates are stage pixels from
+the occluder's upper left corner.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from engines.contract import Affine, Image
 from occlufix_vcam.sources.demo.portrait import Floats, on_stage
 
-#: From the upper left, in front: as the photograph's own light falls.
+#: From the upper left, in front: like the photograph's own light.
 _LIGHT = np.array([-0.42, -0.5, 0.76], np.float32)
 _SKIN, _SLEEVE = (172, 194, 236), (40, 84, 226)
 _CLOTH, _BINDING = (214, 198, 160), (224, 214, 190)
@@ -24,9 +24,9 @@ _GLAZE = (120, 84, 32)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DemoOccluder:
-    """`layer` is HxWx4: BGR times its opacity, then 255 - opacity, shadow included; `solid` is opacity without it.
+    """`layer` is HxWx4: BGR times opacity, then 255 - opacity, shadow included; `solid` is the opacity without it.
 
-    `grip` is the point that is put onto the face; for the mask, its place on the stage.
+    `grip` is the point that is placed on the face; for the mask, its place on the stage.
     """
 
     layer: Image
@@ -35,7 +35,7 @@ class DemoOccluder:
 
 
 def paste(occluder: DemoOccluder, to_stage: Affine, picture: Image) -> None:
-    """Lays the occluder over `picture`, moved by the 2x3 matrix `to_stage`."""
+    """Draws the occluder over `picture`, transformed by the 2x3 matrix `to_stage`."""
     rows, columns = _touched(occluder, to_stage, picture)
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return
@@ -43,7 +43,7 @@ def paste(occluder: DemoOccluder, to_stage: Affine, picture: Image) -> None:
     local = to_stage.copy()
     local[:, 2] -= (columns.start, rows.start)
     window = picture[rows, columns]
-    # One picture of four channels is moved four times as fast as two of three.
+    # Warping one image of four channels is four times as fast as two of three.
     layer = cv2.warpAffine(occluder.layer, local, size, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0, 255))
     through = cv2.cvtColor(cv2.extractChannel(layer, 3), cv2.COLOR_GRAY2BGR)
     cv2.multiply(window, through, dst=window, scale=1 / 255)
@@ -51,7 +51,7 @@ def paste(occluder: DemoOccluder, to_stage: Affine, picture: Image) -> None:
 
 
 def paste_solid(occluder: DemoOccluder, to_stage: Affine, mask: Image) -> None:
-    """Marks with 255 what the occluder hides in `mask`; its shadow hides nothing."""
+    """Sets `mask` to 255 where the occluder hides; its shadow hides nothing."""
     solid = cv2.warpAffine(occluder.solid, to_stage, (mask.shape[1], mask.shape[0]))
     np.maximum(mask, np.where(solid > 127, 255, 0).astype(np.uint8), out=mask)
 
@@ -69,7 +69,7 @@ def _touched(occluder: DemoOccluder, to_stage: Affine, picture: Image) -> tuple[
 
 def _noise(shape: tuple[int, int], sigma_px: float, seed: int) -> Floats:
     """Smooth noise of about -1..1, the same in every run."""
-    grain = max(1, int(sigma_px / 2))  # coarse noise is made small: a wide blur takes long
+    grain = max(1, int(sigma_px / 2))  # coarse noise is drawn small: a wide blur takes long
     size = (shape[1] // grain + 2, shape[0] // grain + 2)
     raw = np.random.default_rng(seed).standard_normal(size[::-1], np.float32)
     smooth = cv2.GaussianBlur(raw, (0, 0), sigma_px / grain)
@@ -78,7 +78,7 @@ def _noise(shape: tuple[int, int], sigma_px: float, seed: int) -> Floats:
 
 
 def _light(height: Floats) -> Floats:
-    """How bright a surface of this height is, about 1 where it faces the viewer; dents are darker."""
+    """Brightness of a surface of this height, about 1 where it faces the viewer; dents are darker."""
     slope_x, slope_y = (
         cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=1 / 8),
         cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=1 / 8),
@@ -89,7 +89,7 @@ def _light(height: Floats) -> Floats:
 
 
 def _tint(colour: tuple[int, int, int], light: Floats, warmth: float = 0.0) -> Floats:
-    """`colour` in this light; with `warmth`, shadows turn red, as skin's do."""
+    """`colour` in this light; with `warmth`, shadows turn red, like skin."""
     powers = np.array([1 + warmth, 1 + warmth / 3, 1 - warmth / 2], np.float32)
     return np.asarray(np.array(colour, np.float32) * np.maximum(light, 0.02)[:, :, None] ** powers, np.float32)
 
@@ -97,7 +97,7 @@ def _tint(colour: tuple[int, int, int], light: Floats, warmth: float = 0.0) -> F
 def _finish(
     colour: Floats, opacity: Floats, grip: tuple[float, float], shadow_px: float, shadow_shift: tuple[int, int]
 ) -> DemoOccluder:
-    """Adds the soft shadow that the thing throws on what is behind it."""
+    """Adds the soft shadow that the occluder casts behind it."""
     shift = np.array([[1, 0, shadow_shift[0]], [0, 1, shadow_shift[1]]], np.float32)
     moved = cv2.warpAffine(opacity, shift, (opacity.shape[1], opacity.shape[0]))
     shadow = 0.38 * cv2.GaussianBlur(moved, (0, 0), shadow_px) * (1 - opacity)
@@ -106,7 +106,7 @@ def _finish(
 
 
 def _smooth_outline(points: Floats, steps: int = 12) -> Floats:
-    """A closed curve through `points` (Catmull-Rom)."""
+    """Closed curve through `points` (Catmull-Rom)."""
     before, here = np.roll(points, 1, axis=0), points
     after, beyond = np.roll(points, -1, axis=0), np.roll(points, -2, axis=0)
     curve = [
@@ -135,7 +135,7 @@ def _fill(shape: tuple[int, int], outline: Floats, soft_px: float) -> Floats:
 
 @dataclass(slots=True)
 class _Clay:
-    """A height field that limbs are pressed onto; `opacity` is where there is any."""
+    """Height field on which limbs are drawn; `opacity` is 1 on them."""
 
     height: Floats
     opacity: Floats
@@ -145,7 +145,7 @@ class _Clay:
         return _Clay(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
 
     def add(self, start: Sequence[float], end: Sequence[float], radii: tuple[float, float], lift: float = 0.0) -> None:
-        """A round limb from `start` to `end`, its radius going from one to the other, `lift` above the rest."""
+        """Adds a round limb from `start` to `end` with a changing radius, `lift` above the rest."""
         widest = max(radii) + 3
         x0, x1 = int(max(0, min(start[0], end[0]) - widest)), int(max(start[0], end[0]) + widest)
         y0, y1 = int(max(0, min(start[1], end[1]) - widest)), int(max(start[1], end[1]) + widest)
@@ -172,7 +172,7 @@ def _skin(clay: _Clay, seed: int) -> Floats:
 
 
 def _nail(colour: Floats, centre: tuple[float, float], radii: tuple[float, float], angle: float) -> None:
-    """A nail, paler than the skin, with a glint, in place."""
+    """Draws a nail in place, paler than the skin, with a highlight."""
     left, top = round(centre[0]) - 40, round(centre[1]) - 40
     patch = colour[top : top + 80, left : left + 80]
     x, y = centre[0] - left, centre[1] - top
@@ -194,7 +194,7 @@ def _ellipse(centre: tuple[float, float], radii: tuple[float, float], angle: flo
 def _sleeve(
     shape: tuple[int, int], start: Sequence[float], end: Sequence[float], radii: tuple[float, float]
 ) -> tuple[Floats, Floats]:
-    """An orange sleeve with folds and a dark cuff at `start`: colour and opacity."""
+    """Orange sleeve with folds and a dark cuff at `start`: colour and opacity."""
     clay = _Clay.of(shape)
     clay.add(start, end, radii)
     along = np.array(end, np.float32) - np.array(start, np.float32)
@@ -206,19 +206,19 @@ def _sleeve(
     light = _light(np.asarray(cv2.GaussianBlur(clay.height * 0.8, (0, 0), 3) + folds, np.float32))
     colour = _tint(_SLEEVE, light, warmth=0.15)
     cuff = np.clip((14 - way) / 2, 0, 1)[:, :, None]
-    opacity = clay.opacity * np.clip(way + 4, 0, 1)  # cut straight, where the hand comes out
+    opacity = clay.opacity * np.clip(way + 4, 0, 1)  # cut straight where the hand begins
     return np.asarray(colour * (1 - 0.62 * cuff), np.float32), np.asarray(opacity, np.float32)
 
 
 def _over(below: tuple[Floats, Floats], above: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    """One layer on another: colour and opacity."""
+    """One layer over another: colour and opacity."""
     cover = above[1][:, :, None]
     return np.asarray(below[0] * (1 - cover) + above[0] * cover, np.float32), np.maximum(below[1], above[1])
 
 
 # ---- the three occluders ----
 
-#: The mask's outline on the face, clockwise from the upper left corner, in photograph pixels.
+#: Outline of the mask on the face, clockwise from the upper left corner, in photograph pixels.
 _MASK = (
     (182, 120), (195, 114), (210, 110.5), (223, 109), (237, 111.5), (252, 117), (269, 124), (268, 136), (265.5, 148),
     (260, 160), (253, 170), (243, 178.5), (232, 182.5), (223, 183), (212, 181.5), (202, 176.5), (192, 166),
@@ -233,7 +233,7 @@ _STRAPS = (
 
 
 def draw_mask() -> DemoOccluder:
-    """A pleated medical mask; `grip` is the stage pixel of its upper left corner when worn."""
+    """Pleated medical mask; `grip` is the stage pixel of its upper left corner when worn."""
     corner = np.array([410, 270], np.float32)
     shape = (250, 300)
     outline = _smooth_outline(on_stage(_MASK) - corner)
@@ -279,7 +279,7 @@ _FINGERS = (
 
 
 def draw_hand() -> DemoOccluder:
-    """The back of a hand with its fingers up, an arm below; `grip` is the middle of the fingers."""
+    """Back of a hand with raised fingers and an arm; `grip` is the middle of the fingers."""
     shape = (860, 430)
     clay = _Clay.of(shape)
     for joints, radii in _FINGERS:
@@ -304,7 +304,7 @@ def draw_hand() -> DemoOccluder:
 
 
 def _wrinkle(height: Floats, joints: Sequence[Sequence[float]]) -> None:
-    """The folds over a finger's two joints, and its knuckle, in place."""
+    """Draws in place the folds over a finger's two joints, and its knuckle."""
     for joint in (1, 2):
         (x0, y0), (x1, y1) = joints[joint], joints[joint + 1]
         patch, x, y = _around(height, x0, y0)
@@ -316,14 +316,14 @@ def _wrinkle(height: Floats, joints: Sequence[Sequence[float]]) -> None:
 
 
 def _around(height: Floats, x: float, y: float, reach: int = 48) -> tuple[Floats, Floats, Floats]:
-    """The part of `height` around a point, a view, and each pixel's distance from the point, right and down."""
+    """View of `height` around a point, and each pixel's distance from the point, right and down."""
     rows, columns = slice(int(y) - reach, int(y) + reach), slice(int(x) - reach, int(x) + reach)
     down, right = np.mgrid[rows, columns].astype(np.float32)
     return height[rows, columns], right - x, down - y
 
 
 def draw_mug() -> DemoOccluder:
-    """A mug that a hand holds from the right; `grip` is its rim, where the mouth is."""
+    """Mug held by a hand from the right; `grip` is its rim, where the mouth is."""
     shape = (640, 560)
     mug = _mug_body(shape)
     clay = _Clay.of(shape)
@@ -348,7 +348,7 @@ def _drop_shadow(below: tuple[Floats, Floats], caster: Floats) -> tuple[Floats, 
 
 
 def _mug_body(shape: tuple[int, int]) -> tuple[Floats, Floats]:
-    """A glazed cylinder, its rim tipped away: colour and opacity."""
+    """Glazed cylinder with its rim tilted away: colour and opacity."""
     middle, top, bottom, radius = 150.0, 62.0, 262.0, 84.0
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     narrowing = np.clip((y - top) / (bottom - top), 0, 1)

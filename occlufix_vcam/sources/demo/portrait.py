@@ -1,7 +1,7 @@
-"""The demo's face: a photograph in the public domain (astronaut.md), moved like a head in a call.
+"""Face of the demo: a photograph in the public domain (astronaut.md), moved like a head in a call.
 
-The picture is bent, not cut out: inside an ellipse the head moves as one, from there to the ellipse twice as large
-the motion fades to nothing, so there is no edge to be seen. Coordinates are pixels of a 1280x720 stage.
+The image is warped, not cut out: inside an ellipse the head moves rigidly, and between it and an ellipse twice as large
+the motion fades to nothing, so that no edge shows. Coordinates are pixels of a 1280x720 stage.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from occlufix_vcam.sources.pictures import load_picture
 Floats = NDArray[np.float32]
 
 STAGE = (1280, 720)
-#: Photograph pixels to stage pixels: the 512 pixels fill the width, the head stands free of the upper edge.
+#: Photograph pixels to stage pixels: the 512 pixels fill the width, the head stays clear of the upper edge.
 ZOOM, TOP_MARGIN = 2.5, 30
 
 _HEAD_CENTRE = np.array([562.0, 292.0], np.float32)
 _HEAD_RADII = np.array([190.0, 195.0], np.float32)
 _FACE_RADII = np.array([140.0, 200.0], np.float32)
-_FACE_DEPTH = 110.0  # how far the nose stands before the ears
-#: What can move, as rows and columns of the stage; the displacement is worked out on every 8th pixel.
+_FACE_DEPTH = 110.0  # how far the nose is in front of the ears
+#: Moving part, as rows and columns of the stage; the displacement is computed at every 8th pixel.
 ROWS, COLUMNS, _STEP = slice(0, 720), slice(176, 952), 8
 
-#: The person's outline in the photograph; what lies outside is blurred, as call programs do.
+#: Outline of the person in the photograph; the rest is blurred, as call programs do.
 _OUTLINE = (
     (184, 150), (180, 133), (172, 122), (158, 106), (152, 88), (151, 66), (157, 51), (170, 40), (186, 31), (199, 20),
     (215, 15), (232, 12), (256, 16), (276, 27), (290, 40), (299, 58), (303, 82), (302, 98), (296, 112), (284, 126),
@@ -41,7 +41,7 @@ _OUTLINE = (
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where the head is: a shift in stage pixels, a scale, and angles in radians."""
+    """Pose of the head: a shift in stage pixels, a scale, and angles in radians."""
 
     shift: tuple[float, float]
     scale: float
@@ -51,7 +51,7 @@ class Pose:
 
 
 def pose_at(phase: float) -> Pose:
-    """The head's motion, as sines that fit into one round: phase 0 and phase 1 are the same."""
+    """Motion of the head, as sines that fit into one loop: phase 0 and phase 1 are the same."""
 
     def sway(rounds: int, start: float) -> float:
         return math.sin(2 * math.pi * (rounds * phase + start))
@@ -78,13 +78,13 @@ class Portrait:
         self._moves = fade * fade * (3 - 2 * fade)
 
     def bend(self, region: Image, pose: Pose, out: Image) -> None:
-        """`region`, the ROWS and COLUMNS of a plate in its resting pose, moved into `out`."""
-        # In fixed point OpenCV moves pixels in half the time, the conversion included.
+        """Warps `region`, the ROWS and COLUMNS of a plate in its resting pose, into `out`."""
+        # In fixed point OpenCV warps in half the time, conversion included.
         whole, fraction = cv2.convertMaps(*self._origins(pose), cv2.CV_16SC2)
         cv2.remap(region, whole, fraction, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE)
 
     def _origins(self, pose: Pose) -> tuple[Floats, Floats]:
-        """Where in the resting region each pixel of the moved one comes from: its x and its y."""
+        """Source of each warped pixel in the resting region: its x and its y."""
         cosine, sine = math.cos(pose.roll) / pose.scale, math.sin(pose.roll) / pose.scale
         x, y = self._x - _HEAD_CENTRE[0] - pose.shift[0], self._y - _HEAD_CENTRE[1] - pose.shift[1]
         from_x, from_y = cosine * x + sine * y, cosine * y - sine * x
@@ -98,7 +98,7 @@ class Portrait:
         return np.asarray(x, np.float32), np.asarray(y, np.float32)
 
     def place(self, point: tuple[float, float], pose: Pose) -> tuple[float, float]:
-        """Where a point of the resting face is in this pose, near enough to put a cup there."""
+        """Position of a resting face's point in this pose, accurate enough to place a mug there."""
         x, y = point[0] - float(_HEAD_CENTRE[0]), point[1] - float(_HEAD_CENTRE[1])
         depth = max(0.0, 1 - (x / float(_FACE_RADII[0])) ** 2 - (y / float(_FACE_RADII[1])) ** 2) * _FACE_DEPTH
         x, y = x + depth * math.sin(pose.turn), y + depth * math.sin(pose.nod)
@@ -115,7 +115,7 @@ def on_stage(points: object) -> Floats:
 
 
 def photograph_path() -> Path:
-    """The photograph's file: the upper 276 rows, which are all that the stage shows."""
+    """Photograph file: the upper 276 rows, which are all that the stage shows."""
     return Path(__file__).with_name("astronaut.jpg")
 
 
@@ -124,7 +124,7 @@ def _make_plate(photograph: Image) -> Image:
     rows = round((height - TOP_MARGIN) / ZOOM)
     sharp = cv2.resize(photograph[:rows], (width, height - TOP_MARGIN), interpolation=cv2.INTER_LANCZOS4)
     sharp = cv2.copyMakeBorder(sharp, TOP_MARGIN, 0, 0, 0, cv2.BORDER_REPLICATE)
-    # The person is painted over before the blur, or the suit's orange would bleed into the wall.
+    # The person is painted over before the blur, or the suit's orange bleeds into the wall.
     outline = on_stage(_OUTLINE).astype(np.int32)
     person = cv2.fillPoly(np.zeros((height, width), np.uint8), [outline], 255, cv2.LINE_AA)
     small = (width // 8, height // 8)

@@ -1,6 +1,6 @@
 """A face on any machine: a photograph that moves as in a call, while a mask, a hand and a mug come and go.
 
-It shows the product where there is no camera and, since every frame follows from its number alone, tells tests and
+It demonstrates the product without a camera. Every frame depends on its number alone, so it also tells tests and
 documentation what was hidden: see `truth`.
 """
 
@@ -21,13 +21,13 @@ from occlufix_vcam.sources.demo.occluders import DemoOccluder, draw_hand, draw_m
 from occlufix_vcam.sources.demo.portrait import COLUMNS, ROWS, STAGE, Portrait, Pose, on_stage, pose_at
 from occlufix_vcam.sources.pace import Pace
 
-#: After so many seconds it starts again, without a jump.
+#: Length of a loop in seconds; it repeats without a jump.
 ROUND_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """An occluder comes within `move` seconds, stays, and goes; `away` is how far off it starts, in stage pixels."""
+    """An occluder enters within `move` seconds, stays, and leaves; `away` is its starting distance in stage pixels."""
 
     occluder: str
     begin: float
@@ -46,14 +46,14 @@ ACTS = (
     Act("hand", 7.0, 10.0, 0.8, (330, 620)),
     Act("mug", 11.0, 14.5, 0.8, (260, 480)),
 )
-#: What hand and mug are held to, in photograph pixels.
+#: Points to which hand and mug are held, in photograph pixels.
 _MOUTH = (225.0, 143.0)
 
 
 class Demo:
-    """Endless, or one round where it is not to loop. Frame sizes other than 1280x720 are cut and scaled from it."""
+    """Endless, or one loop. Frames of other sizes than 1280x720 are cut and scaled from it."""
 
-    description, identity = "demo (a photograph that moves)", "demo"
+    description, identity = "demo (moving photograph)", "demo"
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Demo:
 
     @property
     def round_frames(self) -> int:
-        """After so many frames it starts again."""
+        """Number of frames in a loop."""
         return round(ROUND_S * self.rate)
 
     def read(self, timeout: float) -> Frame | None:
@@ -87,10 +87,10 @@ class Demo:
             return None
         self._index = due + 1
         image = self.render(due)
-        return Frame(image, due, self._clock())  # a camera's picture is there when it is captured
+        return Frame(image, due, self._clock())  # a camera's frame is ready when it is captured
 
     def close(self) -> None:
-        """There is nothing to release."""
+        """Does nothing: there is nothing to release."""
 
     def render(self, index: int) -> Image:
         """Frame `index`: HxWx3 BGR, read-only."""
@@ -103,7 +103,7 @@ class Demo:
         return self._fit(picture)
 
     def truth(self, index: int) -> tuple[Image, Image]:
-        """Frame `index` without what hides the face, and the mask of that: HxW, 255 where something is in front.
+        """Frame `index` without the occluders, and their mask: HxW, 255 where something is in front.
 
         The soft shadows of mask, hand and mug are not in the mask.
         """
@@ -126,7 +126,7 @@ class Demo:
         return seconds, pose_at(seconds / ROUND_S)
 
     def _region(self, act: Act | None, seconds: float) -> Image:
-        """The moving part of the stage at rest, with the mask where it is worn."""
+        """Moving part of the stage at rest, with the mask while it is worn."""
         if act is None or act.occluder != "mask":
             return self._bare
         if act.presence(seconds) == 1:
@@ -136,7 +136,7 @@ class Demo:
         return region
 
     def _carried(self, act: Act, seconds: float, pose: Pose) -> Affine:
-        """Where hand or mug is on the stage: it follows the face that it is held to."""
+        """Place of hand or mug on the stage: it follows the face."""
         occluder, held = self._occluders[act.occluder], act.presence(seconds)
         x, y = on_stage(_MOUTH)
         x, y = self._portrait.place((float(x), float(y)), pose)
@@ -150,7 +150,7 @@ class Demo:
         return np.hstack([turn, shift[:, None]]).astype(np.float32)
 
     def _fit(self, picture: Image) -> Image:
-        """Cut to the shape that is wanted, and scaled to it."""
+        """Cuts to the requested shape, and scales to it."""
         width, height = self.size
         if self.size != STAGE:
             scale = max(width / STAGE[0], height / STAGE[1])
@@ -172,6 +172,6 @@ def _distance(act: Act, seconds: float) -> tuple[float, float]:
 
 
 def _worn(mask: DemoOccluder, off_x: float, off_y: float) -> Affine:
-    """The mask's place in the moving region of the stage."""
+    """Place of the mask in the moving part of the stage."""
     x, y = mask.grip[0] - COLUMNS.start + off_x, mask.grip[1] - ROWS.start + off_y
     return np.array([[1, 0, x], [0, 1, y]], np.float32)

@@ -1,4 +1,4 @@
-"""Headless Chromium and Firefox on a page that opens the camera as a call does, and tells what it saw."""
+"""Headless Chromium and Firefox on a page that opens the camera as a call does, and reports what it saw."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _CHROMIUM = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--use-fake-ui-for-media-stream",  # says yes where it would ask the user
+    "--use-fake-ui-for-media-stream",  # grants without asking the user
     "--enable-features=WebRtcPipeWireCamera",
 )
-#: Cameras through PipeWire, allowed without asking; and nothing that looks for the network.
+#: Allows cameras through PipeWire without asking, and disables everything that uses the network.
 _FIREFOX = {
     "media.webrtc.camera.allow-pipewire": True,
     "media.navigator.permission.disabled": True,
@@ -64,7 +64,7 @@ def watch(
     pause_s: float = 0,
     flags: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """What the page told. The camera is opened twice, as calls do: `pause_s` later for the pictures."""
+    """Report of the page. The camera is opened twice, as calls do: `pause_s` later for the frames."""
     with _served() as (port, answers), tempfile.TemporaryDirectory() as profile:
         asked = {"label": label, "pictures": pictures, "bits": numbered.BITS, "pause": round(1000 * pause_s)}
         url = f"http://127.0.0.1:{port}/?{urlencode(asked)}"
@@ -74,7 +74,7 @@ def watch(
                 return answers.get(timeout=WITHIN_S)
             except queue.Empty:
                 log = (folder / f"{browser}.log").read_text(errors="replace")
-                raise TimeoutError(f"{browser} told nothing within {WITHIN_S:.0f} s: {log[-1500:]}") from None
+                raise TimeoutError(f"{browser} reported nothing within {WITHIN_S:.0f} s: {log[-1500:]}") from None
 
 
 def _chromium(path: str, profile: str, url: str) -> list[str]:
@@ -92,7 +92,7 @@ _COMMANDS: dict[str, Callable[[str, str, str], list[str]]] = {"chromium": _chrom
 
 @contextmanager
 def _served() -> Iterator[tuple[int, queue.Queue[dict[str, Any]]]]:
-    """The page on loopback, where browsers allow cameras without TLS; what it posts comes out of the queue."""
+    """The page on loopback, where browsers allow cameras without TLS; its POST requests arrive in the queue."""
     answers: queue.Queue[dict[str, Any]] = queue.Queue()
     page = Path(__file__).with_name("page.html").read_bytes()
 

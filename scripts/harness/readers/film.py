@@ -1,4 +1,4 @@
-"""GStreamer as a reader that gets every picture: the numbers, and when each arrived."""
+"""GStreamer as a reader that receives every frame: the numbers, and the arrival times."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WITHIN_S = 15.0
 
 
 def missing() -> str:
-    """What is not installed; "" where all is there."""
+    """What is not installed; "" if everything is."""
     if shutil.which("gst-inspect-1.0") is None:
         return "gstreamer1.0-tools"
     there = subprocess.run(["gst-inspect-1.0", "pipewiresrc"], capture_output=True).returncode == 0
@@ -30,7 +30,7 @@ def missing() -> str:
 
 
 class Film:
-    """Pictures as they arrive: (time.monotonic() of its last byte, YUY2 picture HxWx2)."""
+    """Frames as they arrive: (time.monotonic() of the last byte, YUY2 frame HxWx2)."""
 
     def __init__(self, pipe: int, size: tuple[int, int]) -> None:
         self.opened_at = time.monotonic()
@@ -40,11 +40,11 @@ class Film:
         self.thread.start()
 
     def next(self, within: float = WITHIN_S) -> tuple[float, Image]:
-        """Raises TimeoutError where none comes, EOFError where none will."""
+        """Next frame. Raises TimeoutError if none comes, EOFError if none will."""
         try:
             item = self._pictures.get(timeout=within)
         except queue.Empty:
-            raise TimeoutError(f"no picture within {within:.0f} s") from None
+            raise TimeoutError(f"no frame within {within:.0f} s") from None
         if item is None:
             raise EOFError("the reader ended")
         return item
@@ -65,7 +65,7 @@ class Film:
 
 @contextmanager
 def film(environment: Mapping[str, str], log: Path, size: tuple[int, int] = (1280, 720)) -> Iterator[Film]:
-    """A program that reads the camera as long as the block lasts."""
+    """Program that reads the camera during the block."""
     ours, theirs = os.pipe()
     caps = f"video/x-raw,format=YUY2,width={size[0]},height={size[1]}"
     command = ["gst-launch-1.0", "-q", "pipewiresrc", "target-object=occlufix-camera", "!", caps, "!"]

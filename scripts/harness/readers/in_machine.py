@@ -1,8 +1,8 @@
-"""What is proved inside the virtual machine: the daemon on v4l2loopback and vivid, read by programs nobody here wrote.
+"""Checks inside the virtual machine: the daemon on v4l2loopback and vivid, read by third-party programs.
 
-    python -m scripts.harness.readers.in_machine CLIP      (what each check found: $SHARED/found.json)
+    python -m scripts.harness.readers.in_machine CLIP      (results: $SHARED/found.json)
 
-The checks tell one story with as few starts of the daemon as can be: the processor is emulated, and slow.
+The checks run in sequence with as few starts of the daemon as possible, because the emulated processor is slow.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ VIVID_DRIVER = Path("/sys/bus/platform/drivers/vivid")
 PATIENCE_S = 240.0
 PICTURES = 12
 RESTARTS, KILLS = 100, 50
-ROUNDS = int(os.environ.get("ROUNDS", "3"))  # of unplugging: seconds each
-#: Ends of the whole daemon, by `stop`'s signal and by kill -9: seconds each, too.
+ROUNDS = int(os.environ.get("ROUNDS", "3"))  # of disconnecting: seconds each
+#: Ends of the whole daemon, by the signal of `stop` and by kill -9: seconds each.
 DAEMON_RESTARTS, DAEMON_KILLS = int(os.environ.get("RESTARTS", "2")), int(os.environ.get("KILLS", "2"))
 
 Check = Callable[["Scene"], dict[str, Any]]
@@ -48,7 +48,7 @@ def check(function: Check) -> Check:
 
 
 class Scene:
-    """The one daemon, started anew where a check wants another source."""
+    """The one daemon, restarted if a check needs another source."""
 
     def __init__(self, clip: str) -> None:
         self.clip = clip
@@ -68,7 +68,7 @@ class Scene:
         }
 
     def start(self, source: str) -> float:
-        """Seconds until programs can list it; the same daemon goes on where it has that source already."""
+        """Seconds until programs can list it; the same daemon continues if it already has that source."""
         if self.daemon is not None and self.daemon.poll() is None and self.source == source:
             return 0.0
         self.end(signal.SIGTERM)
@@ -79,7 +79,7 @@ class Scene:
         return self._until_listed()
 
     def fork(self, source: str) -> float:
-        """The same in a process that has every module already, which takes a while to import here."""
+        """Starts it in a process that has imported every module already, because imports are slow here."""
         self.daemon = Forked(["occlufix-vcam", "start", "--foreground", f"--source={source}"], self.environment)
         self.source = source
         return self._until_listed()
@@ -104,7 +104,7 @@ class Scene:
             return told
 
     def until(self, is_so: Callable[[dict[str, Any]], bool], what: str) -> float:
-        """Seconds until the status is so."""
+        """Seconds until the status meets a condition."""
 
         def look() -> bool:
             with contextlib.suppress(OSError, KeyError, ValueError):
@@ -119,7 +119,7 @@ class Scene:
 
 
 class Forked:
-    """The command line in a process of its own, from its first line on; as much of `Popen` as `Scene` wants."""
+    """The command line in a forked process; provides the part of `Popen` that `Scene` uses."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         for name in MODULES:
@@ -137,7 +137,7 @@ class Forked:
                 importlib.import_module("occlufix_vcam.cli.app").main()
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else 1
-            except BaseException:  # noqa: BLE001  nothing of the checks may go on in this process
+            except BaseException:  # noqa: BLE001  no code of the checks may run on in this process
                 traceback.print_exc()
             finally:
                 os._exit(code)
@@ -157,7 +157,7 @@ class Forked:
         return self.returncode
 
 
-#: What the daemon imports, sooner or later.
+#: Everything that the daemon imports, sooner or later.
 MODULES = (
     *("cv2", "uvicorn", "fastapi", "engines.backends.fake"),
     *(f"occlufix_vcam.{name}" for name in ("cli", "daemon", "pipeline", "telemetry", "timing")),
@@ -171,7 +171,7 @@ def until(is_so: Callable[[], bool], what: str, look: Callable[[], None] = lambd
     began = time.monotonic()
     while not is_so():
         look()
-        assert time.monotonic() - began < PATIENCE_S, f"waited in vain for {what}"
+        assert time.monotonic() - began < PATIENCE_S, f"timed out waiting for {what}"
         time.sleep(0.1)
     return round(time.monotonic() - began, 1)
 
@@ -191,15 +191,15 @@ def captures(device: str) -> bool:
 
 
 def proved(pictures: list[Any]) -> dict[str, Any]:
-    """What BGR pictures with numbers prove; raises where they do not."""
+    """Results that numbered BGR frames prove; raises if they do not."""
     from scripts.harness.readers import numbered
 
     read = [(number, picture) for picture in pictures if (number := numbered.read(picture[..., 1])) is not None]
-    # Who comes at the moment at which the clip is closed may see one of its last pictures; then it begins again.
+    # A reader that starts as the clip is closed may see one of its last frames; then it starts again.
     again = [place for place, (number, _) in enumerate(read[:4]) if number == 0]
     read = read[again[-1] :] if again else read
     numbers = [number for number, _ in read]
-    assert len(numbers) >= PICTURES, f"{len(numbers)} of {len(pictures)} pictures have a number"
+    assert len(numbers) >= PICTURES, f"{len(numbers)} of {len(pictures)} frames have a number"
     steps = numbered.steps(numbers, CLIP_PICTURES)
     assert min(steps) >= 0 and max(steps) > 0, f"out of order: {numbers}"
     last = read[-1][1]
@@ -233,12 +233,12 @@ def by_ffmpeg(pictures: int) -> list[Any]:
 
 @contextlib.contextmanager
 def opencv(device: str = LOOPBACK) -> Iterator[Callable[[], Any]]:
-    """What reads the next picture, with OpenCV as most programs in Python do; None where there is none."""
+    """Function that reads the next frame with OpenCV, as most Python programs do; None if there is none."""
     import cv2
 
-    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "60")  # the emulated processor may stand still for long
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "60")  # the emulated processor may stall for a long time
     capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
-    assert capture.isOpened(), f"OpenCV can't open {device}"
+    assert capture.isOpened(), f"OpenCV cannot open {device}"
     try:
         yield lambda: capture.read()[1]
     finally:
@@ -248,7 +248,7 @@ def opencv(device: str = LOOPBACK) -> Iterator[Callable[[], Any]]:
 def first_with_number(read: Callable[[], Any]) -> float:
     from scripts.harness.readers import numbered
 
-    return until(lambda: (seen := read()) is not None and numbered.read(seen[..., 1]) is not None, "a numbered picture")
+    return until(lambda: (seen := read()) is not None and numbered.read(seen[..., 1]) is not None, "a numbered frame")
 
 
 # ---- a clip with numbers, and every reader ----
@@ -332,7 +332,7 @@ def the_node_is_free_after_the_end(scene: Scene) -> dict[str, Any]:
 
 
 def colourful(picture: Any) -> bool:
-    """Whether it is vivid's colour bars; a placeholder frame has hardly any colour."""
+    """Whether it shows vivid's colour bars; a placeholder frame has hardly any colour."""
     spread = picture.max(axis=2).astype(int) - picture.min(axis=2)
     return bool((spread > 100).mean() > 0.3)
 
@@ -358,11 +358,11 @@ def a_camera_unplugged_is_said_and_back_again_without_the_reader(scene: Scene) -
 
         def shows_camera() -> bool:
             picture = read()
-            assert picture is not None, "the reader got no picture any more"
+            assert picture is not None, "the reader received no more frames"
             return colourful(picture)
 
         until(shows_camera, "the camera's picture")
-        scene.until(lambda status: bool(status["engine"]), "all of the daemon")  # what it opens once, is open then
+        scene.until(lambda status: bool(status["engine"]), "all of the daemon")  # what it opens once is open then
         descriptors = open_files(scene)
         for _ in range(ROUNDS):
             (VIVID_DRIVER / "unbind").write_text("vivid.0")
@@ -413,12 +413,12 @@ def a_kept_format_is_said_before_it_is_tried(scene: Scene) -> dict[str, Any]:
     return {"said": place.problem}
 
 
-# ---- many ends, of the daemon and of the part that holds the node ----
+# ---- repeated ends of the daemon and of the node's writer ----
 
 
 @check
 def the_node_is_usable_after_every_end_of_the_daemon(scene: Scene) -> dict[str, Any]:
-    """From its command line on, but for the imports. Every other end comes while a program still reads."""
+    """From its command line on, except for imports. Every other end comes while a program still reads."""
     from scripts.harness.readers import numbered
 
     scene.end(signal.SIGTERM)
@@ -434,7 +434,7 @@ def the_node_is_usable_after_every_end_of_the_daemon(scene: Scene) -> dict[str, 
                 picture = read()
                 number = numbered.read(picture[..., 1]) if picture is not None else None
                 numbers += [] if number is None else [number]
-                # Where the clip was closed a moment before, it begins again: what was before that does not count.
+                # If the clip was closed a moment before, it starts again: earlier frames do not count.
                 return len(numbers) >= 3 and numbered.are_in_order(numbers[-3:], CLIP_PICTURES)
 
             until(look, f"numbered pictures in order in round {round_}")
@@ -476,7 +476,7 @@ def a_reader_that_stays_sees_the_next_daemon(scene: Scene) -> dict[str, Any]:
     command += ["-f", "rawvideo", "-pix_fmt", "gray", "-flush_packets", "1", str(film)]
 
     def numbers(skip: int = 0) -> list[int]:
-        """What the pictures carry that have arrived, from the `skip`th byte on."""
+        """Numbers in the frames that have arrived, from byte `skip` on."""
         raw = np.fromfile(film, np.uint8, offset=skip) if film.exists() else np.empty(0, np.uint8)
         whole = raw[: raw.size // (width * height) * width * height].reshape(-1, height, width)
         return [number for picture in whole if (number := numbered.read(picture)) is not None]
@@ -491,7 +491,7 @@ def a_reader_that_stays_sees_the_next_daemon(scene: Scene) -> dict[str, Any]:
             scene.fork(scene.clip)
 
             def shows_it() -> bool:
-                seen = numbers(skip)  # the clip may begin again meanwhile
+                seen = numbers(skip)  # the clip may start again meanwhile
                 return len(seen) > PICTURES and numbered.are_in_order(seen[-5:], CLIP_PICTURES)
 
             seconds = until(shows_it, "the next one's pictures in order")
@@ -524,7 +524,7 @@ def a_reader_that_stays_sees_the_next_writer(scene: Scene) -> dict[str, Any]:
 
 
 def fork_writer(number: int) -> tuple[int, bytes]:
-    """A process that writes one numbered picture until it is ended; and what it said once it did."""
+    """Process that writes one numbered frame until it is ended, and its output afterwards."""
     from occlufix_vcam.core.frame import Frame
     from occlufix_vcam.sinks.opening import open_sink
     from scripts.harness.readers import numbered
@@ -545,7 +545,7 @@ def fork_writer(number: int) -> tuple[int, bytes]:
                 sink.send(frame)
                 time.sleep(0.05)
             sink.close()
-        except BaseException as error:  # noqa: BLE001  the parent says it
+        except BaseException as error:  # noqa: BLE001  the parent reports it
             with contextlib.suppress(OSError):
                 os.write(writing, repr(error).encode())
         finally:
@@ -579,7 +579,7 @@ def main() -> None:
         began = time.monotonic()
         try:
             found[name] = CHECKS[name](scene)
-        except BaseException as error:  # noqa: BLE001  the host's test says it
+        except BaseException as error:  # noqa: BLE001  the host's test reports it
             traceback.print_exc()
             found[name] = {"failed": f"{type(error).__name__}: {error}"}
         found[name]["took"] = round(time.monotonic() - began, 1)

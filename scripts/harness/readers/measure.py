@@ -1,9 +1,8 @@
-"""The figures of the camera in PipeWire, on this machine: python -m scripts.harness.readers.measure [SECONDS]
+"""Measures the camera in PipeWire on this machine: python -m scripts.harness.readers.measure [SECONDS]
 
-A camera of numbered pictures at 1280x720 and 30 a second goes through the daemon with the real networks to GStreamer.
-Prints one JSON object: how soon the camera is in the list, how soon a reader has its first picture, what was lost, how
-old a picture is when the reader has it, and what it costs while nobody reads. Times are those of this machine, with
-what else it does: `load`.
+A camera of numbered frames at 1280x720 and 30 per second passes through the daemon with the real networks to GStreamer.
+Prints one JSON object: time until the camera is listed, time until a reader's first frame, losses, age of a frame at
+the reader, and cost while no program reads. Times depend on this machine and its other `load`.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ IDLE_S = 20.0
 
 
 class NumberedCamera:
-    """A camera that is opened on demand; it writes down when it took which picture."""
+    """Camera that is opened on demand; it notes when it captured each frame."""
 
-    description, identity, size, rate = "numbered pictures", "0", (1280, 720), 30.0
+    description, identity, size, rate = "numbered frames", "0", (1280, 720), 30.0
 
     def __init__(self, diary: Path) -> None:
         demo = Demo("demo", SourceOptions(*self.size, self.rate, realtime=False))
@@ -49,7 +48,7 @@ class NumberedCamera:
         self._written: Any = None
 
     def open(self) -> NumberedCamera:
-        """A camera's clock starts when it is opened."""
+        """Opens it; its clock starts then."""
         self._pace = Pace(self.rate, True, time.monotonic, time.sleep)
         self._index = 0
         self._written = self._diary.open("a")
@@ -100,7 +99,7 @@ def measure(folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def forget_files() -> None:
-    """Makes the system read the program and its libraries from the disk again, but for what others have open."""
+    """Makes the system read the program and its libraries from disk again, except those that others have open."""
     for folder in (Path(sys.prefix), product.ROOT / "engines", product.ROOT / "occlufix_vcam"):
         for file in folder.rglob("*"):
             if file.is_file() and not file.is_symlink():
@@ -109,7 +108,7 @@ def forget_files() -> None:
 
 
 def start_to_menu(environment: dict[str, str]) -> dict[str, float]:
-    """Seconds from the command line `start` to the camera in PipeWire's list, and to the networks being ready."""
+    """Seconds from the command line `start` to the camera in PipeWire's list, and to the loaded networks."""
     command = [sys.executable, "-m", "occlufix_vcam", "start", "--foreground", "--source=demo", "--sink=pipewire"]
     log = Path(environment["XDG_RUNTIME_DIR"]) / "start.log"
     began = time.monotonic()
@@ -130,7 +129,7 @@ def has_networks(environment: dict[str, str]) -> bool:
 
 
 def idle(environment: dict[str, str], folder: Path) -> dict[str, Any]:
-    """How soon after the last reader the camera is closed, and what share of a core the daemon takes from then on."""
+    """Time from the last reader to the closed camera, and the daemon's share of a core from then on."""
     with product.started(environment, "--source=demo", "--sink=pipewire"):
         daemon = psutil.Process(product.status(environment)["pid"])
         closed = []
@@ -141,7 +140,7 @@ def idle(environment: dict[str, str], folder: Path) -> dict[str, Any]:
             closed.append(
                 session.wait_for(lambda: not product.status(environment)["camera_open"], "the camera's closing")
             )
-        time.sleep(IDLE_S)  # until what it does once, when nobody looks, is done: this is a figure, not a test
+        time.sleep(IDLE_S)  # a measurement, not a test: waits for one-time work of the idle daemon
         before = daemon.cpu_times()
         time.sleep(IDLE_S)
         after = daemon.cpu_times()
@@ -150,14 +149,14 @@ def idle(environment: dict[str, str], folder: Path) -> dict[str, Any]:
 
 
 def first_pictures(environment: dict[str, str], folder: Path) -> tuple[float, float]:
-    """After a reader starts: seconds until it has any picture, and until it has one of the camera."""
+    """Seconds from a reader's start to its first frame, and to its first camera frame."""
     with film.film(environment, folder / "reader.log") as reader:
         arrived, picture = reader.next()
         first = arrived
         while numbered.read(numbered.grey_of(picture)) is None:
             arrived, picture = reader.next()
         opened_at = reader.opened_at
-    time.sleep(4)  # until the camera is closed again: this is a figure, not a test
+    time.sleep(4)  # a measurement, not a test: waits until the camera is closed again
     return first - opened_at, arrived - opened_at
 
 
@@ -183,7 +182,7 @@ def watch(environment: dict[str, str], folder: Path, diary: Path, seconds: float
 
 
 def _numbers(reader: film.Film, seconds: float) -> Iterator[tuple[int, float]]:
-    """Numbers with their arrival, from the second second on: until then the networks are still warming up."""
+    """Numbers with their arrival times, from the second second on: before that, the networks are warming up."""
     begin = end = None
     while end is None or time.monotonic() < end:
         arrived, picture = reader.next()

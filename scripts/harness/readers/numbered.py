@@ -1,6 +1,6 @@
-"""Pictures that carry their number, and colours that are known: so a reader proves which pictures came, and how.
+"""Frames with a number and known colours, with which a reader proves which frames arrived, and how.
 
-A strip along the top holds 12 bits, each as two blocks, one the opposite of the other: what was not written by `stamp`
+A strip along the top holds 12 bits, each as two blocks, one the inverse of the other: an image not written by `stamp`
 is not taken for a number. Four squares at the bottom left have flat colours. Both survive YUV, scaling and JPEG.
 """
 
@@ -14,13 +14,13 @@ import numpy as np
 from engines.contract import Image
 
 BITS = 12
-#: Numbers go from 0 to MANY - 1.
+#: Numbers range from 0 to MANY - 1.
 MANY = 2**BITS
 COLOURS_RGB = {"red": (190, 40, 40), "green": (40, 170, 40), "blue": (40, 40, 190), "white": (235, 235, 235)}
 
 
 def stamp(image: Image, number: int) -> Image:
-    """A copy of `image` with `number` and the colours drawn into it."""
+    """Copy of `image` with `number` and the colours drawn into it."""
     stamped = image.copy()
     height, width = image.shape[:2]
     for block, white in enumerate(_blocks(number)):
@@ -38,7 +38,7 @@ def _blocks(number: int) -> list[bool]:
 
 
 def read(grey: Image) -> int | None:
-    """The number in a picture of grey levels (HxW); None where there is none."""
+    """Number in a frame of grey levels (HxW); None if there is none."""
     height, width = grey.shape
     line = grey[height // 20]
     light = [int(line[int(width * (block + 0.5) / (2 * BITS))]) > 128 for block in range(2 * BITS)]
@@ -47,16 +47,16 @@ def read(grey: Image) -> int | None:
 
 
 def steps(numbers: Sequence[int], many: int = MANY) -> list[int]:
-    """By how much each number goes on from the one before, in a clip of `many` pictures that is played in a loop."""
+    """Difference of each number from the previous one, in a clip of `many` frames that loops."""
     ahead = [(after - before) % many for before, after in pairwise(numbers)]
     return [step - many if step > many // 2 else step for step in ahead]
 
 
 def are_in_order(numbers: Sequence[int], many: int = MANY) -> bool:
-    """Whether none is older than the one before."""
+    """Whether no frame is older than the one before."""
     return min(steps(numbers, many), default=0) >= 0
 
 
 def grey_of(yuyv: Image) -> Image:
-    """The grey levels of a YUY2 picture (HxWx2)."""
+    """Grey levels of a YUY2 frame (HxWx2)."""
     return np.ascontiguousarray(yuyv[..., 0])

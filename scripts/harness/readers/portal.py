@@ -1,7 +1,7 @@
-"""Stands in for xdg-desktop-portal, of which it has the Camera alone: it grants, or refuses with `--refuse`.
+"""Fake xdg-desktop-portal with the Camera interface only: it grants, or refuses with `--refuse`.
 
-The real one needs a desktop to ask the user with. So what is proved with this is the camera and the browser, not the
-dialog. Runs with the system's own Python, whose `gi` speaks D-Bus.
+The real one needs a desktop to ask the user. So this tests the camera and the browser, not the dialog. Runs with the
+system's own Python, whose `gi` supports D-Bus.
 """
 
 import os
@@ -51,7 +51,7 @@ class Portal:
         return GLib.SOURCE_REMOVE
 
     def _hand_over(self, call) -> None:
-        """A connection to PipeWire, as the real one opens it for a program that may not."""
+        """Opens a connection to PipeWire for a program that may not, as the real portal does."""
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(f"{os.environ['XDG_RUNTIME_DIR']}/pipewire-0")
         descriptors = Gio.UnixFDList.new()

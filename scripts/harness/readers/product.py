@@ -1,4 +1,4 @@
-"""The product in a session of its own: a clip whose pictures are numbered, and the command line."""
+"""The product in a session of its own: a clip with numbered frames, and the command line."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from scripts.harness.readers import numbered
 
 ROOT = Path(__file__).resolve().parents[3]
 RATE = 30.0
-#: Of the demo: from here on its face wears a mask, so the networks have work to do.
+#: From this moment of the demo its face wears a mask, so that the networks have work to do.
 MASKED_S = 2.2
 
 
 def make_clip(path: Path, pictures: int, size: tuple[int, int] = (1280, 720)) -> None:
-    """The demo's masked face, numbered from 0 on. Its frames differ, and so do their numbers."""
+    """Writes the demo's masked face, numbered from 0 on. Frames differ, and so do their numbers."""
     with (
         closing(Demo("demo", SourceOptions(*size, RATE, realtime=False))) as demo,
         closing(Recorder(str(path), size=size, rate=RATE)) as recorder,
@@ -41,14 +41,14 @@ def run(environment: Mapping[str, str], *arguments: str) -> subprocess.Completed
 
 
 def status(environment: Mapping[str, str]) -> Status:
-    """Of the daemon that runs there."""
+    """Status of the daemon in that session."""
     with ControlClient(StateFolder(Path(environment["OCCLUFIX_STATE_DIR"]))) as client:
         return client.status()
 
 
 @contextmanager
 def started(environment: Mapping[str, str], *arguments: str) -> Iterator[str]:
-    """The daemon, running as long as the block lasts; what `start` printed."""
+    """Runs the daemon during the block; yields the output of `start`."""
     begun = run(environment, "start", *arguments)
     assert begun.returncode == 0, begun.stderr
     try:

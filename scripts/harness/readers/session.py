@@ -1,4 +1,4 @@
-"""A PipeWire session of its own for a test: bus, server, session manager and portal, in a folder, gone at the end."""
+"""PipeWire session for one test: bus, server, session manager and portal, in a folder, removed at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAIT_S = 20.0
 
 
 def missing() -> str:
-    """What a session needs and is not installed; "" where all is there."""
+    """Missing programs that a session needs; "" if all are installed."""
     absent = [program for program in PROGRAMS if shutil.which(program) is None]
     if not list(Path("/usr/lib/python3/dist-packages").glob("gi/__init__.py")):
         absent.append("python3-gi")
@@ -26,7 +26,7 @@ def missing() -> str:
 
 
 class Programs:
-    """The programs of a session that runs, which a test may end and start again one by one; logs lie in `folder`."""
+    """Programs of a running session, which a test may end and restart one by one; logs are in `folder`."""
 
     def __init__(self, folder: Path, portal: tuple[str, ...] = ()) -> None:
         self._folder, self._runtime = folder, folder / "run"
@@ -44,7 +44,7 @@ class Programs:
             "NO_AT_BRIDGE": "1",
         }
         address = self.environment["DBUS_SESSION_BUS_ADDRESS"]
-        #: What starts each, and what tells that it is there.
+        #: Command of each program, and what shows that it is ready.
         self._known: dict[str, tuple[list[str], Callable[[], bool]]] = {
             "bus": (
                 ["dbus-daemon", "--session", "--nofork", f"--address={address}"],
@@ -79,7 +79,7 @@ class Programs:
 
 @contextmanager
 def programs(folder: Path, *, portal: tuple[str, ...] = (), manager: bool = True) -> Iterator[Programs]:
-    """A session in `folder`; `portal` are arguments for the portal."""
+    """Session in `folder`; `portal` are arguments for the portal."""
     running = Programs(folder, portal)
     try:
         for name in ("bus", "pipewire", *(("wireplumber",) if manager else ()), "portal"):
@@ -91,7 +91,7 @@ def programs(folder: Path, *, portal: tuple[str, ...] = (), manager: bool = True
 
 @contextmanager
 def pipewire_session(folder: Path, *, portal: tuple[str, ...] = (), manager: bool = True) -> Iterator[dict[str, str]]:
-    """The same, of which only the environment for programs in it matters."""
+    """Environment of programs in such a session."""
     with programs(folder, portal=portal, manager=manager) as running:
         yield running.environment
 
@@ -100,7 +100,7 @@ def pipewire_session(folder: Path, *, portal: tuple[str, ...] = (), manager: boo
 def background(
     command: list[str], environment: Mapping[str, str], log: Path, keep: tuple[int, ...] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program as long as the block lasts, with all that it starts; it has the descriptors in `keep` too."""
+    """Runs a program and its children during the block; it inherits the descriptors in `keep`."""
     with log.open("wb") as told:
         process = subprocess.Popen(
             command,
@@ -118,7 +118,7 @@ def background(
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a program that was started in a group of its own, and the whole group."""
+    """Ends a program started in a group of its own, with the whole group."""
     for step in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, step)
@@ -131,7 +131,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def things(environment: Mapping[str, str], kind: str) -> str:
-    """What PipeWire tells of everything of one kind: Node, Link, Client, ..."""
+    """Objects of one kind in PipeWire: Node, Link, Client, ..."""
     command = ["pw-cli", "ls", kind]
     return subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=WAIT_S).stdout
 
@@ -141,6 +141,6 @@ def wait_for(there: Callable[[], bool], what: str, within: float = WAIT_S) -> fl
     began = time.monotonic()
     while not there():
         if time.monotonic() - began > within:
-            raise TimeoutError(f"{what} did not come within {within:.0f} s")
+            raise TimeoutError(f"{what} did not appear within {within:.0f} s")
         time.sleep(0.02)
     return time.monotonic() - began
