@@ -298,12 +298,15 @@ def toggle(
 def preview(
     no_browser: Annotated[bool, typer.Option("--print", help="print the link, open nothing")] = False,
 ) -> None:
-    """Opens the control page: before and after, figures, settings. The link works once, within a minute."""
-    import webbrowser
+    """Opens the control page: before and after, figures, settings. The link works once, within a minute.
 
+    Prints the link where no browser opens it.
+    """
     with _client(StateFolder()) as client:
-        link = client.link()
-    if no_browser or not webbrowser.open(link):
+        from occlufix_vcam.client.open_page import open_page
+
+        link = client.link() if no_browser else open_page(client)
+    if link:
         typer.echo(link)
 
 

@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -92,6 +93,11 @@ class ControlClient:
     def link(self) -> str:
         """The address that opens the control page, once and within a minute."""
         return f"{self.address.url}{self._ask('POST', '/v1/links')['path']}"
+
+    def link_file(self) -> Path | None:
+        """A file of this user alone that leads to such an address; None where the daemon is too old to write one."""
+        file = self._ask("POST", "/v1/links?file=true").get("file")
+        return Path(file) if isinstance(file, str) else None
 
     def other_version(self) -> str | None:
         """The daemon's version where that is not ours."""

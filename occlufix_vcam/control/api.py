@@ -44,7 +44,7 @@ def serve(daemon: Daemon, state: StateFolder, port: int = 0) -> Iterator[Control
     with _listen(port or state.last_port(), wanted=port != 0) as listener:
         sys.setswitchinterval(LOCK_S)
         address = state.publish(listener.getsockname()[1])
-        server = _Server(daemon, address, state.page_key(), listener)
+        server = _Server(daemon, address, state, listener)
         server.start()
         try:
             yield address
@@ -78,9 +78,9 @@ def _listen(port: int, wanted: bool) -> socket.socket:
 class _Server(threading.Thread):
     """uvicorn in a thread: imports it, serves until closed."""
 
-    def __init__(self, daemon: Daemon, address: ControlAddress, page_key: str, listener: socket.socket) -> None:
+    def __init__(self, daemon: Daemon, address: ControlAddress, state: StateFolder, listener: socket.socket) -> None:
         super().__init__(name="control")
-        self._product, self._address, self._page_key, self._listener = daemon, address, page_key, listener
+        self._product, self._address, self._state, self._listener = daemon, address, state, listener
         self._closing = threading.Event()
         self._uvicorn: uvicorn.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -89,10 +89,11 @@ class _Server(threading.Thread):
     def run(self) -> None:
         import uvicorn
 
-        from occlufix_vcam.control.guard import Connection, Guard, Sessions
+        from occlufix_vcam.control.guard import Connection, Guard
         from occlufix_vcam.control.services import Services
+        from occlufix_vcam.control.sessions import Sessions
 
-        sessions = Sessions(self._address, self._page_key)
+        sessions = Sessions(self._address, self._state)
         self._services = Services.of(self._product, sessions)
         config = uvicorn.Config(
             Guard(build_app(self._product, self._services), self._address, sessions),
@@ -130,21 +131,22 @@ def build_app(daemon: Daemon, services: Services) -> FastAPI:
     from fastapi import FastAPI
 
     from occlufix_vcam import __version__
-    from occlufix_vcam.control import routes
+    from occlufix_vcam.control import answers, page_routes, routes
 
     app = FastAPI(
         title="OccluFix Camera",
         version=__version__,
         description="Loopback only. Every request carries `Authorization: Bearer TOKEN`, with the token of the "
-        "user-only control.json, or the page's cookie.",
+        "user-only control.json, or of the session that the page got for its link. `Request-Deadline`, in seconds "
+        "since the epoch, says until when whoever asks waits: what comes later is refused, and does not happen.",
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
     )
-    routes.explain_errors(app)
+    answers.explain_errors(app)
     app.include_router(routes.steering(daemon, services))
     app.include_router(routes.settings(daemon))
     app.include_router(routes.enrolling(daemon))
     app.include_router(routes.looking(daemon, services))
-    app.include_router(routes.page(services))
+    app.include_router(page_routes.page(services))
     return app

@@ -1,16 +1,15 @@
-"""The daemon's state directory: who runs (locks), how to reach it (control.json, last-port, page.key), the log.
+"""The daemon's state directory: who runs (locks), how to reach it (control.json, last-port), its page's keys, the log.
 
-Everything here is for the user alone: the folder is 0700, control.json and page.key are 0600. The operating system
-drops the lock when its holder dies, so what a killed daemon left behind is simply taken over. Locks and secrets are
-imported where they are needed: `toggle` reads control.json and waits for nothing else.
+Everything here is for the user alone: the folder is 0700, files with secrets are 0600. The operating system drops the
+lock when its holder dies, so what a killed daemon left behind is simply taken over. Locks and secrets are imported
+where they are needed: a command that finds nobody waits for neither.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,6 +20,11 @@ from occlufix_vcam import APP_NAME, __version__
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.files import write_atomically
 
+#: One page, with one way on: with a script as well, the link would be asked for twice.
+LEADS_TO = '<!doctype html><meta charset=utf-8><meta name=referrer content=no-referrer>\
+<meta http-equiv=refresh content="0; url={}"><title>OccluFix Camera</title>'
+LINK_FILE = "open-{}.html"
+OLD_PAGE_KEY = "page.key"  # earlier versions kept one key for every page, for good
 LOCK_PATIENCE_S = 0.5  # a client that only looks whether the lock is free holds it for a moment
 
 
@@ -36,6 +40,14 @@ class ControlAddress:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PageKey:
+    """The secret with which an open page comes back to the next daemon, and until when, in seconds since the epoch."""
+
+    key: str
+    ends: float
 
 
 class NotRunning(ConfigError):
@@ -55,7 +67,7 @@ class StateFolder:
         self.startup = self.path / "startup.txt"
         self._control = self.path / "control.json"
         self._last_port = self.path / "last-port"
-        self._page_key = self.path / "page.key"
+        self._page_keys = self.path / "page-keys.json"
         self._lock = self.path / "daemon.lock"
 
     def prepare(self) -> None:
@@ -64,20 +76,28 @@ class StateFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self.path.chmod(0o700)
         except OSError as error:
-            raise ConfigError(
-                f"the state directory {self.path} cannot be used: {error.strerror}",
-                "mend its owner, or name another one in OCCLUFIX_STATE_DIR",
-            ) from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"the state directory {self.path} cannot be used: {error.strerror}",
+            "fix its owner, or name another one in OCCLUFIX_STATE_DIR",
+        )
 
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Makes this process the one daemon of its user. Raises ConfigError while another one runs."""
         with self._hold_alone(self._lock, self.already_running):
             try:
-                self._control.unlink(missing_ok=True)
+                self._clear()
                 yield
             finally:
-                self._control.unlink(missing_ok=True)
+                self._clear()
+
+    def _clear(self) -> None:
+        """Removes what names a daemon, and links into it: nobody is to find those of one that was killed."""
+        for file in (self._control, self.path / OLD_PAGE_KEY, *self.path.glob(LINK_FILE.format("*"))):
+            file.unlink(missing_ok=True)
 
     @contextmanager
     def hold_tray(self) -> Iterator[None]:
@@ -141,16 +161,32 @@ class StateFolder:
         except (OSError, ValueError):
             return 0
 
-    def page_key(self) -> str:
-        """The secret with which a page that was let in once shows a later daemon that it is the same."""
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            if key := self._page_key.read_text(encoding="ascii"):
-                return key
+    def read_page_keys(self) -> dict[str, PageKey]:
+        """The keys of pages that were let in, by page; none where the file can't be read."""
+        try:
+            told = json.loads(self._page_keys.read_text(encoding="utf-8"))
+            return {page: PageKey(str(key), float(ends)) for page, (key, ends) in told.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def write_page_keys(self, keys: Mapping[str, PageKey]) -> None:
+        """Raises OSError."""
+        told = {page: (key.key, key.ends) for page, key in keys.items()}
+        write_atomically(self._page_keys, json.dumps(told).encode(), mode=0o600)
+
+    def write_link(self, url: str) -> Path:
+        """Writes a file for this user alone that leads a browser to `url`: a command line could be read by everybody.
+
+        Raises ConfigError.
+        """
         import secrets
 
-        key = secrets.token_urlsafe(32)
-        write_atomically(self._page_key, key.encode(), mode=0o600)
-        return key
+        file = self.path / LINK_FILE.format(secrets.token_hex(8))
+        try:
+            write_atomically(file, LEADS_TO.format(url).encode(), mode=0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
+        return file
 
     def read_control(self) -> ControlAddress:
         """Where the daemon listens. Raises NotRunning where nothing says so."""
