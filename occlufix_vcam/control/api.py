@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from occlufix_vcam.core.errors import ConfigError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOIN_S = 2.0
+BACKLOG = 1024  # connections that the system keeps until they are accepted
 #: How long a thread may keep the interpreter's lock while another wants it: the API's must not hold up the pictures.
 LOCK_S = 0.0005
 
@@ -66,7 +68,7 @@ def _listen(port: int, wanted: bool) -> socket.socket:
             if wanted:
                 free = listener.getsockname()[1]
                 log.warning("control_port %d cannot be used (%s): listening on %d", port, error.strerror, free)
-        listener.listen(64)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise ConfigError(
@@ -87,35 +89,42 @@ class _Server(threading.Thread):
         self._services: Services | None = None
 
     def run(self) -> None:
+        # By name, since what Windows has by default can't tell when a socket is readable.
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(self._work())
+
+    async def _work(self) -> None:
         import uvicorn
 
-        from occlufix_vcam.control.guard import Connection, Guard
+        from occlufix_vcam.control.connection import Connection
+        from occlufix_vcam.control.guard import Guard
+        from occlufix_vcam.control.lobby import Lobby
         from occlufix_vcam.control.services import Services
         from occlufix_vcam.control.sessions import Sessions
 
         sessions = Sessions(self._address, self._state)
         self._services = Services.of(self._product, sessions)
+        guard = Guard(build_app(self._product, self._services), self._address, sessions)
         config = uvicorn.Config(
-            Guard(build_app(self._product, self._services), self._address, sessions),
+            guard,
             log_config=None,
             log_level="critical",  # rubbish would fill whatever it writes to; our own faults we log ourselves
             access_log=False,
             lifespan="off",
-            loop="asyncio",
-            http=Connection,
+            http="h11",
             ws="none",
             timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
-
-        async def work() -> None:
-            self._loop = asyncio.get_running_loop()
-            self._uvicorn = server
+        self._loop = asyncio.get_running_loop()
+        self._uvicorn = server
+        lobby = Lobby(self._listener, guard.is_known, partial(Connection, config, server.server_state))
+        try:
             # `close` sets the event first and looks for the server second: one of the two always sees the other.
             if not self._closing.is_set():
-                await server.serve(sockets=[self._listener])
-
-        asyncio.run(work())
+                await server.serve(sockets=[])
+        finally:
+            lobby.close()
 
     def close(self) -> None:
         self._closing.set()

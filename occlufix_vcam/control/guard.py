@@ -2,8 +2,8 @@
 
 Other programs and web pages on this machine can reach a loopback port. So every request must name this host, come from
 no other origin, and carry in its header either the token of the user-only control.json or the session that the page got
-for a link that works once. There is no CORS: no page elsewhere may ask. Whoever floods, stalls or sends rubbish is
-slowed down and dropped before that costs the pictures anything.
+for a link that works once. There is no CORS: no page elsewhere may ask. Only who is refused is slowed down; `lobby.py`
+and `connection.py` drop who floods, stalls or sends rubbish before that costs the pictures anything.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
+from occlufix_vcam.control.connection import STALLED_S
 from occlufix_vcam.control.sessions import Session, Sessions, SignedOut
+from occlufix_vcam.control.throttle import Throttle
 from occlufix_vcam.core import deadline
 from occlufix_vcam.core.state import ControlAddress
 
@@ -27,12 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LONGEST_BODY = 64 * 1024
-STALLED_S = 10.0  # after which a peer that neither sends nor takes is dropped
-#: A second, answered at once: requests of those who are let in, of those who are not, and new connections.
-WELCOME_A_SECOND, UNWELCOME_A_SECOND, CONNECTIONS_A_SECOND = 10.0, 5.0, 10.0
-#: So many more may come in one go, as they do where a page opens.
-BURST = 30
-LONGEST_DELAY_S = 2.0
+REFUSED_A_SECOND = 5.0  # at once; any more wait
 
 #: How a page comes by its session: what these need they carry themselves.
 LINK_DOOR, PROOF_DOOR = "/open", "/resume"
@@ -64,24 +57,26 @@ class Guard:
         hosts = {f"127.0.0.1:{address.port}", f"localhost:{address.port}"}
         self._hosts = {host.encode() for host in hosts}
         self._origins = {f"http://{host}".encode() for host in hosts}
-        self._welcome, self._unwelcome = Throttle(WELCOME_A_SECOND), Throttle(UNWELCOME_A_SECOND)
+        self._refused = Throttle(REFUSED_A_SECOND)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        answer = _Answer(send)
-        try:
-            refusal = self._refusal(scope)
-            await asyncio.sleep((self._unwelcome if refusal else self._welcome).delay())
-            if refusal is None:
-                body = await _read_body(receive)
-                if isinstance(body, bytes):
-                    await self._serve(scope, _replay(body, receive), answer)
-                    return
-                refusal = body
-            await answer.refuse(*refusal, as_page=_is_a_browser(scope))
-        except TimeoutError:
-            return  # nobody takes the answer: the connection is closed with it
+        answer = _Answer(send, self._refused)
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await asyncio.sleep(scope["state"]["pace"].delay())
+            body = await _read_body(receive)
+            if isinstance(body, bytes):
+                await self._serve(scope, _replay(body, receive), answer)
+                return
+            refusal = body
+        await answer.refuse(*refusal, as_page=_is_a_browser(scope))
+
+    def is_known(self, head: bytes) -> bool:
+        """Whether the request with this head would be let in; a proof has yet to be looked at."""
+        scope = _read_head(head)
+        return self._refusal(scope) is None and scope["path"] != PROOF_DOOR
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers: list[tuple[bytes, bytes]] = list(scope["headers"])
@@ -124,56 +119,31 @@ class Guard:
                 await answer.refuse(401, "this page was signed out", as_page=False)
 
 
+def _read_head(head: bytes) -> Scope:
+    """What `_refusal` looks at. It need not be exact: the HTTP server reads the head again, and decides by that."""
+    first, *lines = head.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    method, target, *_ = [*first.split(b" "), b"", b""]
+    path, _, query = target.partition(b"?")
+    headers = [(name.lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
+    return {
+        "method": method.decode("latin-1"),
+        "path": unquote(path.decode("latin-1")),
+        "query_string": query,
+        "headers": headers,
+    }
+
+
 def _is_page_file(scope: Scope) -> bool:
     root, folder = PAGE_FILES
     path: str = scope["path"]
     return path == root or path.startswith(folder)
 
 
-class Throttle:
-    """Answers at once while no more than `rate` a second are asked, and BURST at first; delays the rest."""
-
-    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._period, self._clock = 1.0 / rate, clock
-        self._due = clock() - BURST * self._period
-
-    def delay(self) -> float:
-        """Seconds by which this one is to wait."""
-        now = self._clock()
-        self._due = min(max(self._due, now - BURST * self._period) + self._period, now + LONGEST_DELAY_S)
-        return max(0.0, self._due - now)
-
-
-class Connection(H11Protocol):
-    """Drops a peer that connects and does not ask, which uvicorn would keep, and takes few new ones a second."""
-
-    throttle = Throttle(CONNECTIONS_A_SECOND)
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._silence = self.loop.call_later(STALLED_S, self._drop_if_silent)
-        if delay := self.throttle.delay():
-            transport.pause_reading()
-            self.loop.call_later(delay, self._go_on)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._silence.cancel()
-        super().connection_lost(exc)
-
-    def _go_on(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    def _drop_if_silent(self) -> None:
-        if self.cycle is None:
-            self.transport.abort()
-
-
 class _Answer:
-    """Sends with the headers that every answer has; a peer that takes nothing for too long raises TimeoutError."""
+    """Sends with the headers that every answer has. Whoever is refused waits, and has to connect again."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, refused: Throttle) -> None:
+        self._send, self._refused = send, refused
         self.started = False
 
     async def send(self, message: Message) -> None:
@@ -181,8 +151,12 @@ class _Answer:
             self.started = True
             given = {name for name, _ in message["headers"]}
             ours = [header for header in SECURITY_HEADERS if header[0] not in given]
+            if message["status"] in (401, 403):
+                await asyncio.sleep(self._refused.delay())
+            if message["status"] in (401, 403, 408, 413):
+                ours.append((b"connection", b"close"))
             message = {**message, "headers": [*message["headers"], *ours]}
-        await asyncio.wait_for(self._send(message), STALLED_S)
+        await self._send(message)
 
     async def refuse(self, status: int, told: str, *, as_page: bool) -> None:
         if as_page:
@@ -190,8 +164,6 @@ class _Answer:
         else:
             body, kind = json.dumps({"detail": {"message": told, "hint": HINT}}).encode(), b"application/json"
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
-        if status in (408, 413):
-            headers.append((b"connection", b"close"))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 

@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from occlufix_vcam.control.guard import BURST, LONGEST_DELAY_S, Throttle
 from occlufix_vcam.control.routes import OneAtATime
+from occlufix_vcam.control.throttle import BURST, LONGEST_DELAY_S, Throttle
 from occlufix_vcam.core import deadline
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.daemon import Daemon
@@ -36,7 +36,7 @@ class Clock:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A daemon that does not slow down whom it refuses."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("occlufix_vcam.control.guard.UNWELCOME_A_SECOND", 10_000.0)
+        patched.setattr("occlufix_vcam.control.guard.REFUSED_A_SECOND", 10_000.0)
         with serving(Daemon(Settings()), tmp_path_factory.mktemp("state")) as served:
             yield served
 
@@ -240,6 +240,7 @@ def test_rubbish_is_refused_and_others_are_served(served: Served, sent: bytes) -
 
 def test_who_says_nothing_or_half_is_dropped(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("occlufix_vcam.control.guard.STALLED_S", 0.05)
+    monkeypatch.setattr("occlufix_vcam.control.lobby.HEAD_S", 0.05)
     head = f"POST /v1/toggle HTTP/1.1\r\nHost: 127.0.0.1:{served.address.port}\r\n"
     half = f"{head}Authorization: Bearer {served.address.token}\r\nContent-Length: 10\r\n\r\n{{".encode()
     for sent, told in ((b"", b""), (half, b"HTTP/1.1 408")):
