@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import select
 import socket
 import statistics
 import subprocess
@@ -25,6 +26,7 @@ import cv2
 import httpx
 import numpy as np
 
+from occlufix_vcam.client.client import ControlClient
 from occlufix_vcam.control.api import serve
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
@@ -122,6 +124,23 @@ class Bench:
 
         yield from _in_processes(annoy, how_many, stop, numbered=True)
 
+    @contextlib.contextmanager
+    def crowd(self, idle: int, hostile: int) -> Iterator[tuple[Callable[[], bool], dict[str, float]]]:
+        """So many connections that say nothing, made anew when they are closed, and so many requests without the token.
+
+        Yields whether all requests were made, and what is filled at the end: the longest time that a connection was
+        held, and what the requests got.
+        """
+        told: dict[str, float] = {}
+        command = [sys.executable, "-m", "scripts.harness.crowd", str(self.address.port), str(idle), str(hostile)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as child:
+            assert child.stdout is not None and child.stdin is not None
+            assert child.stdout.readline() == b"ready\n"
+            yield lambda: bool(select.select([child.stdout], [], [], 0)[0]), told
+            child.stdin.close()
+            assert child.stdout.readline() == b"done\n"
+            told |= json.loads(child.stdout.readline())
+
     def _connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.address.port), timeout=5)
 
@@ -173,6 +192,41 @@ def _in_processes(
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
+
+
+def crowded(bench: Bench, idle: int, hostile: int, folder: str) -> dict[str, float]:
+    """The rate beside a crowd against the turns before and after it, and how long an honest client waits meanwhile."""
+    before = [bench.turn()[0] for _ in range(4)]
+    waits_before = answers(folder)
+    beside, waits = [], {}
+    with bench.crowd(idle, hostile) as (is_done, told):
+        while not is_done():
+            beside.append(bench.turn()[0])
+            waits = waits or answers(folder)
+    again = [bench.turn()[0] for _ in range(4)]
+    return {
+        "rate_with_against_without": round(statistics.mean(beside) / statistics.mean(before + again), 3),
+        **{f"{name}_without": value for name, value in waits_before.items()},
+        **waits,
+        **told,
+    }
+
+
+def answers(folder: str, how_many: int = 60) -> dict[str, float]:
+    """How long `toggle` takes until it is answered: the client over a new connection each, and the whole command."""
+    state, command = StateFolder(Path(folder)), command_of(folder)
+    took: dict[str, list[float]] = {"client": [], "command": []}
+    for number in range(how_many):
+        wanted = number % 2 == 1
+        for way, switch in (("client", lambda on: ControlClient(state).toggle(on)), ("command", command)):
+            began = time.monotonic()
+            switch(wanted)
+            took[way].append(1e3 * (time.monotonic() - began))
+    return {
+        f"toggle_{way}_{name}_ms": round(float(np.percentile(times, share)), 1)
+        for way, times in took.items()
+        for name, share in (("p50", 50), ("p95", 95))
+    }
 
 
 def toggles(bench: Bench, how_many: int, switch: Callable[[bool], float]) -> dict[str, float]:
@@ -293,6 +347,8 @@ def main() -> None:
     parser.add_argument("--toggles", type=int, default=40)
     parser.add_argument("--chromium", default="", help="also measure the page, with this browser")
     parser.add_argument("--tray", action="store_true", help="also measure the tray icon and its hotkey, under Xvfb")
+    parser.add_argument("--crowd", type=int, default=0, help="also measure beside so many idle connections, e.g. 2000")
+    parser.add_argument("--hostile", type=int, default=10_000, help="requests without the token beside that crowd")
     parser.add_argument("--only", default="", help="only loads with this in their name")
     parser.add_argument("--rate", type=float, default=30.0, help="frame rate of the source")
     asked = parser.parse_args()
@@ -330,6 +386,9 @@ def main() -> None:
                 with page_of(bench, asked.chromium) as (click, first):
                     say("page", first)
                     say("toggle, click on the page", toggles(bench, asked.toggles, click))
+            if asked.crowd:
+                told = crowded(bench, asked.crowd, asked.hostile, folder)
+                say(f"{asked.crowd} idle connections and {asked.hostile} hostile requests", told)
             loads = {
                 "one preview": lambda: bench.viewers(1),
                 "five previews": lambda: bench.viewers(5),

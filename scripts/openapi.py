@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from occlufix_vcam.control.api import build_app
-from occlufix_vcam.control.guard import Sessions
 from occlufix_vcam.control.services import Services
+from occlufix_vcam.control.sessions import Sessions
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.state import ControlAddress
 from occlufix_vcam.runtime.daemon import Daemon
@@ -18,7 +18,7 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "openapi.json"
 def description() -> str:
     """Current content of the file."""
     daemon = Daemon(Settings())
-    services = Services.of(daemon, Sessions(ControlAddress(0, "", 0), ""))
+    services = Services.of(daemon, Sessions(ControlAddress(0, "", 0)))
     return json.dumps(build_app(daemon, services).openapi(), indent=1) + "\n"
 
 

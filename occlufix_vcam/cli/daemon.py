@@ -150,12 +150,15 @@ def toggle(
 def preview(
     no_browser: Annotated[bool, typer.Option("--print", help="print the link instead of opening it")] = False,
 ) -> None:
-    """Opens the control page: before and after, statistics, settings. Its link works once, within a minute."""
-    import webbrowser
+    """Opens the control page: before and after, statistics, settings. Its link works once, within a minute.
 
+    Prints the link if no browser opens it.
+    """
     with open_client(StateFolder()) as client:
-        link = client.link()
-    if no_browser or not webbrowser.open(link):
+        from occlufix_vcam.client.open_page import open_page
+
+        link = client.link() if no_browser else open_page(client)
+    if link:
         typer.echo(link)
 
 

@@ -6,14 +6,19 @@ has no certificate, no proxy (which must never see the token) and no connection 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from types import TracebackType
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from occlufix_vcam import __version__
+from occlufix_vcam.core import deadline
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.state import NotRunning, StateFolder
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 5.0
 CHANGE_TIMEOUT_S = 30.0  # a camera opens slowly, and the old one must reopen if it fails
 ALIVE_TIMEOUT_S = 40.0
+LONGEST_ANSWER = 16 * 1024 * 1024
 
 
 class ControlError(OccluFixError):
@@ -48,10 +54,16 @@ class ControlClient:
         """Does nothing: no connection stays open between requests."""
 
     def status(self) -> Status:
-        return cast("Status", self._ask("GET", "/v1/status"))
+        told = self._ask("GET", "/v1/status")
+        if told.get("pid") != self.address.pid:
+            raise self._no_answer("another program answered on its port")
+        return cast("Status", told)
 
     def toggle(self, enabled: bool | None = None) -> bool:
-        return bool(self._ask("POST", "/v1/toggle", {"enabled": enabled})["enabled"])
+        told = self._ask("POST", "/v1/toggle", {"enabled": enabled}).get("enabled")
+        if not isinstance(told, bool) or enabled not in (None, told):
+            raise self._no_answer("another program answered on its port")
+        return told
 
     def stop(self) -> None:
         self._ask("POST", "/v1/stop")
@@ -82,6 +94,11 @@ class ControlClient:
         """Address that opens the control page, once and within a minute."""
         return f"{self.address.url}{self._ask('POST', '/v1/links')['path']}"
 
+    def link_file(self) -> Path | None:
+        """A file of this user alone that leads to such an address; None where the daemon is too old to write one."""
+        file = self._ask("POST", "/v1/links?file=true").get("file")
+        return Path(file) if isinstance(file, str) else None
+
     def other_version(self) -> str | None:
         """Version of the daemon if it differs from ours."""
         return None if self.address.version == __version__ else self.address.version or "an earlier version"
@@ -92,7 +109,7 @@ class ControlClient:
         # The daemon sends a sign of life at least every 15 s.
         with closing(self._connection(ALIVE_TIMEOUT_S)) as connection:
             try:
-                response = self._answer(connection, "GET", path, None)
+                response = self._answer(connection, "GET", path)
                 if response.status >= 400:
                     self._refuse(response.status, _json(response.read()))
                 name = ""
@@ -106,10 +123,11 @@ class ControlClient:
                 raise self._no_answer(error) from error
 
     def _ask(self, method: str, path: str, body: object = None, timeout: float | None = None) -> dict[str, Any]:
-        with closing(self._connection(timeout or self._timeout)) as connection:
+        timeout = timeout or self._timeout
+        with closing(self._connection(timeout)) as connection, _cut_off(connection, timeout):
             try:
-                response = self._answer(connection, method, path, body)
-                answer = _json(response.read())
+                response = self._answer(connection, method, path, body, deadline.header_for(timeout))
+                answer = _json(response.read(LONGEST_ANSWER))
             except (http.client.HTTPException, OSError, ValueError) as error:
                 raise self._no_answer(error) from error
         if response.status >= 400:
@@ -120,9 +138,14 @@ class ControlClient:
         return http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=timeout)
 
     def _answer(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: object
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: object = None,
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> http.client.HTTPResponse:
-        headers = {"Authorization": f"Bearer {self.address.token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {self.address.token}", "Content-Type": "application/json", **more}
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         return connection.getresponse()
 
@@ -136,11 +159,28 @@ class ControlClient:
         told = detail if isinstance(detail, dict) else {"message": str(detail)}
         raise ControlError(str(told.get("message")), str(told.get("hint", "")))
 
-    def _no_answer(self, error: Exception) -> ControlError:
+    def _no_answer(self, why: object) -> ControlError:
         return ControlError(
-            f"the running OccluFix Camera (process {self.address.pid}) does not answer: {error}",
+            f"the running OccluFix Camera (process {self.address.pid}) does not answer: {why}",
             "end that process, then start again",
         )
+
+
+@contextlib.contextmanager
+def _cut_off(connection: http.client.HTTPConnection, timeout: float) -> Iterator[None]:
+    """Ends the connection after `timeout`: its own counts from the last byte, and a peer may trickle for ever."""
+
+    def cut() -> None:
+        with contextlib.suppress(OSError, AttributeError):  # it is closed, or was never open
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(timeout, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _json(answer: bytes) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from occlufix_vcam.core.errors import ConfigError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOIN_S = 2.0
+BACKLOG = 1024  # connections that the system keeps until they are accepted
 #: How long a thread may keep the interpreter's lock while another wants it: the API's must not hold up the pictures.
 LOCK_S = 0.0005
 
@@ -44,7 +46,7 @@ def serve(daemon: Daemon, state: StateFolder, port: int = 0) -> Iterator[Control
     with _listen(port or state.last_port(), wanted=port != 0) as listener:
         sys.setswitchinterval(LOCK_S)
         address = state.publish(listener.getsockname()[1])
-        server = _Server(daemon, address, state.page_key(), listener)
+        server = _Server(daemon, address, state, listener)
         server.start()
         try:
             yield address
@@ -66,7 +68,7 @@ def _listen(port: int, wanted: bool) -> socket.socket:
             if wanted:
                 free = listener.getsockname()[1]
                 log.warning("control_port %d cannot be used (%s): listening on %d", port, error.strerror, free)
-        listener.listen(64)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise ConfigError(
@@ -78,43 +80,51 @@ def _listen(port: int, wanted: bool) -> socket.socket:
 class _Server(threading.Thread):
     """uvicorn in a thread: imports it, serves until closed."""
 
-    def __init__(self, daemon: Daemon, address: ControlAddress, page_key: str, listener: socket.socket) -> None:
+    def __init__(self, daemon: Daemon, address: ControlAddress, state: StateFolder, listener: socket.socket) -> None:
         super().__init__(name="control")
-        self._product, self._address, self._page_key, self._listener = daemon, address, page_key, listener
+        self._product, self._address, self._state, self._listener = daemon, address, state, listener
         self._closing = threading.Event()
         self._uvicorn: uvicorn.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._services: Services | None = None
 
     def run(self) -> None:
+        # By name, since what Windows has by default can't tell when a socket is readable.
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(self._work())
+
+    async def _work(self) -> None:
         import uvicorn
 
-        from occlufix_vcam.control.guard import Connection, Guard, Sessions
+        from occlufix_vcam.control.connection import Connection
+        from occlufix_vcam.control.guard import Guard
+        from occlufix_vcam.control.lobby import Lobby
         from occlufix_vcam.control.services import Services
+        from occlufix_vcam.control.sessions import Sessions
 
-        sessions = Sessions(self._address, self._page_key)
+        sessions = Sessions(self._address, self._state)
         self._services = Services.of(self._product, sessions)
+        guard = Guard(build_app(self._product, self._services), self._address, sessions)
         config = uvicorn.Config(
-            Guard(build_app(self._product, self._services), self._address, sessions),
+            guard,
             log_config=None,
             log_level="critical",  # rubbish would fill whatever it writes to; our own faults we log ourselves
             access_log=False,
             lifespan="off",
-            loop="asyncio",
-            http=Connection,
+            http="h11",
             ws="none",
             timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
-
-        async def work() -> None:
-            self._loop = asyncio.get_running_loop()
-            self._uvicorn = server
+        self._loop = asyncio.get_running_loop()
+        self._uvicorn = server
+        lobby = Lobby(self._listener, guard.is_known, partial(Connection, config, server.server_state))
+        try:
             # `close` sets the event first and looks for the server second: one of the two always sees the other.
             if not self._closing.is_set():
-                await server.serve(sockets=[self._listener])
-
-        asyncio.run(work())
+                await server.serve(sockets=[])
+        finally:
+            lobby.close()
 
     def close(self) -> None:
         self._closing.set()
@@ -130,21 +140,22 @@ def build_app(daemon: Daemon, services: Services) -> FastAPI:
     from fastapi import FastAPI
 
     from occlufix_vcam import __version__
-    from occlufix_vcam.control import routes
+    from occlufix_vcam.control import answers, page_routes, routes
 
     app = FastAPI(
         title="OccluFix Camera",
         version=__version__,
         description="Loopback only. Every request carries `Authorization: Bearer TOKEN`, with the token of the "
-        "user-only control.json, or the page's cookie.",
+        "user-only control.json, or of the session that the page got for its link. `Request-Deadline`, in seconds "
+        "since the epoch, says until when whoever asks waits: what comes later is refused, and does not happen.",
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
     )
-    routes.explain_errors(app)
+    answers.explain_errors(app)
     app.include_router(routes.steering(daemon, services))
     app.include_router(routes.settings(daemon))
     app.include_router(routes.enrolling(daemon))
     app.include_router(routes.looking(daemon, services))
-    app.include_router(routes.page(services))
+    app.include_router(page_routes.page(services))
     return app

@@ -1,44 +1,36 @@
 """Who is let in: everything that reaches the control API passes here first.
 
 Other programs and web pages on this machine can reach a loopback port. So every request must name this host, come from
-no other origin, and carry either the token of the user-only control.json or the cookie that the page got for a link
-that works once. There is no CORS: no page elsewhere may ask. Whoever floods, stalls or sends rubbish is slowed down and
-dropped before that costs the pictures anything.
+no other origin, and carry in its header either the token of the user-only control.json or the session that the page got
+for a link that works once. There is no CORS: no page elsewhere may ask. Only who is refused is slowed down; `lobby.py`
+and `connection.py` drop who floods, stalls or sends rubbish before that costs the pictures anything.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
-import re
 import secrets
-import time
-from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
+from occlufix_vcam.control.connection import STALLED_S
+from occlufix_vcam.control.sessions import Session, Sessions, SignedOut
+from occlufix_vcam.control.throttle import Throttle
+from occlufix_vcam.core import deadline
 from occlufix_vcam.core.state import ControlAddress
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LONGEST_BODY = 64 * 1024
-LINK_S = 60.0  # for which a link waits to be opened
-MOST_SESSIONS = 32
-PROOF_S = 60.0  # by which the clocks of a page's proof and of the daemon may differ
-STALLED_S = 10.0  # after which a peer that neither sends nor takes is dropped
-#: A second, answered at once: requests of those who are let in, of those who are not, and new connections.
-WELCOME_A_SECOND, UNWELCOME_A_SECOND, CONNECTIONS_A_SECOND = 10.0, 5.0, 10.0
-#: So many more may come in one go, as they do where a page opens.
-BURST = 30
-LONGEST_DELAY_S = 2.0
+REFUSED_A_SECOND = 5.0  # at once; any more wait
 
-#: What needs neither token nor cookie: how a page comes by its cookie.
-ENTRY_PATHS = ("/open", "/resume")
+#: How a page comes by its session: what these need they carry themselves.
+LINK_PATH, PROOF_PATH = "/open", "/resume"
+#: What the page's cookie opens: files that show nothing of anybody.
+PAGE_FILES = ("/", "/page/")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -55,68 +47,8 @@ SECURITY_HEADERS = [
 HINT = "open the page with `occlufix-vcam preview`; programs read the token from control.json"
 
 
-class Sessions:
-    """Links that work once, and the cookies that pages got for them. All of it ends with the daemon.
-
-    A page that is still open when the next daemon listens on the same port comes back with a proof: it knows the
-    user's page key, which it never sends, so that a stranger on that port learns nothing.
-    """
-
-    def __init__(self, address: ControlAddress, page_key: str, clock: Callable[[], float] = time.time) -> None:
-        self.cookie = f"occlufix_{address.port}"
-        self.page_key = page_key
-        self._port = address.port
-        self._clock = clock
-        self._links: dict[str, float] = {}
-        self._sessions: dict[str, None] = {}
-        self._proofs: dict[str, float] = {}
-
-    def make_link(self) -> str:
-        """The path that opens the page, once and within LINK_S."""
-        now = self._clock()
-        self._links = {key: ends for key, ends in self._links.items() if ends > now}
-        while len(self._links) >= MOST_SESSIONS:
-            self._links.pop(next(iter(self._links)))
-        key = secrets.token_urlsafe(32)
-        self._links[key] = now + LINK_S
-        return f"/open?key={key}"
-
-    def open(self, key: str) -> str | None:
-        """The cookie's value for a link's key; None where the link was used, is too old or never was."""
-        ends = self._links.pop(key, 0.0)
-        return self._admit() if ends > self._clock() else None
-
-    def resume(self, nonce: str, proof: str) -> str | None:
-        """The same for HMAC-SHA256(page key, "PORT NONCE") in hex; the nonce starts with the page's time in ms."""
-        now = self._clock()
-        self._proofs = {used: ends for used, ends in self._proofs.items() if ends > now}
-        told = re.match(r"\d{1,15}(?=-)", nonce)
-        if told is None or abs(int(told[0]) / 1000 - now) > PROOF_S or nonce in self._proofs:
-            return None
-        right = hmac.new(self.page_key.encode(), f"{self._port} {nonce}".encode(), hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(right.encode(), proof.encode()):
-            return None
-        self._proofs[nonce] = now + 2 * PROOF_S
-        return self._admit()
-
-    def know(self, cookies: bytes) -> bool:
-        """Whether a request's cookies hold one of ours."""
-        try:
-            morsel = SimpleCookie(cookies.decode("latin-1")).get(self.cookie)
-        except CookieError:
-            return False
-        return morsel is not None and morsel.value in self._sessions
-
-    def _admit(self) -> str:
-        while len(self._sessions) >= MOST_SESSIONS:
-            self._sessions.pop(next(iter(self._sessions)))
-        session = secrets.token_urlsafe(32)
-        self._sessions[session] = None
-        return session
-
-
 class Guard:
-    """Lets a request through only with the token or a cookie, our own Host, no foreign Origin and a bounded body."""
+    """Lets a request through only with token or session, our own Host, no foreign Origin, a bounded body, in time."""
 
     def __init__(self, app: ASGIApp, address: ControlAddress, sessions: Sessions) -> None:
         self._app = app
@@ -125,24 +57,26 @@ class Guard:
         hosts = {f"127.0.0.1:{address.port}", f"localhost:{address.port}"}
         self._hosts = {host.encode() for host in hosts}
         self._origins = {f"http://{host}".encode() for host in hosts}
-        self._welcome, self._unwelcome = Throttle(WELCOME_A_SECOND), Throttle(UNWELCOME_A_SECOND)
+        self._refused = Throttle(REFUSED_A_SECOND)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        answer = _Answer(send)
-        try:
-            refusal = self._refusal(scope)
-            await asyncio.sleep((self._unwelcome if refusal else self._welcome).delay())
-            if refusal is None:
-                body = await _read_body(receive)
-                if isinstance(body, bytes):
-                    await self._app(scope, _replay(body, receive), answer.send)
-                    return
-                refusal = body
-            await answer.refuse(*refusal, as_page=_is_a_browser(scope))
-        except TimeoutError:
-            return  # nobody takes the answer: the connection is closed with it
+        answer = _Answer(send, self._refused)
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await asyncio.sleep(scope["state"]["pace"].delay())
+            body = await _read_body(receive)
+            if isinstance(body, bytes):
+                await self._serve(scope, _replay(body, receive), answer)
+                return
+            refusal = body
+        await answer.refuse(*refusal, as_page=_is_a_browser(scope))
+
+    def is_known(self, head: bytes) -> bool:
+        """Whether the request with this head would be let in; a proof has yet to be looked at."""
+        scope = _read_head(head)
+        return self._refusal(scope) is None and scope["path"] != PROOF_PATH
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers: list[tuple[bytes, bytes]] = list(scope["headers"])
@@ -151,72 +85,78 @@ class Guard:
             return 403, "this is not the host that the request names"
         if b"origin" in named and named[b"origin"] not in self._origins:
             return 403, "requests from other origins are refused"
-        if scope["path"] in ENTRY_PATHS:
+        if scope["path"] == PROOF_PATH:
             return None
+        if scope["path"] == LINK_PATH:
+            keys = parse_qs(scope["query_string"].decode("latin-1")).get("key", [""])
+            return None if self._sessions.expects(keys[0]) else (401, "this link was used already, or is too old")
         if b"authorization" in named:
-            right = secrets.compare_digest(named[b"authorization"], self._token)
-            return None if right else (401, "the token is wrong or that of an earlier run")
-        if not self._sessions.know(named.get(b"cookie", b"")):
-            return 401, "the token or the page's cookie is missing, wrong or of an earlier run"
-        # A cookie knows no ports: what another server on this machine shows may try to ride on it.
-        if named.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
-            return 403, "requests from other sites are refused"
-        if scope["method"] not in ("GET", "HEAD") and b"origin" not in named:
-            return 403, "a change with the page's cookie must name its origin"
-        return None
+            right = secrets.compare_digest(named[b"authorization"], self._token) or self._session(scope)
+            return None if right else (401, "the token or the page's session is wrong, or that of an earlier run")
+        if _is_page_file(scope) and self._sessions.know_cookie(named.get(b"cookie", b"")):
+            # A cookie knows no ports: what another server on this machine shows may try to ride on it.
+            riding = named.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin")
+            return (403, "requests from other sites are refused") if riding else None
+        return 401, "the token or the page's session is missing"
+
+    def _session(self, scope: Scope) -> Session | None:
+        told = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        return self._sessions.know(told.removeprefix("Bearer "))
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        """A page's request ends with its session, also a stream that would go on for ever."""
+        told = dict(scope["headers"]).get(deadline.HEADER.lower().encode())
+        deadline.serve(None if told is None else told.decode("latin-1"))
+        session, task = self._session(scope), asyncio.current_task()
+        try:
+            deadline.check()
+            with session.request(task) if session and task else nullcontext():
+                await self._app(scope, receive, answer.send)
+        except deadline.TooLate as late:
+            await answer.refuse(408, late.message, as_page=False)
+        except SignedOut:
+            if not answer.started:
+                await answer.refuse(401, "this page was signed out", as_page=False)
 
 
-class Throttle:
-    """Answers at once while no more than `rate` a second are asked, and BURST at first; delays the rest."""
+def _read_head(head: bytes) -> Scope:
+    """What `_refusal` looks at. It need not be exact: the HTTP server reads the head again, and decides by that."""
+    first, *lines = head.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    method, target, *_ = [*first.split(b" "), b"", b""]
+    path, _, query = target.partition(b"?")
+    headers = [(name.lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
+    return {
+        "method": method.decode("latin-1"),
+        "path": unquote(path.decode("latin-1")),
+        "query_string": query,
+        "headers": headers,
+    }
 
-    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._period, self._clock = 1.0 / rate, clock
-        self._due = clock() - BURST * self._period
 
-    def delay(self) -> float:
-        """Seconds by which this one is to wait."""
-        now = self._clock()
-        self._due = min(max(self._due, now - BURST * self._period) + self._period, now + LONGEST_DELAY_S)
-        return max(0.0, self._due - now)
-
-
-class Connection(H11Protocol):
-    """Drops a peer that connects and does not ask, which uvicorn would keep, and takes few new ones a second."""
-
-    throttle = Throttle(CONNECTIONS_A_SECOND)
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._silence = self.loop.call_later(STALLED_S, self._drop_if_silent)
-        if delay := self.throttle.delay():
-            transport.pause_reading()
-            self.loop.call_later(delay, self._go_on)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._silence.cancel()
-        super().connection_lost(exc)
-
-    def _go_on(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    def _drop_if_silent(self) -> None:
-        if self.cycle is None:
-            self.transport.abort()
+def _is_page_file(scope: Scope) -> bool:
+    root, folder = PAGE_FILES
+    path: str = scope["path"]
+    return path == root or path.startswith(folder)
 
 
 class _Answer:
-    """Sends with the headers that every answer has; a peer that takes nothing for too long raises TimeoutError."""
+    """Sends with the headers that every answer has. Whoever is refused waits, and has to connect again."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, refused: Throttle) -> None:
+        self._send, self._refused = send, refused
+        self.started = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.started = True
             given = {name for name, _ in message["headers"]}
             ours = [header for header in SECURITY_HEADERS if header[0] not in given]
+            if message["status"] in (401, 403):
+                await asyncio.sleep(self._refused.delay())
+            if message["status"] in (401, 403, 408, 413):
+                ours.append((b"connection", b"close"))
             message = {**message, "headers": [*message["headers"], *ours]}
-        await asyncio.wait_for(self._send(message), STALLED_S)
+        await self._send(message)
 
     async def refuse(self, status: int, told: str, *, as_page: bool) -> None:
         if as_page:
@@ -224,8 +164,6 @@ class _Answer:
         else:
             body, kind = json.dumps({"detail": {"message": told, "hint": HINT}}).encode(), b"application/json"
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
-        if status in (408, 413):
-            headers.append((b"connection", b"close"))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 

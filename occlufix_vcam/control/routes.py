@@ -1,104 +1,41 @@
-"""The endpoints, room by room. They only call the daemon and the services; what goes wrong is told in two lines.
+"""The endpoints, room by room; the page's own are in `page_routes.py`.
 
-Imported in the API's own thread, since FastAPI takes its time.
+They only call the daemon and the services; `answers.py` says what goes wrong. Imported in the API's own thread, since
+FastAPI takes its time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
-from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, StreamingResponse
+from fastapi import APIRouter, Body, HTTPException, Query, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
-from pydantic import Field as Limits
-from starlette.exceptions import HTTPException as StarletteError
 
-from engines.errors import EngineError
-from occlufix_vcam.control.builds import BuildStatus, BuildUnderWay
+from occlufix_vcam.control.answers import refusals
+from occlufix_vcam.control.builds import BuildStatus
 from occlufix_vcam.control.forms import Field, settings_form
-from occlufix_vcam.control.guard import HINT
 from occlufix_vcam.control.preview_stream import View
 from occlufix_vcam.control.services import Services
-from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core import deadline
 from occlufix_vcam.core.settings import Reopens, Settings, save_settings, settings_that_reopen
 from occlufix_vcam.core.status import Status
-from occlufix_vcam.core.telemetry import SaidOnce
 from occlufix_vcam.diagnostics.doctor import list_devices
-from occlufix_vcam.enrollment.session import EnrolmentBusy, EnrolmentStatus, PeopleFacts
+from occlufix_vcam.enrollment.session import EnrolmentStatus, PeopleFacts
 from occlufix_vcam.runtime.daemon import Daemon
-from occlufix_vcam.runtime.supervisor import NeedsRestart, SwitchFailed
 
 log = logging.getLogger(__name__)
-
-PAGE = Path(__file__).parent / "page"
-MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-
-
-class ErrorDetail(BaseModel):
-    """What happened, and what to do about it."""
-
-    message: str
-    hint: str
-
-
-class ErrorResponse(BaseModel):
-    """Every answer that is none of the good ones."""
-
-    detail: ErrorDetail
 
 
 class Enabled(BaseModel):
     """Whether hidden faces are restored."""
 
     enabled: bool
-
-
-def _refusals(*more: int) -> dict[int | str, dict[str, Any]]:
-    """What each endpoint may refuse with; 401, 403, 408 and 413 come from the guard."""
-    return {status: {"model": ErrorResponse} for status in (400, 401, 403, 408, 413, 422, *more)}
-
-
-def explain_errors(app: FastAPI) -> None:
-    """What goes wrong in an endpoint becomes a message, a hint and a status."""
-    faults = SaidOnce(log)
-
-    @app.exception_handler(OccluFixError)
-    @app.exception_handler(EngineError)
-    def explain(request: Request, error: OccluFixError | EngineError) -> JSONResponse:
-        conflict = isinstance(error, (NeedsRestart, SwitchFailed, BuildUnderWay, EnrolmentBusy))
-        return _refuse(409 if conflict else 422, error.message, error.hint)
-
-    @app.exception_handler(RequestValidationError)
-    def explain_validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        return _refuse(422, f"{where}: {first['msg'].lower()}", "docs/openapi.json says what can be sent")
-
-    @app.exception_handler(Exception)
-    def explain_fault(request: Request, error: Exception) -> JSONResponse:
-        faults.warning("the control API failed: %r", error)
-        return _refuse(500, f"unexpected: {error!r}", "the log says more")
-
-    @app.exception_handler(StarletteError)
-    def explain_others(request: Request, error: StarletteError) -> Response:
-        if isinstance(error.detail, dict):
-            return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
-        return _refuse(error.status_code, error.detail, "docs/openapi.json says what can be asked", error.headers)
-
-
-def _refuse(status: int, message: str, hint: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    # What was sent may hold half of a character, which no answer can.
-    clean = {"message": message, "hint": hint}
-    detail = {key: text.encode(errors="replace").decode() for key, text in clean.items()}
-    return JSONResponse({"detail": detail}, status, headers=headers)
 
 
 P = ParamSpec("P")
@@ -112,15 +49,19 @@ class OneAtATime:
         self._turn = asyncio.Lock()
 
     async def __call__(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        def in_time() -> T:
+            deadline.check()
+            return work(*arguments, **named)
+
         async with self._turn:
-            return await asyncio.to_thread(work, *arguments, **named)
+            return await asyncio.to_thread(in_time)
 
 
 # ---- on, off, builds, devices ----
 
 
 def steering(daemon: Daemon, services: Services) -> APIRouter:
-    router = APIRouter(prefix="/v1", responses=_refusals())
+    router = APIRouter(prefix="/v1", responses=refusals())
     in_turn = OneAtATime()
 
     @router.get("/status")
@@ -147,7 +88,7 @@ def steering(daemon: Daemon, services: Services) -> APIRouter:
         """How far the last build is."""
         return services.builds.status()
 
-    @router.post("/builds", status_code=202, responses=_refusals(409))
+    @router.post("/builds", status_code=202, responses=refusals(409))
     async def start_build(models: Annotated[list[str] | None, Body(embed=True)] = None) -> BuildStatus:
         """Builds, checks and times engines as the settings say; all models, or those named."""
         return services.builds.start(models or [], daemon.settings)
@@ -179,7 +120,7 @@ def _changes_schema() -> dict[str, Any]:
 
 
 def settings(daemon: Daemon) -> APIRouter:
-    router = APIRouter(prefix="/v1/settings", responses=_refusals())
+    router = APIRouter(prefix="/v1/settings", responses=refusals())
     in_turn = OneAtATime()
 
     @router.get("")
@@ -191,7 +132,7 @@ def settings(daemon: Daemon) -> APIRouter:
         """What there is to choose, how, and when it takes effect."""
         return settings_form()
 
-    @router.patch("", responses={**_refusals(409), 202: _PENDING}, openapi_extra=_changes_schema())
+    @router.patch("", responses={**refusals(409), 202: _PENDING}, openapi_extra=_changes_schema())
     async def change(changes: Annotated[dict[str, Any], Body()], response: Response, save: bool = False) -> Settings:
         """Changes settings at once, and where `save` is true also for the next start.
 
@@ -219,7 +160,7 @@ class Enrolment(BaseModel):
 
 
 def enrolling(daemon: Daemon) -> APIRouter:
-    router = APIRouter(prefix="/v1/enroll", responses=_refusals())
+    router = APIRouter(prefix="/v1/enroll", responses=refusals())
     people = daemon.enrolments
 
     @router.get("")
@@ -227,9 +168,10 @@ def enrolling(daemon: Daemon) -> APIRouter:
         """Who is enrolled, how that is kept, and what can't be read. A keyring may ask the user first."""
         return people.people()
 
-    @router.post("", status_code=202, responses=_refusals(409))
+    @router.post("", status_code=202, responses=refusals(409))
     def enrol(name: Annotated[str, Body(embed=True)]) -> EnrolmentStatus:
         """Begins to look for one face, up to half a minute; `progress` says how that goes."""
+        deadline.check()
         return people.start(name, daemon.settings)
 
     @router.get("/progress")
@@ -244,6 +186,7 @@ def enrolling(daemon: Daemon) -> APIRouter:
     @router.delete("/{name}")
     def delete(name: str) -> PeopleFacts:
         """Forgets a person for good."""
+        deadline.check()
         return people.delete(name)
 
     return router
@@ -253,11 +196,11 @@ def enrolling(daemon: Daemon) -> APIRouter:
 
 
 def looking(daemon: Daemon, services: Services) -> APIRouter:
-    router = APIRouter(prefix="/v1", responses=_refusals())
+    router = APIRouter(prefix="/v1", responses=refusals())
     in_turn = OneAtATime()
 
     @router.get(
-        "/snapshot", response_class=Response, responses={**_refusals(409), 200: _binary("image/jpeg", "image/png")}
+        "/snapshot", response_class=Response, responses={**refusals(409), 200: _binary("image/jpeg", "image/png")}
     )
     async def snapshot(view: View = "after", format: Literal["jpeg", "png"] = "jpeg") -> Response:
         """The picture that goes out now, at its full size; `both`: the one before above the one after."""
@@ -269,7 +212,7 @@ def looking(daemon: Daemon, services: Services) -> APIRouter:
     @router.get(
         "/preview",
         response_class=StreamingResponse,
-        responses={**_refusals(429), 200: _binary("multipart/x-mixed-replace")},
+        responses={**refusals(429), 200: _binary("multipart/x-mixed-replace")},
     )
     async def preview(view: View = "both") -> StreamingResponse:
         """The pictures that go out, reduced, at most 15 a second, as JPEG parts with X-Halves and X-Outlines."""
@@ -280,7 +223,7 @@ def looking(daemon: Daemon, services: Services) -> APIRouter:
         )
 
     @router.get(
-        "/events", response_class=StreamingResponse, responses={**_refusals(429), 200: _binary("text/event-stream")}
+        "/events", response_class=StreamingResponse, responses={**refusals(429), 200: _binary("text/event-stream")}
     )
     async def events(every: Annotated[float | None, Query(ge=0.2, le=60)] = None) -> StreamingResponse:
         """Server-sent events `status`, `settings`, `builds` and `enrolment`: each once, then when it changes.
@@ -296,70 +239,3 @@ def looking(daemon: Daemon, services: Services) -> APIRouter:
 
 def _binary(*kinds: str) -> dict[str, Any]:
     return {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}}
-
-
-# ---- the control page ----
-
-
-class Link(BaseModel):
-    """Where the page opens, once and soon."""
-
-    path: str
-
-
-class PageKey(BaseModel):
-    """With it a page that is open proves to the next daemon that it was let in: see `resume`."""
-
-    key: str
-
-
-class Proof(BaseModel):
-    nonce: Annotated[str, Limits(max_length=100)]
-    proof: Annotated[str, Limits(max_length=100)]
-
-
-def page(services: Services) -> APIRouter:
-    router = APIRouter()
-    sessions = services.sessions
-
-    def let_in(session: str | None, response: Response) -> Response:
-        if session is None:
-            raise HTTPException(401, {"message": "this link was used already, or is too old", "hint": HINT})
-        response.set_cookie(sessions.cookie, session, httponly=True, samesite="strict", path="/")
-        return response
-
-    @router.post("/v1/links", responses=_refusals())
-    async def make_link() -> Link:
-        """A link to the page that works once, within a minute."""
-        return Link(path=sessions.make_link())
-
-    @router.get("/v1/page-key", responses=_refusals())
-    async def page_key() -> PageKey:
-        return PageKey(key=sessions.page_key)
-
-    @router.get("/open", response_class=RedirectResponse, status_code=303, responses=_refusals())
-    async def open_link(key: Annotated[str, Query(max_length=100)]) -> Response:
-        """Gives the page's cookie for a link that was not used yet."""
-        return let_in(sessions.open(key), RedirectResponse("/", 303))
-
-    @router.post("/resume", status_code=204, response_class=Response, responses=_refusals())
-    async def resume(told: Proof) -> Response:
-        """Gives the page's cookie for HMAC-SHA256(page key, "PORT NONCE") in hex; the nonce is "MILLISECONDS-TEXT"."""
-        return let_in(sessions.resume(told.nonce, told.proof), Response(status_code=204))
-
-    @router.get("/", include_in_schema=False)
-    async def index() -> FileResponse:
-        return FileResponse(PAGE / "index.html", media_type="text/html")
-
-    @router.get("/page/{name}", include_in_schema=False)
-    async def asset(name: str) -> FileResponse:
-        if name not in _assets():
-            raise HTTPException(404, {"message": "there is no such file", "hint": "the page is at /"})
-        return FileResponse(PAGE / name, media_type=MEDIA_TYPES[Path(name).suffix])
-
-    return router
-
-
-@functools.cache
-def _assets() -> frozenset[str]:
-    return frozenset(path.name for path in PAGE.iterdir() if path.suffix in MEDIA_TYPES)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from occlufix_vcam.control.builds import Builds
 from occlufix_vcam.control.events import Events, Topic
-from occlufix_vcam.control.guard import Sessions
 from occlufix_vcam.control.preview_stream import PreviewStream
+from occlufix_vcam.control.sessions import Sessions
 from occlufix_vcam.runtime.daemon import Daemon
 
 #: What of the status is told when it changes; the rest are figures, which always do.
@@ -38,6 +38,7 @@ class Services:
         return cls(sessions, PreviewStream(daemon.broadcast, daemon.watched), Events(topics), builds)
 
     def close(self) -> None:
-        """Ends the streams."""
+        """Ends the streams and what nobody opened."""
+        self.sessions.close()
         self.events.close()
         self.pictures.close()

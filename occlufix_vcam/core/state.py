@@ -1,16 +1,15 @@
-"""State directory of the daemon: locks, its address (control.json, last-port, page.key) and the log.
+"""State directory of the daemon: locks, its address (control.json, last-port), the keys of its pages, and the log.
 
-Only the user can read it: the folder is 0700, control.json and page.key are 0600. The operating system releases a lock
-when its holder dies, so files left behind by a killed daemon are simply replaced. Locks and secrets are imported on
-first use: `toggle` reads control.json and waits for nothing else.
+Only the user can read it: the folder is 0700, files with secrets are 0600. The operating system releases a lock when
+its holder dies, so files left behind by a killed daemon are simply replaced. Locks and secrets are imported where they
+are needed: a command that finds no daemon waits for neither.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,6 +20,11 @@ from occlufix_vcam import APP_NAME, __version__
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.files import write_atomically
 
+#: A meta refresh only: with a script as well, the page would request the link twice.
+LEADS_TO = '<!doctype html><meta charset=utf-8><meta name=referrer content=no-referrer>\
+<meta http-equiv=refresh content="0; url={}"><title>OccluFix Camera</title>'
+LINK_FILE = "open-{}.html"
+OLD_PAGE_KEY = "page.key"  # earlier versions kept one permanent key for every page
 LOCK_PATIENCE_S = 0.5  # a client that checks whether the lock is free holds it for a moment
 
 
@@ -36,6 +40,14 @@ class ControlAddress:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PageKey:
+    """The secret with which an open page comes back to the next daemon, and until when, in seconds since the epoch."""
+
+    key: str
+    ends: float
 
 
 class NotRunning(ConfigError):
@@ -55,7 +67,7 @@ class StateFolder:
         self.startup = self.path / "startup.txt"
         self._control = self.path / "control.json"
         self._last_port = self.path / "last-port"
-        self._page_key = self.path / "page.key"
+        self._page_keys = self.path / "page-keys.json"
         self._lock = self.path / "daemon.lock"
 
     def prepare(self) -> None:
@@ -64,20 +76,28 @@ class StateFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self.path.chmod(0o700)
         except OSError as error:
-            raise ConfigError(
-                f"the state directory {self.path} cannot be used: {error.strerror}",
-                "fix its owner, or set OCCLUFIX_STATE_DIR to another folder",
-            ) from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"the state directory {self.path} cannot be used: {error.strerror}",
+            "fix its owner, or set OCCLUFIX_STATE_DIR to another folder",
+        )
 
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Makes this process the user's only daemon. Raises ConfigError if another one runs."""
         with self._hold_alone(self._lock, self.already_running):
             try:
-                self._control.unlink(missing_ok=True)
+                self._clear()
                 yield
             finally:
-                self._control.unlink(missing_ok=True)
+                self._clear()
+
+    def _clear(self) -> None:
+        """Removes what names a daemon, and links into it: nobody is to find those of one that was killed."""
+        for file in (self._control, self.path / OLD_PAGE_KEY, *self.path.glob(LINK_FILE.format("*"))):
+            file.unlink(missing_ok=True)
 
     @contextmanager
     def hold_tray(self) -> Iterator[None]:
@@ -141,16 +161,32 @@ class StateFolder:
         except (OSError, ValueError):
             return 0
 
-    def page_key(self) -> str:
-        """Secret with which a page that was let in once identifies itself to a later daemon."""
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            if key := self._page_key.read_text(encoding="ascii"):
-                return key
+    def read_page_keys(self) -> dict[str, PageKey]:
+        """The keys of pages that were let in, by page; none where the file can't be read."""
+        try:
+            told = json.loads(self._page_keys.read_text(encoding="utf-8"))
+            return {page: PageKey(str(key), float(ends)) for page, (key, ends) in told.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def write_page_keys(self, keys: Mapping[str, PageKey]) -> None:
+        """Raises OSError."""
+        told = {page: (key.key, key.ends) for page, key in keys.items()}
+        write_atomically(self._page_keys, json.dumps(told).encode(), mode=0o600)
+
+    def write_link(self, url: str) -> Path:
+        """Writes a file for this user alone that leads a browser to `url`: a command line could be read by everybody.
+
+        Raises ConfigError.
+        """
         import secrets
 
-        key = secrets.token_urlsafe(32)
-        write_atomically(self._page_key, key.encode(), mode=0o600)
-        return key
+        file = self.path / LINK_FILE.format(secrets.token_hex(8))
+        try:
+            write_atomically(file, LEADS_TO.format(url).encode(), mode=0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
+        return file
 
     def read_control(self) -> ControlAddress:
         """Address of the daemon. Raises NotRunning if there is none."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from occlufix_vcam.client.fast_toggle import control_file, quick_toggle
+from occlufix_vcam.client.fast_toggle import DEADLINE_HEADER, quick_toggle, state_folder
 from occlufix_vcam.control.api import serve
+from occlufix_vcam.core import deadline
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.state import StateFolder
@@ -44,33 +48,75 @@ def test_anything_else_is_left_to_the_whole_command_line(arguments: list[str]) -
 
 def test_so_is_nobody_who_listens_and_a_token_of_an_earlier_run(state: StateFolder) -> None:
     assert quick_toggle(["toggle"]) is None
-    state.prepare()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    state.publish(port)
-    assert quick_toggle(["toggle"]) is None
+    with state.hold():
+        assert quick_toggle(["toggle"]) is None
+        state.publish(port)
+        assert quick_toggle(["toggle"]) is None
     daemon = Daemon(Settings())
-    with serve(daemon, state) as address:
+    with state.hold(), serve(daemon, state) as address:
         state.publish(address.port)
         assert quick_toggle(["toggle"]) is None and daemon.settings.enabled
 
 
-def test_who_takes_the_question_and_does_not_answer_is_not_asked_again(state: StateFolder) -> None:
-    state.prepare()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        state.publish(listener.getsockname()[1])
+@contextmanager
+def listener(state: StateFolder, answer: Callable[[socket.socket], None]) -> Iterator[list[socket.socket]]:
+    """Another program on the port that control.json names, and whom it met."""
+    met: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        state.prepare()
+        state.publish(server.getsockname()[1])
 
-        def reset() -> None:
-            peer = listener.accept()[0]
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            peer.recv(1)
-            peer.close()
+        def work() -> None:
+            with contextlib.suppress(OSError):
+                peer = server.accept()[0]
+                met.append(peer)
+                with peer:
+                    peer.recv(4096)
+                    answer(peer)
 
-        peer = threading.Thread(target=reset)
+        peer = threading.Thread(target=work)
         peer.start()
-        with pytest.raises(OccluFixError, match="does not answer"):
-            quick_toggle(["toggle"])
+        yield met
+        server.shutdown(socket.SHUT_RDWR)
         peer.join()
+
+
+def say(body: bytes) -> Callable[[socket.socket], None]:
+    return lambda peer: peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+
+
+def trickle(peer: socket.socket) -> None:
+    """An answer that never ends, a byte at a time, always in time for the next read."""
+    while True:
+        peer.sendall(b"H")
+        threading.Event().wait(0.01)
+
+
+def reset(peer: socket.socket) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def test_who_listens_on_a_killed_daemons_port_is_not_asked(state: StateFolder) -> None:
+    with listener(state, say(b'{"enabled": true}')) as met:
+        assert quick_toggle(["toggle", "off"]) is None and met == []
+
+
+@pytest.mark.parametrize(
+    "answer", [reset, trickle, say(b'{"enabled": true}'), say(b'{"enabled": "off"}'), say(b"[]"), say(b"hello")]
+)
+def test_who_takes_the_question_and_does_not_answer_it_is_not_asked_again(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch, answer: Callable[[socket.socket], None]
+) -> None:
+    monkeypatch.setattr("occlufix_vcam.client.fast_toggle.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("occlufix_vcam.client.fast_toggle.LONGEST_ANSWER", 100_000)
+    with state.hold(), listener(state, answer), pytest.raises(OccluFixError, match="does not answer"):
+        quick_toggle(["toggle", "off"])
+
+
+def test_both_name_the_deadline_alike() -> None:
+    assert deadline.HEADER == DEADLINE_HEADER
 
 
 def test_it_imports_nothing_that_takes_long() -> None:
@@ -87,4 +133,4 @@ def test_it_looks_where_the_state_folder_is(monkeypatch: pytest.MonkeyPatch, env
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert Path(control_file()) == StateFolder().path / "control.json"
+    assert Path(state_folder()) == StateFolder().path

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +24,28 @@ from occlufix_vcam.runtime.daemon import Daemon
 from tests.conftest import ROOT
 
 
+@dataclass(frozen=True)
+class Page:
+    """What a page has once it is let in."""
+
+    secret: str
+    id: str
+    key: str
+    cookie: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.secret}"}
+
+
+def session_in(page: str) -> dict[str, str]:
+    """The session that came with a page."""
+    found = re.search('<meta name="session" content="([^"]*)">', page)
+    assert found is not None
+    given: dict[str, str] = json.loads(html.unescape(found[1]))
+    return given
+
+
 @dataclass
 class Served:
     daemon: Daemon
@@ -34,12 +59,13 @@ class Served:
         kept = {name: value for name, value in headers.items() if value is not None}
         return self.http.request(method, path, headers=kept, **more)  # type: ignore[arg-type]
 
-    def let_in(self) -> dict[str, str]:
-        """The headers of a page that opened a link."""
+    def let_in(self) -> Page:
+        """A page that opened a link."""
         opened = self.http.get(self.ask("POST", "/v1/links").json()["path"])
-        assert opened.status_code == 303
+        assert opened.status_code == 200
         self.http.cookies.clear()
-        return {"Cookie": opened.headers["set-cookie"].split(";")[0], "Origin": self.address.url}
+        given = session_in(opened.text)
+        return Page(given["session"], given["id"], given["key"], opened.headers["set-cookie"].split(";")[0])
 
 
 @contextmanager

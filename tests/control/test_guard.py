@@ -1,101 +1,48 @@
-"""Links, cookies and proofs; and what a page's cookie is good for."""
+"""Who is let in over a real socket, what a page's cookie is good for, and what comes too late."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import http.server
 import socket
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from occlufix_vcam.control.guard import BURST, LINK_S, LONGEST_DELAY_S, MOST_SESSIONS, PROOF_S, Sessions, Throttle
-from occlufix_vcam.core.state import ControlAddress
-from tests.control.conftest import Served
+from occlufix_vcam.control.routes import OneAtATime
+from occlufix_vcam.control.throttle import BURST, LONGEST_DELAY_S, Throttle
+from occlufix_vcam.core import deadline
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.runtime.daemon import Daemon
+from tests.control.conftest import Served, serving, session_in
 from tests.harness.fakes import WAIT_S
-
-NOW = 1_000_000.0
 
 
 class Clock:
     def __init__(self) -> None:
-        self.now = NOW
+        self.now = 1_000_000.0
 
     def __call__(self) -> float:
         return self.now
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A daemon that does not slow down whom it refuses."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("occlufix_vcam.control.guard.REFUSED_A_SECOND", 10_000.0)
+        with serving(Daemon(Settings()), tmp_path_factory.mktemp("state")) as served:
+            yield served
 
 
-@pytest.fixture
-def sessions(clock: Clock) -> Sessions:
-    return Sessions(ControlAddress(4711, "token", 1), "page key", clock)
-
-
-def key_of(link: str) -> str:
-    return link.removeprefix("/open?key=")
-
-
-def cookies(sessions: Sessions, session: str | None) -> bytes:
-    return f"theme=dark; {sessions.cookie}={session}".encode()
-
-
-def prove(nonce: str, port: int = 4711, key: str = "page key") -> str:
-    return hmac.new(key.encode(), f"{port} {nonce}".encode(), hashlib.sha256).hexdigest()
-
-
-def test_a_link_works_once(sessions: Sessions) -> None:
-    key = key_of(sessions.make_link())
-    assert sessions.know(cookies(sessions, sessions.open(key)))
-    assert sessions.open(key) is None and sessions.open("") is None
-
-
-def test_a_link_grows_old(sessions: Sessions, clock: Clock) -> None:
-    key = key_of(sessions.make_link())
-    clock.now += LINK_S + 1
-    assert sessions.open(key) is None
-
-
-def test_links_and_sessions_are_bounded_and_the_oldest_goes_first(sessions: Sessions) -> None:
-    first = key_of(sessions.make_link())
-    opened = [sessions.open(key_of(sessions.make_link())) for _ in range(MOST_SESSIONS + 1)]
-    for _ in range(MOST_SESSIONS):
-        sessions.make_link()
-    assert sessions.open(first) is None
-    assert not sessions.know(cookies(sessions, opened[0])) and sessions.know(cookies(sessions, opened[-1]))
-
-
-@pytest.mark.parametrize("sent", [b"", b"occlufix_4711=", b"occlufix_4711=wrong", b"\xff\xfe=;;=", b"occlufix_1=x"])
-def test_strange_cookies_are_not_known(sessions: Sessions, sent: bytes) -> None:
-    sessions.open(key_of(sessions.make_link()))
-    assert not sessions.know(sent)
-
-
-def test_a_page_that_was_let_in_once_comes_back_with_a_proof_that_works_once(sessions: Sessions) -> None:
-    nonce = f"{round(NOW * 1000)}-abc"
-    assert sessions.know(cookies(sessions, sessions.resume(nonce, prove(nonce))))
-    assert sessions.resume(nonce, prove(nonce)) is None
-
-
-@pytest.mark.parametrize(
-    ("nonce", "proof"),
-    [
-        (f"{round((NOW - PROOF_S - 1) * 1000)}-old", prove),
-        (f"{round((NOW + PROOF_S + 1) * 1000)}-new", prove),
-        (f"{round(NOW * 1000)}-port", lambda nonce: prove(nonce, port=4712)),
-        (f"{round(NOW * 1000)}-key", lambda nonce: prove(nonce, key="another")),
-        (f"{round(NOW * 1000)}-none", lambda nonce: ""),
-        (f"{round(NOW * 1000)}-strange", lambda nonce: "\u20ac"),
-        ("", prove),
-        ("no number", prove),
-    ],
-)
-def test_no_other_proof_will_do(sessions: Sessions, nonce: str, proof: Callable[[str], str]) -> None:
-    assert sessions.resume(nonce, proof(nonce)) is None
+def sign(key: str, told: str) -> str:
+    return hmac.new(key.encode(), told.encode(), hashlib.sha256).hexdigest()
 
 
 def test_who_asks_too_often_waits_and_never_for_long() -> None:
@@ -110,35 +57,97 @@ def test_who_asks_too_often_waits_and_never_for_long() -> None:
     assert throttle.delay() == 0.0
 
 
-def test_the_cookie_is_for_this_page_alone(served: Served) -> None:
+def test_the_page_that_a_link_opens_holds_its_session_and_a_cookie_for_its_files_alone(served: Served) -> None:
     opened = served.http.get(served.ask("POST", "/v1/links").json()["path"])
     served.http.cookies.clear()
     cookie = opened.headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=strict" in cookie and "path=/" in cookie
-    assert opened.headers["location"] == "/" and opened.headers["referrer-policy"] == "no-referrer"
+    assert opened.status_code == 200 and opened.headers["referrer-policy"] == "no-referrer"
+    assert opened.headers["cache-control"] == "no-store"
+    given = session_in(opened.text)
+    assert set(given) == {"session", "id", "key"} and given["session"] not in cookie and given["key"] not in cookie
 
 
 def test_a_page_that_was_let_in_looks_and_switches(served: Served) -> None:
-    page = {**served.let_in(), "Sec-Fetch-Site": "same-origin"}
-    assert served.http.get("/", headers=page).headers["content-type"].startswith("text/html")
-    assert served.http.get("/v1/status", headers=page).status_code == 200
-    assert served.http.post("/v1/toggle", headers=page).status_code == 200
+    page = served.let_in()
+    assert served.http.get("/v1/status", headers=page.headers).status_code == 200
+    assert served.http.post("/v1/toggle", headers=page.headers).status_code == 200
+    assert served.http.get("/v1/page-key", headers=page.headers).json() == {"key": page.key}
+    assert served.ask(path="/v1/page-key").status_code == 403
 
 
-@pytest.mark.parametrize(
-    ("method", "changed"),
-    [
-        ("POST", {"Origin": None}),
-        ("POST", {"Origin": "http://127.0.0.1:1"}),
-        ("GET", {"Sec-Fetch-Site": "same-site"}),
-        ("GET", {"Sec-Fetch-Site": "cross-site"}),
-        ("GET", {"Host": "example.org"}),
-    ],
-)
-def test_nobody_rides_on_the_cookie(served: Served, method: str, changed: dict[str, str | None]) -> None:
-    headers = {name: value for name, value in {**served.let_in(), **changed}.items() if value is not None}
-    path = "/v1/toggle" if method == "POST" else "/v1/status"
-    assert served.http.request(method, path, headers=headers).status_code == 403
+NOT_FOR_A_COOKIE = ["/v1/status", "/v1/snapshot", "/v1/preview", "/v1/events", "/v1/page-key", "/v1/settings"]
+
+
+@pytest.mark.parametrize("path", NOT_FOR_A_COOKIE)
+def test_a_cookie_alone_opens_nothing_but_the_pages_own_files(served: Served, path: str) -> None:
+    page = served.let_in()
+    origin = {"Cookie": page.cookie, "Origin": served.address.url, "Sec-Fetch-Site": "same-origin"}
+    assert served.http.get("/", headers=origin).headers["content-type"].startswith("text/html")
+    assert page.secret not in served.http.get("/", headers=origin).text
+    assert served.http.get("/page/app.js", headers=origin).status_code == 200
+    assert served.http.get(path, headers=origin).status_code == 401
+
+
+def test_another_server_that_the_browser_visits_gets_nothing_that_opens_anything(served: Served) -> None:
+    """A browser sends 127.0.0.1's cookies to all of its ports."""
+    taken: list[str] = []
+
+    class Taking(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            taken.extend(self.headers.get_all("Cookie", []) + self.headers.get_all("Authorization", []))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    opened = served.http.get(served.ask("POST", "/v1/links").json()["path"])
+    with http.server.HTTPServer(("127.0.0.1", 0), Taking) as other:
+        visit = threading.Thread(target=other.handle_request)
+        visit.start()
+        served.http.get(f"http://127.0.0.1:{other.server_port}/")  # with the cookies of the page, as a browser has them
+        visit.join()
+    served.http.cookies.clear()
+    given = session_in(opened.text)
+    assert taken and given["session"] not in " ".join(taken) and given["key"] not in " ".join(taken)
+    secret = taken[0].partition("=")[2]
+    for headers in ({"Cookie": taken[0]}, {"Authorization": f"Bearer {secret}"}):
+        for path in NOT_FOR_A_COOKIE:
+            assert served.http.get(path, headers=headers).status_code == 401
+        assert served.http.post("/v1/toggle", headers={**headers, "Origin": served.address.url}).status_code == 401
+
+
+@pytest.mark.parametrize("changed", [{"Sec-Fetch-Site": "same-site"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_nobody_rides_on_the_cookie(served: Served, changed: dict[str, str]) -> None:
+    assert served.http.get("/", headers={"Cookie": served.let_in().cookie, **changed}).status_code == 403
+
+
+def test_a_page_comes_back_with_a_proof_over_the_daemons_challenge(served: Served) -> None:
+    page = served.let_in()
+    asked = f"{served.address.port} {served.http.get('/resume').json()['challenge']}"
+    told = {"id": page.id, "challenge": asked.partition(" ")[2], "proof": sign(page.key, asked)}
+    back = served.http.post("/resume", json=told).json()
+    assert back["proof"] == sign(page.key, f"daemon {asked}") and back["key"] != page.key
+    headers = {"Authorization": f"Bearer {back['session']}"}
+    assert served.http.get("/v1/status", headers=headers).status_code == 200
+    assert served.http.get("/v1/status", headers=page.headers).status_code == 401
+    assert served.http.post("/resume", json=told).status_code == 401
+
+
+def test_pages_that_are_signed_out_see_and_do_nothing_more(served: Served) -> None:
+    served.ask("POST", "/v1/sign-out")
+    page, other = served.let_in(), served.let_in()
+    with served.http.stream("GET", "/v1/events", headers=other.headers) as stream:
+        parts = stream.iter_raw()
+        assert next(parts)
+        answer = served.http.post("/v1/sign-out", headers=page.headers)
+        assert answer.json() == {"signed_out": 1}
+        with pytest.raises(httpx.RemoteProtocolError):
+            for _ in parts:
+                pass
+    assert served.http.get("/v1/status", headers=other.headers).status_code == 401
+    assert served.http.get("/v1/status", headers=page.headers).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -147,6 +156,45 @@ def test_nobody_rides_on_the_cookie(served: Served, method: str, changed: dict[s
 def test_nothing_is_shown_to_who_was_not_let_in(served: Served, path: str) -> None:
     answer = served.http.get(path)
     assert answer.status_code == 401 and "occlufix-vcam preview" in answer.json()["detail"]["hint"]
+
+
+# ---- deadlines ----
+
+
+@pytest.mark.parametrize(("late", "status"), [(1.0, 408), (-60.0, 200)])
+def test_what_is_come_to_after_its_deadline_is_not_carried_out(served: Served, late: float, status: int) -> None:
+    enabled = served.daemon.settings.enabled
+    told = {deadline.HEADER: str(time.time() - late)}
+    answer = served.ask("POST", "/v1/toggle", headers=told, json={"enabled": not enabled})
+    assert answer.status_code == status
+    assert served.daemon.settings.enabled is (enabled if status == 408 else not enabled)
+
+
+def test_nor_is_what_waited_for_its_turn_that_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(deadline, "time", SimpleNamespace(time=clock))
+    begun, goes_on, done = threading.Event(), threading.Event(), []
+
+    def long_work() -> None:
+        begun.set()
+        assert goes_on.wait(WAIT_S)
+
+    async def two() -> list[object]:
+        in_turn = OneAtATime()
+        deadline.serve(str(clock.now + 5))
+        tasks = [asyncio.create_task(in_turn(work)) for work in (long_work, lambda: done.append("too late"))]
+        await asyncio.to_thread(begun.wait, WAIT_S)
+        clock.now += 60
+        goes_on.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, second = asyncio.run(two())
+    assert first is None and isinstance(second, deadline.TooLate) and done == []
+
+
+@pytest.mark.parametrize("told", ["", "soon", "nan", "inf"])
+def test_a_deadline_that_names_no_time_sets_none(served: Served, told: str) -> None:
+    assert served.ask(headers={deadline.HEADER: told}).status_code == 200
 
 
 def test_a_person_who_was_not_let_in_reads_what_to_do(served: Served) -> None:
@@ -192,6 +240,7 @@ def test_rubbish_is_refused_and_others_are_served(served: Served, sent: bytes) -
 
 def test_who_says_nothing_or_half_is_dropped(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("occlufix_vcam.control.guard.STALLED_S", 0.05)
+    monkeypatch.setattr("occlufix_vcam.control.lobby.HEAD_S", 0.05)
     head = f"POST /v1/toggle HTTP/1.1\r\nHost: 127.0.0.1:{served.address.port}\r\n"
     half = f"{head}Authorization: Bearer {served.address.token}\r\nContent-Length: 10\r\n\r\n{{".encode()
     for sent, told in ((b"", b""), (half, b"HTTP/1.1 408")):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from occlufix_vcam.control.routes import PAGE
+from occlufix_vcam.control.page_routes import PAGE
 from scripts.harness.readers.browsers import program
 from tests.control.conftest import Product
 
@@ -274,3 +274,43 @@ def test_a_link_works_once(browser: Any, product: Product) -> None:
         page.goto(link)
         expect(page.locator("#toggle")).to_have_count(1 if allowed else 0)
         page.close()
+
+
+def test_the_session_is_in_the_pages_memory_alone_and_a_reload_forgets_it(visit: Visit) -> None:
+    assert visit.page.url == f"{visit.address}/"
+    kept = "() => [localStorage, sessionStorage].map((store) => Object.keys(store)).flat()"
+    assert set(visit.page.evaluate(kept)) <= {"theme"}
+    assert visit.page.evaluate("document.cookie") == "" and visit.page.locator("meta[name=session]").count() == 0
+    visit.page.reload()
+    expect(visit.page.locator("#mood")).to_have_text("Not let in")
+    expect(visit.page.locator("#notices")).to_contain_text("occlufix-vcam preview")
+
+
+def test_other_pages_are_signed_out_at_a_click(browser: Any, visit: Visit, product: Product) -> None:
+    other = Visit(browser, product)
+    visit.page.click("#sign-out")
+    expect(visit.page.locator("#signed-out")).to_contain_text("signed out")
+    expect(other.page.locator("#mood")).to_have_text("Not let in")
+    other.context.close()
+    visit.wait_for_another()
+    visit.page.click("#sign-out")
+    expect(visit.page.locator("#signed-out")).to_contain_text("no other page")
+
+
+def test_a_picture_is_saved_at_a_click(visit: Visit) -> None:
+    with visit.page.expect_download() as saved:
+        visit.page.click("[data-save=after]")
+    assert saved.value.suggested_filename == "occlufix-after.png"
+    assert Path(saved.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_file_that_leads_there_opens_the_page(browser: Any, product: Product) -> None:
+    """As `preview` hands it to the browser."""
+    page = browser.new_page()
+    with product.client() as client:
+        file = client.link_file()
+    assert file is not None
+    page.goto(file.as_uri())
+    page.locator("#picture[data-number]").wait_for()
+    assert not file.exists()
+    page.close()

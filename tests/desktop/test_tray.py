@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import psutil
 import pytest
@@ -181,7 +182,11 @@ def test_a_camera_that_vanished_before_it_was_picked_is_told_and_the_old_one_hol
 def test_the_preview_opens_in_the_browser(desk: Desk) -> None:
     desk.panel.choose("Open control page")
     desk.panel.wait_for(desk.opened.exists)
-    assert desk.opened.read_text().startswith("http://127.0.0.1:") and "/open?key=" in desk.opened.read_text()
+    given = desk.opened.read_text().strip()  # on the browser's command line, which everybody can read
+    file = Path(unquote(urlsplit(given).path))
+    assert given.startswith("file://") and "key=" not in given
+    assert "/open?key=" in file.read_text() and file.stat().st_mode & 0o077 == 0
+    file.unlink()  # as the daemon does once the link is opened
 
 
 def test_my_face_is_asked_for_and_what_came_of_it_is_said(desk: Desk) -> None:

@@ -1,9 +1,10 @@
 // The control page: puts the parts together and says in the head what is going on.
-import { ask, listen } from "./daemon.js";
+import { listen } from "./daemon.js";
 import { buildForm, showSettings } from "./form.js";
 import { showEnrolment } from "./faces.js";
 import { mood, showFigures } from "./figures.js";
 import { watch } from "./preview.js";
+import { ask } from "./session.js";
 
 const by = (id) => document.getElementById(id);
 let status = null;
@@ -12,7 +13,7 @@ let gone = false;
 let formFor = 0; // the process whose settings the form shows
 
 const GONE = ["OccluFix Camera does not answer", "It stopped, or is being started again. This page goes on by itself once it is back: occlufix-vcam start"];
-const LOCKED = ["This page is not let in any more", "Open it again with occlufix-vcam preview, or from the tray icon"];
+const LOCKED = ["This page is not let in", "It was loaded anew, signed out, or is too old. Open it again with occlufix-vcam preview, or from the tray icon"];
 
 function tell(name, value) {
   if (name === "status") {
@@ -109,6 +110,17 @@ by("build").addEventListener("click", async () => {
     showBuild(await ask("POST", "/v1/builds", {}));
   } catch (error) {
     by("build-told").textContent = `${error.message}. ${error.hint}`;
+  }
+});
+
+// ---- other pages ----
+
+by("sign-out").addEventListener("click", async () => {
+  try {
+    const { signed_out: pages } = await ask("POST", "/v1/sign-out");
+    by("signed-out").textContent = pages ? `${pages} other page${pages === 1 ? "" : "s"} signed out.` : "There is no other page.";
+  } catch (error) {
+    by("signed-out").textContent = `${error.message}. ${error.hint ?? ""}`;
   }
 });
 

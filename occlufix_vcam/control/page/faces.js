@@ -1,6 +1,6 @@
 // "Remember my face": enrolling at the camera, and who is enrolled. Who that is, is asked only when somebody looks:
 // a keyring may ask the user first.
-import { ask } from "./daemon.js";
+import { ask } from "./session.js";
 
 const by = (id) => document.getElementById(id);
 

@@ -1,5 +1,5 @@
 // Every setting as a field, made from what the daemon says there is; a change is sent at once, alone, and told beside it.
-import { ask } from "./daemon.js";
+import { ask } from "./session.js";
 
 const PARTS = { camera: "Camera", output: "What goes out", restoring: "Restoring", program: "Program" };
 const OTHER = "\u0000other";

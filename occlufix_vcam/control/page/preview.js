@@ -1,4 +1,5 @@
 // Before and after: the stream of pictures on two canvases, one above the other, and the divider between them.
+import { request, stream } from "./session.js";
 
 const SEAM = new Uint8Array([13, 10, 13, 10]);
 const RETRY_MS = 1000;
@@ -23,8 +24,7 @@ export function watch(on) {
 async function keepReading(signal) {
   while (!signal.aborted) {
     try {
-      const response = await fetch("/v1/preview?view=both", { signal });
-      if (response.ok) for await (const part of parts(response.body)) await show(part);
+      for await (const part of parts(await stream("/v1/preview?view=both", signal))) await show(part);
     } catch {
       // aborted, or the daemon is gone: whoever listens to its events says so
     }
@@ -33,11 +33,10 @@ async function keepReading(signal) {
 }
 
 /** The parts of a multipart stream; each names its length. */
-async function* parts(body) {
-  const reader = body.getReader();
+async function* parts(chunks) {
   let buffer = new Uint8Array(0);
   const more = async () => {
-    const { done, value } = await reader.read();
+    const { done, value } = await chunks.next();
     if (done) return false;
     const joined = new Uint8Array(buffer.length + value.length);
     joined.set(buffer);
@@ -132,3 +131,15 @@ divider.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 outlined.addEventListener("change", drawOutlines);
+
+const NAMES = { both: "occlufix-before-after.png", after: "occlufix-after.png" };
+
+async function save(view) {
+  const response = await request(`/v1/snapshot?view=${view}&format=png`);
+  if (!response.ok) return;
+  const address = URL.createObjectURL(await response.blob());
+  Object.assign(document.createElement("a"), { href: address, download: NAMES[view] }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60000); // the browser may still be reading
+}
+
+for (const button of document.querySelectorAll("[data-save]")) button.addEventListener("click", () => save(button.dataset.save));

@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 import time
-import webbrowser
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 
@@ -24,6 +23,7 @@ from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 from occlufix_vcam import __version__
 from occlufix_vcam.client.client import ControlClient
 from occlufix_vcam.client.launch import launch
+from occlufix_vcam.client.open_page import open_page
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.state import StateFolder
 from occlufix_vcam.desktop import autostart
@@ -99,7 +99,7 @@ class Tray(QObject):
         menu.switched.connect(self._switch)
         menu.camera_chosen.connect(lambda source: self._change(source=source))
         menu.engine_chosen.connect(lambda backend: self._change(backend=backend))
-        menu.preview_wanted.connect(lambda: self._ask(_open_preview))
+        menu.preview_wanted.connect(lambda: self._ask_apart(_open_preview))
         menu.face_wanted.connect(self._remember)
         menu.autostart_wanted.connect(self._start_at_login)
         menu.running_wanted.connect(lambda wanted: self._start() if wanted else self._ask(ControlClient.stop))
@@ -241,29 +241,35 @@ class Tray(QObject):
                 raise
 
     def _ask(self, what: Callable[[ControlClient], object]) -> None:
+        self._wanted.put(self._asking(what))
+
+    def _ask_apart(self, what: Callable[[ControlClient], object]) -> None:
+        """The same for what takes its time, so that a click on the switch does not wait for it."""
+        threading.Thread(target=self._attempt, args=(self._asking(what),), name="apart", daemon=True).start()
+
+    def _asking(self, what: Callable[[ControlClient], object]) -> Callable[[], None]:
         def work() -> None:
             with ControlClient(self._state) as client:
                 what(client)
 
-        self._wanted.put(work)
+        return work
 
     def _work(self) -> None:
         while True:
-            work = self._wanted.get()
-            try:
-                work()
-            except OccluFixError as error:
-                self._failed.emit(error.message, error.hint)
-            except Exception as error:
-                log.exception("the tray icon failed")
-                self._failed.emit(
-                    f"unexpected: {error!r}", "run `occlufix-vcam tray --debug` and report what it prints"
-                )
+            self._attempt(self._wanted.get())
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except OccluFixError as error:
+            self._failed.emit(error.message, error.hint)
+        except Exception as error:
+            log.exception("the tray icon failed")
+            self._failed.emit(f"unexpected: {error!r}", "run `occlufix-vcam tray --debug` and report what it prints")
 
 
 def _open_preview(client: ControlClient) -> None:
-    link = client.link()
-    if not webbrowser.open(link):
+    if open_page(client):
         raise OccluFixError("no browser could be opened", "`occlufix-vcam preview --print` prints the link")
 
 

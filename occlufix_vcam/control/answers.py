@@ -1,0 +1,77 @@
+"""What an endpoint answers where it can't do what was asked: a message, a hint and a status."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException as StarletteError
+
+from engines.errors import EngineError
+from occlufix_vcam.control.builds import BuildUnderWay
+from occlufix_vcam.core import deadline
+from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.telemetry import SaidOnce
+from occlufix_vcam.enrollment.session import EnrolmentBusy
+from occlufix_vcam.runtime.supervisor import NeedsRestart, SwitchFailed
+
+log = logging.getLogger(__name__)
+
+
+class ErrorDetail(BaseModel):
+    """What happened, and what to do about it."""
+
+    message: str
+    hint: str
+
+
+class ErrorResponse(BaseModel):
+    """Every answer that is none of the good ones."""
+
+    detail: ErrorDetail
+
+
+def refusals(*more: int) -> dict[int | str, dict[str, Any]]:
+    """What each endpoint may refuse with; 401, 403, 408 and 413 come from the guard."""
+    return {status: {"model": ErrorResponse} for status in (400, 401, 403, 408, 413, 422, *more)}
+
+
+def explain_errors(app: FastAPI) -> None:
+    """What goes wrong in an endpoint becomes a message, a hint and a status."""
+    faults = SaidOnce(log)
+
+    @app.exception_handler(OccluFixError)
+    @app.exception_handler(EngineError)
+    def explain(request: Request, error: OccluFixError | EngineError) -> JSONResponse:
+        conflict = isinstance(error, (NeedsRestart, SwitchFailed, BuildUnderWay, EnrolmentBusy))
+        status = 408 if isinstance(error, deadline.TooLate) else 409 if conflict else 422
+        return _refuse(status, error.message, error.hint)
+
+    @app.exception_handler(RequestValidationError)
+    def explain_validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        return _refuse(422, f"{where}: {first['msg'].lower()}", "docs/openapi.json says what can be sent")
+
+    @app.exception_handler(Exception)
+    def explain_fault(request: Request, error: Exception) -> JSONResponse:
+        faults.warning("the control API failed: %r", error)
+        return _refuse(500, f"unexpected: {error!r}", "the log says more")
+
+    @app.exception_handler(StarletteError)
+    def explain_others(request: Request, error: StarletteError) -> Response:
+        if isinstance(error.detail, dict):
+            return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+        return _refuse(error.status_code, error.detail, "docs/openapi.json says what can be asked", error.headers)
+
+
+def _refuse(status: int, message: str, hint: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    # What was sent may hold half of a character, which no answer can.
+    clean = {"message": message, "hint": hint}
+    detail = {key: text.encode(errors="replace").decode() for key, text in clean.items()}
+    return JSONResponse({"detail": detail}, status, headers=headers)
