@@ -157,3 +157,5 @@ def test_the_shipped_model_sees_what_hides_and_leaves_faces_alone(data: Path) ->
     assert found["clean_marked"] < 0.002
     assert found["eyeglasses_marked"] < 0.01
     assert found["iou_real_silver"] > 0.7
+    assert found["things_iou"] > 0.8
+    assert found["masks_worn_iou"] > 0.85
