@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from occlufix_vcam.control.throttle import Throttle
-
 STALLED_S = 4.0  # for which a request, its body or, between two of them, the next one may take to come
 UNTAKEN_S = 8.0  # for which a peer may take nothing of an answer
 #: Answered at once to one connection, a second: it does not matter to the others how often one asks.
 REQUESTS_A_SECOND = 10.0
+#: So many may come in one go, as they do when a page opens.
+BURST = 30
+LONGEST_DELAY_S = 0.25
+
+
+class Throttle:
+    """Answers at once up to `rate` requests a second, and BURST at first; delays the rest."""
+
+    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._period, self._clock = 1.0 / rate, clock
+        self._due = clock() - BURST * self._period
+
+    def delay(self) -> float:
+        """Seconds by which this request is to wait."""
+        now = self._clock()
+        self._due = min(max(self._due, now - BURST * self._period) + self._period, now + LONGEST_DELAY_S)
+        return max(0.0, self._due - now)
 
 
 class Connection(H11Protocol):

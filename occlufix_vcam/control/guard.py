@@ -15,9 +15,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
-from occlufix_vcam.control.connection import STALLED_S
+from occlufix_vcam.control.connection import STALLED_S, Throttle
 from occlufix_vcam.control.sessions import Session, Sessions, SignedOut
-from occlufix_vcam.control.throttle import Throttle
 from occlufix_vcam.core import deadline
 from occlufix_vcam.core.state import ControlAddress
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from occlufix_vcam.control import connection, guard, lobby, throttle
+from occlufix_vcam.control import connection, guard, lobby
 from occlufix_vcam.control.connection import Connection
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
@@ -116,7 +116,7 @@ def test_nobody_honest_waits_behind_those_who_are_refused(tmp_path: Path, monkey
     monkeypatch.setattr(guard, "REFUSED_A_SECOND", 1e-6)
     monkeypatch.setattr(throttle, "LONGEST_DELAY_S", 3600.0)
     monkeypatch.setattr(lobby, "HEAD_S", 3600.0)
-    hostile = throttle.BURST + 2 * lobby.MOST_STRANGERS
+    hostile = connection.BURST + 2 * lobby.MOST_STRANGERS
     with serving(Daemon(Settings()), tmp_path) as served, contextlib.ExitStack() as opened:
         address = ("127.0.0.1", served.address.port)
         refused = [opened.enter_context(socket.create_connection(address, WAIT_S)) for _ in range(hostile)]

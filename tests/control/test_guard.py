@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from occlufix_vcam.control.connection import BURST, LONGEST_DELAY_S, Throttle
 from occlufix_vcam.control.routes import OneAtATime
-from occlufix_vcam.control.throttle import BURST, LONGEST_DELAY_S, Throttle
 from occlufix_vcam.core import deadline
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.daemon import Daemon
