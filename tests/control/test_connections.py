@@ -114,7 +114,7 @@ def test_a_request_that_comes_in_pieces_is_answered(served: Served, connect: Con
 
 def test_nobody_honest_waits_behind_those_who_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "REFUSED_A_SECOND", 1e-6)
-    monkeypatch.setattr(throttle, "LONGEST_DELAY_S", 3600.0)
+    monkeypatch.setattr(connection, "LONGEST_DELAY_S", 3600.0)
     monkeypatch.setattr(lobby, "HEAD_S", 3600.0)
     hostile = connection.BURST + 2 * lobby.MOST_STRANGERS
     with serving(Daemon(Settings()), tmp_path) as served, contextlib.ExitStack() as opened:
