@@ -1,7 +1,7 @@
 """From an ONNX file to numbers, on whatever the machine has: `load` a model, or `survey` the backends.
 
-A new backend is one file in engines/backends/ and one line in BACKENDS. The other names are imported when they are
-first asked for.
+A new backend is one file in engines/backends/ and one line in the table there. Each name is imported when it is first
+asked for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engines.autotune import CandidateTiming, EngineCandidate
+    from engines.backends import BACKENDS
     from engines.base import EngineOptions, InferenceEngine, SkippedBackend, TensorSpec
     from engines.errors import (
         ContractMismatch,
@@ -23,15 +24,6 @@ if TYPE_CHECKING:
         ModelMissing,
     )
     from engines.loader import BackendReport, load, measure, survey, timed
-
-#: Best first among equals. "auto" tries the accelerators of all of them, then the processor, until it is known which
-#: is the fastest here (engines/autotune.py); never the fake.
-BACKENDS = {
-    "tensorrt": "engines.backends.tensorrt:TensorRtEngine",
-    "openvino": "engines.backends.openvino:OpenVinoEngine",
-    "onnxruntime": "engines.backends.onnxruntime:OnnxRuntimeEngine",
-    "fake": "engines.backends.fake:FakeEngine",
-}
 
 __all__ = [
     "BACKENDS",
@@ -57,6 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BACKENDS": "engines.backends",
     "EngineOptions": "engines.base",
     "InferenceEngine": "engines.base",
     "SkippedBackend": "engines.base",

@@ -1,4 +1,4 @@
-"""python -m engines: times every way of running each model here, once, for `load` to choose by."""
+"""python -m engines: times every candidate for each model here, once, for `load` to choose by."""
 
 from __future__ import annotations
 

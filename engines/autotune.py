@@ -25,7 +25,7 @@ from engines.errors import CacheUnusable, EngineError, EngineRunError
 from engines.manifest import Model
 
 WARM_UP, RUNS = 3, 30
-#: Ways take turns, so that whatever else the machine does slows all of them alike.
+#: Candidates take turns, so that whatever else the machine does slows all of them alike.
 RUNS_IN_A_TURN = 3
 #: One that is hopelessly slow is not run to the end.
 ENOUGH_S = 4.0

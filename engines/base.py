@@ -1,4 +1,4 @@
-"""The role of an engine: an ONNX file, ready to run, with uint8 doors."""
+"""The role of an engine: an ONNX file, ready to run, with uint8 inputs and outputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EngineOptions:
     precision: Precision = "auto"
     threads: int = 0  # 0: the backend decides
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    #: False: what is not built yet is passed over, and its Refusal holds the build, to be run elsewhere meanwhile.
+    #: False: what is not built yet is passed over, and its SkippedBackend holds the build, to be run elsewhere.
     wait_for_build: bool = True
     #: Backends, each on a device, that failed again and again while they ran.
     avoid: frozenset[tuple[str, str]] = frozenset()

@@ -58,4 +58,4 @@ class ModelCorrupt(ModelError):
 
 
 class ContractMismatch(ModelError):
-    """The model's doors are not those of the contract."""
+    """The model's inputs or outputs are not those of the contract."""

@@ -106,7 +106,7 @@ class TwoPassDetector:
                 continue
             coarse = self.look(image, candidate.landmarks)
             face = self.look(image, coarse.landmarks) if coarse else None
-            # What both passes believe in is a face: each has its own doubts about things that are none.
+            # A face is what both passes find: their false positives differ.
             if face and face.score * candidate.score >= least and _is_new(face, [*known, *faces]):
                 faces.append(face)
         return faces

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
-from engines import BACKENDS, autotune
+from engines import autotune
 from engines.autotune import CandidateTiming, EngineCandidate
+from engines.backends import BACKENDS
 from engines.base import EngineOptions, InferenceEngine, Precision, SkippedBackend
 from engines.errors import (
     ContractMismatch,
@@ -75,7 +76,7 @@ def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> Infer
             _log.info("%s passed over: %s", candidate, error.message)
             failures.append((candidate.backend, error))
             continue
-        failed = [_refusal(name, error) for name, error in failures]
+        failed = [_skipped(name, error) for name, error in failures]
         named = {one.backend for one in failed}
         slower = [one for one in _slower(candidate, candidates[place + 1 :], times) if one.backend not in named]
         engine.passed_over = (*failed, *slower)
@@ -151,7 +152,7 @@ def _open(model: Model, candidate: EngineCandidate, options: EngineOptions) -> I
     if (candidate.backend, candidate.device) in options.avoid:
         raise EngineUnavailable("It failed again and again while it ran", "The log has the reason.")
     engine = _backend(candidate.backend)(model, candidate.device, replace(options, precision=candidate.precision))
-    _check_doors(engine, model, options)
+    _check_tensors(engine, model, options)
     return engine
 
 
@@ -161,7 +162,7 @@ def _slower(
     """Why each candidate after the chosen one is passed over; of another backend only its best."""
     known = {one.candidate: one for one in times}
     best = known[chosen].p50_ms if chosen in known else None
-    refusals: dict[str, SkippedBackend] = {}
+    skipped: dict[str, SkippedBackend] = {}
     for candidate in others:
         name = (
             candidate.backend
@@ -173,8 +174,8 @@ def _slower(
             p50_ms = known[candidate].p50_ms
             reason = f"takes {p50_ms:.1f} ms here, {chosen} {best:.1f}" if p50_ms else known[candidate].reason
             reason += ", which is more exact" if p50_ms and p50_ms < best else ""
-        refusals.setdefault(name, SkippedBackend(name, reason))
-    return list(refusals.values())
+        skipped.setdefault(name, SkippedBackend(name, reason))
+    return list(skipped.values())
 
 
 def _backend(name: str) -> Backend:
@@ -192,12 +193,12 @@ def _backend(name: str) -> Backend:
         ) from error
 
 
-def _refusal(name: str, error: EngineError) -> SkippedBackend:
+def _skipped(name: str, error: EngineError) -> SkippedBackend:
     return SkippedBackend(name, error.message, error.build if isinstance(error, EngineNotBuilt) else None)
 
 
-def _check_doors(engine: InferenceEngine, model: Model, options: EngineOptions) -> None:
-    """A file of the right hash has to have the doors that models.toml promises. Raises ContractMismatch."""
+def _check_tensors(engine: InferenceEngine, model: Model, options: EngineOptions) -> None:
+    """Compares the inputs and outputs with those that models.toml promises. Raises ContractMismatch."""
     unknown = options.input_shapes.keys() - {spec.name for spec in engine.inputs}
     if unknown:
         engine.close()

@@ -35,7 +35,10 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One network: its files by precision and its doors, name to static shape. A user's own file has no doors here."""
+    """One network: its files by precision; inputs and outputs as name to static shape.
+
+    A user's own file names neither.
+    """
 
     name: str
     files: Mapping[str, ModelFile]
@@ -117,8 +120,8 @@ def _read_model(name: str, table: Mapping[str, Any]) -> Model:
             precision: ModelFile(MODELS / table[precision]["file"], table[precision]["sha256"])
             for precision in ("fp32", "fp16", *(["int8"] if "int8" in table else []))
         },
-        inputs={door: tuple(shape) for door, shape in table["inputs"].items()},
-        outputs={door: tuple(shape) for door, shape in table["outputs"].items()},
+        inputs={name: tuple(shape) for name, shape in table["inputs"].items()},
+        outputs={name: tuple(shape) for name, shape in table["outputs"].items()},
         licence=table["licence"],
         trained_on=table["trained_on"],
         metrics=table["metrics"],

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from engines.errors import EngineError, ModelCorrupt
@@ -17,9 +18,13 @@ from occlufix_vcam.core.errors import OccluFixError, SinkUnavailable
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.people.store import PeopleStore, PeopleWatcher
-from occlufix_vcam.sinks import VIRTUAL_CAMERAS, FrameSink, LeftOut, Sinks, none_opened, open_sink
-from occlufix_vcam.sources import CameraSource, open_source
+from occlufix_vcam.people.store import PeopleStore
+from occlufix_vcam.people.watcher import PeopleWatcher
+from occlufix_vcam.sinks import VIRTUAL_CAMERAS
+from occlufix_vcam.sinks.fan_out import KeptSink, LeftOut, Sinks
+from occlufix_vcam.sinks.opening import none_opened, open_sink
+from occlufix_vcam.sources import CameraSource
+from occlufix_vcam.sources.opening import open_source
 
 if TYPE_CHECKING:
     from occlufix_vcam.enrollment.collector import ViewCollector
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
     from occlufix_vcam.stages.memory import Memory
 
 log = logging.getLogger(__name__)
+
+NOTHING_KEPT: Mapping[str, KeptSink] = MappingProxyType({})
 
 
 def build_pipeline(
@@ -74,14 +81,14 @@ def _open_memory(settings: Settings, engines: EngineSet) -> Memory:
 
 
 def open_embedder(engines: EngineSet) -> FaceEmbedder:
-    """The network that tells people apart, with the likeness that means one person. Raises EngineError."""
+    """The network that tells people apart, with the least cosine of one person's faces. Raises EngineError."""
     from engines.manifest import find_model
     from occlufix_vcam.stages.embed import FaceEmbedder
 
     model = find_model("embed")
     if "threshold" not in model.metrics:
         raise ModelCorrupt(
-            "models.toml does not say from what likeness on `embed` means one person",
+            "models.toml does not say from what cosine on `embed` means one person",
             "Export it with its figures: python -m train export embed --figures FILE",
         )
     return FaceEmbedder(engines.load("embed"), model.metrics["threshold"], model.files["fp32"].sha256)
@@ -125,31 +132,44 @@ def open_camera(settings: Settings) -> CameraSource:
     return RotatedSource(source, settings.rotate, settings.flip)
 
 
-def open_sinks(settings: Settings, size: tuple[int, int], rate: float) -> Sinks:
-    """All sinks that the settings name, and the recording. Raises SinkUnavailable, and then none stays open."""
-    opened: list[tuple[FrameSink, Callable[[], FrameSink] | None]] = []
+def open_sinks(
+    settings: Settings, size: tuple[int, int], rate: float, kept: Mapping[str, KeptSink] = NOTHING_KEPT
+) -> Sinks:
+    """All sinks that the settings name, and the recording. Raises SinkUnavailable.
+
+    `kept` are sinks of that size that are open, by key: those that the settings still name are taken over untouched, so
+    that nobody who reads them notices, and the others are closed once everything else is open. Where something does
+    not open, what is kept stays open, and nothing else does.
+    """
+    opened: dict[str, KeptSink] = {}
     left_out: list[LeftOut] = []
     try:
         for name in settings.sinks:
-            opened += _open_named(name, size, rate, left_out)
+            opened |= _open_named(name, size, rate, kept, left_out)
         if settings.record is not None:
-            opened.append((open_sink("recorder", size=size, rate=rate, path=settings.record), None))
+            key = f"recorder {settings.record}"
+            opened[key] = kept.get(key) or KeptSink(
+                open_sink("recorder", size=size, rate=rate, path=settings.record), None
+            )
     except BaseException:
-        Sinks([sink for sink, _ in opened]).close()
+        Sinks([one.sink for key, one in opened.items() if key not in kept]).close()
         raise
-    return Sinks([sink for sink, _ in opened], [opener for _, opener in opened], left_out=left_out)
+    for key in kept.keys() - opened.keys():
+        kept[key].sink.close()
+    sinks, openers = [one.sink for one in opened.values()], [one.opener for one in opened.values()]
+    return Sinks(sinks, openers, left_out=left_out, keys=list(opened))
 
 
 def _open_named(
-    name: str, size: tuple[int, int], rate: float, left_out: list[LeftOut]
-) -> list[tuple[FrameSink, Callable[[], FrameSink]]]:
-    """The sink of that name, or for "auto" every virtual camera that opens; each with what opens it again."""
-    opened: list[tuple[FrameSink, Callable[[], FrameSink]]] = []
+    name: str, size: tuple[int, int], rate: float, kept: Mapping[str, KeptSink], left_out: list[LeftOut]
+) -> dict[str, KeptSink]:
+    """The sink of that name, or for "auto" every virtual camera that opens, by its kind."""
+    opened: dict[str, KeptSink] = {}
     failed: list[LeftOut] = []
     for kind in VIRTUAL_CAMERAS.get(sys.platform, (name,)) if name == "auto" else (name,):
         opener = partial(open_sink, kind, size=size, rate=rate)
         try:
-            opened.append((opener(), opener))
+            opened[kind] = kept.get(kind) or KeptSink(opener(), opener)
         except SinkUnavailable as error:
             failed.append(LeftOut(kind, error, opener))
     if not opened:

@@ -19,7 +19,7 @@ class EngineSet:
     """The engines of one pipeline: loaded as the settings say, named for `status`, closed together.
 
     `live`: what takes long to build is passed over, and is in `unbuilt`, unless the settings allow nothing else.
-    `avoid` names backends on devices that are not to be trusted. Used by one thread; `facts` may be asked for by any.
+    `avoid` names backends on devices that failed before. Used by one thread; `facts` may be asked for by any.
     """
 
     def __init__(self, settings: Settings, live: bool = False, avoid: frozenset[tuple[str, str]] = frozenset()) -> None:
@@ -47,10 +47,10 @@ class EngineSet:
     def unbuilt(self) -> dict[str, Build]:
         """What would be better and is only not built yet, by the engine's name."""
         return {
-            model: refusal.build
+            model: skipped.build
             for model, engine in self._loaded.items()
-            for refusal in engine.passed_over
-            if refusal.build is not None
+            for skipped in engine.passed_over
+            if skipped.build is not None
         }
 
     def facts(self, tell: Callable[[str], str] = lambda model: "") -> dict[str, EngineFacts]:

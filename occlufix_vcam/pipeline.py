@@ -8,7 +8,8 @@ from typing import Protocol
 
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin, Patch
 from occlufix_vcam.core.telemetry import Telemetry
-from occlufix_vcam.stages.align import Blender, align
+from occlufix_vcam.stages.align import align
+from occlufix_vcam.stages.blend import Blender
 from occlufix_vcam.stages.find import FaceFinder
 from occlufix_vcam.stages.memory import Memory
 from occlufix_vcam.stages.reference import Reference

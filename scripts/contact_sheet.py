@@ -24,7 +24,7 @@ from occlufix_vcam.core.frame import FaceTrack, Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.sources import open_source
+from occlufix_vcam.sources.opening import open_source
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.find import open_finder
 

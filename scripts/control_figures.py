@@ -31,7 +31,7 @@ from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.state import ControlAddress, StateFolder
 from occlufix_vcam.runtime.daemon import Daemon, Parts
-from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sinks.fan_out import Sinks
 from occlufix_vcam.sources import SourceOptions
 from occlufix_vcam.sources.demo.source import Demo
 from scripts.harness.crowd import crowd
@@ -342,7 +342,7 @@ def main() -> None:
         options = SourceOptions(rate=asked.rate)
         cv2.imwrite(f"{folder}/hidden.png", Demo("demo", options).render(round(MASKED_AT_S * asked.rate)))
         settings = Settings(source=f"{folder}/hidden.png", sinks=("null",), rate=asked.rate)
-        daemon = Daemon(settings, Parts(open_sinks=lambda settings, size, rate: Sinks([watch])))
+        daemon = Daemon(settings, Parts(open_sinks=lambda settings, size, rate, kept: Sinks([watch])))
         runs = threading.Thread(target=daemon.run)
         runs.start()
         state = StateFolder(Path(folder))

@@ -1,7 +1,8 @@
-"""What tests of every room share: where real faces lie, if they are there."""
+"""What tests of every room share: the lane of each, and where real faces lie, if they are there."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from collections.abc import Iterator
@@ -12,6 +13,58 @@ import pytest
 from occlufix_vcam.core.telemetry import LOGGER_NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
+LANES = ("fast", "train", "desktop", "vm", "gpu")
+#: Folders and files whose tests are not `fast`; a single test may carry another lane's mark.
+LANE_OF = {
+    "tests/cli/test_cli.py": "desktop",
+    "tests/control/test_page.py": "desktop",
+    "tests/control/test_schema.py": "desktop",
+    "tests/desktop": "desktop",
+    "tests/engines/test_tensorrt_build.py": "gpu",
+    "tests/network": "desktop",
+    "tests/offline/test_build_engine.py": "desktop",
+    "tests/offline/test_exit.py": "desktop",
+    "tests/people/test_known_people.py": "train",
+    "tests/readers": "vm",
+    "tests/scripts/test_classic_unet.py": "desktop",
+    "tests/test_notebook.py": "desktop",
+    "tests/test_whole.py": "desktop",
+    "tests/train": "train",
+}
+#: Of a single test, where it is more than pyproject.toml's: networks are trained, machines booted.
+TIMEOUT_S = {"train": 600, "vm": 600}
+
+
+def lane_of(path: Path) -> str:
+    """The lane of a file's tests."""
+    place = path.resolve().relative_to(ROOT)
+    return next((LANE_OF[each] for each in map(Path.as_posix, (place, *place.parents)) if each in LANE_OF), "fast")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out what only another lane can import, or imports for long; a file may hold tests marked for this one."""
+    if collection_path.suffix != ".py":
+        return None
+    lane, chosen = lane_of(collection_path), config.option.markexpr
+    if chosen in LANES:
+        return None if lane == chosen or f"mark.{chosen}" in collection_path.read_text(encoding="utf-8") else True
+    return True if lane == "train" and importlib.util.find_spec("torch") is None else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test with its lane, and gives slow lanes their time."""
+    for item in items:
+        own = [name for name in LANES if item.get_closest_marker(name)]
+        lane = own[0] if own else lane_of(item.path)
+        item.add_marker(lane)
+        if lane in TIMEOUT_S and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S[lane]))
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """What is left out without torch, unless another lane was asked for."""
+    left_out = importlib.util.find_spec("torch") is None and config.option.markexpr not in set(LANES) - {"train"}
+    return "NO TORCH: the training is NOT tested here; pip install -e .[train]" if left_out else None
 
 
 def find_data() -> Path | None:

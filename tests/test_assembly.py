@@ -78,10 +78,39 @@ def test_a_recording_goes_beside_them(on_linux) -> None:
     assert open_sinks(Settings().but(record="call.mp4"), SIZE, RATE).name == "pipewire, call.mp4"
 
 
+def test_starting_and_ending_a_recording_leaves_the_virtual_camera_open(on_linux) -> None:
+    camera, film = FakeSink("pipewire"), FakeSink("call.mp4")
+    on_linux(v4l2=KERNEL, pipewire=camera, recorder=film)
+    plain, recording = Settings(), Settings().but(record="call.mp4")
+    sinks = open_sinks(plain, SIZE, RATE)
+    for settings in (recording, plain):
+        sinks = open_sinks(settings, SIZE, RATE, sinks.release())
+        sinks.send(frame_of(SIZE))
+    assert (camera.closed, camera.sent) == (0, 2)
+    assert (film.closed, film.sent) == (1, 1)
+
+
+def test_what_is_kept_stays_open_where_the_recording_does_not_open(on_linux) -> None:
+    camera = FakeSink("pipewire")
+    on_linux(v4l2=KERNEL, pipewire=camera, recorder=SinkUnavailable("the disk is full"))
+    kept = open_sinks(Settings(), SIZE, RATE).release()
+    with pytest.raises(SinkUnavailable, match="the disk is full"):
+        open_sinks(Settings().but(record="call.mp4"), SIZE, RATE, kept)
+    assert camera.closed == 0 and open_sinks(Settings(), SIZE, RATE, kept).name == "pipewire"
+
+
+def test_a_sink_that_is_named_no_longer_is_closed(on_linux) -> None:
+    kernel, pipewire = FakeSink("kernel"), FakeSink("pipewire")
+    on_linux(v4l2=kernel, pipewire=pipewire)
+    kept = open_sinks(Settings(), SIZE, RATE).release()
+    assert open_sinks(Settings().but(sinks=("pipewire",)), SIZE, RATE, kept).name == "pipewire"
+    assert (kernel.closed, pipewire.closed) == (1, 0)
+
+
 def test_a_network_without_a_threshold_recognises_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which likeness means one person belongs to the network: without it nobody may be named."""
     model = Model("embed", {"fp32": ModelFile(Path("embed.fp32.onnx"), "0")}, metrics={"whole_equal_error": 0.1})
     monkeypatch.setattr(manifest, "find_model", lambda name: model)
-    with pytest.raises(ModelCorrupt, match="likeness") as caught:
+    with pytest.raises(ModelCorrupt, match="cosine") as caught:
         open_embedder(EngineSet(Settings()))
     assert "export embed --figures" in caught.value.hint

@@ -49,6 +49,7 @@ def test_the_wheel_holds_the_text_of_each_licence_that_it_names(wheel: zipfile.Z
     info = f"occlufix_vcam-{__version__}.dist-info"
     metadata = wheel.read(f"{info}/METADATA").decode()
     assert "License-Expression: MIT AND CC-BY-NC-4.0" in metadata
+    assert metadata.startswith("Metadata-Version: 2.4\n"), "twine and PyPI refuse what they do not know yet"
     networks = wheel.read(f"{info}/licenses/LICENSES/CC-BY-NC-4.0.txt").decode()
     assert "Attribution-NonCommercial 4.0 International Public License" in networks
     assert wheel.read(f"{info}/licenses/LICENSE").decode().startswith("MIT License")

@@ -17,7 +17,7 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.offline.process import StageOverrides, process
-from occlufix_vcam.sources import open_source
+from occlufix_vcam.sources.opening import open_source
 from occlufix_vcam.stages.hidden import GivenMask
 
 #: Width and height; the face of the demo is about a third of the height.

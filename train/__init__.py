@@ -1,0 +1,1 @@
+"""Training: from faces to the ONNX files that the product runs."""

@@ -164,7 +164,7 @@ def write_weights(path: Path, content: Mapping[str, Any]) -> None:
 def start(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe, anew: bool = False) -> Resumed:
     """Puts what `write_weights` wrote into `task`, whose optimisers start anew. Raises CheckpointError.
 
-    With `anew` only the network is taken: its steps count from 0 again, and so do its judges, learning rate and ramps.
+    With `anew` only the network is taken: steps count from 0, and discriminators, learning rate and ramps begin again.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -176,7 +176,7 @@ def start(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe, ane
         raise CheckpointError(f"{path} is of `{facts.get('network')}`, not of `{recipe.network}`")
     step, images = 0 if anew else int(facts["step"]), int(facts["images"])  # what the network saw, it saw
     if step >= recipe.steps:
-        raise CheckpointError(f"{path} stands at step {step}: say with --steps how many there shall be in all")
+        raise CheckpointError(f"{path} is at step {step} already; give a larger total with --steps")
     taken = ["network"] if anew else list(task.modules)
     for name in taken:
         mine = {key.removeprefix(f"{name}/"): tensors[key] for key in tensors if key.startswith(f"{name}/")}

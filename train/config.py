@@ -16,8 +16,9 @@ class Recipe:
     the others keep the task's own. `backbone` is what the perceptual loss sees with (train/networks/perception.py).
     `attention` and `blocks` are parts of the restorer (train/networks/unet.py), `adversary` is how its discriminators
     and it play against each other (ADVERSARIES in train/losses.py), `adversaries_from` the share of the run from which
-    they count. The learning rate rises over `warm_up` steps. With `freeze_statistics` batch norm keeps and uses the
-    statistics that the network has, instead of those of each batch.
+    they count. With `full_weights` all other losses have their final weight from the first step on: a trained network
+    has its structure already. The learning rate rises over `warm_up` steps. With `freeze_statistics` batch norm keeps
+    and uses the statistics that the network has, instead of those of each batch.
     """
 
     network: str
@@ -42,6 +43,7 @@ class Recipe:
     blocks: int = 0
     adversary: str = "hinge"
     adversaries_from: float | None = None
+    full_weights: bool = False
 
     def but(self, **changes: object) -> Recipe:
         """The same recipe with some fields changed."""

@@ -47,7 +47,7 @@ def precision(recipe: Recipe) -> str:
 
 
 def autocast(recipe: Recipe) -> contextlib.AbstractContextManager[Any]:
-    """Mixed precision as the recipe asks for it; what squares or logs belongs outside of it."""
+    """Mixed precision as the recipe sets it; keep squares and logarithms outside."""
     kind = precision(recipe)
     if kind == "off":
         return contextlib.nullcontext()
@@ -110,18 +110,18 @@ def detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """The processes that train together: torchrun's, or this one alone. Each takes its share of every batch."""
 
     rank: int = 0
     size: int = 1
 
     @staticmethod
-    def join(recipe: Recipe) -> World:
+    def join(recipe: Recipe) -> ProcessGroup:
         """Joins the others that torchrun started, if any. Raises TrainingError where the batch can't be shared."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
-            return World()
+            return ProcessGroup()
         if recipe.batch % size:
             raise TrainingError(f"a batch of {recipe.batch} can't be shared by {size} processes; change --batch")
         chosen = device(recipe)
@@ -129,7 +129,7 @@ class World:
             torch.cuda.set_device(chosen)
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-        return World(torch.distributed.get_rank(), size)
+        return ProcessGroup(torch.distributed.get_rank(), size)
 
     def leave(self) -> None:
         if self.size > 1:

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from train import checkpoint
 from train.config import Recipe
-from train.hardware import ScaledOptimizer, TrainingError, World, bare, device, precision
-from train.run_log import Records
+from train.hardware import ProcessGroup, ScaledOptimizer, TrainingError, bare, device, precision
+from train.run_log import RunLog
 from train.task import Illustrated, Sample, Task
 
 CHECKPOINT = "last.pt"
@@ -37,7 +37,7 @@ class _Samples(Dataset[Sample]):
         return self._task.sample(np.random.default_rng([self._seed, number]))
 
 
-def _numbers(recipe: Recipe, world: World, step: int) -> Iterator[list[int]]:
+def _numbers(recipe: Recipe, world: ProcessGroup, step: int) -> Iterator[list[int]]:
     """The numbers of the samples of each step from `step` on: this process's share of the batch."""
     while True:
         first = step * recipe.batch
@@ -70,7 +70,7 @@ def fit(
     that a run begins with which has no checkpoint yet; `anew` takes the network alone and counts steps from 0. Raises
     TrainingError and CheckpointError; the checkpoint that was written last stays as it was.
     """
-    world = World.join(recipe)
+    world = ProcessGroup.join(recipe)
     try:
         run = _Run(task, recipe, out, console or Console(), world)
         run.resume(grow, start_from, anew)
@@ -94,7 +94,7 @@ def fit(
 
 
 class _PendingLosses:
-    """The losses of the steps since the last line of the log. They stay on their device until they are asked for."""
+    """The losses of the steps since the last line of the log. They stay on their device until they are logged."""
 
     def __init__(self, known: Mapping[str, list[float]] | None = None) -> None:
         self._known = {name: list(values) for name, values in (known or {}).items()}
@@ -117,7 +117,7 @@ class _PendingLosses:
 class _Run:
     """Where a training stands: its step, the images seen, the average of the weights, the losses not yet logged."""
 
-    def __init__(self, task: Task, recipe: Recipe, out: Path, console: Console, world: World) -> None:
+    def __init__(self, task: Task, recipe: Recipe, out: Path, console: Console, world: ProcessGroup) -> None:
         torch.set_num_threads(recipe.threads)
         cv2.setNumThreads(1)  # before workers are forked: in a worker, after OpenCV has been used, this never returns
         torch.manual_seed(recipe.seed)
@@ -160,7 +160,7 @@ class _Run:
         for name, module in self._task.modules.items():
             self._task.modules[name] = self._world.wrap(module)
         batches = iter(self._loader())  # its workers are forked before anything starts threads
-        records = Records(self._out, self.step, self._recipe.steps, self._console) if self._world.rank == 0 else None
+        records = RunLog(self._out, self.step, self._recipe.steps, self._console) if self._world.rank == 0 else None
         started = saved = time.monotonic()
         first_image = self.images
         with contextlib.suppress(KeyboardInterrupt), contextlib.closing(records or contextlib.ExitStack()):
@@ -184,7 +184,7 @@ class _Run:
     def _loader(self) -> DataLoader[Sample]:
         return DataLoader(
             _Samples(self._task, self._recipe.seed),
-            batch_sampler=_numbers(self._recipe, self._world, self.step),  # type: ignore[arg-type]  # never asked its length
+            batch_sampler=_numbers(self._recipe, self._world, self.step),  # type: ignore[arg-type]  # nobody takes its length
             num_workers=self._recipe.workers,
             prefetch_factor=4 if self._recipe.workers else None,
             pin_memory=self._where.type == "cuda",
@@ -201,7 +201,7 @@ class _Run:
         self._averaged.update(self._task.modules["network"], self.step)
         self.step, self.images = self.step + 1, self.images + self._recipe.batch
 
-    def _log(self, records: Records | None, rate: float) -> None:
+    def _log(self, records: RunLog | None, rate: float) -> None:
         """The mean losses since the last time, over all processes; `rate` in images a second."""
         losses = self._world.mean(self._pending.means(), self._where)
         self._pending = _PendingLosses()

@@ -1,4 +1,4 @@
-"""What the generator is judged by. Pictures are NCHW BGR in 0..1; `hole` and `valid` are N1HW, 1 = yes.
+"""Losses of the restorer and its discriminators. Pictures are NCHW BGR in 0..1; `hole` and `valid` N1HW, 1 = yes.
 
 The total is one sum over LOSSES, weighted by train/schedule.py; the same dict of names is the log record. What counts
 pixels divides by at least one, so a batch without a hole costs nothing instead of dividing by zero.
@@ -61,10 +61,10 @@ def style(made: list[Tensor], truth: list[Tensor], hole: Tensor) -> Tensor:
     total = made[0].new_zeros((), dtype=torch.float32)
     for a, b in zip(made, truth, strict=True):
         near = F.adaptive_max_pool2d(hole, a.shape[-2:])
-        there = (near.amax((1, 2, 3)) > 0).float()
+        has_hole = (near.amax((1, 2, 3)) > 0).float()
         truly = _gram(b, near)
         apart = (_gram(a, near) - truly).abs().sum((1, 2)) / truly.abs().sum((1, 2)).clamp_min(1e-6)
-        total = total + (apart * there).sum() / there.sum().clamp_min(1.0)
+        total = total + (apart * has_hole).sum() / has_hole.sum().clamp_min(1.0)
     return total / len(made)
 
 
@@ -170,7 +170,7 @@ def hinge_discriminator(real: Tensor, fake: Tensor, hole: Tensor) -> Tensor:
 
 
 def hinge_generator(fake: Tensor, hole: Tensor) -> Tensor:
-    """How little a discriminator believes in the patches that touch the hole (N1HW: its logits, down to one)."""
+    """Hinge loss of the generator: minus the mean logit of the patches that touch the hole (N1HW)."""
     return -_where_hidden(fake, hole)
 
 
@@ -183,7 +183,7 @@ def logistic_discriminator(real: Tensor, fake: Tensor, hole: Tensor) -> Tensor:
 
 
 def logistic_generator(fake: Tensor, hole: Tensor) -> Tensor:
-    """The non-saturating loss of the same paper: the cross entropy of what should be believed."""
+    """The non-saturating loss of the same paper: cross entropy against the label `real`."""
     return _where_hidden(F.softplus(-fake), hole)
 
 

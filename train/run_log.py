@@ -1,4 +1,4 @@
-"""What a run tells about itself: log.jsonl always, TensorBoard where it is installed, a progress bar in a terminal."""
+"""The log of a run: log.jsonl always, TensorBoard where it is installed, a progress bar in a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engines.contract import Image
 LOG = "log.jsonl"
 
 
-class Records:
+class RunLog:
     """Writes into a run's folder. Of an earlier part of the run, what lies after `step` (killed then) is forgotten."""
 
     def __init__(self, out: Path, step: int, steps: int, console: Console) -> None:

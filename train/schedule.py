@@ -61,3 +61,8 @@ def from_share(ramps: Mapping[str, Ramp], names: Iterable[str], share: float) ->
     if not 0 <= share < 1:
         raise ScheduleError(f"adversaries begin to count at a share of the run from 0 to below 1, not at {share:g}")
     return {name: replace(ramps[name], start=share, end=min(share + RISE, 1.0)) for name in names if name in ramps}
+
+
+def at_once(ramps: Mapping[str, Ramp], names: Iterable[str]) -> dict[str, Ramp]:
+    """Those of `names`, at their height from the first step on."""
+    return {name: replace(ramps[name], low=ramps[name].high) for name in names}

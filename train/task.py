@@ -22,8 +22,8 @@ Sample = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Doors:
-    """What `python -m train export` writes: a module with uint8 NHWC doors (batch first) around the network.
+class ModelIO:
+    """What `python -m train export` writes: the network with uint8 NHWC inputs and outputs, batch first.
 
     `inputs` and `outputs` map a name to its shape with N = 1; `dynamic` names the axes that may vary, by tensor.
     """
@@ -49,7 +49,7 @@ class Task(Protocol):
         """One optimiser step. `progress` is 0..1 over the recipe; returns the losses by name, unweighted, detached."""
         ...
 
-    def doors(self, network: nn.Module) -> Doors: ...
+    def model_io(self, network: nn.Module) -> ModelIO: ...
 
 
 @runtime_checkable
@@ -88,8 +88,16 @@ EVALUATIONS = {
     "embed": "train.evaluation.embed:evaluate",
 }
 
+#: The networks whose choices are made on people kept from training (`dev`), so that `eval` is for the end.
+DEV_SETS = ("restore",)
+
+
+def split_option(network: str, split: str) -> dict[str, str]:
+    """The argument that makes an evaluation use `split`; of those without a dev set, none."""
+    return {"split": split} if network in DEV_SETS else {}
+
 
 def load_evaluation(network: str) -> Any:
-    """The function of EVALUATIONS; it gives a train.evaluation.report.Report."""
+    """The function of EVALUATIONS; it gives a train.evaluation.report.EvalReport."""
     module, _, name = EVALUATIONS[network].partition(":")
     return getattr(importlib.import_module(module), name)

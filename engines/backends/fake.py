@@ -1,4 +1,4 @@
-"""An engine without a network, for tests and for machines too slow for one: same doors, no model file needed.
+"""An engine without a network, for tests and for machines too slow for one. Same inputs and outputs, no model file.
 
 It restores with the mean of what is known, marks nothing as hidden and finds no face.
 """
@@ -16,13 +16,13 @@ from engines.manifest import Model
 
 
 class FakeEngine(BufferedEngine):
-    """Doors from models.toml; every output that is not `restored` stays zero."""
+    """Inputs and outputs from models.toml; every output that is not `restored` stays zero."""
 
     backend = "fake"
 
     def __init__(self, model: Model, device: str, options: EngineOptions) -> None:
         if not model.inputs:
-            raise EngineUnavailable(f"The fake engine knows no doors of {model.name}", "Give a model by its name.")
+            raise EngineUnavailable(f"The fake engine knows no inputs of {model.name}", "Give a model by its name.")
         shapes = {name: options.input_shapes.get(name, shape) for name, shape in model.inputs.items()}
         inputs = [
             TensorSpec(name, static_shape(name, [None] * len(promised), shapes[name]), "uint8")

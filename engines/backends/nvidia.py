@@ -109,7 +109,7 @@ class Buffers:
         self._host = space[start : start + _round_up(self._end, _PAGE)]
         self._address = int(self._host.ctypes.data)
         self._there, self._back = (
-            cuda.constant("cudaMemcpyKind", f"cudaMemcpy{way}") for way in ("HostToDevice", "DeviceToHost")
+            cuda.constant("cudaMemcpyKind", f"cudaMemcpy{direction}") for direction in ("HostToDevice", "DeviceToHost")
         )
         self._device = int(cuda.call("cudaMalloc", self._end))
         self._is_open = True

@@ -25,7 +25,8 @@ try:
     openvino = import_offline("openvino")
     frontends = import_offline("openvino.frontend")
 except ImportError as error:
-    raise EngineUnavailable("The package openvino is not installed", install_extra("openvino")) from error
+    hint = f"On Intel and AMD processors it halves the time: {install_extra('openvino')}"
+    raise EngineUnavailable("The package openvino is not installed", hint) from error
 
 _TYPES = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16, "fp16": openvino.Type.f16}
 _PRECISIONS: dict[str, Precision] = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}

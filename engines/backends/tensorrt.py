@@ -167,8 +167,8 @@ class _Session:
         _check_validity(library, self._runtime, plan)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise self._refusal()
-        self.inputs, self.outputs = _doors(library, self._engine)
+            raise self._why_refused()
+        self.inputs, self.outputs = _tensor_specs(library, self._engine)
         try:
             self._context, self._jit_cache, self._records_itself = self._make_context(library, jit)
             self._stream = cuda.call("cudaStreamCreateWithFlags", cuda.flag("cudaStreamNonBlocking"))
@@ -246,7 +246,7 @@ class _Session:
             raise self._failure("TensorRT makes no execution context")
         return context, jit_cache, records_itself
 
-    def _refusal(self) -> Exception:
+    def _why_refused(self) -> Exception:
         said = self._logger.last_error
         if "memory" in said.lower() or "cuda runtime" in said.lower():
             return self._failure("TensorRT could not load its plan")
@@ -288,7 +288,7 @@ def _check_validity(library: ModuleType, runtime: Any, plan: bytes) -> None:
     raise _PlanRefused(words)
 
 
-def _doors(library: ModuleType, engine: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
+def _tensor_specs(library: ModuleType, engine: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
     for at in range(engine.num_io_tensors):

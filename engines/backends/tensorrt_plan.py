@@ -95,7 +95,7 @@ def build_plan(library: ModuleType, wanted: PlanRequest, progress: BuildProgress
         ) from error
     network = builder.create_network(_strongly_typed(library))
     _parse(library, network, wanted.file, logger)
-    _fix_doors(network, wanted)
+    _fix_inputs(network, wanted)
     tensors = _count_types(network)
     if wanted.precision == "fp16" and not tensors["HALF"]:
         raise EngineBuildError(f"{wanted.file.name} holds no half types: it would compute in FP32", "Export it again.")
@@ -145,8 +145,11 @@ def _in_words(error: Any) -> str:
     return f"{place}: {description}" if place else description
 
 
-def _fix_doors(network: Any, wanted: PlanRequest) -> None:
-    """Gives every input its one shape. Raises ContractMismatch where the doors are not those that were promised."""
+def _fix_inputs(network: Any, wanted: PlanRequest) -> None:
+    """Gives every input its one shape.
+
+    Raises ContractMismatch where inputs or outputs are not those that were promised.
+    """
     inputs = {item.name: item for item in (network.get_input(at) for at in range(network.num_inputs))}
     outputs = {network.get_output(at).name for at in range(network.num_outputs)}
     promised = wanted.model

@@ -18,11 +18,6 @@ class Autostarting(StrEnum):
     STATUS = "status"
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command()(tray)
-    app.command()(autostart)
-
-
 def tray(
     wait: Annotated[float, typer.Option(min=0, hidden=True, help="so many seconds the desktop may take")] = 0.0,
 ) -> None:

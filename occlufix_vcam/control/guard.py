@@ -28,7 +28,7 @@ LONGEST_BODY = 64 * 1024
 REFUSED_A_SECOND = 5.0  # at once; any more wait
 
 #: How a page comes by its session: what these need they carry themselves.
-LINK_DOOR, PROOF_DOOR = "/open", "/resume"
+LINK_PATH, PROOF_PATH = "/open", "/resume"
 #: What the page's cookie opens: files that show nothing of anybody.
 PAGE_FILES = ("/", "/page/")
 POLICY = (
@@ -76,7 +76,7 @@ class Guard:
     def is_known(self, head: bytes) -> bool:
         """Whether the request with this head would be let in; a proof has yet to be looked at."""
         scope = _read_head(head)
-        return self._refusal(scope) is None and scope["path"] != PROOF_DOOR
+        return self._refusal(scope) is None and scope["path"] != PROOF_PATH
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers: list[tuple[bytes, bytes]] = list(scope["headers"])
@@ -85,9 +85,9 @@ class Guard:
             return 403, "this is not the host that the request names"
         if b"origin" in named and named[b"origin"] not in self._origins:
             return 403, "requests from other origins are refused"
-        if scope["path"] == PROOF_DOOR:
+        if scope["path"] == PROOF_PATH:
             return None
-        if scope["path"] == LINK_DOOR:
+        if scope["path"] == LINK_PATH:
             keys = parse_qs(scope["query_string"].decode("latin-1")).get("key", [""])
             return None if self._sessions.expects(keys[0]) else (401, "this link was used already, or is too old")
         if b"authorization" in named:

@@ -1,0 +1,1 @@
+"""What every room shares: frames, settings, errors, status, files, and handing over between threads."""

@@ -102,12 +102,12 @@ class StateFolder:
     @contextmanager
     def hold_tray(self) -> Iterator[None]:
         """Makes this process the one tray icon of its user. Raises ConfigError while there is another one."""
-        refusal = ConfigError("the tray icon is there already", "look for it beside the clock; its menu ends it")
-        with self._hold_alone(self.path / "tray.lock", lambda: refusal):
+        running = ConfigError("the tray icon is there already", "look for it beside the clock; its menu ends it")
+        with self._hold_alone(self.path / "tray.lock", lambda: running):
             yield
 
     @contextmanager
-    def _hold_alone(self, path: Path, refusal: Callable[[], ConfigError]) -> Iterator[None]:
+    def _hold_alone(self, path: Path, error: Callable[[], ConfigError]) -> Iterator[None]:
         import filelock
 
         self.prepare()
@@ -115,7 +115,7 @@ class StateFolder:
         try:
             lock.acquire(timeout=LOCK_PATIENCE_S)
         except filelock.Timeout:
-            raise refusal() from None
+            raise error() from None
         try:
             yield
         finally:

@@ -1,0 +1,1 @@
+"""Desktop integration: the tray icon, the hotkey, and the start at log-in."""

@@ -1,0 +1,1 @@
+"""What this machine has, what is wrong with it, and the steps that set it up."""

@@ -21,8 +21,10 @@ from occlufix_vcam.core.settings import config_path, load_settings
 from occlufix_vcam.core.state import NotRunning, StateFolder
 from occlufix_vcam.desktop.autostart import autostart_here
 from occlufix_vcam.diagnostics import setup
-from occlufix_vcam.sinks import VirtualCameraInfo, list_virtual_cameras
-from occlufix_vcam.sources import CameraInfo, list_cameras
+from occlufix_vcam.sinks import VirtualCameraInfo
+from occlufix_vcam.sinks.opening import list_virtual_cameras
+from occlufix_vcam.sources import CameraInfo
+from occlufix_vcam.sources.opening import list_cameras
 from occlufix_vcam.system.linux import LinuxMachine, this_machine
 
 Verdict = Literal["ok", "warning", "error"]

@@ -14,14 +14,18 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from engines.contract import CROP_PX, HIDDEN, Image, Points, transform_points
+from engines.contract import Image, Points, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.people.store import MOST_VIEWS, EnrolledView, EnrolmentError, PeopleStore, Person, checked_name
+from occlufix_vcam.people.person import EnrolledView, EnrolmentError, Person, checked_name
+from occlufix_vcam.people.sealed import MOST_VIEWS
+from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.sources.pictures import load_picture
-from occlufix_vcam.stages.align import align, face_area
+from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.embed import Embedder, Embedding
 from occlufix_vcam.stages.find import FaceFinder
+from occlufix_vcam.stages.geometry import face_area
 from occlufix_vcam.stages.identify import match_score, vectors, with_vectors
+from occlufix_vcam.stages.reference import valid_region
 
 Pose = Literal["front", "left", "right"]
 
@@ -39,9 +43,8 @@ LIGHT = (45.0, 225.0)
 LARGEST_COVERAGE = 0.03
 #: Between two views of a camera, seconds: the next one is to show something else.
 VIEW_EVERY_S = 0.35
-#: Views of one person may be less alike by this than what names somebody; other people's hardly ever are so alike.
+#: Views of one person may match by so much less than what names somebody; other people's hardly ever match so well.
 VIEWS_BELOW = 0.1
-MARGIN_PX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ class ViewCollector:
         return person
 
     def _view(self, frame: Frame, faces: Sequence[FaceTrack]) -> EnrolledView:
-        """The one face of a frame, if it is good enough to be kept. Raises Poor."""
+        """The one face of a frame, if it is good enough to be kept. Raises UnsuitableView."""
         if not faces:
             raise UnsuitableView("no face is seen: sit in front of the camera")
         if len(faces) > 1:
@@ -145,10 +148,10 @@ class ViewCollector:
         if sharpness(crop.image) < LEAST_SHARPNESS:
             raise UnsuitableView("the face is blurred: hold still, or clean the lens")
         points = transform_points(faces[0].landmarks, crop.to_crop)
-        return EnrolledView(crop.image.copy(), _valid(frame, crop, hidden.mask), points)
+        return EnrolledView(crop.image.copy(), valid_region(frame.image, crop.to_crop, hidden.mask), points)
 
     def _add(self, view: EnrolledView) -> None:
-        """Keeps a view, unless it shows somebody else than the views before. Raises Poor."""
+        """Keeps a view, unless it shows somebody else than the views before. Raises UnsuitableView."""
         (vector,) = vectors([view], self.embed)
         if self._vectors and match_score(np.stack(self._vectors), vector) < self.embed.same_person - VIEWS_BELOW:
             raise UnsuitableView("this face is not the one of the views before: one person at a time")
@@ -172,15 +175,15 @@ def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
     name = checked_name(person.name)
     before: Person | None = None
     for other in store.load().people:
-        alike = person_similarity(with_vectors(other, embed), person)
+        match = person_similarity(with_vectors(other, embed), person)
         if other.name == name:
             before = other
-            if alike < embed.same_person - VIEWS_BELOW:
+            if match < embed.same_person - VIEWS_BELOW:
                 raise EnrolmentError(
                     f"this face is not the one that is enrolled as {name}",
                     f"use another name, or remove the old one: occlufix-vcam enroll --delete {name!r}",
                 )
-        elif alike >= embed.same_person:
+        elif match >= embed.same_person:
             raise EnrolmentError(
                 f"this face is enrolled already, as {other.name}",
                 f"add to it: occlufix-vcam enroll {other.name!r}, or remove it first: --delete {other.name!r}",
@@ -196,7 +199,7 @@ def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
 
 
 def person_similarity(enrolled: Person, seen: Person) -> float:
-    """How alike two people's views are: the median over the views of one."""
+    """How well two people's views match: the median over the views of one."""
     return float(np.median([match_score(enrolled.embeddings, vector) for vector in seen.embeddings]))
 
 
@@ -220,14 +223,3 @@ def _light(image: Image) -> float:
 
 def _eye_distance(landmarks: Points) -> float:
     return float(np.hypot(*(landmarks[1] - landmarks[0])))
-
-
-def _valid(frame: Frame, crop: Crop, hidden: Image) -> Image:
-    """Where the crop shows the face: inside the picture, hidden by nothing, and a little away from both."""
-    inside = np.full(frame.image.shape[:2], HIDDEN, np.uint8)
-    mask = np.empty((CROP_PX, CROP_PX), np.uint8)
-    cv2.warpAffine(inside, crop.to_crop, (CROP_PX, CROP_PX), dst=mask, borderMode=cv2.BORDER_CONSTANT)
-    cv2.threshold(mask, HIDDEN - 1, HIDDEN, cv2.THRESH_BINARY, dst=mask)
-    mask[hidden != 0] = 0
-    side = 2 * MARGIN_PX + 1
-    return cv2.erode(mask, np.ones((side, side), np.uint8)).astype(np.uint8, copy=False)

@@ -21,7 +21,8 @@ from occlufix_vcam.core.handoff import Broadcast
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.enrollment.collector import ViewCollector, keep
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.people.store import EnrolmentError, PeopleStore, checked_name
+from occlufix_vcam.people.person import EnrolmentError, checked_name
+from occlufix_vcam.people.store import PeopleStore
 
 log = logging.getLogger(__name__)
 

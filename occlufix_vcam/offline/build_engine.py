@@ -99,7 +99,7 @@ def _own_target(backend: str) -> str | None:
 
 
 def _replaced(models: Sequence[str], onnx: Path) -> list[Model]:
-    """`onnx` in the place of one model's files, with that model's doors: of the one named, or of which it is called."""
+    """`onnx` in the place of one model's files: of the one named, or of the one that the file is called after."""
     if len(models) > 1:
         raise ConfigError("--onnx stands for one model", "name no model, or one, with --onnx")
     find_model(onnx)  # is it there?

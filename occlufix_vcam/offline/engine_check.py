@@ -33,7 +33,7 @@ FRAME_SIZE = (640, 360)
 #: 54 dB and more; one that computes something else is below 30.
 LEAST_PSNR_DB, MOST_MEAN_ERROR = 40.0, 1.0
 #: int8 is farther off by its nature, the finder's distances most of all (33 dB): what that costs in faces, holes and
-#: landmarks was judged before it shipped (train/export/quantise.py). Here it only has to be the same network.
+#: landmarks was measured before it shipped (train/export/quantise.py). Here it only has to be the same network.
 BOUNDS = {"int8": (30.0, 6.0)}
 
 
@@ -82,13 +82,13 @@ def compare(
     """The check with its figures: both engines on the same crops, in turn. Raises EngineError."""
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     errors = {spec.name: _Error(of_255=spec.dtype == "uint8") for spec in engine.outputs}
-    with closing(engines.load(model, EngineOptions("onnxruntime", "fp32", input_shapes=shapes))) as yardstick:
+    with closing(engines.load(model, EngineOptions("onnxruntime", "fp32", input_shapes=shapes))) as reference_engine:
         for turn in range(-WARM_UP, CROPS):
             feeds = _feeds(engine, pictures, turn % CROPS)
             began = time.perf_counter()
             ours = engine.run(feeds)
             between = time.perf_counter()
-            theirs = yardstick.run(feeds)
+            theirs = reference_engine.run(feeds)
             ended = time.perf_counter()
             if turn < 0:
                 continue
@@ -169,10 +169,10 @@ def refuse_if_off(check: EngineCheck) -> None:
 
 
 def _feeds(engine: InferenceEngine, pictures: CheckPictures, turn: int) -> dict[str, Tensor]:
-    """What the product would feed, by the names of the contract's doors. Raises ContractMismatch for others."""
+    """What the product would feed, by the names of the contract's inputs. Raises ContractMismatch for others."""
     hidden = np.zeros((CROP_PX, CROP_PX), np.uint8)
     cv2.ellipse(hidden, (128, 175), (70, 60), 0, 0, 360, HIDDEN, cv2.FILLED)
-    doors = {
+    known = {
         "frame": pictures.frames[turn],
         "face": pictures.crops[turn],
         "mask": hidden,
@@ -181,12 +181,12 @@ def _feeds(engine: InferenceEngine, pictures: CheckPictures, turn: int) -> dict[
     }
     feeds: dict[str, Tensor] = {}
     for spec in engine.inputs:
-        picture = doors.get(spec.name)
+        picture = known.get(spec.name)
         if picture is None or len(spec.shape) != 4 or spec.dtype != "uint8":
             form = "x".join(map(str, spec.shape))
             raise ContractMismatch(
                 f"Nobody knows what to feed the input {spec.name} ({form} {spec.dtype})",
-                f"The product has uint8 pictures for: {', '.join(doors)}.",
+                f"The product has uint8 pictures for: {', '.join(known)}.",
             )
         batch, height, width, channels = spec.shape
         fitted = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, -1)
@@ -200,9 +200,9 @@ def real_pictures(settings: Settings) -> CheckPictures:
     """CROPS moments of the demo's round, each with its face, found by the FP32 ONNX."""
     frames: list[Image] = []
     crops: list[Image] = []
-    trusted = EngineSet(settings.but(backend="onnxruntime", precision="fp32"))
-    with closing(Demo("demo", SourceOptions(realtime=False))) as demo, closing(trusted):
-        finder = open_finder("own", trusted.load)
+    exact = EngineSet(settings.but(backend="onnxruntime", precision="fp32"))
+    with closing(Demo("demo", SourceOptions(realtime=False))) as demo, closing(exact):
+        finder = open_finder("own", exact.load)
         for moment in range(CROPS):
             frame = Frame(demo.render(moment * demo.round_frames // CROPS), moment, 0.0)
             finder.reset()

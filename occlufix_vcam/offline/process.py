@@ -26,10 +26,11 @@ from occlufix_vcam.core.status import EngineFacts
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.pipeline import FrameSummary, Pipeline
-from occlufix_vcam.sinks import open_sink
+from occlufix_vcam.sinks.opening import open_sink
 from occlufix_vcam.sinks.pictures import encode, put_into, write_file
 from occlufix_vcam.sinks.recorder import FILM_SUFFIXES
-from occlufix_vcam.sources import CameraSource, EndOfClip, open_source
+from occlufix_vcam.sources import CameraSource, EndOfClip
+from occlufix_vcam.sources.opening import open_source
 from occlufix_vcam.sources.pictures import PICTURE_SUFFIXES, load_picture, picture_files, read_pixels, to_bgr
 from occlufix_vcam.stages.find import FaceFinder, open_finder
 from occlufix_vcam.stages.hidden import GivenMask, HiddenSegmenter

@@ -1,0 +1,1 @@
+"""The people who enrolled: their views and vectors, kept encrypted on this machine."""

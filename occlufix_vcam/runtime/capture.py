@@ -14,7 +14,8 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import WorkerName
 from occlufix_vcam.runtime.demand import Demand
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
-from occlufix_vcam.sources import CameraSource, EndOfClip, is_camera
+from occlufix_vcam.sources import CameraSource, EndOfClip
+from occlufix_vcam.sources.opening import is_camera
 
 SLOW_OPENING_S = 6.0  # it may take 5 s until the first picture
 DOES_NOT_OPEN = Trouble("the camera does not open: its driver gives no answer", "unplug it and plug it in again")

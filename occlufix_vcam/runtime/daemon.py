@@ -28,12 +28,13 @@ from occlufix_vcam.enrollment.session import Enrolments
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime.capture import Capture
 from occlufix_vcam.runtime.demand import Demand
-from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S
-from occlufix_vcam.runtime.output import Output
+from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame
+from occlufix_vcam.runtime.output import OpenSinks, Output
 from occlufix_vcam.runtime.processing import Processing
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
-from occlufix_vcam.sinks import Sinks
-from occlufix_vcam.sources import CameraSource, find_camera
+from occlufix_vcam.sinks.fan_out import Sinks
+from occlufix_vcam.sources import CameraSource
+from occlufix_vcam.sources.opening import find_camera
 
 if TYPE_CHECKING:
     from occlufix_vcam.pipeline import Pipeline
@@ -44,7 +45,7 @@ class Parts:
     """How a daemon comes by its camera, its sinks and its pipeline; tests give their own."""
 
     open_camera: Callable[[Settings], CameraSource] = open_camera
-    open_sinks: Callable[[Settings, tuple[int, int], float], Sinks] = open_sinks
+    open_sinks: OpenSinks = open_sinks
     build_pipeline: Callable[[Settings, Telemetry, EngineSet], Pipeline] = build_pipeline
     find_camera: Callable[[Settings], str] = lambda settings: find_camera(settings.source).description
 
@@ -64,7 +65,7 @@ class Daemon:
         self._clock = clock
         self._started_at = clock()
         self._captured: Latest[Frame] = Latest()
-        self._finished: Latest[Frame] = Latest()
+        self._finished: Latest[FinishedFrame] = Latest()
         self._demand = Demand(clock)
         #: Who is known, and getting to know somebody.
         self.enrolments = Enrolments(self.broadcast, open_collector, watched=self._demand.held)
@@ -110,6 +111,7 @@ class Daemon:
             finally:
                 self.stop()
                 self.enrolments.cancel()
+        self._output.close()
 
     def stop(self) -> None:
         self._supervisor.stop()

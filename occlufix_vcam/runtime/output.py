@@ -1,10 +1,9 @@
-"""The worker that has the sinks: a picture at each beat while somebody looks, else a placeholder frame now and then."""
+"""The worker that has the sinks: a picture at each tick while somebody looks, else a placeholder frame now and then."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Mapping
 
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Broadcast, Latest
@@ -13,11 +12,11 @@ from occlufix_vcam.core.status import WorkerName
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.runtime.capture import Capture, OutputFormat
 from occlufix_vcam.runtime.demand import Demand
-from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FrameSelector
+from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame, FrameSelector
 from occlufix_vcam.runtime.pacer import FramePacer
 from occlufix_vcam.runtime.processing import Processing
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
-from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sinks.fan_out import KeptSink, Sinks
 
 #: While nobody reads: how often a placeholder frame goes out, and how soon a new reader is seen.
 IDLE_S, LOOK_S = 1.0, 0.1
@@ -25,6 +24,9 @@ IDLE_S, LOOK_S = 1.0, 0.1
 WAKING = "waking the camera"
 
 log = logging.getLogger(__name__)
+
+#: Opens what the settings name in a size and at a rate, with the sinks that are kept from before by their keys.
+OpenSinks = Callable[[Settings, tuple[int, int], float, Mapping[str, KeptSink]], Sinks]
 
 
 class Output:
@@ -37,8 +39,8 @@ class Output:
         restoring: Processing,
         demand: Demand,
         telemetry: Telemetry,
-        open_sinks: Callable[[Settings, tuple[int, int], float], Sinks],
-        finished: Latest[Frame],
+        open_sinks: OpenSinks,
+        finished: Latest[FinishedFrame],
         shown: Broadcast[Frame],
         clock: Callable[[], float],
     ) -> None:
@@ -52,31 +54,51 @@ class Output:
         self._telemetry, self._open_sinks, self._finished, self._shown = telemetry, open_sinks, finished, shown
         self._clock = clock
         self._started_at = clock()
+        self._selector: FrameSelector | None = None
+        self._kept: dict[str, KeptSink] = {}
 
     def work(self) -> None:
         while (form := self._capture.wait_for_form(PATIENCE_S)) is None:
             if self._supervisor.stopped.is_set():
                 return
         settings = self._supervisor.settings
-        if self._supervisor.is_proven(WorkerName.OUTPUT):  # a second attempt must not write over what was recorded
+        is_again = self._supervisor.is_proven(WorkerName.OUTPUT) and not self._supervisor.is_asked_anew(
+            WorkerName.OUTPUT
+        )
+        if is_again and not self._kept:  # a second attempt must not write over what was recorded
             settings = settings.but(record=None)
-        with closing(self._open_sinks(settings, form.size, form.rate)) as sinks:
-            try:
-                self._serve(sinks, form)
-            finally:
-                self.readers = None
+        sinks = self._open_sinks(settings, form.size, form.rate, self._kept)
+        self._kept = {}
+        try:
+            self._serve(sinks, form)
+        except BaseException:
+            sinks.close()
+            raise
+        finally:
+            self.readers = None
+        if self._supervisor.stopped.is_set():
+            sinks.close()
+        else:  # a setting changed: sinks that it does not concern stay open, and programs that read them notice nothing
+            self._kept = sinks.release()
+
+    def close(self) -> None:
+        """Closes the sinks that were kept for the next opening. Called once the worker has ended."""
+        kept, self._kept = self._kept, {}
+        Sinks([one.sink for one in kept.values()]).close()
 
     def _serve(self, sinks: Sinks, form: OutputFormat) -> None:
-        selector = FrameSelector(form.size, self._clock)
-        if before := self._shown.after(0, 0):  # the sinks were opened anew: nobody sees them start
-            selector.take(before[1])
+        if self._selector is None or self._selector.size != form.size:
+            self._selector = FrameSelector(form.size, self._clock)
+        selector = self._selector
+        selector.resume()
         self._send(sinks, selector, selector.now(form.rate, "starting", self._supervisor.settings, camera_gone=False))
         self._look(sinks)
         self.sinks = sinks
         self._supervisor.well(WorkerName.OUTPUT)
         while self._goes_on():
             self._show(sinks, selector, form)
-            self._idle(sinks, selector, form)
+            if self._goes_on():
+                self._idle(sinks, selector, form)
 
     def _goes_on(self) -> bool:
         return self._supervisor.goes_on(WorkerName.OUTPUT)
@@ -91,7 +113,7 @@ class Output:
         return self._demand.now
 
     def _show(self, sinks: Sinks, selector: FrameSelector, form: OutputFormat) -> None:
-        """A picture at each beat, as long as somebody looks."""
+        """A picture at each tick, as long as somebody looks."""
         camera, pacer, rate = None, FramePacer(form.rate, self._clock), form.rate
         while self._goes_on() and self._look(sinks):
             if self._capture.camera is not camera:

@@ -1,7 +1,7 @@
 """The rhythm of the output: steady at the camera's rate for whoever watches, in step with the pictures as they come.
 
 A fixed grid would let every picture wait for its line, half a frame on average. So a picture may go out a little early
-or late, and the grid leans towards where pictures come; where none comes, the beat goes on without it.
+or late, and the grid leans towards where pictures come; where none comes, the grid goes on without it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 #: Shares of a frame's time: how early a picture may go out, how long one that is late is waited for.
 EARLY, LATE = 0.25, 0.5
-#: How far the grid follows one picture that is off the beat.
+#: How far the grid follows one picture that is off the grid.
 LEANING = 0.1
 #: Frames of delay (a sink that hung, a machine that slept) after which the grid starts anew instead of catching up.
 LOST = 3.0

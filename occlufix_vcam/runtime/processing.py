@@ -16,7 +16,7 @@ from occlufix_vcam.core.status import EngineFacts, WorkerName
 from occlufix_vcam.core.telemetry import SaidOnce, Telemetry
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime.background_build import BackgroundBuild
-from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S
+from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Processing:
         telemetry: Telemetry,
         build_pipeline: Callable[[Settings, Telemetry, EngineSet], Pipeline],
         captured: Latest[Frame],
-        finished: Latest[Frame],
+        finished: Latest[FinishedFrame],
         clock: Callable[[], float],
     ) -> None:
         #: Whether the pipeline is there.
@@ -59,7 +59,10 @@ class Processing:
 
     def deliver(self, frame: Frame) -> None:
         """Takes a captured frame: to the pipeline, or past it. Called by the capture worker."""
-        (self._finished if self._is_bypassed() else self._captured).put(frame)
+        if self._is_bypassed():
+            self._finished.put(FinishedFrame(frame, processed=False))
+        else:
+            self._captured.put(frame)
 
     def _is_bypassed(self) -> bool:
         """Whether the untouched picture goes straight out: switched off, or nothing there yet that restores."""
@@ -78,7 +81,7 @@ class Processing:
     def work(self) -> None:
         settings = self._supervisor.settings
         with (
-            closing(EngineSet(settings, live=True, avoid=self._distrusted())) as engines,
+            closing(EngineSet(settings, live=True, avoid=self._failing())) as engines,
             closing(self._build_pipeline(settings, self._telemetry, engines)) as pipeline,
         ):
             self._engines, self.is_ready = engines, True
@@ -101,13 +104,13 @@ class Processing:
         self._busy_since = self._clock()
         try:
             finished, summary = pipeline(frame)
-            self._finished.put(finished)
+            self._finished.put(FinishedFrame(finished, processed=True))
         except Exception as error:  # noqa: BLE001  the worker's boundary: one bad frame must not end the call
             self._last_failure = error
             self._telemetry.count("failed")
             self._repeated_trouble.warning("a frame could not be restored: %r", error)
             if self._supervisor.settings.on_failure == "passthrough":
-                self._finished.put(frame)  # else the last one stands for it, and soon what `Outgoing` has
+                self._finished.put(FinishedFrame(frame, processed=False))  # else FrameSelector finds a stand-in
             return False
         finally:
             self._busy_since = float("inf")
@@ -120,7 +123,7 @@ class Processing:
             ran = {(one["backend"], one["device"]) for one in engines.facts().values()}
             self._collapses.update(place for place in ran if place[1] != "CPU")
 
-    def _distrusted(self) -> frozenset[tuple[str, str]]:
+    def _failing(self) -> frozenset[tuple[str, str]]:
         """Nothing where the settings allow no other backend: then it is tried again and again."""
         collapsed = [place for place, times in self._collapses.items() if times > 1]
         return frozenset(collapsed if self._supervisor.settings.backend == "auto" else ())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -17,6 +16,7 @@ from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.output_transform import OutputTransform, even_size
 from occlufix_vcam.core.placeholder import placeholder
 from occlufix_vcam.sinks import VirtualCameraInfo
+from occlufix_vcam.sinks.places import failed, named_places, open_first
 from occlufix_vcam.sinks.v4l2_node import BYTES_OF_4_PIXELS, LoopbackNode, V4l2Node
 from occlufix_vcam.sinks.v4l2_readers import Readers, WhoReads
 from occlufix_vcam.system import v4l2
@@ -44,7 +44,11 @@ class V4l2Camera:
         watch: Callable[[str], WhoReads] = Readers,
     ) -> None:
         even = even_size(size)
-        place, self._node, self.size, self._layout = _open(target, even, rate, open_node)
+        place, (self._node, self.size, self._layout) = open_first(
+            named_places(target, find_virtual_cameras()),
+            lambda place: _open_one(place.path, even, rate, open_node),
+            _explained,
+        )
         self.name = f"{place.path} (v4l2loopback)"
         self.flaw = Trouble(place.flaw, place.hint)
         self._fit = OutputTransform(self.size)
@@ -88,22 +92,6 @@ class V4l2Camera:
 
     def _stopped(self, error: OSError) -> SinkUnavailable:
         return SinkUnavailable(f"the virtual camera {self.name} stopped: {error}", "`occlufix-vcam doctor` looks why")
-
-
-def _open(
-    target: str, size: tuple[int, int], rate: float, open_node: Callable[[str], V4l2Node]
-) -> tuple[VirtualCameraInfo, V4l2Node, tuple[int, int], str]:
-    """The first node that opens, with the size and layout that it has then."""
-    reasons, hint = [], ""
-    for place in _places(target):
-        if not place.problem:
-            try:
-                return place, *_open_one(place.path, size, rate, open_node)
-            except OSError as error:
-                place = _failed(place, error)
-        reasons.append(f"{place.path or place.name or place.backend}: {place.problem}")
-        hint = hint or place.hint
-    raise SinkUnavailable("no virtual camera: " + "; ".join(reasons), hint)
 
 
 def _open_one(
@@ -152,13 +140,13 @@ def _take(
     return node, size, layout
 
 
-def _failed(place: VirtualCameraInfo, error: OSError) -> VirtualCameraInfo:
+def _explained(place: VirtualCameraInfo, error: OSError) -> VirtualCameraInfo:
     """What is wrong with a node that looked well and did not open."""
     if isinstance(error, _KeptFormatError):
         return _kept(place, error.size, error.layout)
     if error.errno == errno.EBUSY:
         return _taken(place, ", ".join(v4l2.holders(place.path)) or "another program")
-    return VirtualCameraInfo(place.backend, place.name, place.path, str(error), "see `occlufix-vcam doctor`")
+    return failed(place, error)
 
 
 class _KeptFormatError(OSError):
@@ -179,21 +167,6 @@ def _kept(place: VirtualCameraInfo, size: tuple[int, int], layout: str) -> Virtu
 def _taken(place: VirtualCameraInfo, programs: str) -> VirtualCameraInfo:
     hint = "close that program, or load v4l2loopback with one device more (`devices=2`)"
     return VirtualCameraInfo(place.backend, place.name, place.path, f"{programs} has taken it", hint)
-
-
-def _places(target: str) -> list[VirtualCameraInfo]:
-    """Where to try, in order: all there is for "auto", else the one that is named."""
-    found = find_virtual_cameras()
-    if target == "auto":
-        return found
-    device = os.path.realpath(target) if target.startswith("/") else target
-    matches = [place for place in found if device == place.path or target.casefold() == place.name.casefold()]
-    if matches:
-        return matches
-    there = ", ".join(place.path for place in found if not place.problem)
-    problem = "there is no such virtual camera" + (f"; there are: {there}" if there else "")
-    hint = "`occlufix-vcam devices` lists those that there are"
-    return [VirtualCameraInfo("v4l2loopback", target, "", problem, hint)]
 
 
 def find_virtual_cameras() -> list[VirtualCameraInfo]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 from types import ModuleType
 from typing import Protocol
@@ -18,6 +17,7 @@ from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.output_transform import OutputTransform, even_size
 from occlufix_vcam.sinks import VirtualCameraInfo
+from occlufix_vcam.sinks.places import named_places, open_first
 from occlufix_vcam.sinks.v4l2 import find_virtual_cameras as loopback_nodes
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ _INSTALL_HINTS = {
 }
 #: The names the two kinds on Windows and macOS have in other programs.
 _NAMES = {"unitycapture": "Unity Video Capture", "obs": "OBS Virtual Camera"}
-_ANY = ("auto",)
 
 
 class PyvirtualcamCamera(Protocol):
@@ -53,7 +52,10 @@ class VirtualCamera:
     ) -> None:
         module = pyvirtualcam or _import_pyvirtualcam()
         even = even_size(size)
-        self._camera, self._planar = _open(module, target, even, rate)
+        _, (self._camera, self._planar) = open_first(
+            named_places(target, find_virtual_cameras(module)),
+            lambda place: _open(module, target, place, even, rate),
+        )
         self._fit = OutputTransform(even)
         self.size = even
         self.name = f"{self._camera.device} ({self._camera.backend})"
@@ -74,21 +76,14 @@ class VirtualCamera:
 
 
 def _open(
-    module: ModuleType, target: str, size: tuple[int, int], rate: float
+    module: ModuleType, target: str, place: VirtualCameraInfo, size: tuple[int, int], rate: float
 ) -> tuple[PyvirtualcamCamera, Image | None]:
-    """The first virtual camera that opens and, if it takes no BGR, the I420 buffer to convert into."""
-    reasons, hint = [], ""
-    for place in _places(module, target):
-        label = place.path or place.name or place.backend
-        if not place.problem:
-            device = place.path or (None if target in _ANY else place.name)
-            try:
-                return _open_one(module, place.backend, device, size, rate)
-            except (RuntimeError, OSError) as error:
-                place = VirtualCameraInfo(place.backend, label, place.path, str(error), "see `occlufix-vcam doctor`")
-        reasons.append(f"{label}: {place.problem}")
-        hint = hint or place.hint
-    raise SinkUnavailable("no virtual camera: " + "; ".join(reasons), hint)
+    """The camera of one place and, if it takes no BGR, the I420 buffer to convert into. Raises OSError."""
+    device = place.path or (None if target == "auto" else place.name)
+    try:
+        return _open_one(module, place.backend, device, size, rate)
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 def _open_one(
@@ -104,21 +99,6 @@ def _open_one(
         except RuntimeError:
             raise error from None  # it is not the format, then
         return camera, np.empty((height * 3 // 2, width), np.uint8)
-
-
-def _places(module: ModuleType, target: str) -> list[VirtualCameraInfo]:
-    """Where to try, in order: all there is for "auto", else the one that is named."""
-    found = find_virtual_cameras(module)
-    if target in _ANY:
-        return found
-    wanted = target.casefold()
-    device = os.path.realpath(target) if target.startswith("/") else target
-    matches = [place for place in found if device == place.path or wanted in (place.name.casefold(), place.backend)]
-    if matches:
-        return matches
-    there = ", ".join(place.path or place.name for place in found if not place.problem)
-    problem = "there is no such virtual camera" + (f"; there are: {there}" if there else "")
-    return [VirtualCameraInfo("", target, "", problem, "`occlufix-vcam devices` lists those that there are")]
 
 
 def find_virtual_cameras(module: ModuleType | None = None) -> list[VirtualCameraInfo]:

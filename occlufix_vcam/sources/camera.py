@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _API = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_MSMF, "darwin": cv2.CAP_AVFOUNDATION}.get(sys.platform, cv2.CAP_ANY)
 _MJPG, _RAW = (int(cv2.VideoWriter.fourcc(*code)) for code in ("MJPG", "YUYV"))
 
-#: What other systems call the doors that our own pictures leave by.
+#: What other systems call the virtual cameras that our own pictures go to.
 _VIRTUAL_NAMES = (v4l2.OWN_LABEL, "OBS Virtual Camera", "Unity Video Capture")
 
 #: A camera may take seconds to wake up; one that was awake and sends nothing for this long is lost.

@@ -1,4 +1,4 @@
-"""A source whose pictures are turned: a camera mounted on its side or on its head, a driver that delivers upside down.
+"""Rotates the pictures of a source: a camera is mounted on its side, or a driver delivers them upside down.
 
 The face finder needs upright faces, so this comes before the pipeline.
 """
@@ -15,7 +15,7 @@ _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_
 
 
 class RotatedSource:
-    """`source`, its pictures turned upside down where `flip` is set, then by `rotate` degrees clockwise."""
+    """`source` with its pictures upside down where `flip` is set, then rotated by `rotate` degrees clockwise."""
 
     def __init__(self, source: CameraSource, rotate: int, flip: bool) -> None:
         self._source = source
@@ -41,12 +41,12 @@ class RotatedSource:
 
     def read(self, timeout: float) -> Frame | None:
         frame = self._source.read(timeout)
-        return None if frame is None else Frame(self._turn(frame.image), frame.index, frame.captured_at)
+        return None if frame is None else Frame(self._rotated(frame.image), frame.index, frame.captured_at)
 
     def close(self) -> None:
         self._source.close()
 
-    def _turn(self, image: Image) -> Image:
+    def _rotated(self, image: Image) -> Image:
         if self._flip:
             image = cv2.flip(image, 0)  # type: ignore[assignment]
         if self._rotation is not None:

@@ -13,12 +13,12 @@ from occlufix_vcam.core.frame import Crop
 
 Embedding: TypeAlias = NDArray[np.float32]
 
-#: A look at a face that is known which is less alike by this than one person's are speaks against it.
+#: A vector whose cosine with a known face is this far below that of one person speaks against that person.
 DOUBT_BELOW = 0.15
 
 
 class Embedder(Protocol):
-    """A crop and its mask to a vector: Recogniser, or a fake.
+    """A crop and its mask to a vector: FaceEmbedder, or a fake.
 
     `model` says which network it asks; vectors of it that are as similar as `same_person` are one person's.
     """

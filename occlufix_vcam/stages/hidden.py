@@ -10,11 +10,11 @@ import numpy as np
 from engines.base import InferenceEngine, Tensor
 from engines.contract import CROP_PX, HIDDEN, Image
 from occlufix_vcam.core.frame import Crop, HiddenCrop
-from occlufix_vcam.stages.align import face_area
+from occlufix_vcam.stages.geometry import face_area, face_share, warp_mask
 
 #: Share of the way to the newest probability in one frame: a hand is seen at once and let go over four frames.
 ATTACK, RELEASE = 0.7, 0.3
-#: A smaller spot is the network's doubt, no occluder: pixels of the crop.
+#: A smaller spot is the network's noise, no occluder: pixels of the crop.
 SPECK_PX = 80
 #: The mask grows by this much, so that neither the occluder's rim nor the shadow beside it remains.
 GROWTH_PX = 6
@@ -48,7 +48,7 @@ class HiddenSegmenter:
         probability = self._engine.run({"face": crop.image[None]})["hidden"]
         track = self._tracks.setdefault(crop.face.track_id, MaskSmoother())
         seen = track.update(probability.reshape(CROP_PX, CROP_PX), self._on, self._off)
-        coverage = covered_share(seen)
+        coverage = face_share(seen)
         track.covered = coverage >= self._min_coverage * (LET_GO if track.covered else 1.0)
         mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
         if not track.covered:
@@ -71,10 +71,8 @@ class GivenMask:
         self._mask = mask
 
     def __call__(self, crop: Crop) -> HiddenCrop:
-        mask = np.empty((CROP_PX, CROP_PX), np.uint8)
-        cv2.warpAffine(self._mask, crop.to_crop, (CROP_PX, CROP_PX), dst=mask, borderMode=cv2.BORDER_CONSTANT)
-        cv2.threshold(mask, 127, HIDDEN, cv2.THRESH_BINARY, dst=mask)
-        return HiddenCrop(crop, mask, covered_share(mask))
+        mask = warp_mask(self._mask, crop.to_crop, least=128)
+        return HiddenCrop(crop, mask, face_share(mask))
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Nothing is remembered of any track."""
@@ -111,9 +109,3 @@ def remove_specks(mask: Image) -> None:
     specks = [outline for outline in outlines if cv2.contourArea(outline) < SPECK_PX]
     if specks:
         cv2.drawContours(mask, specks, -1, 0, cv2.FILLED)
-
-
-def covered_share(mask: Image) -> float:
-    """The share of the face's area that `mask` hides, 0..1."""
-    area = face_area()
-    return cv2.countNonZero(cv2.bitwise_and(mask, area)) / cv2.countNonZero(area)

@@ -1,7 +1,7 @@
 """Which enrolled person a track shows: decided over several frames, doubted at once, never swapped for another.
 
-Another person's face is far worse than none. So a track belongs to nobody until several looks agree, each clearly
-for the same person; it is let go as soon as a look speaks against him, or as the picture changes at a stroke; and it
+Another person's face is far worse than none. So a track belongs to nobody until several frames agree, each clearly
+for the same person; it is let go as soon as a frame speaks against it, or as the picture changes at a stroke; and it
 can become another's only by belonging to nobody first.
 """
 
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from engines.contract import Image
 from occlufix_vcam.core.frame import Crop, FaceTrack
-from occlufix_vcam.people.store import EnrolledView, Person
-from occlufix_vcam.stages.align import face_area
+from occlufix_vcam.people.person import EnrolledView, Person
 from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding
+from occlufix_vcam.stages.geometry import face_share
 from occlufix_vcam.stages.motion import Continuity
 
-#: So many looks have to agree.
-LOOKS = 3
+#: So many frames have to agree.
+AGREEING = 3
 #: The best person has to be this much more similar than the second best.
 MARGIN = 0.1
 #: An undecided face is asked about in each of so many first frames; later, and once decided, only now and then.
@@ -64,9 +64,9 @@ class FaceIdentifier:
         track = self._tracks.setdefault(track_id, _Track())
         if track.continuity.broken(crop.image, mask):
             track.start_again()
-        coverage = _coverage(mask)
+        coverage = face_share(mask)
         if track.is_due(coverage) and coverage <= LARGEST_COVERAGE:
-            self._look(track, self._embed(crop, mask))
+            self._weigh(track, self._embed(crop, mask))
         return track.person
 
     def forget(self, track_ids: Iterable[int]) -> None:
@@ -82,8 +82,8 @@ class FaceIdentifier:
             self._people = [with_vectors(person, self._embed) for person in enrolled]
             self._tracks.clear()
 
-    def _look(self, track: _Track, embedding: Embedding) -> None:
-        """One more look: it confirms, denies or adds up to a decision."""
+    def _weigh(self, track: _Track, embedding: Embedding) -> None:
+        """One more vector: it confirms, denies or adds up to a decision."""
         scores = np.array([match_score(person.embeddings, embedding) for person in self._people])
         best = int(scores.argmax())
         if track.person is not None:
@@ -92,11 +92,11 @@ class FaceIdentifier:
                 track.start_again()
             return
         track.scores.append(scores)
-        del track.scores[:-LOOKS]
+        del track.scores[:-AGREEING]
         means = np.mean(track.scores, axis=0)
         best = int(means.argmax())
         second = float(np.delete(means, best).max(initial=-1.0))
-        agreed = len(track.scores) == LOOKS and all(int(one.argmax()) == best for one in track.scores)
+        agreed = len(track.scores) == AGREEING and all(int(one.argmax()) == best for one in track.scores)
         clear = means[best] >= self._embed.same_person and means[best] - second >= MARGIN
         if agreed and clear and not self._is_here(best):
             track.person = self._people[best]
@@ -132,7 +132,7 @@ def match_score(vectors: NDArray[np.float32], embedding: Embedding) -> float:
 
 @dataclass(slots=True, eq=False)
 class _Track:
-    """What is known of one face: whose it is, and the last looks."""
+    """What is known of one face: whose it is, and the last scores."""
 
     person: Person | None = None
     scores: list[np.ndarray] = field(default_factory=list)
@@ -152,8 +152,3 @@ class _Track:
         """Belongs to nobody, and is asked about in the next frames."""
         self.person, self.frames = None, 0
         self.scores.clear()
-
-
-def _coverage(mask: Image) -> float:
-    hidden = cv2.countNonZero(cv2.bitwise_and(mask, face_area()))
-    return hidden / cv2.countNonZero(face_area())

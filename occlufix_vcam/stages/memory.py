@@ -13,12 +13,13 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from engines.contract import CROP_PX, HIDDEN, Image, Points
+from engines.contract import Image, Points
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.people.store import Person
-from occlufix_vcam.stages.align import align, face_area
+from occlufix_vcam.people.person import Person
+from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding, cosine
+from occlufix_vcam.stages.geometry import face_area, face_share
 from occlufix_vcam.stages.motion import IDENTITY, Continuity, MotionFeatures, motion, motion_features
 from occlufix_vcam.stages.reference import (
     LEAST_SHARE,
@@ -30,17 +31,17 @@ from occlufix_vcam.stages.reference import (
     TrackedReference,
     best_shown,
     composed,
-    face_share,
     is_covered,
     known_face,
     make_view,
     most_alike,
+    valid_region,
     without_rim,
 )
 
 #: A view is tried every so many frames, and only kept once nothing has hidden the face for a while after it:
 #: what comes in front is noticed a frame or two late.
-LOOK_EVERY, KEPT_AFTER = 4, 8
+VIEW_EVERY, KEPT_AFTER = 4, 8
 MOST_VIEWS = 8
 #: With more of the face hidden than this, nothing is learnt of the rest.
 PARTLY_HIDDEN = 0.35
@@ -223,7 +224,7 @@ class _Face:
         self._waiting = [(at, view) for at, view in self._waiting if not is_covered(view, mask)]
         while self._waiting and self._waiting[0][0] <= self._frames - KEPT_AFTER:
             self._keep(self._waiting.pop(0)[1])
-        if self._frames % LOOK_EVERY == 0 and hidden.coverage <= PARTLY_HIDDEN:
+        if self._frames % VIEW_EVERY == 0 and hidden.coverage <= PARTLY_HIDDEN:
             view = make_view(hidden.crop.image, without_rim(cv2.bitwise_not(mask)) if mask.any() else WHOLE)
             if view.is_good():
                 self._waiting.append((self._frames, view))
@@ -303,13 +304,7 @@ class FixedReference:
             raise ConfigError(
                 "the reference picture shows no usable face", "choose a picture with one clear, frontal face"
             )
-        valid = np.full(picture.shape[:2], HIDDEN, np.uint8)
-        mask = np.empty((CROP_PX, CROP_PX), np.uint8)
-        cv2.warpAffine(valid, crop.to_crop, (CROP_PX, CROP_PX), dst=mask, borderMode=cv2.BORDER_CONSTANT)
-        cv2.threshold(mask, 254, HIDDEN, cv2.THRESH_BINARY, dst=mask)
-        if see_hidden is not None:
-            mask[see_hidden(crop).mask != 0] = 0
-        mask = without_rim(mask)
+        mask = valid_region(picture, crop.to_crop, see_hidden(crop).mask if see_hidden is not None else None)
         image = crop.image.copy()
         image[mask == 0] = 0
         self._view = make_view(image, mask)

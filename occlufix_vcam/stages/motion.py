@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, Affine, Image, Points, similarity, transform_points
-from occlufix_vcam.stages.align import face_area
+from occlufix_vcam.stages.geometry import face_area
 
 #: Motion is looked for at half the crop's size: twice as far in the same window, at a quarter of the cost.
-LOOK_PX = CROP_PX // 2
+FLOW_PX = CROP_PX // 2
 MOST_CORNERS = 80
 FEWEST_CORNERS = 8
 _CORNER_QUALITY, _CORNER_GAP_PX = 0.01, 4
@@ -43,7 +43,7 @@ IDENTITY.flags.writeable = False
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MotionFeatures:
-    """What motion is told from: `grey` LOOK_PX x LOOK_PX uint8, and `corners` nx2 in its pixels."""
+    """What motion is told from: `grey` FLOW_PX x FLOW_PX uint8, and `corners` nx2 in its pixels."""
 
     grey: Image
     corners: Points
@@ -84,7 +84,7 @@ class Continuity:
 
 def motion_features(image: Image, shown: Image) -> MotionFeatures:
     """`image` is a crop; corners are only sought where `shown` (256x256 uint8) is not 0."""
-    small = cv2.resize(image, (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (FLOW_PX, FLOW_PX), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     corners = cv2.goodFeaturesToTrack(grey, MOST_CORNERS, _CORNER_QUALITY, _CORNER_GAP_PX, mask=_inside(shown))
     found = np.zeros((0, 2), np.float32) if corners is None else corners.reshape(-1, 2).astype(np.float32)
@@ -101,7 +101,7 @@ def motion(
     """
     if len(before.corners) < FEWEST_CORNERS:
         return None
-    expected = _to_look(transform_points(_to_crop(before.corners), guess))
+    expected = _to_flow(transform_points(_to_crop(before.corners), guess))
     reached, there, _ = cv2.calcOpticalFlowPyrLK(
         before.grey,
         _filled(after.grey, before.grey, shown, guess),
@@ -113,7 +113,7 @@ def motion(
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )
     reached = reached.reshape(-1, 2)
-    cell = np.clip(np.round(reached), 0, LOOK_PX - 1).astype(int)
+    cell = np.clip(np.round(reached), 0, FLOW_PX - 1).astype(int)
     followed = (there.reshape(-1) > 0) & (np.abs(cell - reached).max(axis=1) <= 1)
     followed &= _inside(shown)[cell[:, 1], cell[:, 0]] > 0
     if np.count_nonzero(followed) < FEWEST_CORNERS:
@@ -124,10 +124,10 @@ def motion(
 def _filled(grey: Image, before: Image, shown: Image, guess: Affine) -> Image:
     """`grey` with what it is guessed to show where it is not `shown`: at the coarse levels what hides it would pull."""
     matrix = guess.copy()
-    matrix[:, 2] = _to_look(transform_points(_to_crop(np.zeros((1, 2), np.float32)), guess))[0]
+    matrix[:, 2] = _to_flow(transform_points(_to_crop(np.zeros((1, 2), np.float32)), guess))[0]
     filled = np.empty_like(grey)
-    cv2.warpAffine(before, matrix, (LOOK_PX, LOOK_PX), dst=filled, borderMode=cv2.BORDER_REPLICATE)
-    cv2.copyTo(grey, cv2.resize(shown, (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_NEAREST), filled)
+    cv2.warpAffine(before, matrix, (FLOW_PX, FLOW_PX), dst=filled, borderMode=cv2.BORDER_REPLICATE)
+    cv2.copyTo(grey, cv2.resize(shown, (FLOW_PX, FLOW_PX), interpolation=cv2.INTER_NEAREST), filled)
     return filled
 
 
@@ -150,16 +150,16 @@ def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:
 
 
 def _inside(shown: Image) -> Image:
-    """`shown` at the size of a look, without the rim, whose window would reach across."""
-    small = cv2.resize(shown, (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_NEAREST)
+    """`shown` at half the crop's size, without the rim, whose window would reach across."""
+    small = cv2.resize(shown, (FLOW_PX, FLOW_PX), interpolation=cv2.INTER_NEAREST)
     return np.asarray(cv2.erode(small, np.ones((5, 5), np.uint8)), np.uint8)
 
 
 def _to_crop(points: NDArray[np.float32]) -> Points:
-    scale = CROP_PX / LOOK_PX
+    scale = CROP_PX / FLOW_PX
     return (points * scale + (scale - 1) / 2).astype(np.float32)
 
 
-def _to_look(points: Points) -> Points:
-    scale = CROP_PX / LOOK_PX
+def _to_flow(points: Points) -> Points:
+    scale = CROP_PX / FLOW_PX
     return ((points - (scale - 1) / 2) / scale).astype(np.float32)

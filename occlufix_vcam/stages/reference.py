@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, Affine, Image
 from occlufix_vcam.core.frame import HiddenCrop
-from occlufix_vcam.stages.align import compose, face_area
-from occlufix_vcam.stages.motion import LOOK_PX, MotionFeatures, motion, motion_features
+from occlufix_vcam.stages.geometry import compose, face_area, face_share, warp_mask
+from occlufix_vcam.stages.motion import FLOW_PX, MotionFeatures, motion, motion_features
 
 #: What is left out around an occluder or the picture's end, where pixels are mixed: pixels of the crop.
 MARGIN_PX = 3
@@ -28,8 +28,8 @@ FOUND, WELL_FOUND = 0.45, 0.65
 #: steady, the second does not drift.
 PULL = 0.15
 #: Mean difference between the view and what is seen around the hole, grey levels, up to which a view is
-#: trusted wholly, and from which on it is not trusted at all.
-TRUSTED, DOUBTED = 12.0, 22.0
+#: shown with full confidence, and from which on with none.
+FULL_CONFIDENCE_BELOW, NO_CONFIDENCE_ABOVE = 12.0, 22.0
 #: Light and confidence are worked out in cells of this many crop pixels.
 CELL_PX = 8
 _CELLS = CROP_PX // CELL_PX
@@ -58,7 +58,7 @@ NO_REFERENCE = Reference(np.zeros((CROP_PX, CROP_PX, 3), np.uint8), np.zeros((CR
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReferenceView:
-    """One look at the unhidden face: the crop, where it is valid (255), and what motion is told from."""
+    """One view of the unhidden face: the crop, where it is valid (255), and what motion is told from."""
 
     image: Image
     mask: Image
@@ -96,10 +96,8 @@ class TrackedReference:
         """The view as it looks in this crop."""
         size = (CROP_PX, CROP_PX)
         image = np.empty((CROP_PX, CROP_PX, 3), np.uint8)
-        mask = np.empty((CROP_PX, CROP_PX), np.uint8)
+        mask = warp_mask(self.view.mask, self._matrix)
         cv2.warpAffine(self.view.image, self._matrix, size, dst=image, borderMode=cv2.BORDER_REPLICATE)
-        cv2.warpAffine(self.view.mask, self._matrix, size, dst=mask, borderMode=cv2.BORDER_CONSTANT)
-        cv2.threshold(mask, 254, HIDDEN, cv2.THRESH_BINARY, dst=mask)
         light, fit = _compared(image, mask, hidden.crop.image, known)
         self._light = light if self._light is None else self._light + EASE * (light - self._light)
         self._confidence = fit if self._confidence is None else self._confidence + EASE * (fit - self._confidence)
@@ -112,7 +110,7 @@ class TrackedReference:
 
 def make_view(image: Image, mask: Image) -> ReferenceView:
     seen = motion_features(image, cv2.bitwise_and(face_area(), mask).astype(np.uint8))
-    inside = cv2.resize(face_area(), (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_NEAREST) > 0
+    inside = cv2.resize(face_area(), (FLOW_PX, FLOW_PX), interpolation=cv2.INTER_NEAREST) > 0
     edges = cv2.Laplacian(seen.grey, cv2.CV_32F)
     return ReferenceView(image, mask, seen, float(np.abs(edges[inside]).mean()))
 
@@ -165,18 +163,21 @@ def composed(references: list[Reference], step: Affine | None) -> Reference:
 
 def is_covered(view: ReferenceView, mask: Image) -> bool:
     """Whether something hides a part of the face that `view` shows."""
-    return face_share(cv2.bitwise_and(cv2.bitwise_and(view.mask, mask), face_area())) > LEAST_SHARE
-
-
-def face_share(part: MatLike) -> float:
-    """How much of the face's area `part` is."""
-    return cv2.countNonZero(part) / cv2.countNonZero(face_area())
+    return face_share(cv2.bitwise_and(view.mask, mask)) > LEAST_SHARE
 
 
 def without_rim(valid: MatLike) -> Image:
     """`valid` without MARGIN_PX at its edges, where pixels are mixed."""
     side = 2 * MARGIN_PX + 1
     return np.asarray(cv2.erode(valid, np.ones((side, side), np.uint8)), np.uint8)
+
+
+def valid_region(picture: Image, to_crop: Affine, hidden: Image | None = None) -> Image:
+    """Where a crop shows the face: inside the `picture`, not `hidden`, and a little away from both. 255 = valid."""
+    valid = warp_mask(np.full(picture.shape[:2], HIDDEN, np.uint8), to_crop)
+    if hidden is not None:
+        valid[hidden != 0] = 0
+    return without_rim(valid)
 
 
 def known_face(mask: Image) -> Image:
@@ -202,8 +203,8 @@ def _compared(image: Image, mask: Image, crop: Image, known: Image) -> tuple[NDA
     change = (step[0] - step[1]) / np.maximum(share, 0.05)[..., None]
     light = _spread(np.clip(change, -60, 60), share, 4.0)
     off = np.abs(change - light).mean(axis=2)
-    doubt = _spread(off[..., None], share, 2.0)
-    confidence = np.clip((DOUBTED - doubt) / (DOUBTED - TRUSTED), 0, 1)
+    difference = _spread(off[..., None], share, 2.0)
+    confidence = np.clip((NO_CONFIDENCE_ABOVE - difference) / (NO_CONFIDENCE_ABOVE - FULL_CONFIDENCE_BELOW), 0, 1)
     return light, confidence.astype(np.float32)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from engines.base import InferenceEngine
 from engines.contract import CROP_PX, HIDDEN, Affine, Image
 from occlufix_vcam.core.frame import HiddenCrop, Patch
-from occlufix_vcam.stages.align import face_area
+from occlufix_vcam.stages.geometry import face_area
 from occlufix_vcam.stages.reference import Reference
 
 Means = Literal["auto", "network", "memory"]
@@ -19,7 +19,7 @@ WhenUnsure = Literal["restore", "passthrough", "hold", "blank"]
 
 #: Inside the hole, memory passes into the network's picture over this much: pixels of the crop.
 BLEND_PX = 9
-#: Where all of the hole is trusted this much, the network is not asked.
+#: Where the confidence is this high in all of the hole, the network is not asked.
 WHOLLY = 250
 #: With more of a face hidden than the first and nothing remembered of it, what is painted would be a stranger;
 #: below the second it is painted again.
@@ -150,7 +150,7 @@ class TemporalSmoother:
 
 
 def _is_whole(weight: Image, mask: Image) -> bool:
-    """Whether everything hidden is trusted."""
+    """Whether the confidence is high in everything hidden."""
     return not bool(((weight < WHOLLY) & (mask != 0)).any())
 
 

@@ -1,0 +1,1 @@
+"""What the operating system knows: video devices, desktop portals, and this Linux machine."""

@@ -1,4 +1,4 @@
-"""Linux' video nodes: which are cameras and which are doors into a virtual camera.
+"""Linux' video nodes: which are cameras and which are inputs of a virtual camera.
 
 Both rooms at the ends of the pipeline need it, the sources to leave our own output alone, the sinks to find it.
 On other systems there are no such nodes and the list is empty.

@@ -20,7 +20,7 @@ import pytest
 
 from engines import manifest
 from engines.installing import install_extra
-from occlufix_vcam.cli import app
+from occlufix_vcam.cli import app, machine, render
 from occlufix_vcam.core.errors import CameraBusy
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.state import StateFolder
@@ -138,13 +138,13 @@ def fail(error: Exception) -> Callable[..., None]:
 
 
 def test_an_error_is_two_lines_and_its_exit_code(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "load_settings", fail(CameraBusy("held by zoom (process 7)", "close it")))
+    monkeypatch.setattr(machine, "load_settings", fail(CameraBusy("held by zoom (process 7)", "close it")))
     answer = command("config", "show")
     assert (answer.code, answer.err) == (3, "error: held by zoom (process 7)\n  close it\n")
 
 
 def test_our_own_fault_is_said_and_traced_only_with_debug(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "load_settings", fail(ZeroDivisionError("oh")))
+    monkeypatch.setattr(machine, "load_settings", fail(ZeroDivisionError("oh")))
     answer = command("config", "show")
     assert answer.code == 1 and "Traceback" not in answer.err and "ZeroDivisionError('oh')" in answer.err
     answer = command("config", "show", "--debug")
@@ -229,7 +229,7 @@ def test_what_is_wrong_is_said_with_what_to_do(capsys: pytest.CaptureFixture[str
     status["trouble"] = {"OccluFix Camera (PipeWire)": "the desktop refuses cameras to firefox", "capture": "asleep"}
     status["left_out"] = {"v4l2": "the kernel module v4l2loopback is not loaded"}
     status["hints"] = {"v4l2": "`occlufix-vcam setup`", "OccluFix Camera (PipeWire)": "allow it"}
-    app._print_running(status, "http://127.0.0.1:1")
+    render.print_running(status, "http://127.0.0.1:1")
     assert capsys.readouterr().out.splitlines()[-6:] == [
         "  trouble  OccluFix Camera (PipeWire): the desktop refuses cameras to firefox",
         "           allow it",

@@ -1,4 +1,4 @@
-"""What every entry of BACKENDS has to do alike: doors, checks, determinism, closing.
+"""What every entry of BACKENDS has to do alike: inputs and outputs, checks, determinism, closing.
 
 Where there is no NVIDIA GPU, `tensorrt` runs on a stand-in of its libraries: our half of it is the real one.
 """

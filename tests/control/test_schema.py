@@ -16,7 +16,7 @@ import pytest
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.daemon import Daemon, Parts
-from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sinks.fan_out import Sinks
 from scripts.openapi import TARGET, description
 from tests.control.conftest import Served, serving
 from tests.harness.fakes import InvertingPipeline, ScriptedCamera, WatchedSink, running
@@ -47,7 +47,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("schema")
     parts = Parts(
         lambda settings: ScriptedCamera(),
-        lambda settings, size, rate: Sinks([WatchedSink()]),
+        lambda settings, size, rate, kept: Sinks([WatchedSink()]),
         lambda settings, telemetry, engines: InvertingPipeline(),  # type: ignore[arg-type, return-value]
         lambda settings: "scripted camera",
     )

@@ -20,7 +20,8 @@ from jeepney.low_level import Message
 
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.desktop.hotkey import HotkeyUnavailable, bind
+from occlufix_vcam.desktop.hotkey import HotkeyUnavailable
+from occlufix_vcam.desktop.hotkey.binding import bind
 from occlufix_vcam.desktop.hotkey.wayland import DESKTOP, PATH, REGISTRY, REQUEST, SHORTCUTS, PortalKey, as_trigger
 from scripts.harness.desktop import Answer, Service, display, session_bus
 from tests.conftest import ROOT
@@ -30,7 +31,7 @@ WITHIN_S = 60.0
 #: A program of its own, since pynput keeps the display of the process that imports it.
 WATCH = """
 import sys, threading
-from occlufix_vcam.desktop.hotkey import bind
+from occlufix_vcam.desktop.hotkey.binding import bind
 key = bind(sys.argv[1], lambda: print("pressed", flush=True), print)
 print("ready", flush=True)
 sys.stdin.readline()

@@ -29,7 +29,7 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.state import StateFolder
 from occlufix_vcam.desktop.tray.icons import draw
 from occlufix_vcam.desktop.tray.listener import Listener
-from occlufix_vcam.desktop.tray.status_view import MOODS, tray_status
+from occlufix_vcam.desktop.tray.status_view import ICON_NAMES, tray_status
 from occlufix_vcam.runtime.daemon import Daemon
 from scripts.harness.desktop import Panel, display, session_bus
 from tests.conftest import ROOT
@@ -45,7 +45,7 @@ def mood_of(icons: dict[int, bytes]) -> tuple[str, str]:
     """Which of ours it is, and for which panel."""
     seen = QImage(icons[SIZE], SIZE, SIZE, QImage.Format.Format_ARGB32)
     found = []
-    for mood in MOODS:
+    for mood in ICON_NAMES:
         for dark in (True, False):
             pairs = zip(_bytes(draw(mood, dark, SIZE)), icons[SIZE], strict=True)
             if sum(abs(one - other) for one, other in pairs) / len(icons[SIZE]) < NEAR:
@@ -140,8 +140,8 @@ def desk(closed_desk: Desk) -> Desk:
 
 
 def test_every_icon_is_another_one() -> None:
-    pictures = {_bytes(draw(mood, dark, size)) for mood in MOODS for dark in (True, False) for size in (16, SIZE)}
-    assert len(pictures) == 4 * len(MOODS)
+    pictures = {_bytes(draw(mood, dark, size)) for mood in ICON_NAMES for dark in (True, False) for size in (16, SIZE)}
+    assert len(pictures) == 4 * len(ICON_NAMES)
 
 
 def test_a_click_switches_and_the_icon_shows_it(desk: Desk) -> None:
@@ -327,4 +327,4 @@ def test_an_address_that_a_killed_daemon_left_is_no_daemon(tmp_path: Path) -> No
 )
 def test_what_a_status_looks_like(status: dict[str, object], mood: str) -> None:
     usual = {"state": "running", "enabled": True, "trouble": {}, "viewers": None, "restoring": 0, "faces": 1}
-    assert tray_status({**usual, **status}).mood == mood
+    assert tray_status({**usual, **status}).icon == mood

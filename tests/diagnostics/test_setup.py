@@ -294,7 +294,7 @@ def test_told_so_it_runs_what_it_showed_and_takes_it_back(command, laid: Laid) -
 @pytest.mark.parametrize(("platform", "says"), [("win32", "InstallCustomName.bat"), ("darwin", "Camera Extensions")])
 def test_elsewhere_the_steps_are_told(command, laid: Laid, monkeypatch, platform: str, says: str) -> None:
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr("occlufix_vcam.sinks.list_virtual_cameras", list)
+    monkeypatch.setattr("occlufix_vcam.sinks.opening.list_virtual_cameras", list)
     assert says in command().output
     assert laid.ran == []
 

@@ -192,7 +192,7 @@ def test_a_cache_that_cannot_be_used_costs_only_the_memory(tmp_path: Path, monke
 
 
 def test_feeds_are_of_the_doors_types() -> None:
-    """A door may be float: numbers of its type are made, not refused."""
+    """An input may be float: numbers of its type are made, not refused."""
     spec = TensorSpec("x", (1, 2), "float32")
     seen: list[np.ndarray] = []
 

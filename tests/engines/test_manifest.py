@@ -88,7 +88,7 @@ def test_uint8_stands_at_the_doors_only(precision: engines.base.Precision) -> No
     """TensorRT takes no uint8 inside a graph: an input is cast before anything else, an output after everything."""
     for model in manifest.read_manifest().values():
         graph = onnx.load(str(model.pick(precision)[1])).graph
-        doors = {door.name for door in graph.output}
+        outputs = {output.name for output in graph.output}
         takers = {node.op_type for node in graph.node if set(node.input) & model.inputs.keys()}
         makers = [
             node
@@ -96,9 +96,10 @@ def test_uint8_stands_at_the_doors_only(precision: engines.base.Precision) -> No
             if any(item.name == "to" and item.i == TensorProto.UINT8 for item in node.attribute)
         ]
         assert takers == {"Cast"}, model.name
-        assert all(set(node.output) <= doors for node in makers), model.name
+        assert all(set(node.output) <= outputs for node in makers), model.name
 
 
+@pytest.mark.desktop  # compiles the largest network four times
 @needs_models
 @pytest.mark.parametrize("precision", ["auto", "int8"])
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])

@@ -12,7 +12,9 @@ import pytest
 from engines.contract import CROP_PX, TEMPLATE, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
 from occlufix_vcam.enrollment.collector import WANTED, ViewCollector, keep, pose_of, sharpness
-from occlufix_vcam.people.store import EnrolmentError, KeyFile, PeopleStore, Person
+from occlufix_vcam.people.keys import KeyFile
+from occlufix_vcam.people.person import EnrolmentError, Person
+from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.stages.embed import Embedding
 
 ANN, BOB = 0, 1

@@ -17,7 +17,9 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.enrollment.collector import ViewCollector
 from occlufix_vcam.enrollment.session import CameraEnrolment, EnrolmentBusy, Enrolments, EnrolmentStatus
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.people.store import EnrolmentError, KeyFile, PeopleStore
+from occlufix_vcam.people.keys import KeyFile
+from occlufix_vcam.people.person import EnrolmentError
+from occlufix_vcam.people.store import PeopleStore
 from tests.enrollment.test_collector import BOB, Finder, Scene
 
 WAIT_S = 20.0

@@ -17,7 +17,7 @@ from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.pipeline import FrameSummary
 from occlufix_vcam.runtime.daemon import Daemon
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class ScriptedCamera:
@@ -54,6 +54,12 @@ class ScriptedCamera:
         self.closed.set()
 
 
+def middle(frame: Frame) -> int:
+    """The grey level in the middle of a frame: its sides may be bars."""
+    height, width = frame.image.shape[:2]
+    return int(frame.image[height // 2, width // 2, 0])
+
+
 class WatchedSink:
     """Remembers what was sent; `break_off` makes it fail from then on."""
 
@@ -85,7 +91,7 @@ class WatchedSink:
 
     def levels(self) -> list[int]:
         """The grey level of each camera picture sent; placeholder frames are left out."""
-        return [int(frame.image[0, 0, 0]) for frame in self.sent if frame.index >= 0]
+        return [middle(frame) for frame in self.sent if frame.index >= 0]
 
     def wait_for(self, seen: Callable[[WatchedSink], bool]) -> None:
         with self._changed:

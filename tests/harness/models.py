@@ -1,4 +1,4 @@
-"""Tiny ONNX models with the doors of the contract, for the tests of the engines."""
+"""Tiny ONNX models with the inputs and outputs of the contract, for the tests of the engines."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def write_hidden(path: Path, half: bool = False) -> Path:
         helper.make_node("ReduceMax", ["cast", "axes"], ["most"], keepdims=1),
         helper.make_node("Cast", ["most"], ["hidden"], to=TensorProto.UINT8),
     ]
-    doors = {"face": ["n", 256, 256, 3]}, {"hidden": ("uint8", ["n", 256, 256, 1])}
-    return write_graph(path, nodes, *doors, {"axes": np.array([3], np.int64)})
+    tensors = {"face": ["n", 256, 256, 3]}, {"hidden": ("uint8", ["n", 256, 256, 1])}
+    return write_graph(path, nodes, *tensors, {"axes": np.array([3], np.int64)})
 
 
 def write_faces(path: Path, half: bool = False) -> Path:
@@ -84,9 +84,9 @@ def write_faces(path: Path, half: bool = False) -> Path:
         helper.make_node("Transpose", ["cells"], ["rows_first"], perm=[0, 2, 3, 1]),
         helper.make_node("Cast", ["rows_first"], ["heat"], to=TensorProto.FLOAT),
     ]
-    doors = {"frame": ["n", "height", "width", 3]}, {"heat": ("float32", ["n", "rows", "columns", 1])}
+    tensors = {"frame": ["n", "height", "width", 3]}, {"heat": ("float32", ["n", "rows", "columns", 1])}
     kernel = np.full((1, 3, 8, 8), 1 / (3 * 64 * 255), np.float16 if half else np.float32)
-    return write_graph(path, nodes, *doors, {"kernel": kernel})
+    return write_graph(path, nodes, *tensors, {"kernel": kernel})
 
 
 def write_embed(path: Path, half: bool = False) -> Path:
@@ -102,9 +102,9 @@ def write_embed(path: Path, half: bool = False) -> Path:
         helper.make_node("MatMul", ["means_cast", "kernel"], ["spread"]),
         helper.make_node("Cast", ["spread"], ["embedding"], to=TensorProto.FLOAT),
     ]
-    doors = {"face": ["n", 256, 256, 3], "mask": ["n", 256, 256, 1]}, {"embedding": ("float32", ["n", 128])}
+    tensors = {"face": ["n", 256, 256, 3], "mask": ["n", 256, 256, 1]}, {"embedding": ("float32", ["n", 128])}
     kernel = np.tile(np.eye(4, dtype=np.float16 if half else np.float32) / 255, (1, 32))
-    return write_graph(path, nodes, *doors, {"axes": np.array([1, 2], np.int64), "kernel": kernel})
+    return write_graph(path, nodes, *tensors, {"axes": np.array([1, 2], np.int64), "kernel": kernel})
 
 
 WRITERS = {"restore": write_restore, "hidden": write_hidden, "faces": write_faces, "embed": write_embed}
@@ -113,7 +113,7 @@ WRITERS = {"restore": write_restore, "hidden": write_hidden, "faces": write_face
 def write_models(folder: Path) -> Path:
     """A folder as `python -m train export` makes it, with the tiny models."""
     picture, mask = [1, 256, 256, 3], [1, 256, 256, 1]
-    doors = {
+    tensors = {
         "restore": (
             {"face": picture, "mask": mask, "reference": picture, "reference_mask": mask},
             {"restored": picture},
@@ -123,7 +123,7 @@ def write_models(folder: Path) -> Path:
         "embed": ({"face": picture, "mask": mask}, {"embedding": [1, 128]}),
     }
     text = ""
-    for name, (inputs, outputs) in doors.items():
+    for name, (inputs, outputs) in tensors.items():
         text += f'[{name}]\nlicence = "MIT"\ntrained_on = "nothing"\nmetrics = {{ psnr = 1.5 }}\n'
         text += f"inputs = {_inline(inputs)}\noutputs = {_inline(outputs)}\n"
         for precision in ("fp32", "fp16"):
@@ -134,5 +134,5 @@ def write_models(folder: Path) -> Path:
     return folder
 
 
-def _inline(doors: Mapping[str, Sequence[int]]) -> str:
-    return "{ " + ", ".join(f"{name} = {list(shape)}" for name, shape in doors.items()) + " }"
+def _inline(tensors: Mapping[str, Sequence[int]]) -> str:
+    return "{ " + ", ".join(f"{name} = {list(shape)}" for name, shape in tensors.items()) + " }"

@@ -1,8 +1,9 @@
 """A GPU that is not there: stand-ins for TensorRT and the CUDA runtime that record calls and really compute.
 
 They take the place of the modules `tensorrt_rtx` (or `tensorrt`) and `cuda.bindings.runtime`. A plan holds its ONNX
-file, a "GPU" address is one of this process, and a run goes through ONNX Runtime: so doors, copies, their order and all
-errors' paths are tested as they are. test_standin.py holds names and parameters against those of the real libraries.
+file, a "GPU" address is one of this process, and a run goes through ONNX Runtime: so inputs, outputs, copies, their
+order and all errors' paths are tested as they are. test_standin.py holds names and parameters against those of the
+real libraries.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ import onnx
 import pytest
 
 from engines.offline import import_offline
+from tests.harness.fakes import WAIT_S
 
 onnxruntime = import_offline("onnxruntime")
 
 DEVICE = "Stand-in RTX"
-WAIT_S = 20.0
 MAGIC = b"vtrt-standin"
 
 

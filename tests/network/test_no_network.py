@@ -99,11 +99,13 @@ def test_the_notebook_asks_the_network_for_nothing(isolated: Isolated) -> None:
     asks_nothing(isolated, f"{PYTHON} -c 'from nbclient.cli import main; main()' {ROOT}/docs/inference.ipynb")
 
 
+@pytest.mark.gpu
 def test_building_for_another_gpu_asks_the_network_for_nothing(isolated: Isolated) -> None:
     pytest.importorskip("tensorrt_rtx")
     asks_nothing(isolated, f"{PRODUCT} build-engine hidden --for sm86")
 
 
+@pytest.mark.train
 def test_evaluation_asks_the_network_for_nothing(isolated: Isolated, data: Path) -> None:
     pytest.importorskip("torch")
     asks_nothing(isolated, f"{PYTHON} -m train eval hidden --run {MODELS}/hidden.fp32.onnx --data {data} --limit 1")

@@ -157,7 +157,7 @@ def test_an_unknown_architecture_and_a_backend_that_knows_none(machine: Machine)
 def test_without_tensorrt_the_extra_is_named(no_tensorrt: None) -> None:
     with pytest.raises(EngineUnavailable) as unavailable:
         list(build_engines(["hidden"], None, Settings(), ["sm86"]))
-    assert "occlufix-vcam[tensorrt]" in unavailable.value.hint
+    assert "[tensorrt]" in unavailable.value.hint
 
 
 def test_a_freshly_trained_network_takes_the_models_place(machine: Machine, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
-from occlufix_vcam.people.store import EnrolledView, PeopleStore, Person
+from occlufix_vcam.people.person import EnrolledView, Person
+from occlufix_vcam.people.store import PeopleStore
 
 RUNS = 30
 

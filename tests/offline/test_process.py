@@ -49,8 +49,8 @@ class PaintingEngine(BufferedEngine):
         pass
 
 
-def _specs(doors: Mapping[str, tuple[int, ...]]) -> list[TensorSpec]:
-    return [TensorSpec(name, shape, "uint8") for name, shape in doors.items()]
+def _specs(shapes: Mapping[str, tuple[int, ...]]) -> list[TensorSpec]:
+    return [TensorSpec(name, shape, "uint8") for name, shape in shapes.items()]
 
 
 @pytest.fixture(autouse=True)

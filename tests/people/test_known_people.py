@@ -13,7 +13,7 @@ from occlufix_vcam.assembly import open_embedder
 from occlufix_vcam.core.frame import Crop, FaceTrack
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.people.store import EnrolledView, Person
+from occlufix_vcam.people.person import EnrolledView, Person
 from occlufix_vcam.stages.identify import Embedder, FaceIdentifier, vectors
 from train.data.face_set import FaceSet, valid_mask
 from train.occlusion.masks import medical_mask

@@ -11,16 +11,10 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
-from occlufix_vcam.people.store import (
-    EnrolledView,
-    EnrolmentError,
-    KeyFile,
-    PeopleStore,
-    PeopleWatcher,
-    Person,
-    SystemKeyring,
-    load_people,
-)
+from occlufix_vcam.people.keys import KeyFile, SystemKeyring
+from occlufix_vcam.people.person import EnrolledView, EnrolmentError, Person
+from occlufix_vcam.people.store import PeopleStore, load_people
+from occlufix_vcam.people.watcher import PeopleWatcher
 
 
 class Keyring:

@@ -33,14 +33,20 @@ class Posing:
         return self.states.pop(0)
 
 
+def await_timing() -> None:
+    """Until the thread that times has ended; it may have ended already."""
+    for thread in threading.enumerate():
+        if thread.name == "timing":
+            thread.join(20)
+
+
 def run(daemon: Posing, marker: Path, until: threading.Event | None = None) -> bool:
     """Whether the command ran to its end while the daemon was there."""
     code = f"import pathlib; pathlib.Path({str(marker)!r}).write_text('')"
     with autotune_when_idle(cast(Daemon, cast(Any, daemon)), (sys.executable, "-c", code), LOOK_S):
         (until or daemon.seen).wait(20)
-        (timing,) = [thread for thread in threading.enumerate() if thread.name == "timing"]
         if until is None:
-            timing.join(20)
+            await_timing()
     return marker.exists()
 
 
@@ -72,6 +78,5 @@ def test_a_command_that_is_not_there_is_logged(caplog: pytest.LogCaptureFixture)
     daemon = Posing(["idle"])
     with autotune_when_idle(cast(Daemon, cast(Any, daemon)), ("/nowhere/python",), LOOK_S):
         daemon.seen.wait(20)
-        (timing,) = [thread for thread in threading.enumerate() if thread.name == "timing"]
-        timing.join(20)
+        await_timing()
     assert "could not be timed" in caplog.text

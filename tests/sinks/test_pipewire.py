@@ -10,8 +10,9 @@ import pytest
 
 from occlufix_vcam.core.errors import SinkUnavailable, Trouble
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.sinks import libpipewire, open_sink
+from occlufix_vcam.sinks import libpipewire
 from occlufix_vcam.sinks.libpipewire import PipeWireError, buffer_needs, load_library, video_format
+from occlufix_vcam.sinks.opening import open_sink
 from occlufix_vcam.sinks.pipewire import PipeWireCamera, find_virtual_cameras
 from occlufix_vcam.sinks.pipewire_node import Registry
 from occlufix_vcam.system.camera_portal import AGAIN_S, Refusals, refused_programs

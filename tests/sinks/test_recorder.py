@@ -12,7 +12,7 @@ import pytest
 
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.sinks import Sinks
+from occlufix_vcam.sinks.fan_out import Sinks
 from occlufix_vcam.sinks.recorder import Recorder
 from tests.harness.sinks import frame_of
 

@@ -1,7 +1,8 @@
-"""Several sinks as one, and the one door to open them by."""
+"""Several sinks as one, and opening them by name."""
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 import threading
 import time
@@ -12,7 +13,8 @@ import pytest
 
 from occlufix_vcam import sinks as sinks_module
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable, Trouble
-from occlufix_vcam.sinks import LEFT_OUT_PAUSE_S, Audience, LeftOut, Sinks, open_sink
+from occlufix_vcam.sinks.fan_out import LEFT_OUT_PAUSE_S, Audience, LeftOut, Sinks
+from occlufix_vcam.sinks.opening import open_sink
 from tests.harness.fakes import WAIT_S, ReadSink
 from tests.harness.sinks import FakeSink, frame_of
 from tests.harness.sources import FakeClock
@@ -162,7 +164,7 @@ def test_the_kinds_of_virtual_camera_are_tried_in_order(name: str, monkeypatch: 
     monkeypatch.setitem(sinks_module.VIRTUAL_CAMERAS, sys.platform, ("one", "two"))
     monkeypatch.setitem(sinks_module.SINKS, "one", f"{__name__}:refuse")
     monkeypatch.setitem(sinks_module.SINKS, "two", f"{__name__}:refuse")
-    monkeypatch.setattr(sinks_module.pkgutil, "resolve_name", lambda _: refuse)
+    monkeypatch.setattr(pkgutil, "resolve_name", lambda _: refuse)
     with pytest.raises(SinkUnavailable, match="refused 1; refused 2") as caught:
         open_sink(name, size=(64, 48), rate=30)
     assert caught.value.hint == "mend 1"

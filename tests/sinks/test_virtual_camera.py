@@ -10,8 +10,8 @@ import pytest
 
 from engines.installing import install_extra
 from occlufix_vcam.core.errors import SinkUnavailable
-from occlufix_vcam.sinks import open_sink
 from occlufix_vcam.sinks import virtual_camera as virtual_camera_module
+from occlufix_vcam.sinks.opening import open_sink
 from occlufix_vcam.sinks.virtual_camera import VirtualCamera, find_virtual_cameras
 from occlufix_vcam.system import v4l2
 from tests.harness.sinks import FakePyvirtualcam, PixelFormat, frame_of

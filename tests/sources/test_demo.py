@@ -14,7 +14,7 @@ from occlufix_vcam.sources.demo.source import ACTS, ROUND_S, Demo
 from occlufix_vcam.sources.pictures import load_picture
 
 #: A moment within each act, and one between them.
-HELD = {act.prop: round((act.begin + act.end) / 2 * 30) for act in ACTS}
+HELD = {act.occluder: round((act.begin + act.end) / 2 * 30) for act in ACTS}
 BARE = 15
 
 
@@ -42,18 +42,18 @@ def test_the_head_moves(demo: Demo) -> None:
     assert np.abs(demo.render(0).astype(np.int16) - demo.render(BARE)).mean() > 1
 
 
-@pytest.mark.parametrize("prop", HELD)
-def test_the_truth_is_the_frame_without_what_hides_it(demo: Demo, prop: str) -> None:
-    index = HELD[prop]
+@pytest.mark.parametrize("occluder", HELD)
+def test_the_truth_is_the_frame_without_what_hides_it(demo: Demo, occluder: str) -> None:
+    index = HELD[occluder]
     shown, (clean, hidden) = demo.render(index), demo.truth(index)
     differs = (shown != clean).any(axis=2)
     assert set(np.unique(hidden)) == {0, 255}
     assert differs[hidden == 255].mean() > 0.99
-    # Beside the prop and its soft edge there is its shadow, which only darkens, and nothing else.
+    # Beside the occluder and its soft edge there is its shadow, which only darkens, and nothing else.
     near = cv2.dilate(hidden, np.ones((121, 121), np.uint8)) > 0
     assert not differs[~near].any()
     beside = cv2.dilate(hidden, np.ones((13, 13), np.uint8)) == 0
-    beside[-13:] = False  # there the prop may begin just below the picture
+    beside[-13:] = False  # there the occluder may begin just below the picture
     assert (shown.astype(np.int16) - clean)[beside].max() <= 2
 
 
@@ -62,9 +62,9 @@ def test_nothing_is_hidden_between_the_acts(demo: Demo) -> None:
     assert not hidden.any() and np.array_equal(clean, demo.render(BARE))
 
 
-@pytest.mark.parametrize("prop", HELD)
-def test_each_prop_hides_the_mouth_in_turn(demo: Demo, prop: str) -> None:
-    hidden = demo.truth(HELD[prop])[1]
+@pytest.mark.parametrize("occluder", HELD)
+def test_each_prop_hides_the_mouth_in_turn(demo: Demo, occluder: str) -> None:
+    hidden = demo.truth(HELD[occluder])[1]
     assert 0.02 < (hidden > 0).mean() < 0.25
     assert hidden[340:440, 480:660].mean() > 0.4 * 255
 

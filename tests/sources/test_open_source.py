@@ -1,4 +1,4 @@
-"""The one door: which name opens what."""
+"""Opening a source: which name opens what."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from occlufix_vcam import sources
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
-from occlufix_vcam.sources import CameraInfo, open_source
+from occlufix_vcam.sources import CameraInfo, opening
 from occlufix_vcam.sources import camera as camera_module
 from occlufix_vcam.sources.clip import Clip
 from occlufix_vcam.sources.demo.source import Demo
+from occlufix_vcam.sources.opening import open_source
 from tests.harness.sources import UNPLUGGED, FakeCapture, grey, write_clip
 
 
@@ -79,4 +79,4 @@ def test_the_options_reach_the_demo() -> None:
 def test_cameras_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     webcam = CameraInfo(3, "Webcam", "/dev/video3")
     monkeypatch.setattr(camera_module, "find_cameras", lambda: [webcam])
-    assert sources.list_cameras() == [webcam]
+    assert opening.list_cameras() == [webcam]

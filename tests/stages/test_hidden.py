@@ -8,8 +8,8 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack
-from occlufix_vcam.stages.align import face_area
-from occlufix_vcam.stages.hidden import GROWTH_PX, GivenMask, HiddenSegmenter, covered_share, remove_specks
+from occlufix_vcam.stages.geometry import face_area, face_share
+from occlufix_vcam.stages.hidden import GROWTH_PX, GivenMask, HiddenSegmenter, remove_specks
 
 
 class SaidProbability:
@@ -153,10 +153,10 @@ def test_a_given_mask_is_taken_as_it_is():
     expected[50:110, 50:150] = 255
     assert (hidden.mask != expected).sum() < 350  # at most the rim, by one pixel
     assert set(np.unique(hidden.mask)) == {0, 255}
-    assert hidden.coverage == pytest.approx(covered_share(expected), abs=0.02)
+    assert hidden.coverage == pytest.approx(face_share(expected), abs=0.02)
 
 
 def test_coverage_is_a_share_of_the_face_not_of_the_crop():
     everything = np.full((CROP_PX, CROP_PX), 255, np.uint8)
-    assert covered_share(everything) == 1.0
-    assert covered_share(cv2.bitwise_not(face_area())) == 0.0
+    assert face_share(everything) == 1.0
+    assert face_share(cv2.bitwise_not(face_area())) == 0.0

@@ -7,9 +7,9 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack
-from occlufix_vcam.people.store import EnrolledView, Person
+from occlufix_vcam.people.person import EnrolledView, Person
 from occlufix_vcam.stages.embed import Embedding
-from occlufix_vcam.stages.identify import ASK_EVERY, LOOKS, FaceIdentifier
+from occlufix_vcam.stages.identify import AGREEING, ASK_EVERY, FaceIdentifier
 
 WHOLE = np.zeros((CROP_PX, CROP_PX), np.uint8)
 ANN, BOB, STRANGER = np.eye(128, dtype=np.float32)[:3]
@@ -63,7 +63,7 @@ def names(known: FaceIdentifier, frames: int, track: int = 1, face: Crop | None 
 
 
 def test_a_person_is_named_after_several_looks(known: FaceIdentifier) -> None:
-    assert names(known, LOOKS + 2) == [None] * (LOOKS - 1) + ["Ann"] * 3
+    assert names(known, AGREEING + 2) == [None] * (AGREEING - 1) + ["Ann"] * 3
 
 
 def test_a_stranger_is_nobody(known: FaceIdentifier, told: Told) -> None:
@@ -83,7 +83,7 @@ def test_looks_that_disagree_decide_nothing(known: FaceIdentifier, told: Told) -
 
 
 def test_a_named_face_is_asked_about_rarely(known: FaceIdentifier, told: Told) -> None:
-    names(known, LOOKS)
+    names(known, AGREEING)
     before = told.calls
     names(known, 10 * ASK_EVERY)
     assert told.calls - before == 10
@@ -145,7 +145,7 @@ def test_who_enrols_meanwhile_is_named_and_who_is_deleted_is_not(told: Told) -> 
     known = FaceIdentifier(lambda: people, told)
     assert set(names(known, 5)) == {None}
     people = now.pop(0)
-    assert names(known, LOOKS)[-1] == "Ann"
+    assert names(known, AGREEING)[-1] == "Ann"
     people = ()
     assert names(known, 1) == [None]
 
@@ -153,4 +153,4 @@ def test_who_enrols_meanwhile_is_named_and_who_is_deleted_is_not(told: Told) -> 
 def test_vectors_of_another_network_are_made_anew(told: Told) -> None:
     old = enrolled("Ann", STRANGER)
     people = [Person(old.name, old.embeddings, old.views, model="an older one")]
-    assert names(FaceIdentifier(lambda: people, told), LOOKS)[-1] == "Ann"
+    assert names(FaceIdentifier(lambda: people, told), AGREEING)[-1] == "Ann"

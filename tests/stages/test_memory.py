@@ -9,15 +9,15 @@ import pytest
 from engines.contract import CROP_PX, TEMPLATE
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import Crop, FaceTrack, HiddenCrop
-from occlufix_vcam.people.store import EnrolledView as EnrolledView
-from occlufix_vcam.people.store import Person
+from occlufix_vcam.people.person import EnrolledView as EnrolledView
+from occlufix_vcam.people.person import Person
 from occlufix_vcam.stages.memory import (
     DOUBTED_FRAMES,
     GONE_S,
     KEPT_AFTER,
-    LOOK_EVERY,
     MOST_VIEWS,
     SEARCH_EVERY,
+    VIEW_EVERY,
     FaceMemory,
     FixedReference,
     NoMemory,
@@ -124,7 +124,7 @@ def test_a_face_that_nobody_saw_is_not_recalled():
 
 def test_too_short_a_look_is_not_enough():
     """What comes in front of a face is noticed late: the last frames before it are not to be relied on."""
-    recalled = learned(face_picture(), frames=LOOK_EVERY + 1)(seen(covered(face_picture()), MOUTH))
+    recalled = learned(face_picture(), frames=VIEW_EVERY + 1)(seen(covered(face_picture()), MOUTH))
     assert not recalled.mask.any()
 
 
@@ -189,10 +189,10 @@ def test_a_forgotten_track_is_forgotten():
 
 def test_memory_is_bounded():
     memory = FaceMemory()
-    for number in range(40 * LOOK_EVERY):
+    for number in range(40 * VIEW_EVERY):
         memory(seen(cv2.convertScaleAbs(face_picture(), beta=number % 7)))
     assert len(memory._tracks[1].views) <= MOST_VIEWS
-    assert len(memory._tracks[1]._waiting) <= KEPT_AFTER // LOOK_EVERY + 1
+    assert len(memory._tracks[1]._waiting) <= KEPT_AFTER // VIEW_EVERY + 1
 
 
 def test_a_blurred_look_does_not_take_the_place_of_a_sharp_one():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, transform_points
-from occlufix_vcam.stages.align import face_area
+from occlufix_vcam.stages.geometry import face_area
 from occlufix_vcam.stages.motion import Continuity, motion, motion_features
 
 SIZE = (CROP_PX, CROP_PX)

@@ -1,4 +1,4 @@
-"""The restorer feeds the contract's doors, shows memory where it fits, holds still, and knows when to leave it."""
+"""The restorer feeds the contract's inputs, shows memory where it fits, holds still, and knows when to leave it."""
 
 from __future__ import annotations
 

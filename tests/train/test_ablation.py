@@ -13,7 +13,7 @@ from rich.console import Console
 from train import checkpoint, loop
 from train.config import RECIPES
 from train.evaluation import ablation
-from train.evaluation.report import Report
+from train.evaluation.report import EvalReport
 from train.losses import LOSSES
 from train.task import load_task
 
@@ -52,7 +52,7 @@ def test_all_rungs_can_begin_with_weights_that_were_trained(data: Path, tmp_path
     content["averaged"]["coarse.head.bias"] += 0.5
     checkpoint.write_weights(file, content)
     ablation.train_rungs(TINY, data, tmp_path / "rungs", 0, Console(quiet=True), file)
-    for rung in ablation.rung_recipes(TINY):  # the rival's judges have no spectral norm: they are its own
+    for rung in ablation.rung_recipes(TINY):  # the rival's discriminators have no spectral norm: they are its own
         begun = checkpoint.read(tmp_path / "rungs" / rung / loop.CHECKPOINT)
         assert begun["step"] == 0
         assert torch.allclose(
@@ -63,9 +63,10 @@ def test_all_rungs_can_begin_with_weights_that_were_trained(data: Path, tmp_path
 def test_all_rungs_are_trained_and_compared(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[str] = []
 
-    def evaluate(runners: Any, *arguments: Any) -> Report:
+    def evaluate(runners: Any, *_: Any, split: str) -> EvalReport:
+        assert split == "dev", "choices are made on people kept from training"
         compared.extend(runners)
-        return Report({"mask_psnr": 20.0}, "| a table |")
+        return EvalReport({"mask_psnr": 20.0}, "| a table |")
 
     monkeypatch.setattr(ablation, "load_evaluation", lambda network: evaluate)
     console = Console(quiet=True)

@@ -11,16 +11,16 @@ from train.config import RECIPES, Recipe
 from train.losses import ADVERSARIES
 from train.networks.discriminators import PatchDiscriminator
 from train.tasks import adversaries
-from train.tasks.adversaries import Adversaries, View, make_discriminators
+from train.tasks.adversaries import AdversarialGame, DiscriminatorInput, make_discriminators
 
 SIDE, STEPS = 64, 40
 RECIPE = RECIPES["restore", "debug"].but(autocast="off")
 
 
-def make_game(recipe: Recipe, **modules: nn.Module) -> tuple[Adversaries, list[str]]:
+def make_game(recipe: Recipe, **modules: nn.Module) -> tuple[AdversarialGame, list[str]]:
     modules = modules or make_discriminators(recipe, ())
     optimizers = {name: torch.optim.Adam(module.parameters(), 3e-3, (0.5, 0.99)) for name, module in modules.items()}
-    return Adversaries(recipe, modules, optimizers), list(modules)
+    return AdversarialGame(recipe, modules, optimizers), list(modules)
 
 
 @pytest.mark.parametrize("adversary", list(ADVERSARIES))
@@ -49,11 +49,11 @@ def toy(generator: torch.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]
     return real, torch.where(hole > 0, soft, real), hole
 
 
-def view_of(real: Tensor, restored: Tensor, hole: Tensor) -> View:
-    return View([real], [restored], hole, shows_hole=True)
+def view_of(real: Tensor, restored: Tensor, hole: Tensor) -> DiscriminatorInput:
+    return DiscriminatorInput([real], [restored], hole, shows_hole=True)
 
 
-def believed(game: Adversaries, pictures: Tensor, hole: Tensor) -> Tensor:
+def logits_of(game: AdversarialGame, pictures: Tensor, hole: Tensor) -> Tensor:
     """N: the mean logit of the patches that touch the hole."""
     (logits,) = game.look("patch", [torch.cat((pictures, hole), dim=1)]).logits
     near = F.adaptive_max_pool2d(hole, logits.shape[-2:])
@@ -69,8 +69,8 @@ def test_a_patch_discriminator_tells_what_is_in_the_hole_and_not_where_it_is(adv
     for _ in range(STEPS):
         game.learn("patch", view_of(*toy(generator, 4)))
     real, restored, hole = toy(generator, 48)
-    true, fake = believed(game, real, hole), believed(game, restored, hole)
+    true, fake = logits_of(game, real, hole), logits_of(game, restored, hole)
     auc = (true[:, None] > fake).float().mean().item()
-    grey = believed(game, real * (1 - hole) + 0.5 * hole, hole).mean().item()
+    grey = logits_of(game, real * (1 - hole) + 0.5 * hole, hole).mean().item()
     assert auc > 0.6
     assert true.mean().item() - grey > 1.0

@@ -18,8 +18,8 @@ from train.data.face_set import DataError, FaceSet
 from train.evaluation.embed import Pairs, cover, enrolled, pairs_by_cover, table, vectors_by_cover
 from train.export.export import export_network
 from train.occlusion.masks import medical_mask
-from train.tasks.embed import INPUT_PX, EmbedDoors, EmbedNet, EmbedTask, exported, metric
-from train.tasks.embed_data import Lessons, held_out_people, unit
+from train.tasks.embed import INPUT_PX, EmbedExport, EmbedNet, EmbedTask, exported, metric
+from train.tasks.embed_data import EmbedSamples, held_out_people, unit
 
 
 def teacher(crops: Iterable[Image]) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_a_debug_run_lowers_the_losses(task: EmbedTask) -> None:
 def test_held_out_people_teach_nothing(people: Path, tmp_path: Path) -> None:
     faces = FaceSet(people, "train")
     assert len(held_out_people(faces)) == 2
-    lessons = Lessons(people, teacher, tmp_path / "teacher.npz")
+    lessons = EmbedSamples(people, teacher, tmp_path / "teacher.npz")
     assert len(lessons.people) == 11 - 2 + 1
 
 
@@ -78,12 +78,12 @@ def test_the_teacher_is_asked_once(people: Path, tmp_path: Path) -> None:
         return teacher(shown)
 
     for _ in range(2):
-        Lessons(people, counted, tmp_path / "teacher.npz")
+        EmbedSamples(people, counted, tmp_path / "teacher.npz")
     assert asked == [19]
 
 
 def test_a_lesson_shows_what_the_teacher_saw(people: Path, tmp_path: Path) -> None:
-    lessons = Lessons(people, teacher, tmp_path / "teacher.npz")
+    lessons = EmbedSamples(people, teacher, tmp_path / "teacher.npz")
     rng = np.random.default_rng(3)
     cosines, hidden = [], 0
     for _ in range(40):
@@ -98,9 +98,9 @@ def test_a_lesson_shows_what_the_teacher_saw(people: Path, tmp_path: Path) -> No
 
 
 def test_the_doors_are_those_of_the_contract(task: EmbedTask) -> None:
-    doors = task.doors(task.modules["network"])
-    assert doors.inputs == {"face": (1, 256, 256, 3), "mask": (1, 256, 256, 1)}
-    assert doors.outputs == {"embedding": (1, 128)}
+    model_io = task.model_io(task.modules["network"])
+    assert model_io.inputs == {"face": (1, 256, 256, 3), "mask": (1, 256, 256, 1)}
+    assert model_io.outputs == {"embedding": (1, 128)}
 
 
 def test_the_exported_network_comes_back_as_it_was(task: EmbedTask, tmp_path: Path) -> None:
@@ -127,17 +127,17 @@ def test_another_file_is_no_exported_network(tmp_path: Path) -> None:
 
 def test_what_is_hidden_has_no_effect_and_what_is_seen_has() -> None:
     torch.manual_seed(0)
-    doors = EmbedDoors(EmbedNet()).eval()
+    model_io = EmbedExport(EmbedNet()).eval()
     face = torch.randint(0, 256, (1, 256, 256, 3), dtype=torch.uint8)
     mask = torch.zeros((1, 256, 256, 1), dtype=torch.uint8)
     mask[:, 141:] = 255  # an odd row: half of a pair of pixels is hidden
     other = face.clone()
     other[:, 141:] = 7
     with torch.no_grad():
-        first, second = doors(face, mask), doors(other, mask)
+        first, second = model_io(face, mask), model_io(other, mask)
         assert torch.allclose(first, second, atol=1e-6)
         assert abs(float(first.norm()) - 1) < 1e-5 and first.dtype == torch.float32
-        assert not torch.allclose(first, doors(face, torch.zeros_like(mask)), atol=1e-3)
+        assert not torch.allclose(first, model_io(face, torch.zeros_like(mask)), atol=1e-3)
 
 
 def test_what_all_faces_have_in_common_does_not_count() -> None:
@@ -148,7 +148,7 @@ def test_what_all_faces_have_in_common_does_not_count() -> None:
     seen = torch.nn.functional.normalize(common + torch.randn(20_000, 128) * spread, dim=1)
     for batch in seen.split(50):
         network.observe(batch)
-    even = torch.nn.functional.normalize(EmbedDoors(network).spread(seen), dim=1)
+    even = torch.nn.functional.normalize(EmbedExport(network).spread(seen), dim=1)
     assert (seen[:1000] @ seen[1000:2000].T).mean() > 0.5
     assert abs(float((even[:1000] @ even[1000:2000].T).mean())) < 0.05
     before, after = (float(each[:, :8].std(0).mean() / each[:, 8:].std(0).mean()) for each in (seen, even))

@@ -1,4 +1,4 @@
-"""The evaluation of restorers: its cases never change, the truth is judged perfect, and reports are whole."""
+"""The evaluation of restorers: its cases never change, the truth measures as perfect, and reports are whole."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from train import checkpoint
 from train.config import RECIPES
 from train.data.face_set import DataError, FaceSet
 from train.evaluation.metrics import psnr
-from train.evaluation.report import Report, by_kind_tables
+from train.evaluation.report import EvalReport, by_kind_tables
 from train.evaluation.restoration import evaluate
-from train.evaluation.restoration.cases import EVAL_SHAPES, GRAINS, TONES, Case, eval_cases
-from train.evaluation.restoration.judge import Judge
+from train.evaluation.restoration.cases import EVAL_SHAPES, GRAINS, TONES, EvalCase, eval_cases
+from train.evaluation.restoration.meter import RestorationMeter
 from train.evaluation.restoration.methods import methods_of, restore
-from train.evaluation.runners import Arrays, names_of, onnx_runner, open_runner, torch_runner
+from train.evaluation.runners import names_of, open_runner, torch_runner
+from train.onnx_runner import Arrays, onnx_runner
 from train.task import load_task
 
 SHIPPED = Path(__file__).resolve().parents[2] / "engines" / "models" / "restore.fp32.onnx"
@@ -34,8 +35,8 @@ def greyed(feeds: Mapping[str, np.ndarray]) -> Arrays:
 
 
 @pytest.fixture(scope="module")
-def judge(data: Path) -> Judge:
-    return Judge(data / "weights", 1)
+def meter(data: Path) -> RestorationMeter:
+    return RestorationMeter(data / "weights", 1)
 
 
 def test_cases_repeat_and_a_limit_takes_some_of_the_same(data: Path) -> None:
@@ -49,13 +50,13 @@ def test_cases_repeat_and_a_limit_takes_some_of_the_same(data: Path) -> None:
     assert any(case.reference is not None for case in every) and any(case.reference is None for case in every)
 
 
-def test_the_truth_is_judged_perfect_and_a_blur_soft(data: Path, judge: Judge) -> None:
+def test_the_truth_is_judged_perfect_and_a_blur_soft(data: Path, meter: RestorationMeter) -> None:
     cases = list(eval_cases(FaceSet(data, "eval"), EVAL_SHAPES["mask"], 3))
     blurred = [np.where(c.hole[..., None] > 0, cv2.GaussianBlur(c.face, (0, 0), 4), c.face) for c in cases]
     pictures = {"truth": [case.face for case in cases], "blurred": blurred, "none": [None] * 3}
-    judged = judge(cases, pictures)
-    assert judged["none"] == [None] * 3
-    for truth, blur in zip(judged["truth"], judged["blurred"], strict=True):
+    measured = meter(cases, pictures)
+    assert measured["none"] == [None] * 3
+    for truth, blur in zip(measured["truth"], measured["blurred"], strict=True):
         assert truth is not None and blur is not None
         assert truth.figures["psnr"] > 90 and truth.figures["seam"] == 0
         for name in ("ssim", "ssim_whole", "sharpness", "skin_energy", "identity"):
@@ -84,7 +85,7 @@ def test_tones_are_told_by_the_skin_alone() -> None:
         ("dark skin", (40, 60, 95)),
     ):
         face = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
-        case = Case(face, hole, valid, TEMPLATE)
+        case = EvalCase(face, hole, valid, TEMPLATE)
         face[case.bare > 0] = colour
         assert case.tone == tone
 
@@ -94,13 +95,13 @@ def test_soft_and_sharp_photographs_are_told_by_the_grain_of_the_skin() -> None:
     noise = np.random.default_rng(1).normal(0, 1, (CROP_PX, CROP_PX, 1))  # its Laplacian's is sqrt(20) times as strong
     for strength, grain in ((1.5, "soft photograph"), (2.1, "sharp photograph")):
         face = np.round(128 + strength * noise).astype(np.uint8).repeat(3, axis=2)
-        assert Case(face, hole, hole + 255, TEMPLATE).grain == grain
+        assert EvalCase(face, hole, hole + 255, TEMPLATE).grain == grain
 
 
 def test_a_report_holds_all_kinds_methods_and_figures(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restore, "more_figures", lambda *given: Report({"more": 1.0}, "## More\n"))
+    monkeypatch.setattr(restore, "more_figures", lambda *given: EvalReport({"more": 1.0}, "## More\n"))
     report = evaluate.evaluate({"grey": greyed, "same": greyed}, data, tmp_path, limit=4, threads=1)
     report.write(tmp_path)
     detail = json.loads((tmp_path / "report.json").read_text())
@@ -164,7 +165,7 @@ def test_runners_name_what_they_cannot_read(tmp_path: Path) -> None:
 def test_a_checkpoint_runs_like_its_network(data: Path) -> None:
     torch.manual_seed(0)
     task = load_task(RECIPES["restore", "debug"], data)
-    run = torch_runner(task.doors(task.modules["network"]))
+    run = torch_runner(task.model_io(task.modules["network"]))
     face = np.random.default_rng(0).integers(0, 256, (CROP_PX, CROP_PX, 3), dtype=np.uint8)
     hole = np.zeros((CROP_PX, CROP_PX), np.uint8)
     hole[100:160, 90:150] = 255

@@ -1,4 +1,4 @@
-"""Export: both precisions, right doors, entered with their hashes; a wrong file is not shipped."""
+"""Export: both precisions, right inputs and outputs, entered with their hashes; a wrong file is not shipped."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from onnx import TensorProto
 from engines.contract import CROP_PX
 from engines.offline import import_offline
 from train.export import export, model_card
-from train.networks.unet import Attention, RestoreDoors, RestoreUNet
-from train.task import Doors
+from train.networks.unet import Attention, RestoreUNet
+from train.networks.unet_export import RestoreExport
+from train.task import ModelIO
 
 onnxruntime, openvino = import_offline("onnxruntime"), import_offline("openvino")
 
@@ -36,8 +37,8 @@ class Small:
         torch.manual_seed(0)
         self.modules = {"network": RestoreUNet(widths=(8, 8, 16, 16, 16))}
 
-    def doors(self, network: RestoreUNet) -> Doors:
-        return Doors(RestoreDoors(network), SHAPES, {"restored": PICTURE}, {name: {0: "batch"} for name in SHAPES})
+    def model_io(self, network: RestoreUNet) -> ModelIO:
+        return ModelIO(RestoreExport(network), SHAPES, {"restored": PICTURE}, {name: {0: "batch"} for name in SHAPES})
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_the_card_holds_the_figures_and_keeps_what_people_wrote(models: Path, tm
 def test_files_for_one_picture_take_no_more(data: Path, tmp_path: Path) -> None:
     list(export.export_network(Small(), {"images": 5}, tmp_path / "models", {}, data, one=True))
     session = onnxruntime.InferenceSession(str(tmp_path / "models" / "restore.fp32.onnx"))
-    assert [list(door.shape) for door in session.get_inputs()] == [list(shape) for shape in SHAPES.values()]
+    assert [list(tensor.shape) for tensor in session.get_inputs()] == [list(shape) for shape in SHAPES.values()]
     parity = tomllib.loads((tmp_path / "models" / export.MANIFEST).read_text())["restore"]["parity"]
     assert parity["fp32"]["kind"] == "faces that were not trained on"
     assert parity["fp32"]["pictures"] == export.PARITY_FACES
@@ -106,15 +107,20 @@ def test_attention_and_transformer_run_on_the_backends(tmp_path: Path, parts: di
 
 
 @pytest.mark.parametrize(("precision", "kind"), [("fp32", TensorProto.FLOAT), ("fp16", TensorProto.FLOAT16)])
-def test_weights_are_of_the_precision_and_doors_are_uint8(models: Path, precision: str, kind: int) -> None:
+def test_weights_are_of_the_precision_and_tensors_are_uint8(models: Path, precision: str, kind: int) -> None:
     graph = onnx.load(str(models / f"restore.{precision}.onnx")).graph
     weights = [item for item in graph.initializer if len(item.dims) == 4]
     assert weights
     assert {item.data_type for item in weights} == {kind}
-    for door in [*graph.input, *graph.output]:
-        assert door.type.tensor_type.elem_type == TensorProto.UINT8
+    for tensor in [*graph.input, *graph.output]:
+        assert tensor.type.tensor_type.elem_type == TensorProto.UINT8
     consumers = {node.op_type for node in graph.node for name in node.input if name in SHAPES}
     assert consumers == {"Cast"}
+
+
+def test_a_file_names_neither_classes_nor_paths(models: Path) -> None:
+    content = (models / "restore.fp32.onnx").read_bytes()
+    assert RestoreExport.__name__.encode() not in content and b"unet_export.py" not in content
 
 
 def test_the_batch_may_vary(models: Path) -> None:

@@ -18,7 +18,7 @@ from train.data.labels import Labels, YuNet, match
 from train.evaluation.faces import scene_figures
 from train.occlusion.scene_occluders import paste
 from train.tasks import faces_data
-from train.tasks.faces import FacesDoors, FacesNetwork, FacesTask, distance_loss, heat_loss, targets
+from train.tasks.faces import FacesExport, FacesNetwork, FacesTask, distance_loss, heat_loss, targets
 from train.tasks.faces_data import TrainingPictures, degrade, load_scenes, mirrored
 
 SIDE = 192
@@ -151,7 +151,7 @@ def test_the_network_stays_within_its_budget() -> None:
 @pytest.mark.parametrize("size", [(192, 320), (160, 160), (64, 32)])
 def test_the_doors_take_any_size_and_give_maps_an_eighth_of_it(size: tuple[int, int]) -> None:
     with torch.no_grad():
-        heat, boxes, landmarks = FacesDoors(FacesNetwork()).eval()(torch.zeros(1, *size, 3, dtype=torch.uint8))
+        heat, boxes, landmarks = FacesExport(FacesNetwork()).eval()(torch.zeros(1, *size, 3, dtype=torch.uint8))
     cells = (1, size[0] // STRIDE, size[1] // STRIDE)
     assert [tuple(map_.shape) for map_ in (heat, boxes, landmarks)] == [(*cells, 1), (*cells, 4), (*cells, 10)]
     assert float(heat.min()) >= 0 and float(heat.max()) <= 1

@@ -15,8 +15,9 @@ from train.config import RECIPES
 from train.data.face_set import FaceSet
 from train.evaluation.hidden import figures
 from train.evaluation.mask_figures import boundary_f, iou, marked
-from train.tasks.hidden import HiddenDoors, HiddenTask, HiddenUNet, dice, masked_bce
-from train.tasks.hidden_data import COVERED, EVAL_SEED, Example, Examples, misalignment, relight, webcam
+from train.occlusion.camera import misalignment, relight, webcam
+from train.tasks.hidden import HiddenExport, HiddenTask, HiddenUNet, dice, masked_bce
+from train.tasks.hidden_data import COVERED, EVAL_SEED, CompositeSamples, SegmentationSample
 
 onnxruntime = import_offline("onnxruntime")
 
@@ -52,10 +53,10 @@ def test_samples_are_the_same_for_the_same_seed(small_data: Path) -> None:
 
 def test_the_doors_are_those_of_the_contract(small_data: Path) -> None:
     task = HiddenTask(RECIPES["hidden", "debug"], small_data)
-    doors = task.doors(task.modules["network"])
-    assert doors.inputs == {"face": (1, 256, 256, 3)} and doors.outputs == {"hidden": (1, 256, 256, 1)}
+    model_io = task.model_io(task.modules["network"])
+    assert model_io.inputs == {"face": (1, 256, 256, 3)} and model_io.outputs == {"hidden": (1, 256, 256, 1)}
     with torch.no_grad():
-        seen = doors.module.eval()(torch.zeros((2, 256, 256, 3), dtype=torch.uint8))
+        seen = model_io.module.eval()(torch.zeros((2, 256, 256, 3), dtype=torch.uint8))
     assert seen.shape == (2, 256, 256, 1) and seen.dtype == torch.uint8
 
 
@@ -64,7 +65,7 @@ def test_the_map_is_doubled_as_a_picture_is() -> None:
     network = HiddenUNet().eval()
     picture = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
-        seen = HiddenDoors(network).eval()(picture)
+        seen = HiddenExport(network).eval()(picture)
         logits = network(picture.permute(0, 3, 1, 2) / 255)
         smooth = torch.nn.functional.interpolate(logits * 1.0, scale_factor=2.0, mode="bilinear", align_corners=False)
     expected = (torch.sigmoid(smooth) * 255).round().permute(0, 2, 3, 1)
@@ -78,7 +79,7 @@ def test_the_graph_itself_scales_and_transposes() -> None:
     bgr = picture.permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         expected = torch.nn.functional.interpolate(network(bgr), scale_factor=2.0, mode="bilinear").sigmoid() * 255
-        seen = HiddenDoors(network)(picture)[..., 0].float()
+        seen = HiddenExport(network)(picture)[..., 0].float()
     assert (seen - expected[:, 0]).abs().max() < 0.51
 
 
@@ -99,18 +100,18 @@ def test_losses_look_only_inside_the_photograph() -> None:
 
 
 def test_iou_and_outline() -> None:
-    case = Example(np.zeros((256, 256, 3), np.uint8), box(60, 60, 80, 80), EVERYWHERE)
+    case = SegmentationSample(np.zeros((256, 256, 3), np.uint8), box(60, 60, 80, 80), EVERYWHERE)
     assert iou(case.mask, case) == 1.0 and boundary_f(case.mask, case) == 1.0
     assert iou(box(100, 60, 80, 80), case) == pytest.approx(1 / 3)
     assert boundary_f(box(62, 61, 80, 80), case) == 1.0
     assert boundary_f(box(60, 60, 120, 80), case) < 0.8
-    nothing = Example(case.face, np.zeros_like(case.mask), EVERYWHERE)
+    nothing = SegmentationSample(case.face, np.zeros_like(case.mask), EVERYWHERE)
     assert iou(nothing.mask, nothing) == boundary_f(nothing.mask, nothing) == 1.0
     assert iou(case.mask, nothing) == 0.0
 
 
 def test_only_the_face_inside_the_photograph_counts_as_marked() -> None:
-    case = Example(np.zeros((256, 256, 3), np.uint8), np.zeros((256, 256), np.uint8), box(0, 128, 256, 128))
+    case = SegmentationSample(np.zeros((256, 256, 3), np.uint8), np.zeros((256, 256), np.uint8), box(0, 128, 256, 128))
     assert marked(box(0, 0, 256, 128), case) == 0.0
     assert marked(box(0, 0, 10, 256), case) == 0.0
     assert marked(EVERYWHERE, case) == 1.0
@@ -136,11 +137,11 @@ def test_light_and_camera_keep_the_kind_of_picture() -> None:
 def test_faces_that_are_hidden_already_are_not_evaluated_on(data: Path) -> None:
     faces = FaceSet(data, "eval")
     assert {row.file for row in faces.rows} >= COVERED, "a name that is none would leave nothing out"
-    assert len(list(Examples(data, "eval").clean())) == len(faces) - len(COVERED)
+    assert len(list(CompositeSamples(data, "eval").clean())) == len(faces) - len(COVERED)
     firsts = [int(np.random.default_rng([EVAL_SEED, number]).integers(len(faces))) for number in range(40)]
     number = next(number for number, index in enumerate(firsts) if faces.rows[index].file in COVERED)
     drawn: list[str] = []
-    examples = Examples(data, "eval")
+    examples = CompositeSamples(data, "eval")
     examples._make = lambda row, *rest: drawn.append(row.file)  # type: ignore[method-assign,assignment,return-value]
     list(examples.fixed([], number + 1))
     assert len(drawn) == number + 1 and not set(drawn) & COVERED

@@ -103,10 +103,10 @@ def test_losses_that_wait_on_their_device_are_read_in_order() -> None:
 def test_a_checkpoint_from_before_the_heads_goes_on_with_grow(data: Path, tmp_path: Path) -> None:
     debug = RECIPES["restore", "debug"]
     loop.fit(load_task(debug, data), debug.but(steps=1), tmp_path)
-    judged = debug.but(steps=2, weights={"adv_projected": 0.5, "feature_matching": 0.5})
+    adversarial = debug.but(steps=2, weights={"adv_projected": 0.5, "feature_matching": 0.5})
     with pytest.raises(checkpoint.CheckpointError, match=r"has no `projected` .* --grow"):
-        loop.fit(load_task(judged, data), judged, tmp_path)
-    assert loop.fit(load_task(judged, data), judged, tmp_path, grow=True) == 2
+        loop.fit(load_task(adversarial, data), adversarial, tmp_path)
+    assert loop.fit(load_task(adversarial, data), adversarial, tmp_path, grow=True) == 2
     assert {"d_projected", "adv_projected", "feature_matching"} <= set(logged(tmp_path)[-1])
 
 
@@ -148,46 +148,46 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
         checkpoint.read(tmp_path / "none.pt")
 
 
-class Judged(Line):
+class Adversarial(Line):
     """The same task with a discriminator that was added since."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
-        self.modules["judge"] = nn.Linear(2, 1)
-        self.optimizers["judge"] = torch.optim.Adam(self.modules["judge"].parameters())
+        self.modules["discriminator"] = nn.Linear(2, 1)
+        self.optimizers["discriminator"] = torch.optim.Adam(self.modules["discriminator"].parameters())
 
 
 def test_a_module_that_was_added_starts_anew_only_if_asked_for(tmp_path: Path) -> None:
     half = RECIPE.but(steps=200)
     loop.fit(Line(half), half, tmp_path)
     before = checkpoint.read(tmp_path / loop.CHECKPOINT)
-    with pytest.raises(checkpoint.CheckpointError, match=r"has no `judge` .* --grow"):
-        loop.fit(Judged(RECIPE), RECIPE, tmp_path)
-    task, averaged = Judged(RECIPE), checkpoint.AveragedWeights(nn.Linear(1, 1), 0.9)
+    with pytest.raises(checkpoint.CheckpointError, match=r"has no `discriminator` .* --grow"):
+        loop.fit(Adversarial(RECIPE), RECIPE, tmp_path)
+    task, averaged = Adversarial(RECIPE), checkpoint.AveragedWeights(nn.Linear(1, 1), 0.9)
     resumed = checkpoint.restore(before, task, averaged, RECIPE, grow=True)
-    assert (resumed.step, resumed.fresh) == (200, ["judge"])
+    assert (resumed.step, resumed.fresh) == (200, ["discriminator"])
     assert torch.equal(task.modules["network"].weight, before["modules"]["network"]["weight"])
     assert task.optimizers["network"].state_dict()["state"][0]["step"] == 200
-    assert loop.fit(Judged(RECIPE), RECIPE, tmp_path, grow=True) == 400
+    assert loop.fit(Adversarial(RECIPE), RECIPE, tmp_path, grow=True) == 400
 
 
 def test_a_run_can_start_from_exported_weights(tmp_path: Path) -> None:
     half = RECIPE.but(steps=200)
-    loop.fit(Judged(half), half, tmp_path / "before")
+    loop.fit(Adversarial(half), half, tmp_path / "before")
     content = checkpoint.read(tmp_path / "before" / loop.CHECKPOINT)
     file = tmp_path / "weights" / "restore.safetensors"
     checkpoint.write_weights(file, content)
-    task, averaged = Judged(RECIPE), checkpoint.AveragedWeights(nn.Linear(1, 1), 0.9)
+    task, averaged = Adversarial(RECIPE), checkpoint.AveragedWeights(nn.Linear(1, 1), 0.9)
     started = checkpoint.start(file, task, averaged, RECIPE)
     assert (started.step, started.images) == (200, 1600)
-    for name, wanted in (("network", content["averaged"]), ("judge", content["modules"]["judge"])):
+    for name, wanted in (("network", content["averaged"]), ("discriminator", content["modules"]["discriminator"])):
         for key, value in task.modules[name].state_dict().items():
             assert torch.allclose(value, wanted[key], rtol=1e-3)
     assert torch.equal(averaged.state["weight"], task.modules["network"].weight)
-    assert loop.fit(Judged(RECIPE), RECIPE, tmp_path / "after", start_from=file) == 400
+    assert loop.fit(Adversarial(RECIPE), RECIPE, tmp_path / "after", start_from=file) == 400
     assert logged(tmp_path / "after")[0]["step"] == 250
     # A run that has a checkpoint goes on with that.
-    assert loop.fit(Judged(RECIPE), RECIPE, tmp_path / "after", start_from=tmp_path / "none") == 400
+    assert loop.fit(Adversarial(RECIPE), RECIPE, tmp_path / "after", start_from=tmp_path / "none") == 400
 
 
 def test_a_run_can_take_the_network_alone_and_count_anew(tmp_path: Path) -> None:
@@ -195,14 +195,16 @@ def test_a_run_can_take_the_network_alone_and_count_anew(tmp_path: Path) -> None
     content = checkpoint.read(tmp_path / "before" / loop.CHECKPOINT)
     file = tmp_path / "restore.safetensors"
     checkpoint.write_weights(file, content)
-    task, averaged = Judged(RECIPE), checkpoint.AveragedWeights(nn.Linear(1, 1), 0.9)
-    judge = task.modules["judge"].weight.clone()
-    started = checkpoint.start(file, task, averaged, RECIPE, anew=True)  # which holds no judge, and is at its last step
-    assert (started.step, started.images, started.fresh) == (0, 3200, ["optimisers", "judge"])
+    task, averaged = Adversarial(RECIPE), checkpoint.AveragedWeights(nn.Linear(1, 1), 0.9)
+    discriminator = task.modules["discriminator"].weight.clone()
+    started = checkpoint.start(
+        file, task, averaged, RECIPE, anew=True
+    )  # which holds no discriminator, and is at its last step
+    assert (started.step, started.images, started.fresh) == (0, 3200, ["optimisers", "discriminator"])
     assert torch.allclose(task.modules["network"].weight, content["averaged"]["weight"], rtol=1e-3)
-    assert torch.equal(task.modules["judge"].weight, judge)
+    assert torch.equal(task.modules["discriminator"].weight, discriminator)
     few = RECIPE.but(steps=50)
-    assert loop.fit(Judged(few), few, tmp_path / "after", start_from=file, anew=True) == 50
+    assert loop.fit(Adversarial(few), few, tmp_path / "after", start_from=file, anew=True) == 50
     assert logged(tmp_path / "after")[0]["images"] == 3200 + 50 * RECIPE.batch
 
 
@@ -216,12 +218,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         (tmp_path / "none", RECIPE, "no weights that can be read"),
         (broken, RECIPE, "no weights that can be read"),
         (file, Recipe("hidden", "line", steps=400, batch=1, size_px=1), "of `restore`, not of `hidden`"),
-        (file, half, "stands at step 200: say with --steps"),
+        (file, half, "is at step 200 already; give a larger total"),
     ):
         with pytest.raises(checkpoint.CheckpointError, match=says):
             loop.fit(Line(recipe), recipe, tmp_path / "out", start_from=given)
-    with pytest.raises(checkpoint.CheckpointError, match="`judge` has another shape"):
-        loop.fit(Judged(RECIPE), RECIPE, tmp_path / "out", start_from=file)
+    with pytest.raises(checkpoint.CheckpointError, match="`discriminator` has another shape"):
+        loop.fit(Adversarial(RECIPE), RECIPE, tmp_path / "out", start_from=file)
     assert not (tmp_path / "out" / loop.CHECKPOINT).exists()
 
 

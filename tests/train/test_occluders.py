@@ -66,7 +66,7 @@ def test_a_moving_thing_has_a_soft_edge_and_stays_where_it_was(monkeypatch: pyte
         monkeypatch.setattr(compositing, "_MOVES_CHANCE", chance)
         masks, found = np.zeros((40, 256, 256), np.uint8), []
         for seed in range(40):
-            scene = compositing.Scene(256, TEMPLATE, image)
+            scene = compositing.FaceGeometry(256, TEMPLATE, image)
             shown = compositing.composite(image, layer, scene, np.random.default_rng(seed), masks[seed])
             found.append(((shown[140, :, 0] > 20) & (shown[140, :, 0] < 120)).sum())
             assert abs(int((masks[seed] > 0).sum()) - 101 * 101) < 101 * 12
@@ -76,8 +76,8 @@ def test_a_moving_thing_has_a_soft_edge_and_stays_where_it_was(monkeypatch: pyte
 
 def test_a_cut_out_is_made_as_soft_as_the_picture() -> None:
     soft, sharp = (cv2.GaussianBlur(noise(), (0, 0), sigma) for sigma in (8, 0.5))
-    assert compositing.Scene(256, TEMPLATE, soft).softness > 0.8
-    assert compositing.Scene(256, TEMPLATE, sharp).softness == 0
+    assert compositing.FaceGeometry(256, TEMPLATE, soft).softness > 0.8
+    assert compositing.FaceGeometry(256, TEMPLATE, sharp).softness == 0
 
 
 @pytest.mark.parametrize("name", WORN)

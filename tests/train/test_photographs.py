@@ -1,4 +1,4 @@
-"""Photographs with masks by eye: read into the wide field, shown as a live crop would, cut out, and judged by."""
+"""Photographs with masks by eye: read into the wide field, shown as a live crop would, cut out, and measured with."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from engines.contract import CROP_PX, TEMPLATE, Image
 from train.data.face_set import DataError
 from train.data.photographs import TEMPLATE_AT, TEMPLATE_PART, WIDE_PX, Photograph, Photographs, PhotographSet
 from train.evaluation.photographs import BAND_PX, photograph_figures
-from train.occlusion.photo_cutouts import Cutouts
 from train.occlusion.transplants import Transplants
-from train.tasks.hidden_samples import Samples
+from train.tasks.hidden_samples import SegmentationSamples
 from train.tasks.live_view import live_view
 
 LANDMARKS = (TEMPLATE + TEMPLATE_AT).tolist()
@@ -191,7 +190,7 @@ def test_samples_are_photographs_transplants_and_composites(
     photographed_data: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    samples = Samples(photographed_data)
+    samples = SegmentationSamples(photographed_data)
     view, random, transplants = live_view, samples._composites.random, samples._transplants
     monkeypatch.setattr("train.tasks.hidden_samples.live_view", lambda *given: made.append("real") or view(*given))
 
@@ -205,7 +204,7 @@ def test_samples_are_photographs_transplants_and_composites(
         assert example.face.shape == (64, 64, 3) and example.mask.shape == (64, 64)
     assert 20 <= made.count("real") <= 40
     assert min(made.count("transplant"), made.count("composite")) >= 3
-    assert Samples(small_data).random(np.random.default_rng(0), 64).face.shape == (64, 64, 3)
+    assert SegmentationSamples(small_data).random(np.random.default_rng(0), 64).face.shape == (64, 64, 3)
 
 
 def test_figures_of_a_segmenter_that_is_right(photographed_data: Path, tmp_path: Path) -> None:
@@ -227,28 +226,3 @@ def test_only_the_band_along_the_outline_is_forgiven(photographed_data: Path) ->
     assert grown(BAND_PX)["things_iou"] < 0.95
     nothing = photograph_figures(lambda face: face[..., 0] * 0, photographed_data)
     assert nothing["things_iou"] == 0 and nothing["things_below_half"] == 1 and nothing["things_bare_marked"] == 0
-
-
-def test_hands_of_the_training_set_stand_upright_and_those_of_the_evaluation_stay(
-    small_data: Path, tmp_path: Path
-) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(small_data, data)
-    (data / "hands").mkdir()
-    lines = {"index.jsonl": [], "more.jsonl": []}
-    for name, index, facts in (
-        ("right", "index.jsonl", {"kind": "hand", "edge": "right", "split": "train"}),
-        ("phone", "more.jsonl", {"kind": "holding:phone", "leaves": "bottom", "split": "train"}),
-        ("kept", "index.jsonl", {"kind": "hand", "edge": "wrist cut", "split": "eval"}),
-    ):
-        picture = np.zeros((60, 90, 4), np.uint8)
-        picture[10:50, 30:] = (90, 120, 200, 255)  # reaches the right edge
-        cv2.imwrite(str(data / "hands" / f"{name}.png"), picture)
-        lines[index].append({"file": f"{name}.png", **facts})
-    for index, rows in lines.items():
-        (data / "hands" / index).write_text("\n".join(json.dumps(row) for row in rows))
-    before, after = Cutouts(small_data, "train"), Cutouts(data, "train")
-    assert len(after.hands) == len(before.hands) + 1 and len(after.holding) == 1
-    wrist = after.hands[-1].alpha
-    assert wrist.shape == (90, 60) and wrist[-1].any() and not wrist[0].any()
-    assert len(Cutouts(data, "eval").hands) == len(Cutouts(small_data, "eval").hands)

@@ -17,11 +17,12 @@ from rich.console import Console
 
 from engines.contract import CROP_PX, TEMPLATE, Image, similarity
 from train import loop
-from train.__main__ import said
+from train.cli import said
 from train.config import RECIPES
 from train.data import prepare, shards
-from train.data.face_set import DataError, FaceSet, open_faces, valid_mask
+from train.data.face_set import DataError, FaceSet, valid_mask
 from train.data.importers import BrokenPicture, CelebA, PictureFolder, TemplateSet, align
+from train.data.open_faces import open_faces
 from train.data.prepare import Prepared, summary
 from train.data.shards import FaceStream
 from train.task import load_task

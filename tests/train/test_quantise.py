@@ -36,15 +36,16 @@ def models(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def judged(monkeypatch: pytest.MonkeyPatch, int8_psnr: float) -> None:
-    def judge(runners: Any, *_: object) -> Any:
+def pretend_figures(monkeypatch: pytest.MonkeyPatch, int8_psnr: float) -> None:
+    def evaluate(runners: Any, *_: object, split: str) -> Any:
+        assert split == "dev"
         return SimpleNamespace(figures={"mask_psnr": 20.0 if "fp32" in runners else int8_psnr, "mask_telea": 1.0})
 
-    monkeypatch.setattr(quantise, "load_evaluation", lambda name: judge)
+    monkeypatch.setattr(quantise, "load_evaluation", lambda name: evaluate)
 
 
 def test_a_good_one_is_entered_and_keeps_known_pixels(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged(monkeypatch, 19.8)
+    pretend_figures(monkeypatch, 19.8)
     list(quantise.quantise_network(Sampled(), Path(), models, samples=4))
 
     entry = tomllib.loads((models / export.MANIFEST).read_text())["restore"]["int8"]
@@ -64,7 +65,7 @@ def test_a_good_one_is_entered_and_keeps_known_pixels(models: Path, monkeypatch:
 
 
 def test_one_that_loses_too_much_changes_nothing(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged(monkeypatch, 19.6)
+    pretend_figures(monkeypatch, 19.6)
     before, files = (models / export.MANIFEST).read_text(), sorted(models.iterdir())
 
     with pytest.raises(ExportError, match=r"0\.400 of mask_psnr"):

@@ -1,4 +1,4 @@
-"""The restorer: its doors and its samples. Its figures are tested in test_evaluate.py."""
+"""The restorer: its exported form and its samples. Its figures are tested in test_evaluate.py."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from engines.contract import CROP_PX, TEMPLATE, similarity, transform_points
 from train.config import RECIPES
 from train.data.face_set import DataError, FaceSet, typology_angle, valid_mask
 from train.evaluation.restoration.methods import restore as restore_picture
-from train.evaluation.runners import Runner, torch_runner
+from train.evaluation.runners import torch_runner
 from train.hardware import TrainingError
 from train.networks.unet import (
     FIRST_GRAIN,
     MOST_APART,
     Attention,
-    RestoreDoors,
     RestoreUNet,
     carried_on,
     gain,
@@ -29,19 +28,21 @@ from train.networks.unet import (
     halved,
     visible_grain,
 )
+from train.networks.unet_export import RestoreExport
 from train.occlusion.masks import bare_skin
+from train.onnx_runner import Runner
 from train.schedule import ScheduleError
-from train.task import Doors
+from train.task import ModelIO
 from train.tasks import restore
 
-DOORS = {"face": 3, "mask": 1, "reference": 3, "reference_mask": 1}
+CHANNELS = {"face": 3, "mask": 1, "reference": 3, "reference_mask": 1}
 
 
 @pytest.fixture(scope="module")
 def run() -> Runner:
     torch.manual_seed(0)
-    inputs = {name: (1, CROP_PX, CROP_PX, channels) for name, channels in DOORS.items()}
-    return torch_runner(Doors(RestoreDoors(RestoreUNet()), inputs, {"restored": (1, CROP_PX, CROP_PX, 3)}, {}))
+    inputs = {name: (1, CROP_PX, CROP_PX, channels) for name, channels in CHANNELS.items()}
+    return torch_runner(ModelIO(RestoreExport(RestoreUNet()), inputs, {"restored": (1, CROP_PX, CROP_PX, 3)}, {}))
 
 
 def picture(seed: int) -> np.ndarray:
@@ -120,10 +121,10 @@ def test_the_doors_say_what_the_network_says() -> None:
     masks = [torch.zeros(2, CROP_PX, CROP_PX, 1, dtype=torch.uint8) for _ in range(2)]
     for mask in masks:
         mask[:, 53:160, 80:203] = 255
-    planes = [door.permute(0, 3, 1, 2).float() / 255 for door in (face, masks[0], reference, masks[1])]
+    planes = [picture.permute(0, 3, 1, 2).float() / 255 for picture in (face, masks[0], reference, masks[1])]
     with torch.no_grad():
         made = network(*planes).permute(0, 2, 3, 1) * 255
-        restored = RestoreDoors(network)(face, masks[0], reference, masks[1])
+        restored = RestoreExport(network)(face, masks[0], reference, masks[1])
     expected = torch.where(masks[0] > 0, made.round().clamp(0, 255), face.float())
     assert (restored.float() - expected).abs().max() <= 1
     assert (restored.float() != expected).float().mean() < 0.001
@@ -369,3 +370,12 @@ def test_valid_mask_follows_the_photograph(data: Path) -> None:
 def test_faces_that_are_not_there_are_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--data"):
         FaceSet(tmp_path, "train")
+
+
+def test_a_trained_network_begins_with_the_full_weight_of_all_but_the_adversaries(data: Path) -> None:
+    debug = RECIPES["restore", "debug"]
+    full, rising = (restore.RestoreTask(debug.but(full_weights=chosen), data) for chosen in (True, False))
+    begun = full.schedule.at(0.0)
+    assert begun == {**full.schedule.at(1.0), **dict.fromkeys(("adv_patch", "adv_global"), 0.0)}
+    assert rising.schedule.at(0.0)["perceptual"] < begun["perceptual"]
+    assert full.schedule.at(1.0) == rising.schedule.at(1.0)

@@ -11,27 +11,27 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import train.__main__ as cli
 from engines.contract import HIDDEN, Image
+from train import cli
 from train.data.face_set import FaceRow, FaceSet
 from train.evaluation.metrics import psnr
-from train.evaluation.report import Report
+from train.evaluation.report import EvalReport
 from train.evaluation.restoration import references, served
-from train.evaluation.restoration.cases import EVAL_SHAPES, Case, eval_cases
-from train.evaluation.restoration.judge import Judged
-from train.evaluation.runners import Arrays
+from train.evaluation.restoration.cases import EVAL_SHAPES, EvalCase, eval_cases
+from train.evaluation.restoration.meter import CaseFigures
 from train.occlusion.occluders import Occluders
+from train.onnx_runner import Arrays
 
 
 class PixelJudge:
     """Figures that need no network."""
 
     def __call__(
-        self, cases: Sequence[Case], made: Mapping[str, Sequence[Image | None]]
-    ) -> dict[str, list[Judged | None]]:
+        self, cases: Sequence[EvalCase], made: Mapping[str, Sequence[Image | None]]
+    ) -> dict[str, list[CaseFigures | None]]:
         return {
             name: [
-                None if picture is None else Judged({"psnr": psnr(picture, c.face, c.region)}, {}, {}, True, ())
+                None if picture is None else CaseFigures({"psnr": psnr(picture, c.face, c.region)}, {}, {}, True, ())
                 for c, picture in zip(cases, pictures, strict=True)
             ]
             for name, pictures in made.items()
@@ -136,9 +136,9 @@ def test_choices_can_be_made_on_the_dev_set(
 ) -> None:
     asked: list[Any] = []
 
-    def evaluated(*given: Any, **named: Any) -> Report:
+    def evaluated(*given: Any, **named: Any) -> EvalReport:
         asked.append(named["split"])
-        return Report({}, "")
+        return EvalReport({}, "")
 
     monkeypatch.setattr(cli, "load_evaluation", lambda network: evaluated)
     monkeypatch.setattr(cli, "open_runner", lambda *given: None)

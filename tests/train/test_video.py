@@ -11,18 +11,18 @@ import pytest
 
 from train.data.face_set import DataError
 from train.evaluation import video
-from train.evaluation.restoration.judge import Judge
-from train.evaluation.video import COMES, GONE, Film, Scene, film_figures, make_film
+from train.evaluation.restoration.meter import RestorationMeter
+from train.evaluation.video import COMES, GONE, Film, FilmScript, film_figures, make_film
 
 
 @pytest.fixture(scope="module")
 def film(data: Path) -> Film:
-    return make_film(data, Scene("liveportrait_d18", 20, "hand"))
+    return make_film(data, FilmScript("liveportrait_d18", 20, "hand"))
 
 
 @pytest.fixture(scope="module")
-def judge(data: Path) -> Judge:
-    return Judge(data / "weights", 2)
+def meter(data: Path) -> RestorationMeter:
+    return RestorationMeter(data / "weights", 2)
 
 
 def test_only_what_is_marked_is_covered(film: Film):
@@ -43,8 +43,8 @@ def test_the_thing_comes_in_front_of_the_face_and_goes(film: Film):
     assert min(shares[45:95]) > 0.1
 
 
-def test_the_truth_is_judged_perfect_and_the_cover_is_not(film: Film, judge: Judge):
-    perfect, nothing = film_figures(film, film.truth, judge), film_figures(film, film.covered, judge)
+def test_the_truth_is_judged_perfect_and_the_cover_is_not(film: Film, meter: RestorationMeter):
+    perfect, nothing = film_figures(film, film.truth, meter), film_figures(film, film.covered, meter)
     assert perfect["psnr"] > 60 and perfect["identity"] > 0.999 and perfect["pd_mobilenet"] < 1e-4
     assert perfect["flicker"] == pytest.approx(1.0)
     assert perfect["onset_frames"] == perfect["end_frames"] == 0
@@ -52,25 +52,25 @@ def test_the_truth_is_judged_perfect_and_the_cover_is_not(film: Film, judge: Jud
     assert nothing["onset_frames"] > 50
 
 
-def test_noise_flickers_and_a_late_reaction_is_counted(film: Film, judge: Judge):
+def test_noise_flickers_and_a_late_reaction_is_counted(film: Film, meter: RestorationMeter):
     rng = np.random.default_rng(0)
     noisy = [np.clip(image + rng.normal(0, 12, image.shape), 0, 255).astype(np.uint8) for image in film.truth]
-    assert film_figures(film, noisy, judge)["flicker"] > 2
+    assert film_figures(film, noisy, meter)["flicker"] > 2
     late = [film.covered[number] if number < COMES + 10 else film.truth[number] for number in range(video.FRAMES)]
-    perfect = film_figures(film, film.truth, judge)
-    assert 3 <= film_figures(film, late, judge)["onset_frames"] - perfect["onset_frames"] <= 10
+    perfect = film_figures(film, film.truth, meter)
+    assert 3 <= film_figures(film, late, meter)["onset_frames"] - perfect["onset_frames"] <= 10
 
 
 def test_a_clip_that_is_missing_or_too_short_is_named(data: Path):
     with pytest.raises(DataError, match="no_such_clip"):
-        make_film(data, Scene("no_such_clip", 0, "hand"))
+        make_film(data, FilmScript("no_such_clip", 0, "hand"))
     with pytest.raises(DataError, match="has no 130 frames"):
-        make_film(data, Scene("liveportrait_d18", 200, "hand"))
+        make_film(data, FilmScript("liveportrait_d18", 200, "hand"))
 
 
 def test_the_product_itself_is_asked_and_its_error_is_told(film: Film, data: Path):
     short = Film(*(getattr(film, field.name)[:3] for field in dataclasses.fields(Film)))
-    scene = Scene("liveportrait_d18", 20, "hand")
+    scene = FilmScript("liveportrait_d18", 20, "hand")
     made = video.run_product(short, {"OCCLUFIX_MEMORY": "false"}, data, scene)
     assert [picture.shape for picture in made] == [picture.shape for picture in short.truth]
     assert all(np.array_equal(a, b) for a, b in zip(made, short.covered, strict=True))  # nothing is hidden yet

@@ -1,4 +1,4 @@
-"""The people of the training data that are kept for choices: weights, means, thresholds, the best of several runs.
+"""The people of the training data that are kept for validation: weights, means, thresholds, the best of several runs.
 
 A choice made on the evaluation set makes its figures too good, so that set is for the end alone. Who is kept depends on
 the name alone: no list to store, and neither a new picture nor the order of an index moves anybody.

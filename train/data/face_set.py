@@ -61,7 +61,7 @@ class FaceRow:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnFace:
     """A face that was drawn at random: 256x256x3 uint8 BGR; and another picture of the same person, if there is one."""
 
     row: FaceRow
@@ -69,23 +69,14 @@ class Drawn:
     sibling: Callable[[np.random.Generator], tuple[FaceRow, Image] | None]
 
 
-class Faces(Protocol):
+class FaceSource(Protocol):
     """What training draws its faces from."""
 
-    def draw(self, rng: np.random.Generator) -> Drawn: ...
-
-
-def open_faces(data: Path) -> Faces:
-    """The faces to train with: a stream where the folder was prepared, else all of them at hand. Raises DataError."""
-    if not (data / "prepared").is_dir():
-        return FaceSet(data, "train", keep=True)
-    from train.data.shards import FaceStream  # only prepared folders need the webdataset package
-
-    return FaceStream(data)
+    def draw(self, rng: np.random.Generator) -> DrawnFace: ...
 
 
 class PictureSet:
-    """Pictures of one split and what their index says. They are read when asked for; a broken one raises DataError.
+    """Pictures of one split and what their index says. They are read when needed; a broken one raises DataError.
 
     The rows of the split `train` are without the people of train/data/dev_set.py, who are `dev`; `train+dev` has both.
     With `keep` a picture is decoded once and then kept: decoding costs as much as all the rest.
@@ -164,7 +155,7 @@ class FaceSet(PictureSet):
         weights = np.array([shares[row.origin] / counts[row.origin] for row in self.rows])
         return weights / weights.sum()
 
-    def draw(self, rng: np.random.Generator) -> Drawn:
+    def draw(self, rng: np.random.Generator) -> DrawnFace:
         """A random face, origins as `origin_weights` has them."""
         if self._cumulated is None:
             self._cumulated = np.cumsum(self.origin_weights())
@@ -174,7 +165,7 @@ class FaceSet(PictureSet):
             other = self.sibling(index, rng)
             return None if other is None else (self.rows[other], self.image(other))
 
-        return Drawn(self.rows[index], self.image(index), another)
+        return DrawnFace(self.rows[index], self.image(index), another)
 
 
 def origin_shares(counts: Mapping[str, int]) -> dict[str, float]:

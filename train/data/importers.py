@@ -40,7 +40,7 @@ class BrokenPicture(Exception):
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImportedPicture:
     """One picture of a source: its name there, which split it is in, whose it is, and its landmarks if known."""
 
     name: str
@@ -49,13 +49,13 @@ class Picture:
     landmarks: Points | None = None
 
 
-class Source(Protocol):
+class PictureSource(Protocol):
     """`pictures` have those of one person in a split next to each other."""
 
     name: str
-    pictures: Sequence[Picture]
+    pictures: Sequence[ImportedPicture]
 
-    def faces(self, picture: Picture) -> list[EncodedFace]:
+    def faces(self, picture: ImportedPicture) -> list[EncodedFace]:
         """The aligned faces of a picture; may be called by several threads. Raises BrokenPicture."""
         ...
 
@@ -128,24 +128,24 @@ class CelebA:
         splits = {name: values[0] for name, values in _read_list(lists["list_eval_partition"], 1).items()}
         points = _read_list(lists["list_landmarks_align_celeba"], 10)
         people = {name: values[0] for name, values in _read_list(identities, 1).items()}
-        there = [name for name in splits if name in self._files.names]
-        if len(there) < len(splits) and not partial:
+        present = [name for name in splits if name in self._files.names]
+        if len(present) < len(splits) and not partial:
             raise DataError(
-                f"img_align_celeba in {folder} has {len(there):,} of {len(splits):,} pictures: it is half unpacked; "
-                "unpack it again, or take what is there with --partial"
+                f"img_align_celeba in {folder} has {len(present):,} of {len(splits):,} pictures: it is half unpacked; "
+                "unpack it again, or take what is present with --partial"
             )
-        unknown = [name for name in there if name not in points or name not in people]
+        unknown = [name for name in present if name not in points or name not in people]
         if unknown:
             raise DataError(f"CelebA's lists in {folder} know nothing of {unknown[0]}; download them again")
         self.pictures = sorted(
             (
-                Picture(name, self._split(splits[name]), f"celeba{people[name]}", _in_order(points[name]))
-                for name in there
+                ImportedPicture(name, self._split(splits[name]), f"celeba{people[name]}", _in_order(points[name]))
+                for name in present
             ),
             key=lambda picture: (SPLITS.index(picture.split), str(picture.identity), picture.name),
         )
 
-    def faces(self, picture: Picture) -> list[EncodedFace]:
+    def faces(self, picture: ImportedPicture) -> list[EncodedFace]:
         assert picture.landmarks is not None
         image = _decoded(self._files.read(picture.name))
         return [encoded_face(image, picture.landmarks, f"celeba/{picture.name}", picture.identity, self.name)]
@@ -172,9 +172,9 @@ class PictureFolder:
             (self._picture(name, people, held_out) for name in names),
             key=lambda picture: (SPLITS.index(picture.split), picture.identity or "", picture.name),
         )
-        self._finder = Finder()
+        self._finder = PictureFaceFinder()
 
-    def faces(self, picture: Picture) -> list[EncodedFace]:
+    def faces(self, picture: ImportedPicture) -> list[EncodedFace]:
         image = _decoded((self._folder / picture.name).read_bytes())
         finds = self._finder(image)
         if picture.identity is not None:  # somebody in the background is somebody else
@@ -190,11 +190,11 @@ class PictureFolder:
             raise BrokenPicture(reason)
         return faces
 
-    def _picture(self, name: str, people: bool, held_out: float) -> Picture:
+    def _picture(self, name: str, people: bool, held_out: float) -> ImportedPicture:
         parent = Path(name).parent.as_posix()
         identity = f"{self.name}/{parent}" if people and parent != "." else None
         dice = int(hashlib.sha256((identity or name).encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
-        return Picture(name, "eval" if dice < held_out else "train", identity)
+        return ImportedPicture(name, "eval" if dice < held_out else "train", identity)
 
 
 class TemplateSet:
@@ -209,12 +209,12 @@ class TemplateSet:
         }
         self._lock = threading.Lock()  # a zip file is read by one thread at a time
         self.pictures = [
-            Picture(row.file, split, row.identity, row.landmarks)
+            ImportedPicture(row.file, split, row.identity, row.landmarks)
             for split, faces in self._sets.items()
             for row in sorted(faces.rows, key=lambda row: (row.identity or "", row.file))
         ]
 
-    def faces(self, picture: Picture) -> list[EncodedFace]:
+    def faces(self, picture: ImportedPicture) -> list[EncodedFace]:
         faces = self._sets[picture.split]
         index = self._places[picture.split, picture.name]
         row = faces.rows[index]
@@ -237,8 +237,8 @@ class TemplateSet:
         return [EncodedFace(Path(row.file).suffix.lstrip(".") or "webp", content, facts)]
 
 
-class Finder:
-    """The `faces` network that ships, for whole pictures; one at a time, whichever thread asks."""
+class PictureFaceFinder:
+    """The `faces` network that ships, for whole pictures; one picture at a time, from any thread."""
 
     def __init__(self) -> None:
         try:

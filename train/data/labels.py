@@ -1,4 +1,4 @@
-"""What is known of the faces in a photograph, and steadier landmarks than one run of a detector gives.
+"""Labels of the faces in a photograph, and steadier landmarks than one run of a detector gives.
 
 The scenes' landmarks are one run of YuNet, whose next run on the same face, a little larger or smaller, is off by 7 %
 of the eye distance. The mean of several runs is nearer to the truth: to learn from and to measure by.
@@ -34,7 +34,7 @@ class Labels:
 
 
 class YuNet:
-    """OpenCV's face detector: the source of our labels, and the yardstick beside our own finder."""
+    """OpenCV's face detector: the source of our labels, and the reference beside our own finder."""
 
     def __init__(self, data: Path) -> None:
         model = data / "weights" / "yunet_n_dynamic.onnx"

@@ -1,4 +1,4 @@
-"""What the restorer draws its faces from: the aligned faces, and the face's part of wide pictures of many people."""
+"""The restorer's faces: the aligned set, and the face's part of wide pictures of many people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from engines.contract import Image
-from train.data.face_set import DataError, Drawn, FaceRow, Faces, open_faces
+from train.data.face_set import DataError, DrawnFace, FaceRow, FaceSource
+from train.data.open_faces import open_faces
 from train.data.wide import WideSet
 
 #: How many faces are of wide pictures, where there are any: with about eleven of each person, they are also where
@@ -19,7 +20,7 @@ WIDE_SHARE = 0.25
 _DRAWS = 8
 
 
-def open_mixed(data: Path, is_bare: Callable[[Image], bool]) -> Faces:
+def open_mixed(data: Path, is_bare: Callable[[Image], bool]) -> FaceSource:
     """The faces to train with; where there are wide pictures, both, without what something hides. Raises DataError.
 
     A prepared stream alone is taken as it is: asking about each of its pictures would cost more than they do.
@@ -31,10 +32,10 @@ def open_mixed(data: Path, is_bare: Callable[[Image], bool]) -> Faces:
 class Mixed:
     """Faces of two sets."""
 
-    def __init__(self, faces: Faces, wide: Faces) -> None:
+    def __init__(self, faces: FaceSource, wide: FaceSource) -> None:
         self._faces, self._wide = faces, wide
 
-    def draw(self, rng: np.random.Generator) -> Drawn:
+    def draw(self, rng: np.random.Generator) -> DrawnFace:
         return (self._wide if rng.random() < WIDE_SHARE else self._faces).draw(rng)
 
 
@@ -45,9 +46,9 @@ class WideFaces:
         self._set = WideSet(data, "train")
         self._kept: dict[int, Image] = {}
 
-    def draw(self, rng: np.random.Generator) -> Drawn:
+    def draw(self, rng: np.random.Generator) -> DrawnFace:
         index = int(rng.integers(len(self._set)))
-        return Drawn(self._set.row(index), self._face(index), partial(self._another, index))
+        return DrawnFace(self._set.row(index), self._face(index), partial(self._another, index))
 
     def _another(self, index: int, rng: np.random.Generator) -> tuple[FaceRow, Image] | None:
         other = self._set.sibling(index, rng)
@@ -60,23 +61,23 @@ class WideFaces:
 
 
 class Bare:
-    """Faces of a set of which `is_bare` says that nothing hides them; it is asked once about each.
+    """Faces of a set that `is_bare` finds unhidden; it is called once for each.
 
     In 2 or 3 % of the photographs a hand or a microphone is before the face, which would teach to paint such things.
     """
 
-    def __init__(self, faces: Faces, is_bare: Callable[[Image], bool]) -> None:
+    def __init__(self, faces: FaceSource, is_bare: Callable[[Image], bool]) -> None:
         self._faces, self._is_bare = faces, is_bare
         self._known: dict[str, bool] = {}
 
-    def draw(self, rng: np.random.Generator) -> Drawn:
+    def draw(self, rng: np.random.Generator) -> DrawnFace:
         for _ in range(_DRAWS):
             drawn = self._faces.draw(rng)
             if self._shows(drawn.row, drawn.image):
-                return Drawn(drawn.row, drawn.image, partial(self._another, drawn))
+                return DrawnFace(drawn.row, drawn.image, partial(self._another, drawn))
         raise DataError("something hides nearly all faces to train with, says the segmenter; give other data")
 
-    def _another(self, drawn: Drawn, rng: np.random.Generator) -> tuple[FaceRow, Image] | None:
+    def _another(self, drawn: DrawnFace, rng: np.random.Generator) -> tuple[FaceRow, Image] | None:
         other = drawn.sibling(rng)
         return other if other is not None and self._shows(*other) else None
 

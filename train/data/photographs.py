@@ -65,7 +65,7 @@ class PhotographRow:
 
 
 class PhotographSet:
-    """One set of one split. A picture is read when it is first asked for, then kept (0.9 MB each).
+    """One set of one split. A picture is read when it is first needed, then kept (0.9 MB each).
 
     Raises DataError for what is missing or broken.
     """
@@ -98,8 +98,8 @@ class Photographs:
     """All sets of a split that the data folder has; it may have none."""
 
     def __init__(self, data: Path, split: Split) -> None:
-        there = [name for name in SET_SHARES if (data / name / f"{name}.jsonl").is_file()]
-        self.sets = {name: PhotographSet(data, name, split) for name in there}
+        present = [name for name in SET_SHARES if (data / name / f"{name}.jsonl").is_file()]
+        self.sets = {name: PhotographSet(data, name, split) for name in present}
 
     def __bool__(self) -> bool:
         return bool(self.sets)

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from train.data.face_set import DataError
-from train.data.importers import SPLITS, BrokenPicture, Picture, Source
+from train.data.importers import SPLITS, BrokenPicture, ImportedPicture, PictureSource
 from train.data.shards import STATES, EncodedFace, index_lines, write_shard
 
 FACES_IN_A_SHARD = 2_000
@@ -41,7 +41,7 @@ class Prepared:
 
 
 def prepare(
-    source: Source, out: Path, console: Console, workers: int | None = None, in_a_shard: int = FACES_IN_A_SHARD
+    source: PictureSource, out: Path, console: Console, workers: int | None = None, in_a_shard: int = FACES_IN_A_SHARD
 ) -> Prepared:
     """Writes all shards of `source` that are not in `out` yet, and the indexes. Raises DataError."""
     plan = dict(_plan(source, in_a_shard))
@@ -80,10 +80,10 @@ def summary(prepared: Prepared, out: Path) -> Iterator[str]:
             yield f"  {name}: {reason}"
 
 
-def _plan(source: Source, in_a_shard: int) -> Iterator[tuple[str, list[list[Picture]]]]:
+def _plan(source: PictureSource, in_a_shard: int) -> Iterator[tuple[str, list[list[ImportedPicture]]]]:
     """The people of each shard, as SPLIT/NAME-00000.tar."""
     for split in SPLITS:
-        number, people, count = 0, list[list[Picture]](), 0
+        number, people, count = 0, list[list[ImportedPicture]](), 0
         for person in _people([picture for picture in source.pictures if picture.split == split]):
             if count and count + len(person) > in_a_shard:
                 yield f"{split}/{source.name}-{number:05d}.tar", people
@@ -94,7 +94,7 @@ def _plan(source: Source, in_a_shard: int) -> Iterator[tuple[str, list[list[Pict
             yield f"{split}/{source.name}-{number:05d}.tar", people
 
 
-def _people(pictures: Sequence[Picture]) -> Iterator[list[Picture]]:
+def _people(pictures: Sequence[ImportedPicture]) -> Iterator[list[ImportedPicture]]:
     for identity, group in groupby(pictures, key=lambda picture: picture.identity):
         own = list(group)
         size = LARGEST_GROUP if identity is not None else 1
@@ -102,12 +102,16 @@ def _people(pictures: Sequence[Picture]) -> Iterator[list[Picture]]:
 
 
 def _make_shard(
-    source: Source, file: Path, people: Sequence[Sequence[Picture]], pool: ThreadPoolExecutor, done: Callable[[], None]
+    source: PictureSource,
+    file: Path,
+    people: Sequence[Sequence[ImportedPicture]],
+    pool: ThreadPoolExecutor,
+    done: Callable[[], None],
 ) -> dict[str, Any]:
     """Writes one shard; gives its size, its faces by origin, and what was skipped and why."""
     skipped: dict[str, str] = {}
 
-    def faces_of(person: Sequence[Picture]) -> list[list[EncodedFace]]:
+    def faces_of(person: Sequence[ImportedPicture]) -> list[list[EncodedFace]]:
         found: list[list[EncodedFace]] = []
         for picture in person:
             try:
@@ -188,7 +192,7 @@ def _write_state(file: Path, state: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _fingerprint(plan: dict[str, list[list[Picture]]]) -> str:
+def _fingerprint(plan: dict[str, list[list[ImportedPicture]]]) -> str:
     digest = hashlib.sha256()
     for name, people in plan.items():
         for person in people:
@@ -199,4 +203,4 @@ def _fingerprint(plan: dict[str, list[list[Picture]]]) -> str:
 def _no_room(file: Path, error: OSError) -> DataError:
     if error.errno == errno.ENOSPC:
         return DataError(f"the disk is full at {file}; make room and run again: what is whole is kept")
-    return DataError(f"{file} can't be written: {error.strerror or error}; run again when that is mended")
+    return DataError(f"{file} can't be written: {error.strerror or error}; fix that and run again")

@@ -22,7 +22,7 @@ import numpy as np
 import webdataset
 
 from engines.contract import CROP_PX, Image
-from train.data.face_set import DataError, Drawn, FaceRow, origin_shares, row_of
+from train.data.face_set import DataError, DrawnFace, FaceRow, origin_shares, row_of
 
 STATES = "prepared"
 #: Faces from which the next is drawn: encoded, so about 40 MiB.
@@ -114,7 +114,7 @@ class FaceStream:
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_people": None, "_buffer": []}  # each worker process reads for itself
 
-    def draw(self, rng: np.random.Generator) -> Drawn:
+    def draw(self, rng: np.random.Generator) -> DrawnFace:
         """A random face of the buffer; the stream's next takes its place."""
         for _ in range(_BROKEN_AT_MOST):
             while len(self._buffer) < min(_BUFFER_FACES, self.faces):
@@ -125,7 +125,7 @@ class FaceStream:
             face = kept.person[kept.number]
             image = _decoded(face)
             if image is not None:
-                return Drawn(_row(face), image, partial(_sibling, kept))
+                return DrawnFace(_row(face), image, partial(_sibling, kept))
         raise DataError("the shards hold hardly any picture that can be read; make them again: python -m train data")
 
     def _next_person(self, rng: np.random.Generator) -> list[_Kept]:

@@ -1,0 +1,1 @@
+"""Figures of each network, and reports of them."""

@@ -1,4 +1,4 @@
-"""What each group of losses is worth: the same network, data, steps and seed, trained on more and more of them.
+"""Ablation of the losses: the same network, data, steps and seed, trained on more and more groups of losses.
 
 The last rung is trained once more with the other formulation of the adversaries.
 """
@@ -12,10 +12,11 @@ from rich.console import Console
 
 from train import loop
 from train.config import Recipe
-from train.evaluation.report import Report
-from train.evaluation.runners import Runner, open_runner
+from train.evaluation.report import EvalReport
+from train.evaluation.runners import open_runner
 from train.losses import LOSSES
-from train.task import load_evaluation, load_task
+from train.onnx_runner import Runner
+from train.task import load_evaluation, load_task, split_option
 
 #: Each rung has the losses of those before it, and these.
 RUNGS = {
@@ -44,7 +45,7 @@ def train_rungs(
 ) -> bool:
     """Trains each rung in a folder of its own, `minutes` for each at most; whether all have reached the last step.
 
-    All begin with the network of `start_from` where that is given, with judges of their own and at step 0.
+    All begin with the network of `start_from` where that is given, with discriminators of their own, at step 0.
     """
     done = True
     for rung, chosen in rung_recipes(recipe).items():
@@ -55,12 +56,13 @@ def train_rungs(
     return done
 
 
-def compare_rungs(recipe: Recipe, data: Path, out: Path, limit: int | None, console: Console) -> Report:
-    """The figures of all rungs, the full loss first, beside the baselines; sheets into `out`."""
+def compare_rungs(recipe: Recipe, data: Path, out: Path, limit: int | None, console: Console) -> EvalReport:
+    """The figures of all rungs on the dev set, the full loss first, beside the baselines; sheets into `out`."""
     runners: dict[str, Runner] = {
         rung: open_runner(recipe, data, out / rung, recipe.threads) for rung in (*reversed(RUNGS), RIVAL)
     }
-    return load_evaluation(recipe.network)(runners, data, out, limit, recipe.threads, console)
+    evaluate = load_evaluation(recipe.network)
+    return evaluate(runners, data, out, limit, recipe.threads, console, **split_option(recipe.network, "dev"))
 
 
 def ablation(
@@ -71,7 +73,7 @@ def ablation(
     limit: int | None = None,
     console: Console | None = None,
     start_from: Path | None = None,
-) -> Report | None:
+) -> EvalReport | None:
     """Trains and compares; None where the time was over before the last step of every rung."""
     console = console or Console()
     if not train_rungs(recipe, data, out, minutes, console, start_from):

@@ -1,4 +1,4 @@
-"""How well people are told apart, whole and with parts hidden: held-out people, and the teacher in the same table."""
+"""Figures of face embeddings, on whole and partly hidden faces of held-out people, beside the teacher's."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rich.console import Console
 
 from engines.contract import CROP_PX, Image
 from train.data.face_set import FaceSet
-from train.evaluation.report import Report, column_table
-from train.evaluation.runners import Runner
+from train.evaluation.report import EvalReport, column_table
 from train.occlusion.masks import MaskShape, hand, medical_mask
+from train.onnx_runner import Runner
 from train.tasks.embed_data import held_out_people, third_party
 
 Embed = Callable[[Image, Image], np.ndarray]
@@ -56,7 +56,7 @@ def evaluate(
     limit: int | None = None,
     threads: int = 2,
     console: Console | None = None,
-) -> Report:
+) -> EvalReport:
     """Equal error and share accepted at 0.1 % false accepts, and a threshold, beside the teacher.
 
     The threshold comes from people of the training split who were not trained on, each enrolled with half of his
@@ -66,7 +66,7 @@ def evaluate(
     torch.set_num_threads(threads)
     evaluated, trained = FaceSet(data, "eval"), FaceSet(data, "train+dev")
     known, held_out = sorted(evaluated.people)[:limit], sorted(held_out_people(trained))[:limit]
-    embeds = {name: _embed(run) for name, run in runners.items()} | {"teacher": _judge(data)}
+    embeds = {name: _embed(run) for name, run in runners.items()} | {"teacher": _third_party(data)}
     found: dict[str, dict[str, float]] = {}
     for name, embed in embeds.items():
         if console is not None:
@@ -74,22 +74,22 @@ def evaluate(
         vectors, names = vectors_by_cover(embed, evaluated, known)
         chosen = enrolled(*vectors_by_cover(embed, trained, held_out))
         found[name] = table(vectors, names, chosen)
-    return Report(next(iter(found.values())), column_table(found, "embed"), {"embed": found})
+    return EvalReport(next(iter(found.values())), column_table(found, "embed"), {"embed": found})
 
 
 def _embed(run: Runner) -> Embed:
     return lambda face, mask: run({"face": face[None], "mask": mask[None, ..., None]})["embedding"][0]
 
 
-def _judge(data: Path) -> Embed:
+def _third_party(data: Path) -> Embed:
     teach = third_party(data)
 
-    def judge(face: Image, mask: Image) -> np.ndarray:
+    def embed(face: Image, mask: Image) -> np.ndarray:
         emptied = face.copy()
         emptied[mask > 0] = 127
         return np.asarray(teach([emptied])[0])
 
-    return judge
+    return embed
 
 
 def table(vectors: Mapping[str, np.ndarray], names: np.ndarray, chosen: Mapping[str, Pairs]) -> dict[str, float]:

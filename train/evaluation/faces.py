@@ -1,7 +1,7 @@
-"""How well the face finder finds: its two passes, as the product runs them, on photographs that it never saw.
+"""Figures of face finders: the two passes, as the product runs them, on photographs that were not trained on.
 
 A face counts as found where a find's box has an IoU of at least 0.4 with its label. Photographs are fitted into
-1280x720, as a camera would show them; faces lower than 90 pixels there are not asked for.
+1280x720, as a camera would show them; faces lower than 90 pixels there do not count.
 
 The landmarks' labels are noisy (train/data/labels.py), so errors are given twice: from the labels, and from the mean of
 several runs ("steady"), which is nearer to the truth; and YuNet's own errors on the same frames beside ours.
@@ -24,10 +24,10 @@ from rich.progress import track
 from engines.contract import Affine, Image, Points, transform_points
 from engines.faces_maps import Detection, Maps, TwoPassDetector, overlap
 from train.data.labels import YuNet, match
-from train.evaluation.report import Report, column_table
-from train.evaluation.runners import Runner
+from train.evaluation.report import EvalReport, column_table
 from train.occlusion.scene_occluders import EYE_REGION, LOWER_FACE, Cover, CutOuts
-from train.tasks.faces_data import Scene, load_scenes
+from train.onnx_runner import Runner
+from train.tasks.faces_data import LabelledPhotograph, load_scenes
 
 FRAME_SIZE = (720, 1280)
 LEAST_HEIGHT_PX = 90
@@ -36,11 +36,11 @@ EVERY_FRAME = 8
 #: Faces nearer to profile than this (eye distance over box width) have no eye distance to measure by.
 LEAST_EYE_SHARE = 0.2
 
-Finder = Callable[[Image], list[Detection]]
+FindFaces = Callable[[Image], list[Detection]]
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class ExpectedFace:
     """A face to find: its box x0, y0, x1, y1, the label's landmarks and the mean of several detections."""
 
     box: Points
@@ -49,16 +49,16 @@ class Asked:
 
 
 @dataclass
-class Tally:
-    """Faces asked for, faces found, and the landmark errors of the found ones in eye distances."""
+class RecallTally:
+    """Faces expected, faces found, and the landmark errors of the found ones in eye distances."""
 
-    asked: int = 0
+    expected: int = 0
     found: int = 0
     errors: list[float] = field(default_factory=list)
     steady_errors: list[float] = field(default_factory=list)
 
-    def add(self, find: Detection | None, face: Asked | None) -> None:
-        self.asked += 1
+    def add(self, find: Detection | None, face: ExpectedFace | None) -> None:
+        self.expected += 1
         self.found += find is not None
         if find is None or face is None:
             return
@@ -69,11 +69,11 @@ class Tally:
 
     @property
     def recall(self) -> float:
-        return self.found / max(self.asked, 1)
+        return self.found / max(self.expected, 1)
 
     def figures(self, name: str) -> dict[str, float]:
         """The recall and the errors."""
-        figures = {f"{name}recall": self.recall, f"{name}faces": self.asked}
+        figures = {f"{name}recall": self.recall, f"{name}faces": self.expected}
         if self.errors:
             figures[f"{name}landmark_error"] = float(np.mean(self.errors))
             figures[f"{name}landmark_error_steady"] = float(np.mean(self.steady_errors))
@@ -88,10 +88,10 @@ def evaluate(
     limit: int | None = None,
     threads: int = 2,
     console: Console | None = None,
-) -> Report:
+) -> EvalReport:
     """All figures of each finder in `runners`, and YuNet's beside them; pictures with what was found into `out`."""
     torch.set_num_threads(threads)
-    finders: dict[str, Finder] = {name: own_finder(run) for name, run in runners.items()} | {"yunet": YuNet(data)}
+    finders: dict[str, FindFaces] = {name: own_finder(run) for name, run in runners.items()} | {"yunet": YuNet(data)}
     sheets: dict[str, list[Image]] = {name: [] for name in finders}
     scenes = scene_figures(finders, data, sheets, limit, console)
     clips = clip_figures(finders, data, sheets, limit, console)
@@ -101,10 +101,10 @@ def evaluate(
             write_sheet(sheet, out / f"{name.replace('/', '_')}_finds.png")
     own = found[next(iter(runners))]
     flat = own | {f"yunet_{name}": value for name, value in found["yunet"].items()}
-    return Report(flat, column_table(found, "faces"), {"faces": found})
+    return EvalReport(flat, column_table(found, "faces"), {"faces": found})
 
 
-def own_finder(run: Runner) -> Finder:
+def own_finder(run: Runner) -> FindFaces:
     """The two passes, with the network run by whatever `run` is."""
 
     def look(pictures: Image) -> Maps:
@@ -118,12 +118,12 @@ def own_finder(run: Runner) -> Finder:
 class _SceneTallies:
     """What one finder found in the photographs."""
 
-    every: Tally = field(default_factory=Tally)
-    bare: Tally = field(default_factory=Tally)
-    worn: Tally = field(default_factory=Tally)
-    masked: Tally = field(default_factory=Tally)
-    lower: Tally = field(default_factory=Tally)
-    eyes: Tally = field(default_factory=Tally)
+    every: RecallTally = field(default_factory=RecallTally)
+    bare: RecallTally = field(default_factory=RecallTally)
+    worn: RecallTally = field(default_factory=RecallTally)
+    masked: RecallTally = field(default_factory=RecallTally)
+    lower: RecallTally = field(default_factory=RecallTally)
+    eyes: RecallTally = field(default_factory=RecallTally)
     false_finds: int = 0
     negatives: int = 0
     seconds: list[float] = field(default_factory=list)
@@ -134,7 +134,7 @@ class _SceneTallies:
             "false_finds": self.false_finds,
             "negatives": self.negatives,
             "source_masked_recall": self.masked.recall,
-            "source_masked_faces": self.masked.asked,
+            "source_masked_faces": self.masked.expected,
             **self.bare.figures("bare_"),
             **self.worn.figures("masked_"),
             **self.lower.figures("lower_covered_"),
@@ -144,7 +144,7 @@ class _SceneTallies:
 
 
 def scene_figures(
-    finders: Mapping[str, Finder],
+    finders: Mapping[str, FindFaces],
     data: Path,
     sheets: Mapping[str, list[Image]],
     limit: int | None = None,
@@ -173,14 +173,14 @@ class _View:
     """A photograph as a frame, and what is to be found in it; worked out once for all finders."""
 
     def __init__(
-        self, image: Image, matrix: Affine, scene: Scene, yunet: YuNet, cut_outs: CutOuts, number: int
+        self, image: Image, matrix: Affine, scene: LabelledPhotograph, yunet: YuNet, cut_outs: CutOuts, number: int
     ) -> None:
         self.image, self.number = image, number
         self.is_empty = not len(scene.labels.boxes) and not len(scene.labels.ignored)
         self.masked_boxes: Sequence[Points] = () if self.is_empty else _tall(_moved(scene.masked_boxes, matrix))
         masks = _moved(np.vstack([scene.masked_boxes, scene.half_masked_boxes]), matrix)
         #: Each face, whether it wears a mask, and else the frame with its lower part or its eyes covered.
-        self.faces: list[tuple[Asked, bool, tuple[Image, ...]]] = []
+        self.faces: list[tuple[ExpectedFace, bool, tuple[Image, ...]]] = []
         for face in () if self.is_empty else _asked_faces(scene, matrix, yunet):
             is_masked = any(overlap(mask, face.box) > 0.2 for mask in masks)
             hidden = () if is_masked else (LOWER_FACE, EYE_REGION)
@@ -188,7 +188,7 @@ class _View:
             self.faces.append((face, is_masked, pictures))
 
 
-def _look_at(view: _View, finder: Finder, tallies: _SceneTallies, sheet: list[Image]) -> None:
+def _look_at(view: _View, finder: FindFaces, tallies: _SceneTallies, sheet: list[Image]) -> None:
     started = time.perf_counter()
     finds = finder(view.image)
     tallies.seconds.append(time.perf_counter() - started)
@@ -210,7 +210,7 @@ def _look_at(view: _View, finder: Finder, tallies: _SceneTallies, sheet: list[Im
 
 
 def clip_figures(
-    finders: Mapping[str, Finder],
+    finders: Mapping[str, FindFaces],
     data: Path,
     sheets: Mapping[str, list[Image]],
     limit: int | None = None,
@@ -264,14 +264,14 @@ def write_sheet(pictures: Sequence[Image], path: Path) -> None:
     cv2.imwrite(str(path), np.vstack(rows))
 
 
-def _asked_faces(scene: Scene, matrix: Affine, yunet: YuNet) -> Iterator[Asked]:
+def _asked_faces(scene: LabelledPhotograph, matrix: Affine, yunet: YuNet) -> Iterator[ExpectedFace]:
     """The faces of a scene that a finder must find, in the frame's pixels."""
     tall = [index for index, box in enumerate(_moved(scene.labels.boxes, matrix)) if len(_tall(box[None]))]
     labels = scene.labels
     steady = yunet.steady(scene.image, labels) if tall else labels
     for index in tall:
         points, mean = (transform_points(group.landmarks[index], matrix) for group in (labels, steady))
-        yield Asked(_moved(labels.boxes[index], matrix)[0], points, mean)
+        yield ExpectedFace(_moved(labels.boxes[index], matrix)[0], points, mean)
 
 
 def _covered(image: Image, landmarks: Points, cut_outs: CutOuts, covers: Sequence[Cover], number: int) -> Image:

@@ -1,4 +1,4 @@
-"""How well what hides a face is seen: on held-out people and occluders, on clean faces, on people in real masks."""
+"""Figures of segmenters: on held-out people and occluders, on clean faces, and on people in real masks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rich.console import Console
 from engines.contract import Image
 from train.evaluation.mask_figures import See, boundary_f, iou, look, marked, overlay, write_sheet
 from train.evaluation.photographs import photograph_figures
-from train.evaluation.report import Report, column_table
-from train.evaluation.runners import Runner
+from train.evaluation.report import EvalReport, column_table
 from train.occlusion.occluders import OCCLUDERS, WORN
-from train.tasks.hidden_data import Examples, real_masks
+from train.onnx_runner import Runner
+from train.tasks.hidden_data import CompositeSamples, real_masks
 
 #: Composites of each kind that are looked at.
 _EACH_KIND = 40
@@ -29,8 +29,8 @@ def evaluate(
     limit: int | None = None,
     threads: int = 2,
     console: Console | None = None,
-) -> Report:
-    """The figures of each segmenter in `runners`, the first of which is the one that is asked about."""
+) -> EvalReport:
+    """The figures of each segmenter in `runners`; the first is the one under test."""
     torch.set_num_threads(threads)
     found = {}
     for number, (name, run) in enumerate(runners.items()):
@@ -38,7 +38,7 @@ def evaluate(
             console.print(f"looking with {name}")
         folder = out if out is None or number == 0 else out / name.replace("/", "_")
         found[name] = figures(_seer(run), data, folder, min(limit or _EACH_KIND, _EACH_KIND), limit)
-    return Report(next(iter(found.values())), column_table(found, "hidden"), {"hidden": found})
+    return EvalReport(next(iter(found.values())), column_table(found, "hidden"), {"hidden": found})
 
 
 def _seer(run: Runner) -> See:
@@ -52,7 +52,7 @@ def figures(
     what people wear, IoU with the rough masks of real photographs, and the figures of photographs with masks by eye.
     Contact sheets into `out`. At most `each_kind` composites of each occluder and `limit` of other pictures.
     """
-    examples = Examples(data, "eval")
+    examples = CompositeSamples(data, "eval")
 
     found: dict[str, float] = {}
     sheet: list[Image] = []
@@ -70,7 +70,7 @@ def figures(
     for kind in WORN:
         worn = [(case, look(see, case.face)) for case in examples.fixed([kind], each_kind)]
         found[f"{kind}_marked"] = float(np.mean([marked(seen, case) for case, seen in worn]))
-    # All whose mask is known are looked at, however few were asked for: else there might be none.
+    # All with a known mask are measured whatever the limit: else there might be none.
     wanted = (pair for number, pair in enumerate(real_masks(data)) if limit is None or number < limit or pair[1])
     real = [(case, look(see, case.face), known) for case, known in wanted]
     found["iou_real_silver"] = float(np.mean([iou(seen, case) for case, seen, known in real if known]))

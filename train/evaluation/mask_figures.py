@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, Image
-from train.tasks.hidden_data import Example
+from train.tasks.hidden_data import SegmentationSample
 
 #: Pixels on the crop by which an outline may be off and still count as met.
 BOUNDARY_PX = 3
@@ -27,14 +27,14 @@ def look(see: See, face: Image) -> Image:
     return cv2.compare(see(face), _THRESHOLD, cv2.CMP_GT)
 
 
-def iou(seen: Image, case: Example) -> float:
+def iou(seen: Image, case: SegmentationSample) -> float:
     """Intersection over union inside the photograph; 1 where there is nothing and nothing is seen."""
     seen, truth = seen & case.valid, case.mask & case.valid
     union = np.count_nonzero(seen | truth)
     return np.count_nonzero(seen & truth) / union if union else 1.0
 
 
-def boundary_f(seen: Image, case: Example) -> float:
+def boundary_f(seen: Image, case: SegmentationSample) -> float:
     """F1 of outlines, met within BOUNDARY_PX. Source: F. Perazzi et al., DAVIS, CVPR 2016."""
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BOUNDARY_PX + 1, 2 * BOUNDARY_PX + 1))
     edges = [cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) for mask in (seen, case.mask)]
@@ -44,7 +44,7 @@ def boundary_f(seen: Image, case: Example) -> float:
     return sum(met) / count if count else 1.0
 
 
-def marked(seen: Image, case: Example) -> float:
+def marked(seen: Image, case: SegmentationSample) -> float:
     """Share of the face that is marked."""
     face = face_area() & case.valid
     return np.count_nonzero(seen & face) / max(np.count_nonzero(face), 1)

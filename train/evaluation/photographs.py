@@ -13,11 +13,11 @@ import numpy as np
 from engines.contract import HIDDEN, Image
 from train.data.photographs import TEMPLATE_PART, Photograph, PhotographRow, Photographs
 from train.evaluation.mask_figures import See, iou, look, marked, overlay, write_sheet
-from train.tasks.hidden_data import Example
+from train.tasks.hidden_data import SegmentationSample
 
 #: Width of the band along the true outline in which nothing counts, pixels of the crop.
 BAND_PX = 6
-#: A photograph with less of its thing inside the template, beside the band, is judged as one without.
+#: A photograph with less of its thing inside the template, beside the band, counts as one without.
 _LEAST_PX = 50
 _COLUMNS = 6
 
@@ -38,17 +38,17 @@ def photograph_figures(see: See, data: Path, out: Path | None = None, limit: int
     return found
 
 
-def _template_part(photograph: Photograph) -> Example:
+def _template_part(photograph: Photograph) -> SegmentationSample:
     """The template's part, its outline's band taken out of what counts."""
     mask = photograph.mask[TEMPLATE_PART]
     # BAND_PX + 1: a gradient over one pixel more on either side of an edge is as wide as the band.
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (BAND_PX + 1, BAND_PX + 1))
     band = cv2.morphologyEx(photograph.mask, cv2.MORPH_GRADIENT, kernel)[TEMPLATE_PART]
     valid = photograph.valid[TEMPLATE_PART] & cv2.bitwise_not(band)
-    return Example(photograph.image[TEMPLATE_PART], mask, valid)
+    return SegmentationSample(photograph.image[TEMPLATE_PART], mask, valid)
 
 
-def _summary(results: list[tuple[PhotographRow, Example, Image]]) -> dict[str, float]:
+def _summary(results: list[tuple[PhotographRow, SegmentationSample, Image]]) -> dict[str, float]:
     scores: dict[str, list[float]] = {}
     for row, case, seen in results:
         if np.count_nonzero(case.mask & case.valid) < _LEAST_PX:
@@ -62,7 +62,7 @@ def _summary(results: list[tuple[PhotographRow, Example, Image]]) -> dict[str, f
     return found | {"below_half": float((every < 0.5).sum())}
 
 
-def _compared(case: Example, seen: Image) -> Image:
+def _compared(case: SegmentationSample, seen: Image) -> Image:
     """What is marked, in red, with the true outline in green."""
     shown = overlay(case.face, seen)
     outline, _ = cv2.findContours(case.mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: figures by name, tables in Markdown, everything as JSON, contact sheets."""
+"""Reports of an evaluation: figures by name, tables in Markdown, everything as JSON, contact sheets."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _LABEL_PX = 18
 
 
 @dataclass(frozen=True)
-class Report:
-    """`figures` of the network that was asked about, `tables` in Markdown, and `detail`: all that was measured."""
+class EvalReport:
+    """`figures` of the network under test, `tables` in Markdown, and `detail`: all that was measured."""
 
     figures: dict[str, float]
     tables: str

@@ -1,62 +1,33 @@
-"""A network behind its uint8 doors, from a checkpoint or an ONNX file: what evaluation runs, whichever it was given."""
+"""A network as a function of uint8 arrays, from a checkpoint or an ONNX file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from engines.offline import import_offline
 from train import checkpoint, loop
 from train.config import Recipe
 from train.data.face_set import DataError
-from train.task import Doors, Task, load_task
-
-onnxruntime = import_offline("onnxruntime")
+from train.onnx_runner import Arrays, Runner, onnx_runner
+from train.task import ModelIO, Task, load_task
 
 #: What of a recipe decides which weights a network has.
 _PARTS = ("attention", "blocks")
 
-Arrays = dict[str, np.ndarray]
-Runner = Callable[[Mapping[str, np.ndarray]], Arrays]
-"""Inputs by the contract's names, batch first, to outputs by name."""
 
-
-def torch_runner(doors: Doors) -> Runner:
+def torch_runner(model_io: ModelIO) -> Runner:
     """The network as torch computes it."""
-    module = doors.module.eval()
+    module = model_io.module.eval()
 
     @torch.no_grad()
     def run(feeds: Mapping[str, np.ndarray]) -> Arrays:
-        outputs = module(*(torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in doors.inputs))
+        outputs = module(*(torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in model_io.inputs))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        return {name: output.numpy() for name, output in zip(doors.outputs, outputs, strict=True)}
-
-    return run
-
-
-def onnx_runner(file: Path, threads: int) -> Runner:
-    """An exported network in ONNX Runtime, on the processor. Raises DataError."""
-    if not file.is_file():
-        raise DataError(f"there is no {file}; give an ONNX file or a run folder")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # what ONNX Runtime raises for a broken file has no common class
-        raise DataError(f"{file} is no network that can be read: {str(error).splitlines()[0]}") from error
-    inputs = [door.name for door in session.get_inputs()]
-    outputs = [door.name for door in session.get_outputs()]
-
-    def run(feeds: Mapping[str, np.ndarray]) -> Arrays:
-        missing = set(inputs) - set(feeds)
-        if missing:
-            raise DataError(f"{file} wants {', '.join(sorted(missing))}: it is no network of this kind")
-        return dict(zip(outputs, session.run(outputs, {name: feeds[name] for name in inputs}), strict=True))
+        return {name: output.numpy() for name, output in zip(model_io.outputs, outputs, strict=True)}
 
     return run
 
@@ -79,7 +50,7 @@ def open_runner(recipe: Recipe, data: Path, path: Path, threads: int) -> Runner:
         return onnx_runner(path, threads)
     file = path / loop.CHECKPOINT if path.is_dir() or not path.suffix else path
     task, _ = open_checkpoint(recipe, data, file)
-    return torch_runner(task.doors(task.modules["network"]))
+    return torch_runner(task.model_io(task.modules["network"]))
 
 
 def open_checkpoint(recipe: Recipe, data: Path, file: Path) -> tuple[Task, dict[str, Any]]:

@@ -22,10 +22,11 @@ from rich.console import Console
 from engines.contract import CROP_PX, HIDDEN, Affine, Image, Points, similarity, transform_points
 from train.data.face_set import DataError
 from train.data.labels import YuNet
+from train.data.product_mask import face_area
 from train.evaluation.metrics import psnr
-from train.evaluation.report import Report, by_kind_tables, sheet
-from train.evaluation.restoration.cases import Case
-from train.evaluation.restoration.judge import Judge
+from train.evaluation.report import EvalReport, by_kind_tables, sheet
+from train.evaluation.restoration.cases import EvalCase
+from train.evaluation.restoration.meter import RestorationMeter
 from train.occlusion.occluders import Occluders
 
 SEED = 7
@@ -35,9 +36,9 @@ RATE = 30.0
 COMES, THERE, GOES, GONE = 30, 38, FRAMES - 30, FRAMES - 22
 #: How far away it begins, in crop pixels; there it sways a little.
 AWAY = (40.0, 220.0)
-#: Every so many frames one is judged by networks, and one is shown on the sheets.
-JUDGE_EVERY, SHOWN = 6, (28, 32, 35, 40, 60, 80, 95, 101, 104, 107)
-#: A smaller hole, in pixels of the crop, is not judged.
+#: Every so many frames one is measured by networks, and one is shown on the sheets.
+MEASURE_EVERY, SHOWN = 6, (28, 32, 35, 40, 60, 80, 95, 101, 104, 107)
+#: A smaller hole, in pixels of the crop, is not measured.
 SMALLEST_HOLE = 1_500
 #: Frames of an enrolment, taken from another part of the clip, and by how much its light was another.
 ENROL_FRAMES, ENROL_LIGHT = 6, 0.85
@@ -52,7 +53,7 @@ ENROLLED = {"without memory": SETTINGS["without memory"], "enrolled": {}}
 
 
 @dataclass(frozen=True)
-class Scene:
+class FilmScript:
     """A clip from frame `start`, and what comes in front of it: passing by, or there from the first frame on."""
 
     clip: str
@@ -62,15 +63,16 @@ class Scene:
 
 
 PASSING = (
-    Scene("liveportrait_d9", 40, "hand"),
-    Scene("liveportrait_s18", 30, "cup"),
-    Scene("liveportrait_d3", 60, "phone"),
-    Scene("liveportrait_d20", 10, "hand"),
-    Scene("liveportrait_d18", 20, "microphone"),
-    Scene("liveportrait_d12", 20, "medical_mask"),
+    FilmScript("liveportrait_d9", 40, "hand"),
+    FilmScript("liveportrait_s18", 30, "cup"),
+    FilmScript("liveportrait_d3", 60, "phone"),
+    FilmScript("liveportrait_d20", 10, "hand"),
+    FilmScript("liveportrait_d18", 20, "microphone"),
+    FilmScript("liveportrait_d12", 20, "medical_mask"),
 )
 WORN = tuple(
-    Scene(clip, 60, "medical_mask", passes=False) for clip in ("liveportrait_d9", "liveportrait_s18", "liveportrait_d3")
+    FilmScript(clip, 60, "medical_mask", passes=False)
+    for clip in ("liveportrait_d9", "liveportrait_s18", "liveportrait_d3")
 )
 
 
@@ -87,9 +89,9 @@ class Film:
 
 def evaluate_video(
     data: Path, out: Path | None = None, limit: int | None = None, threads: int = 2, console: Console | None = None
-) -> Report:
+) -> EvalReport:
     """Figures of SETTINGS on films in which something comes and goes, and of a mask worn by a person who enrolled."""
-    judge = Judge(data / "weights", threads)
+    meter = RestorationMeter(data / "weights", threads)
     kinds: dict[str, dict[str, dict[str, float]]] = {}
     rounds = [("comes and goes", PASSING, SETTINGS), ("worn from the start", WORN, ENROLLED)]
     for title, scenes, settings in rounds:
@@ -98,7 +100,7 @@ def evaluate_video(
             film = make_film(data, scene)
             made = {name: run_product(film, environment, data, scene) for name, environment in settings.items()}
             for name, pictures in made.items():
-                found[name].append(film_figures(film, pictures, judge))
+                found[name].append(film_figures(film, pictures, meter))
             kinds[f"{scene.clip} {scene.kind}"] = {name: values[-1] for name, values in found.items()}
             if console is not None:
                 console.print(f"{scene.clip} {scene.kind}: {', '.join(made)}")
@@ -111,10 +113,10 @@ def evaluate_video(
         for name, values in kinds[title].items()
         for figure, value in values.items()
     }
-    return Report(figures, by_kind_tables(kinds, "Films, inside the hole"), {"films": kinds})
+    return EvalReport(figures, by_kind_tables(kinds, "Films, inside the hole"), {"films": kinds})
 
 
-def make_film(data: Path, scene: Scene) -> Film:
+def make_film(data: Path, scene: FilmScript) -> Film:
     """The clip with the scene's thing in front. Raises DataError where the clip is missing or too short."""
     truth = read_clip(data, scene.clip, scene.start, FRAMES)
     landmarks = steady_landmarks(data, truth)
@@ -160,7 +162,7 @@ def steady_landmarks(data: Path, frames: Sequence[Image]) -> list[Points]:
     return [np.tensordot(weights, padded[at : at + 9], 1).astype(np.float32) for at in range(len(found))]
 
 
-def _thing(data: Path, scene: Scene, image: Image, to_crop: Affine, landmarks: Points) -> tuple[Image, Image]:
+def _thing(data: Path, scene: FilmScript, image: Image, to_crop: Affine, landmarks: Points) -> tuple[Image, Image]:
     """What comes in front: colours and weights in the template, covering a good part of the lower face."""
     crop, points = _crop(image, to_crop), transform_points(landmarks, to_crop)
     occluders, rng = Occluders(data, "eval"), np.random.default_rng([SEED, *scene.clip.encode(), scene.start])
@@ -182,7 +184,7 @@ def _place(number: int) -> np.ndarray | None:
     return np.vstack([turn, (0, 0, 1)])
 
 
-def run_product(film: Film, environment: Mapping[str, str], data: Path, scene: Scene) -> list[Image]:
+def run_product(film: Film, environment: Mapping[str, str], data: Path, scene: FilmScript) -> list[Image]:
     """What `occlufix-vcam process` makes of the covered film, in a home of its own.
 
     Raises DataError with what the program said where it fails.
@@ -200,7 +202,7 @@ def run_product(film: Film, environment: Mapping[str, str], data: Path, scene: S
         return _read_film(taken)
 
 
-def _enrolment(home: Path, data: Path, scene: Scene) -> list[str]:
+def _enrolment(home: Path, data: Path, scene: FilmScript) -> list[str]:
     """Pictures of the same person from before the scene, in another light."""
     frames = read_clip(data, scene.clip, 0, scene.start)
     files = []
@@ -233,9 +235,9 @@ def _read_film(path: Path) -> list[Image]:
     return pictures
 
 
-def film_figures(film: Film, made: Sequence[Image], judge: Judge) -> dict[str, float]:
+def film_figures(film: Film, made: Sequence[Image], meter: RestorationMeter) -> dict[str, float]:
     """Figures inside the hole, means over the frames: likeness to the truth, and `flicker` against the truth's own."""
-    judged: list[Case] = []
+    measured: list[EvalCase] = []
     shown: list[Image] = []
     psnrs: list[float] = []
     changes: list[tuple[float, float]] = []
@@ -251,11 +253,11 @@ def film_figures(film: Film, made: Sequence[Image], judge: Judge) -> dict[str, f
         if last is not None:
             changes.append(_changes(last, (ours, truth, hole)))
         last = ours, truth, hole
-        if number % JUDGE_EVERY == 0:
+        if number % MEASURE_EVERY == 0:
             points = transform_points(film.landmarks[number], matrix)
-            judged.append(Case(truth, hole, np.full_like(hole, HIDDEN), points))
+            measured.append(EvalCase(truth, hole, np.full_like(hole, HIDDEN), points))
             shown.append(ours)
-    means = judge(judged, {"ours": shown})["ours"]
+    means = meter(measured, {"ours": shown})["ours"]
     figures = [one.figures for one in means if one is not None]
     flicker = np.array(changes).mean(axis=0)
     return {
@@ -285,7 +287,7 @@ def _changes(last: tuple[Image, Image, Image], now: tuple[Image, Image, Image]) 
 def _head_motion(before: Image, after: Image) -> Affine:
     greys = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (after, before)]
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*greys, None)
-    rows, columns = np.nonzero(_face_area()[::6, ::6])
+    rows, columns = np.nonzero(face_area()[::6, ::6])
     start = np.stack([columns * 6, rows * 6], axis=1).astype(np.float32)
     matrix, _ = cv2.estimateAffine2D(start, start + flow[rows * 6, columns * 6], ransacReprojThreshold=0.7)
     return np.eye(2, 3) if matrix is None else matrix
@@ -308,20 +310,14 @@ def _crop(image: Image, to_crop: Affine, border: int = cv2.BORDER_REPLICATE) -> 
     return np.asarray(cv2.warpAffine(image, to_crop, (CROP_PX, CROP_PX), borderMode=border), np.uint8)
 
 
-def _face_area() -> Image:
-    area = np.zeros((CROP_PX, CROP_PX), np.uint8)
-    cv2.ellipse(area, (128, 127), (80, 108), 0, 0, 360, HIDDEN, cv2.FILLED)
-    return area
-
-
 def _hole(alpha: Image) -> Image:
     """What of the face is covered, its soft rim too."""
     solid = cv2.compare(alpha, 20, cv2.CMP_GT)
-    return np.asarray(cv2.bitwise_and(cv2.dilate(solid, np.ones((5, 5), np.uint8)), _face_area()), np.uint8)
+    return np.asarray(cv2.bitwise_and(cv2.dilate(solid, np.ones((5, 5), np.uint8)), face_area()), np.uint8)
 
 
 def _share(hole: Image) -> float:
-    return cv2.countNonZero(hole) / cv2.countNonZero(_face_area())
+    return cv2.countNonZero(hole) / cv2.countNonZero(face_area())
 
 
 def _mean(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:

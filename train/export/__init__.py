@@ -1,0 +1,1 @@
+"""From a checkpoint to ONNX files, int8 and the model card."""

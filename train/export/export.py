@@ -26,7 +26,7 @@ from engines.offline import import_offline
 from train.data.face_set import FaceSet, valid_mask
 from train.export.model_card import write_card
 from train.occlusion.masks import medical_mask
-from train.task import Doors, Task
+from train.task import ModelIO, Task
 
 onnxruntime = import_offline("onnxruntime")
 
@@ -62,26 +62,26 @@ def export_network(
     where a file differs from torch by more than TOLERANCE; then `models` stays as it was.
     """
     models.mkdir(parents=True, exist_ok=True)
-    doors = task.doors(task.modules["network"])
+    model_io = task.model_io(task.modules["network"])
     if one:
-        rest = {name: {axis: label for axis, label in axes.items() if axis} for name, axes in doors.dynamic.items()}
-        doors = dataclasses.replace(doors, dynamic=rest)
-    cases = _face_feeds(doors, data) if data is not None else [_drawn_feeds(doors)]
-    expected = [_run_torch(doors, feeds) for feeds in cases]
+        rest = {name: {axis: label for axis, label in axes.items() if axis} for name, axes in model_io.dynamic.items()}
+        model_io = dataclasses.replace(model_io, dynamic=rest)
+    cases = _face_feeds(model_io, data) if data is not None else [_drawn_feeds(model_io)]
+    expected = [_run_torch(model_io, feeds) for feeds in cases]
     entry: dict[str, Any] = {
         "licence": licence,
         "trained_on": trained_on,
         "images_seen": int(content["images"]),
         "parameters": sum(parameter.numel() for parameter in task.modules["network"].parameters()),
-        "inputs": {name: list(shape) for name, shape in doors.inputs.items()},
-        "outputs": {name: list(shape) for name, shape in doors.outputs.items()},
+        "inputs": {name: list(shape) for name, shape in model_io.inputs.items()},
+        "outputs": {name: list(shape) for name, shape in model_io.outputs.items()},
         "metrics": {name: round(float(value), 5) for name, value in metrics.items() if value is not None},
         "parity": {},
     }
     with tempfile.TemporaryDirectory(prefix=".export-", dir=models) as folder:
         for precision in ("fp32", "fp16"):
             file = Path(folder) / f"{task.name}.{precision}.onnx"
-            _write_onnx(doors, precision, file)
+            _write_onnx(model_io, precision, file)
             apart = [_difference(made, wanted) for made, wanted in zip(_run_onnx(file, cases), expected, strict=True)]
             largest, mean = max(each for each, _ in apart), float(np.mean([each for _, each in apart]))
             if largest > TOLERANCE[precision][0] or mean > TOLERANCE[precision][1]:
@@ -103,16 +103,17 @@ def export_network(
     yield f"{MANIFEST} and {card.name}: {task.name} updated"
 
 
-def _write_onnx(doors: Doors, precision: str, path: Path) -> None:
-    module = copy.deepcopy(doors.module).eval()
+def _write_onnx(model_io: ModelIO, precision: str, path: Path) -> None:
+    module = copy.deepcopy(model_io.module).eval()
     if precision == "fp16":
         module = module.half()
-    names = list(doors.inputs)
+    names = list(model_io.inputs)
     shapes = tuple(
-        {axis: torch.export.Dim(label) for axis, label in doors.dynamic.get(name, {}).items()} or None for name in names
+        {axis: torch.export.Dim(label) for axis, label in model_io.dynamic.get(name, {}).items()} or None
+        for name in names
     )
     examples = tuple(
-        torch.zeros(2 if 0 in doors.dynamic.get(name, {}) else 1, *doors.inputs[name][1:], dtype=torch.uint8)
+        torch.zeros(2 if 0 in model_io.dynamic.get(name, {}) else 1, *model_io.inputs[name][1:], dtype=torch.uint8)
         for name in names
     )
     with warnings.catch_warnings():
@@ -122,7 +123,7 @@ def _write_onnx(doors: Doors, precision: str, path: Path) -> None:
             module,
             examples,
             input_names=names,
-            output_names=list(doors.outputs),
+            output_names=list(model_io.outputs),
             dynamic_shapes=shapes,
             opset_version=OPSET,
             dynamo=True,
@@ -130,21 +131,33 @@ def _write_onnx(doors: Doors, precision: str, path: Path) -> None:
             verbose=False,
         )
     program.save(path, external_data=False)
+    _strip_metadata(path)
     onnx.checker.check_model(str(path), full_check=True)
 
 
-def _face_feeds(doors: Doors, data: Path) -> list[dict[str, np.ndarray]]:
+def _strip_metadata(path: Path) -> None:
+    """Removes torch's notes on the source: class names, and stack traces with this machine's paths."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for item in (model, graph, *graph.node, *values, *model.functions):
+        item.ClearField("metadata_props")
+    onnx.save(model, str(path))
+
+
+def _face_feeds(model_io: ModelIO, data: Path) -> list[dict[str, np.ndarray]]:
     """Faces that nobody trained with, hidden by a mask, with another picture of the person as the reference."""
     faces = FaceSet(data, "eval")
     rng = np.random.default_rng(7)
     chosen = rng.choice(len(faces), min(PARITY_FACES, len(faces)), replace=False)
     return [
-        {name: _fitted(name, shape, faces, int(index), rng) for name, shape in doors.inputs.items()} for index in chosen
+        {name: _fitted(name, shape, faces, int(index), rng) for name, shape in model_io.inputs.items()}
+        for index in chosen
     ]
 
 
 def _fitted(name: str, shape: tuple[int, ...], faces: FaceSet, index: int, rng: np.random.Generator) -> np.ndarray:
-    """What a door is fed with: the face, its hole, or the same two of the reference, as large as the door's height."""
+    """What an input is fed with: the face, its hole, or the same two of the reference, as high as the input."""
     _, height, width, channels = shape
     if name.startswith("reference"):
         other = faces.sibling(index, rng)
@@ -161,11 +174,11 @@ def _fitted(name: str, shape: tuple[int, ...], faces: FaceSet, index: int, rng: 
     return np.ascontiguousarray(wide)[None] if channels == 3 else np.where(wide > 127, HIDDEN, 0).astype(np.uint8)[None]
 
 
-def _drawn_feeds(doors: Doors) -> dict[str, np.ndarray]:
+def _drawn_feeds(model_io: ModelIO) -> dict[str, np.ndarray]:
     """Smooth pictures and box masks: like what the network sees, and the same each time."""
     rng = np.random.default_rng(7)
     feeds = {}
-    for name, (_, height, width, channels) in doors.inputs.items():
+    for name, (_, height, width, channels) in model_io.inputs.items():
         if channels == 1:
             array = np.zeros((1, height, width, 1), np.uint8)
             array[:, height // 2 : height * 7 // 8, width // 4 : width * 3 // 4] = 255
@@ -177,9 +190,9 @@ def _drawn_feeds(doors: Doors) -> dict[str, np.ndarray]:
     return feeds
 
 
-def _run_torch(doors: Doors, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _run_torch(model_io: ModelIO, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     with torch.no_grad():
-        outputs = doors.module.eval()(*(torch.from_numpy(feeds[name]) for name in doors.inputs))
+        outputs = model_io.module.eval()(*(torch.from_numpy(feeds[name]) for name in model_io.inputs))
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     return [output.numpy() for output in outputs]
 

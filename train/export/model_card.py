@@ -33,10 +33,10 @@ def write_card(models: Path, manifest: Mapping[str, Any]) -> Path:
 
 
 def _section(name: str, entry: Mapping[str, Any]) -> str:
-    doors = [
-        f"`{door}` {'x'.join(map(str, shape))}"
+    tensors = [
+        f"`{tensor}` {'x'.join(map(str, shape))}"
         for side in ("inputs", "outputs")
-        for door, shape in entry.get(side, {}).items()
+        for tensor, shape in entry.get(side, {}).items()
     ]
     files = [f"`{entry[kind]['file']}`" for kind in ("fp32", "fp16", "int8") if kind in entry]
     lines = [
@@ -44,7 +44,7 @@ def _section(name: str, entry: Mapping[str, Any]) -> str:
         "",
         f"- Licence: {entry.get('licence', 'not said')}",
         f"- Trained on: {entry.get('trained_on', 'not said')}; {entry.get('images_seen', 0):,} pictures seen",
-        f"- {entry.get('parameters', 0) / 1e6:.2f} M parameters; {', '.join(files)}; {', '.join(doors)}",
+        f"- {entry.get('parameters', 0) / 1e6:.2f} M parameters; {', '.join(files)}; {', '.join(tensors)}",
     ]
     for kind, apart in entry.get("parity", {}).items():
         lines.append(
@@ -54,7 +54,7 @@ def _section(name: str, entry: Mapping[str, Any]) -> str:
     eight = entry.get("int8", {})
     if costs := [f"{figure.replace('_', ' ')} {before:.4g} to {eight['metrics'][figure]:.4g}"
                  for figure, before in eight.get("metrics_fp32", {}).items()]:  # fmt: skip
-        lines.append(f"- int8 against fp32 on the same pictures, fewer than below: {', '.join(costs)}")
+        lines.append(f"- int8 against fp32, both on the same pictures: {', '.join(costs)}")
     metrics = entry.get("metrics", {})
     if metrics:
         lines += ["", "| figure | value |", "|---|---|"]

@@ -1,7 +1,7 @@
 """From the exported FP32 network to one that counts in int8, for processors that have nothing faster.
 
 Post-training: what flows between the layers is measured on real samples, then weights (by channel) and activations (by
-tensor, symmetric: that is what engines fuse) are rounded to 8 bits. The doors' fixed convolutions and the last layers
+tensor, symmetric: that is what engines fuse) are rounded to 8 bits. The export's fixed convolutions and the last layers
 keep their precision: known pixels have to pass bit for bit. A network that loses more than LARGEST_LOSS is not kept.
 """
 
@@ -21,10 +21,10 @@ from filelock import FileLock
 
 from engines.contract import HIDDEN
 from engines.offline import import_offline
-from train.evaluation.runners import onnx_runner
 from train.export.export import MANIFEST, ExportError, enter
 from train.export.model_card import write_card
-from train.task import Task, load_evaluation
+from train.onnx_runner import onnx_runner
+from train.task import Task, load_evaluation, split_option
 
 quantization = import_offline("onnxruntime.quantization")
 
@@ -44,7 +44,7 @@ EXACT = {
     "faces": ("network.head",),
 }
 _SEED = 5
-#: What a door's picture is called in a training sample, where that differs.
+#: What an input is called in a training sample, where that differs.
 _SAMPLE_NAMES = {"mask": "hole"}
 
 
@@ -53,7 +53,7 @@ def quantise_network(
 ) -> Iterator[str]:
     """Writes `NAME.int8.onnx` beside the FP32 file and enters it; yields a line for each thing done.
 
-    `limit`: on how many pictures of each kind both are judged. Raises ExportError where int8 loses too much or there
+    `limit`: on how many pictures of each kind both are measured. Raises ExportError where int8 loses too much or there
     is no FP32 network; then `models` stays as it was.
     """
     if task.name not in LARGEST_LOSS:
@@ -64,8 +64,8 @@ def quantise_network(
         file = Path(folder) / f"{task.name}.{PRECISION}.onnx"
         _write(source, file, _feeds(task, entry["inputs"], samples), EXACT.get(task.name, ()))
         yield f"{file.name}: {file.stat().st_size / 1e6:.1f} MB, calibrated on {samples} samples"
-        judge = load_evaluation(task.name)
-        found = {name: judge({name: onnx_runner(path, threads)}, data, None, limit, threads, None).figures
+        evaluate, split = load_evaluation(task.name), split_option(task.name, "dev")
+        found = {name: evaluate({name: onnx_runner(path, threads)}, data, None, limit, threads, None, **split).figures
                  for name, path in (("fp32", source), (PRECISION, file))}  # fmt: skip
         kept = check_loss(task.name, found["fp32"], found[PRECISION])
         yield from (f"{name}: {found['fp32'][name]:.4f} in FP32, {value:.4f} in int8" for name, value in kept.items())
@@ -92,7 +92,7 @@ def _entry(models: Path, name: str) -> dict[str, Any]:
 
 
 def _feeds(task: Task, inputs: Mapping[str, list[int]], samples: int) -> Iterator[dict[str, np.ndarray]]:
-    """Training samples as the doors take them: NHWC uint8, masks 0 or 255."""
+    """Training samples as the exported network takes them: NHWC uint8, masks 0 or 255."""
     rng = np.random.default_rng(_SEED)
     for _ in range(samples):
         sample = task.sample(rng)
@@ -107,7 +107,7 @@ def _feeds(task: Task, inputs: Mapping[str, list[int]], samples: int) -> Iterato
 def _write(source: Path, target: Path, feeds: Iterator[dict[str, np.ndarray]], exact: tuple[str, ...]) -> None:
     convolutions = [node for node in onnx.load(str(source)).graph.node if node.op_type == "Conv"]
     kept = [node.name for node in convolutions if node.input[1].startswith(exact)] if exact else []
-    logging.disable(logging.WARNING)  # it asks for a preparation that the export has done already
+    logging.disable(logging.WARNING)  # it recommends a preparation that the export has done already
     try:
         quantization.quantize_static(
             str(source),
@@ -138,7 +138,7 @@ def _keep_inputs(file: Path, kept: set[str]) -> None:
 
 
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
-    """The samples, as ONNX Runtime's calibration asks for them."""
+    """The samples, in the form that ONNX Runtime's calibration reads."""
 
     def __init__(self, feeds: Iterator[dict[str, np.ndarray]]) -> None:
         self._feeds = feeds

@@ -1,0 +1,1 @@
+"""The networks, and the backbones that losses and figures see with."""

@@ -24,6 +24,7 @@ from engines.contract import Image, Points, similarity
 from engines.offline import import_offline
 from train.data.face_set import DataError
 from train.networks.inception import Inception
+from train.onnx_runner import open_session
 
 onnxruntime = import_offline("onnxruntime")
 
@@ -41,18 +42,10 @@ _EMBEDDING_PX = 112
 
 
 class OnnxNetwork:
-    """An ONNX file with float32 NCHW doors, run by ONNX Runtime; raises DataError where it is missing or broken."""
+    """A float32 NCHW network run by ONNX Runtime. Raises DataError where its file is missing or broken."""
 
     def __init__(self, file: Path, threads: int) -> None:
-        if not file.is_file():
-            raise DataError(f"there is no {file}; give the data folder that holds it with --data")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4
-        try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise DataError(f"{file} is no network that can be read: {str(error).splitlines()[0]}") from error
+        self._session = open_session(file, threads, "give the data folder that holds it with --data")
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, pictures: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:

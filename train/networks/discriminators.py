@@ -1,4 +1,4 @@
-"""What judges the generator: a PatchGAN (P. Isola et al., 2017) for local texture, a global one for the whole face.
+"""Discriminators: a PatchGAN (P. Isola et al., 2017) for local texture, a global one for the whole face.
 
 Both see the picture and the hole (NCHW, 4 channels) and give logits. `bounded` is by spectral norm (T. Miyato et al.,
 2018). A third one sees what a frozen backbone sees.
@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 Wrap = Callable[[nn.Module], nn.Module]
 
 
-class Look(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """What a discriminator makes of pictures: its own intermediate features, fine to coarse, and logits by level."""
 
     features: list[Tensor]
@@ -40,13 +40,13 @@ class PatchDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
 
-    def look(self, x: Tensor) -> Look:
+    def look(self, x: Tensor) -> DiscriminatorOutput:
         features: list[Tensor] = []
         for layer in self.layers:
             x = layer(x)
             if isinstance(layer, nn.LeakyReLU):
                 features.append(x)
-        return Look(features, [x])
+        return DiscriminatorOutput(features, [x])
 
 
 class GlobalDiscriminator(nn.Module):
@@ -65,8 +65,8 @@ class GlobalDiscriminator(nn.Module):
             x = F.interpolate(x, (self.SIDE_PX, self.SIDE_PX), mode="area")
         return self.verdict(self.layers(x))
 
-    def look(self, x: Tensor) -> Look:
-        return Look([], [self(x)])
+    def look(self, x: Tensor) -> DiscriminatorOutput:
+        return DiscriminatorOutput([], [self(x)])
 
 
 class ProjectedDiscriminator(nn.Module):
@@ -101,10 +101,10 @@ class ProjectedDiscriminator(nn.Module):
     def forward(self, *levels: Tensor) -> list[Tensor]:
         return self.look(*levels).logits
 
-    def look(self, *levels: Tensor) -> Look:
+    def look(self, *levels: Tensor) -> DiscriminatorOutput:
         """Of levels that were mixed."""
         features = [head[:-1](level) for head, level in zip(self.heads, levels, strict=True)]
-        return Look(features, [head[-1](seen) for head, seen in zip(self.heads, features, strict=True)])
+        return DiscriminatorOutput(features, [head[-1](seen) for head, seen in zip(self.heads, features, strict=True)])
 
 
 def _random_projection(inputs: int, outputs: int) -> Tensor:

@@ -1,20 +1,18 @@
 """The generator: a U-Net that fills the hidden part of an aligned face from what is visible and from a reference.
 
-It works coarse to fine: a deep U-Net at half size decides what is there, a shallow net at full size paints it sharp.
-It thinks in BGR, the order of its doors: turning the channels round costs more than a layer on some engines.
+It works coarse to fine: a deep U-Net at half size decides what the hole shows, a shallow net at full size adds the
+detail.
+It works in BGR, the order of its inputs: reversing the channels costs more than a layer on some engines.
 Plain convolutions, batch norm (folded at export), leaky ReLU and nearest upsampling only: operators that TensorRT,
-OpenVINO and ONNX Runtime all run natively. On wish, attention at 16x16 or a transformer at 8x8, in matrix products.
+OpenVINO and ONNX Runtime all run natively. Optional: attention at 16x16 or a transformer at 8x8, in matrix products.
 """
 
 from __future__ import annotations
-
-import copy
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engines.contract import CROP_PX
 from train.occlusion.masks import bare_skin
@@ -30,7 +28,7 @@ TYPICAL_GRAIN = 0.02
 #: What the network's picture is off at known pixels is carried on into the hole, so that its rim can't be seen: so far
 #: off at most (of 1; a pixel of the occluder that the mask left out is off further), over so many halvings.
 MOST_APART = 16 / 255
-RIM_FLOORS = 2
+RIM_LEVELS = 2
 #: What blue, green and red count for the luma.
 LUMA = (0.114, 0.587, 0.299)
 
@@ -126,7 +124,7 @@ class CoarseUNet(nn.Module):
     """At half size: the generator's 8 channels to BGR in 0..1, and the 16 features that it was made of.
 
     `attention` adds it where the picture is 16x16. `blocks` transformer blocks at 8x8 take the place of the lowest
-    floor of convolutions.
+    level of convolutions.
     """
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS, attention: bool = False, blocks: int = 0) -> None:
@@ -234,6 +232,11 @@ def mean_where(values: Tensor, weight: Tensor) -> Tensor:
     return total / among.clamp_min(1e-3)
 
 
+def generator_input(face: Tensor, hole: Tensor, reference: Tensor, reference_valid: Tensor) -> Tensor:
+    """The generator's 8 channels: NCHW BGR in 0..1, `hole` and `reference_valid` 1 where hidden and where valid."""
+    return torch.cat((face * (1 - hole), hole, reference * reference_valid, reference_valid), dim=1)
+
+
 class RestoreUNet(nn.Module):
     """Face, hole, reference and where that is valid (NCHW BGR in 0..1, masks 0 or 1) to the face, about 0..1.
 
@@ -246,11 +249,15 @@ class RestoreUNet(nn.Module):
         self.coarse = CoarseUNet(widths, attention, blocks)
         self.fine = FineNet()
 
-    def forward(self, face: Tensor, hole: Tensor, reference: Tensor, there: Tensor, fine: bool = True) -> Tensor:
-        x = generator_input(face, hole, reference, there)
+    def forward(
+        self, face: Tensor, hole: Tensor, reference: Tensor, reference_valid: Tensor, fine: bool = True
+    ) -> Tensor:
+        x = generator_input(face, hole, reference, reference_valid)
         if not fine:
             return self.coarse(x)[0]
-        coarse, features = self.coarse(generator_input(*halved(face, hole), *halved(reference, there, keep=True)))
+        coarse, features = self.coarse(
+            generator_input(*halved(face, hole), *halved(reference, reference_valid, keep=True))
+        )
         made = self.fine(x, coarse, features).float()
         apart = ((face - made) * (1 - hole)).clamp(-MOST_APART, MOST_APART)
         correction = carried_on(F.avg_pool2d(apart, 2), F.avg_pool2d(1 - hole, 2))
@@ -263,13 +270,13 @@ def carried_on(apart: Tensor, known: Tensor) -> Tensor:
     `known` (N1HW or NCHW) is the known share of each pixel. It reaches RIM_FLOORS halvings far, beyond that it is 0.
     Push and pull: S. Gortler et al., "The Lumigraph", 1996.
     """
-    floors = [(apart, known)]
-    for _ in range(RIM_FLOORS):
+    levels = [(apart, known)]
+    for _ in range(RIM_LEVELS):
         apart, known = F.avg_pool2d(apart, 2), F.avg_pool2d(known, 2)
-        floors.append((apart, known))
-    apart, known = (F.avg_pool2d(each, 3, 1, 1) for each in floors.pop())  # an unknown pixel has what is around it
+        levels.append((apart, known))
+    apart, known = (F.avg_pool2d(each, 3, 1, 1) for each in levels.pop())  # an unknown pixel has what is around it
     carried = apart / known.clamp_min(1e-3)
-    for apart, known in reversed(floors):
+    for apart, known in reversed(levels):
         carried = apart + (1 - known) * F.interpolate(carried, scale_factor=2.0, mode="bilinear")
     return carried
 
@@ -278,149 +285,3 @@ def halved(picture: Tensor, mask: Tensor, keep: bool = False) -> tuple[Tensor, T
     """A picture and its mask at half size; a pixel counts as known (mask 0, or 1 with `keep`) where all four are."""
     mask = 1 - F.max_pool2d(1 - mask, 2) if keep else F.max_pool2d(mask, 2)
     return F.avg_pool2d(picture, 2), mask
-
-
-class RestoreDoors(nn.Module):
-    """The generator, as it is now, with uint8 BGR doors: what is known comes out bit for bit as it went in.
-
-    The arithmetic of `RestoreUNet`, arranged for engines. Moving pictures of full size about costs them more than the
-    layers do, so the eight channels become 32 of half the size at once, and stay so up to the exit; three small fixed
-    convolutions gather, halve and keep them. Pictures and masks count 0..255, or in 256ths at half size: with weights
-    like these bf16 and fp16 are exact, and int8, whose scale is that of a whole tensor, keeps the features beside them.
-    A mask is hidden from 128 on. To empty a pixel its mask is taken away from it: less than 0 counts as 0.
-    """
-
-    def __init__(self, network: RestoreUNet) -> None:
-        super().__init__()
-        self.coarse = _in_256ths(network.coarse)
-        self.body = network.fine.body[1:]
-        first, head = _folded(network.fine.body[0]), network.fine.head
-        # The network counts a channel's four pixels first (pixel unshuffle), the doors a pixel's eight channels.
-        pixels = first.weight[:, :32].unflatten(1, (8, 4)).transpose(1, 2).flatten(1, 2)
-        self.from_pixels = fixed_conv(pixels / 255, first.bias, padding=1)
-        self.from_features = fixed_conv(first.weight[:, 32:], padding=1)
-        self.head = fixed_conv(
-            head.weight.unflatten(0, (3, 4)).transpose(0, 1).flatten(0, 1) * 255,
-            head.bias.unflatten(0, (3, 4)).t().flatten() * 255,
-            padding=1,
-        )
-        self.register_buffer("sharpness", network.fine.sharpness.detach().clone())
-        grain = network.fine.grain().detach()
-        self.register_buffer("grain", grain.unflatten(1, (3, 4)).transpose(1, 2).flatten(1, 2))
-        self.register_buffer("skin", network.fine.skin.clone())
-        self.gather, self.halve, self.keep, self.edges = _gather(), _halve(), _keep(), _edges()
-        self.average = fixed_conv(torch.eye(3).repeat(1, 4)[..., None, None] / 4)
-
-    def forward(self, face: Tensor, mask: Tensor, reference: Tensor, reference_mask: Tensor) -> Tensor:
-        # uint8 is cast first and transposed after: TensorRT's parser refuses a UInt8 transpose.
-        dtype = self.gather.weight.dtype
-        doors = (face.to(dtype), _sharp(mask.to(dtype)), reference.to(dtype), _sharp(reference_mask.to(dtype)))
-        x = self.gather(torch.cat([door.permute(0, 3, 1, 2) for door in doors], dim=1)).clamp(0, 255)
-        half = self.halve(x).clamp(0.0, 255 / 256)
-        coarse, features = self.coarse(half)
-        y = self.body(F.leaky_relu(self.from_pixels(x) + self.from_features(features), SLOPE))
-        near = F.max_pool2d(half[:, _HIDDEN : _HIDDEN + 1] * (256 / 255), 3, 2, 1)
-        strength = mean_where(self.edges(x).abs(), self.skin * (1 - near))
-        y = y * gain(strength * (1 / 255 / TYPICAL_GRAIN), self.sharpness)
-        made = self.head(y) + strength * self.grain + 255 * coarse
-        known = self.keep(x)  # -255 where hidden, so that the second below is what was made, else 0 or less
-        made = (made + self._correction(made, known)).clamp(0, 255)
-        return doubled(torch.maximum(known, made - 255 - known).round()).to(torch.uint8)
-
-    def _correction(self, made: Tensor, known: Tensor) -> Tensor:
-        """For the 12 channels of 2x2 pixels, out of those that were made and those that are known."""
-        there = (known + 255).clamp(0, 1)
-        apart = ((known - made) * there).clamp(-255 * MOST_APART, 255 * MOST_APART)
-        return carried_on(self.average(apart), self.average(there)).repeat(1, 4, 1, 1)
-
-
-def doubled(x: Tensor) -> Tensor:
-    """NCHW with four pixels' channels one after the other, to NHWC of twice the size."""
-    batch, channels, height, width = x.shape
-    rows = x.permute(0, 2, 3, 1).reshape(batch, height, width, 2, channels // 2).permute(0, 1, 3, 2, 4)
-    return rows.reshape(batch, 2 * height, 2 * width, channels // 4)
-
-
-def fixed_conv(weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> nn.Conv2d:
-    """A convolution that is given, not learned."""
-    outputs, inputs, *kernel = weight.shape
-    made = nn.Conv2d(inputs, outputs, tuple(kernel), stride, padding, bias=bias is not None)
-    made.weight.data = weight.detach().clone().contiguous()
-    if made.bias is not None and bias is not None:
-        made.bias.data = bias.detach().clone()
-    return made.requires_grad_(False)
-
-
-#: The doors' channels: three of the face, its mask, three of the reference, its mask.
-_FACE, _HIDDEN, _REFERENCE, _VALID = (0, 1, 2), 3, (4, 5, 6), 7
-
-
-def _sharp(mask: Tensor) -> Tensor:
-    """0 below 128, else 255."""
-    return ((mask - 127) * 255).clamp(0, 255)
-
-
-def _gather() -> nn.Conv2d:
-    """Each 2x2 pixels' 8 channels, pixel by pixel; of a picture 0 or less where it does not count."""
-    weight, bias = torch.zeros(4, 8, 8, 2, 2), torch.zeros(4, 8)
-    for pixel in range(4):
-        for channel in range(8):
-            weight[pixel, channel, channel, pixel // 2, pixel % 2] = 1
-        weight[pixel, _FACE, _HIDDEN, pixel // 2, pixel % 2] = -1
-        weight[pixel, _REFERENCE, _VALID, pixel // 2, pixel % 2] = 1
-        bias[pixel, _REFERENCE] = -255
-    return fixed_conv(weight.flatten(0, 1), bias.flatten(), stride=2)
-
-
-def _halve() -> nn.Conv2d:
-    """The 8 channels at half size, in 256ths: a picture's mean, 0 or less where it does not count at all four pixels.
-
-    Hidden is 255 or more where one of four pixels is; valid is 255 where all are, else 0 or less.
-    """
-    weight, bias = torch.zeros(8, 4, 8, 1, 1), torch.zeros(8)
-    for channel in (*_FACE, *_REFERENCE):
-        weight[channel, :, channel] = 1 / 4
-    weight[_FACE, :, _HIDDEN] = -1
-    weight[_REFERENCE, :, _VALID], bias[list(_REFERENCE)] = 1, -4 * 255
-    weight[_HIDDEN, :, _HIDDEN] = 1
-    weight[_VALID, :, _VALID], bias[_VALID] = 1, -3 * 255
-    return fixed_conv(weight.flatten(1, 2) / 256, bias / 256)
-
-
-def _edges() -> nn.Conv2d:
-    """The Laplacian of the face's luma at the first of each 4x4 pixels, out of the gathered channels."""
-    weight = torch.zeros(4, 8, 3, 3)
-    weight[0, _FACE, 1, 1] = -4 * torch.tensor(LUMA)
-    for pixel, row, column in ((2, 0, 1), (2, 1, 1), (1, 1, 0), (1, 1, 1)):  # above, below, left, right
-        weight[pixel, _FACE, row, column] = torch.tensor(LUMA)
-    return fixed_conv(weight.flatten(0, 1)[None], stride=2, padding=1)
-
-
-def _keep() -> nn.Conv2d:
-    """The face's three channels for each of four pixels, out of the gathered ones; -255 where it is hidden."""
-    weight = torch.zeros(4, 3, 4, 8, 1, 1)
-    for pixel in range(4):
-        weight[pixel, :, pixel, _FACE] = torch.eye(3)[..., None, None]
-        weight[pixel, :, pixel, _HIDDEN] = -1
-    return fixed_conv(weight.flatten(2, 3).flatten(0, 1))
-
-
-def _in_256ths(coarse: CoarseUNet) -> CoarseUNet:
-    """The same net for channels of 0..255/256; it gives its picture once for each of four pixels."""
-    changed = copy.deepcopy(coarse)
-    changed.stem[0].weight.data *= 256 / 255
-    changed.full[0].weight.data[:, -8:] *= 256 / 255
-    head = changed.head
-    changed.head = fixed_conv(head.weight.repeat(4, 1, 1, 1), head.bias.repeat(4), padding=1)
-    return changed
-
-
-def _folded(layer: nn.Module) -> nn.Conv2d:
-    """The convolution of a `conv`, its batch norm worked into it."""
-    convolution, norm, _ = copy.deepcopy(layer).eval().children()
-    return fuse_conv_bn_eval(convolution, norm)
-
-
-def generator_input(face: Tensor, hole: Tensor, reference: Tensor, there: Tensor) -> Tensor:
-    """The generator's 8 channels: NCHW BGR in 0..1, `hole` and `there` 1 where hidden and where valid."""
-    return torch.cat((face * (1 - hole), hole, reference * there, there), dim=1)

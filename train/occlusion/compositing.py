@@ -33,7 +33,7 @@ class Layer:
     relit: bool = True  # False: its colours were already chosen to suit the picture
 
 
-class Scene:
+class FaceGeometry:
     """The face that is to be hidden: where it is, the colour of its skin and how light it is."""
 
     def __init__(self, size: int, landmarks: Points, image: Image | None = None) -> None:
@@ -63,7 +63,7 @@ class Scene:
         return image[y - 4 : y + 5, x - 4 : x + 5].reshape(-1, 3).mean(axis=0)
 
 
-def composite(image: Image, layer: Layer, scene: Scene, rng: np.random.Generator, mask: Image) -> Image:
+def composite(image: Image, layer: Layer, scene: FaceGeometry, rng: np.random.Generator, mask: Image) -> Image:
     """Shadow, light, the picture's softness, soft or moving edge, blend; marks in `mask` what is hidden."""
     # A generator of its own: whether something moves changes nothing about where the next thing goes.
     chance = rng.spawn(1)[0]
@@ -105,7 +105,7 @@ def _motion(length_px: float, angle: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def _shadowed(image: Image, alpha: Image, scene: Scene, rng: np.random.Generator) -> Image:
+def _shadowed(image: Image, alpha: Image, scene: FaceGeometry, rng: np.random.Generator) -> Image:
     side = max(16, scene.size // 8)
     small = cv2.resize(alpha, (side, side), interpolation=cv2.INTER_AREA)
     shift = np.float32([[1, 0, rng.normal(0, 0.6)], [0, 1, rng.uniform(-0.5, 1.2)]])
@@ -116,7 +116,7 @@ def _shadowed(image: Image, alpha: Image, scene: Scene, rng: np.random.Generator
 
 
 def place(
-    scene: Scene,
+    scene: FaceGeometry,
     sprite: Sprite,
     target: np.ndarray,
     angle: float,
@@ -145,7 +145,7 @@ def placement(
     return np.hstack([turn, (target - turn @ held)[:, None]])
 
 
-def warped(scene: Scene, sprite: Sprite, matrix: np.ndarray) -> Layer:
+def warped(scene: FaceGeometry, sprite: Sprite, matrix: np.ndarray) -> Layer:
     size = (scene.size, scene.size)
     image = cv2.warpAffine(sprite.image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return Layer(image, cv2.warpAffine(sprite.alpha, matrix, size, flags=cv2.INTER_LINEAR))
@@ -158,7 +158,7 @@ def _grid(size: int) -> np.ndarray:
     return np.stack(np.meshgrid(centres, centres), axis=-1)
 
 
-def face_coordinates(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def face_coordinates(scene: FaceGeometry) -> tuple[np.ndarray, np.ndarray]:
     """`u` and `v` of Scene.point on the coarse grid."""
     inverse = np.linalg.inv(np.stack([scene.across, scene.down], axis=1))
     coordinates = (_grid(scene.size) - scene.eyes) @ inverse.T
@@ -166,7 +166,7 @@ def face_coordinates(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def face_maps(
-    scene: Scene, half: float, top: float, bottom: float, bend: float, shape: tuple[int, ...]
+    scene: FaceGeometry, half: float, top: float, bottom: float, bend: float, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """For cv2.remap: a flat thing of `shape` laid on the face, its middle on the line of the nose."""
     u, v = face_coordinates(scene)
@@ -182,7 +182,7 @@ def remap(image: Image, x: np.ndarray, y: np.ndarray, border: int) -> Image:
     return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=border)
 
 
-def pattern(texture: Image, scene: Scene, rng: np.random.Generator) -> Image:
+def pattern(texture: Image, scene: FaceGeometry, rng: np.random.Generator) -> Image:
     """A texture, somewhere, at some scale and angle, over the whole crop."""
     scale = rng.uniform(0.4, 1.3) * scene.unit
     matrix = cv2.getRotationMatrix2D(
@@ -214,7 +214,7 @@ def scaled(image: Image, gain: np.ndarray) -> Image:
     return cv2.LUT(image, table[None])
 
 
-def blank(scene: Scene, colour: Colour) -> Layer:
+def blank(scene: FaceGeometry, colour: Colour) -> Layer:
     image = np.empty((scene.size, scene.size, 3), np.uint8)
     cv2.rectangle(image, (0, 0), (scene.size, scene.size), [float(c) for c in np.clip(colour, 0, 255)], -1)
     return Layer(image, np.zeros((scene.size, scene.size), np.uint8))

@@ -2,8 +2,8 @@
 
 Cut-outs of real things and drawn ones, fitted to the five landmarks, in the light of the picture, with a soft shadow.
 What somebody wears as part of the own look (glasses, sunglasses, hats, headphones, strands of hair) is drawn too and
-not marked: only what hides the face is. Where the mask is 255 the face is hidden. Who wants sunglasses or hair removed
-asks for `worn_hides`; the restorer fills such holes too (train/occlusion/masks.py).
+not marked: only what hides the face is. Where the mask is 255 the face is hidden. To remove sunglasses or hair, pass
+`worn_hides`; the restorer fills such holes too (train/occlusion/masks.py).
 
 A new occluder is a function from (Cutouts, Scene, Generator) to layers, and a line in OCCLUDERS.
 """
@@ -24,8 +24,8 @@ from train.occlusion import drawn_occluders
 from train.occlusion.compositing import (
     HIDDEN_ALPHA,
     Colour,
+    FaceGeometry,
     Layer,
-    Scene,
     blank,
     composite,
     ellipse_box,
@@ -40,12 +40,12 @@ from train.occlusion.compositing import (
     scaled,
     shaded,
 )
-from train.occlusion.hands import arm, hand
+from train.occlusion.hands import hand
 from train.occlusion.photo_cutouts import Cutouts
 from train.occlusion.sprites import Sprite
 
 
-def medical_mask(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def medical_mask(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """A medical or cloth mask with its straps; one in eight is worn below the nose."""
     top, bottom = rng.uniform(0.1, 0.48), rng.uniform(1.42, 1.85)
     if rng.random() < 0.12:
@@ -65,22 +65,22 @@ def medical_mask(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> li
     return [*straps, mask]
 
 
-def cup(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def cup(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """A cup at the mouth, sometimes with the hand that holds it."""
     return _held(drawn_occluders.cup(rng), scene, rng, (0.55, 1.05), tilt=20, held=0.6)
 
 
-def phone(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def phone(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """A telephone in front of the face or at the ear."""
     return _held(drawn_occluders.phone(rng), scene, rng, (0.6, 1.25), tilt=45, held=0.6)
 
 
-def microphone(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def microphone(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """A microphone at the mouth, held or on a stand."""
     return _held(drawn_occluders.microphone(rng), scene, rng, (0.4, 1.0), tilt=50, held=0.4)
 
 
-def headset(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def headset(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """A boom with its foam from an ear to the mouth; the ear cups and the band are the wearer's own."""
     layers, side = [], float(rng.choice([-1, 1]))
     colour, ear = drawn_occluders.any_colour(rng), scene.point(side * rng.uniform(0.9, 1.08), rng.uniform(0.2, 0.5))
@@ -104,7 +104,7 @@ def headset(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[La
     return [*layers, Layer(shaded(boom.image, rng), boom.alpha)]
 
 
-def scarf(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def scarf(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """A scarf or a collar drawn up over the mouth, sometimes over the nose."""
     sprite = cutouts.scarves[rng.integers(len(cutouts.scarves))]
     top = rng.uniform(0.35, 0.95)
@@ -117,7 +117,7 @@ def scarf(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Laye
     return [Layer(shaded(pattern(cloth, scene, rng), rng, folds=0.35), alpha)]
 
 
-def thing(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def thing(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """Anything else: a cut-out object, something thin like a pen, or cloth or paper of any outline."""
     choice = rng.random()
     if choice < 0.5:
@@ -144,17 +144,17 @@ def thing(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Laye
     return [Layer(shaded(image, rng, folds=0.2), layer.alpha)]
 
 
-def eyeglasses(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def eyeglasses(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """Glasses that somebody wears: the face's own."""
     return _worn_on_eyes(cutouts.eyeglasses, scene, rng)
 
 
-def sunglasses(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def sunglasses(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """Sunglasses that somebody wears: the face's own too."""
     return _worn_on_eyes(cutouts.sunglasses, scene, rng)
 
 
-def hat(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def hat(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """A hat, a cap's rim or a fringe over the forehead: the face's own."""
     if cutouts.hats and rng.random() < 0.4:
         sprite = cutouts.hats[rng.integers(len(cutouts.hats))]
@@ -173,7 +173,7 @@ def hat(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]
     return [Layer(shaded(image, rng, folds=0.15), layer.alpha, own=True)]
 
 
-def hair_strands(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def hair_strands(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     """Strands of hair that fall over the forehead, an eye or a cheek: the face's own."""
     layer = blank(scene, tuple(np.array(_HAIR_COLOURS[rng.integers(len(_HAIR_COLOURS))]) * rng.uniform(0.7, 1.3)))
     root, side = rng.uniform(-0.6, 0.6), float(rng.choice([-1, 1]))
@@ -190,7 +190,7 @@ def hair_strands(cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> li
     return [Layer(shaded(layer.image, rng, folds=0.3), layer.alpha, own=True)]
 
 
-Occluder = Callable[[Cutouts, Scene, np.random.Generator], list[Layer]]
+Occluder = Callable[[Cutouts, FaceGeometry, np.random.Generator], list[Layer]]
 
 #: Everything that hides a face, and how often it is drawn.
 OCCLUDERS: dict[str, tuple[Occluder, float]] = {
@@ -253,7 +253,7 @@ class Occluders:
         `names` of OCCLUDERS and WORN, drawn in this order; None takes a random one, sometimes two, or glasses first.
         With `worn_hides` the mask also has what is worn.
         """
-        scene = Scene(image.shape[0], landmarks, image)
+        scene = FaceGeometry(image.shape[0], landmarks, image)
         mask = np.zeros(image.shape[:2], np.uint8)
         for name in random_names(rng) if names is None else names:
             occluder, _ = OCCLUDERS[name] if name in OCCLUDERS else WORN[name]
@@ -263,7 +263,7 @@ class Occluders:
 
     def silhouette(self, rng: np.random.Generator, size: int, landmarks: Points) -> Image:
         """Only the mask (size x size) of a random occluder."""
-        scene = Scene(size, landmarks)
+        scene = FaceGeometry(size, landmarks)
         mask = np.zeros((size, size), np.uint8)
         occluder, _ = OCCLUDERS[_draw(OCCLUDERS, rng)]
         for layer in occluder(self._cutouts, scene, rng):
@@ -286,7 +286,7 @@ def _draw(table: dict[str, tuple[Occluder, float]], rng: np.random.Generator) ->
     return list(table)[rng.choice(len(table), p=chances / chances.sum())]
 
 
-def _draw_stick(alpha: Image, centre: np.ndarray, scene: Scene, rng: np.random.Generator) -> None:
+def _draw_stick(alpha: Image, centre: np.ndarray, scene: FaceGeometry, rng: np.random.Generator) -> None:
     """A pen, a brush, a straw, a spoon: from a tip on the face to somewhere below."""
     turn, length = rng.normal(0, 0.7), rng.uniform(80, 260) * scene.unit
     end = centre + length * np.array([np.sin(turn), np.cos(turn)])
@@ -298,7 +298,7 @@ def _draw_stick(alpha: Image, centre: np.ndarray, scene: Scene, rng: np.random.G
 
 
 def _held(
-    sprite: Sprite, scene: Scene, rng: np.random.Generator, scales: tuple[float, float], tilt: float, held: float
+    sprite: Sprite, scene: FaceGeometry, rng: np.random.Generator, scales: tuple[float, float], tilt: float, held: float
 ) -> list[Layer]:
     """A thing at the lower face, with fingers around it with probability `held`."""
     target = scene.point(rng.normal(0, 0.3), rng.uniform(0.6, 1.4))
@@ -312,11 +312,11 @@ def _held(
     grip = target + (below - target) * rng.uniform(0.3, 1.0)
     turn = angle + rng.choice([-1, 1]) * rng.uniform(15, 90)
     holding, wrist = place(scene, fist, grip, turn, rng.uniform(0.75, 1.2) * scene.unit, (0.5, 0.5), rng)
-    forearm = arm(scene, wrist, turn, 100 * scene.unit, tone, rng)
+    forearm = drawn_occluders.arm(scene, wrist, turn, 100 * scene.unit, tone, rng)
     return [layer, forearm, Layer(holding.image, holding.alpha, relit=False)]
 
 
-def _worn_on_eyes(sprites: list[Sprite], scene: Scene, rng: np.random.Generator) -> list[Layer]:
+def _worn_on_eyes(sprites: list[Sprite], scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
     sprite = sprites[rng.integers(len(sprites))]
     scale = rng.uniform(1.85, 2.25) * EYE_DISTANCE_PX * scene.unit / sprite.alpha.shape[1]
     at = scene.point(scene.turn * 0.3, rng.uniform(0.0, 0.12))
@@ -324,7 +324,7 @@ def _worn_on_eyes(sprites: list[Sprite], scene: Scene, rng: np.random.Generator)
     return [Layer(layer.image, layer.alpha, own=True)]
 
 
-def _straps(scene: Scene, rng: np.random.Generator, half: float, sides: float) -> list[Layer]:
+def _straps(scene: FaceGeometry, rng: np.random.Generator, half: float, sides: float) -> list[Layer]:
     if rng.random() < 0.3:
         return []
     layer = blank(scene, (235, 235, 235) if rng.random() < 0.6 else drawn_occluders.any_colour(rng))
@@ -338,7 +338,7 @@ def _straps(scene: Scene, rng: np.random.Generator, half: float, sides: float) -
 
 
 def _drawn_mask(
-    cutouts: Cutouts, scene: Scene, rng: np.random.Generator, shape: tuple[float, float, float, float]
+    cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator, shape: tuple[float, float, float, float]
 ) -> Layer:
     """Any cut between a pleated rectangle and a pointed cloth mask, plain or patterned."""
     half, top, sides, bottom = shape

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from train.data.face_set import DataError
-from train.occlusion.hand_cutouts import bare_hands, holding_hands
+from train.occlusion.photographed_hands import PhotographedHands
 from train.occlusion.sprites import Sprite, load
 
 #: What the folder `object` holds beside things that one holds: by file name.
@@ -15,7 +15,7 @@ _HAT_OBJECTS = ("object (12)", "object (13)", "object (7)")
 _HAND_OBJECTS = ("object (3)", "object (4)", "5a1d3", "kisspng-finger")
 _NO_OBJECTS = ("object (8)",)  # a wig around a face
 _HELD_OUT_MASK = "KN95"
-_DISPENSABLE = ("hats", "holding")  # hats are drawn too, and so are hands that hold something
+_DISPENSABLE = ("hats", "photographed")  # hats are drawn too, and so are hands
 
 
 class Cutouts:
@@ -30,10 +30,8 @@ class Cutouts:
         textures = sorted(_named(folder / "mask_textures").items())
         keep = 0 if split == "eval" else 1
         self.hands = [*_all(folder / split / "hand"), *_chosen(objects, _HAND_OBJECTS)]
-        self.holding: list[Sprite] = []
-        if split == "train":  # the hands to evaluate with stay what they were
-            self.hands += bare_hands(data)
-            self.holding = holding_hands(data)
+        #: To train with; what is evaluated with stays what it was.
+        self.photographed = PhotographedHands(data / "hands") if split == "train" else None
         self.masks = [*_all(folder / split / "mask_flat"), *_chosen(objects, _MASK_OBJECTS)]
         self.masks += [s for name, s in templates.items() if name.startswith(_HELD_OUT_MASK) == (split == "eval")]
         self.hats = _chosen(objects, _HAT_OBJECTS)

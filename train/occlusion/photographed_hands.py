@@ -13,8 +13,7 @@ import numpy as np
 
 from engines.contract import EYE_DISTANCE_PX, Image
 from train.occlusion import drawn_occluders
-from train.occlusion.compositing import Layer, Scene, placement, scaled, warped
-from train.occlusion.hands import HAND_TARGETS, limb
+from train.occlusion.compositing import FaceGeometry, Layer, placement, scaled, warped
 from train.occlusion.sprites import Sprite, load
 
 INDICES = ("index.jsonl", "more.jsonl")
@@ -29,6 +28,8 @@ ARM_LENGTH = 2.5
 #: Share of the cut-out's end that is searched for a clean cut through the arm.
 RAGGED = 0.12
 SLEEVE_CHANCE, OWN_TONE_CHANCE = 0.45, 0.5
+#: Where hands go, as Scene.point takes it: mouth, nose, cheeks, eyes, chin, forehead.
+HAND_TARGETS = ((0, 1.0), (0, 1.0), (0, 0.55), (-0.6, 0.7), (0.6, 0.7), (-0.5, 0.0), (0.5, 0.0), (0, 1.45), (0, -0.5))
 #: What a phone's screen keeps of its light: whoever holds it before the face looks at it, and shows its dark back.
 SCREEN_LIGHT = 0.35
 #: Quarter turns that bring the edge where the arm leaves to the bottom.
@@ -36,7 +37,7 @@ _TURNS = {"bottom": 0, "right": 1, "top": 2, "left": 3}
 
 
 @dataclass(frozen=True, slots=True)
-class Hand:
+class PhotographedHand:
     """A cut-out with its arm continued downwards; the hand itself is the top `width` x `height` of it.
 
     `size` is the longer side of that part in eye distances; the arm begins at `wrist`, `wrist_px` wide. `skin` is
@@ -53,7 +54,7 @@ class Hand:
     skin: np.ndarray
 
 
-class Hands:
+class PhotographedHands:
     """The hands of the split `train` in a folder, by what they hold. Cut-outs are read when first drawn."""
 
     def __init__(self, folder: Path) -> None:
@@ -63,12 +64,12 @@ class Hands:
         rows = [row for row in rows if row["split"] == "train" and _leaves(row) in _TURNS]
         self._empty = [row for row in rows if not _held(row)]
         self._holding = [row for row in rows if _held(row) in HELD_SIZES]
-        self._read: dict[str, Hand] = {}
+        self._read: dict[str, PhotographedHand] = {}
 
     def __bool__(self) -> bool:
         return bool(self._empty and self._holding)
 
-    def hand(self, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+    def hand(self, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
         """An empty hand over mouth, nose, cheek, eye, chin or forehead; of its own skin, of any or of the face's."""
         hand = self._one(self._empty, rng)
         tone = None
@@ -80,14 +81,14 @@ class Hands:
         angle = rng.normal(0, 25) if rng.random() < 0.35 else rng.choice([-1, 1]) * rng.uniform(20, 115)
         return _placed(scene, hand, target, angle, rng.uniform(0.15, 0.6), tone, rng)
 
-    def holding(self, scene: Scene, rng: np.random.Generator) -> list[Layer]:
+    def holding(self, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
         """A phone, mug, glass or something to eat before the lower face, and the hand that holds it."""
         hand = self._one(self._holding, rng)
         target = scene.point(rng.normal(0, 0.3), rng.uniform(0.5, 1.3))
         angle = hand.upright + rng.normal(0, 12)
         return _placed(scene, hand, target, angle, rng.uniform(0.2, 0.5), None, rng)
 
-    def _one(self, rows: list[Mapping[str, Any]], rng: np.random.Generator) -> Hand:
+    def _one(self, rows: list[Mapping[str, Any]], rng: np.random.Generator) -> PhotographedHand:
         row = rows[rng.integers(len(rows))]
         name = str(row["file"])
         if name not in self._read:
@@ -96,8 +97,8 @@ class Hands:
 
 
 def _placed(
-    scene: Scene,
-    hand: Hand,
+    scene: FaceGeometry,
+    hand: PhotographedHand,
     target: np.ndarray,
     angle: float,
     grip: float,
@@ -116,17 +117,19 @@ def _placed(
         away = matrix[:, 1] / np.hypot(*matrix[:, 1])
         start = matrix @ (*hand.wrist, 1) + away * rng.uniform(0, 50) * scene.unit
         width = hand.wrist_px * float(np.hypot(*matrix[:, 0])) * rng.uniform(1.15, 1.6)
-        layers.append(limb(scene, start, away, width, np.array(drawn_occluders.any_colour(rng)), rng, sleeve=True))
+        layers.append(
+            drawn_occluders.limb(scene, start, away, width, np.array(drawn_occluders.any_colour(rng)), rng, sleeve=True)
+        )
     return layers
 
 
 def _toned(image: Image, gain: np.ndarray) -> Image:
-    """As light as the tone asks for, half as far in colour: the whole way turns red light on a palm into green skin."""
+    """As light as the tone, half as far in colour: the whole way turns red light on a palm into green skin."""
     light = float(gain.mean())
     return scaled(image, min(light, 1.8) * np.sqrt(gain / light))
 
 
-def _hand(sprite: Sprite, row: Mapping[str, Any]) -> Hand:
+def _hand(sprite: Sprite, row: Mapping[str, Any]) -> PhotographedHand:
     """The cut-out turned so that its arm leaves at the bottom, and goes on there."""
     held, turns = _held(row), _TURNS[_leaves(row)]
     image = _without_screen(sprite) if held == "phone" else sprite.image
@@ -142,7 +145,7 @@ def _hand(sprite: Sprite, row: Mapping[str, Any]) -> Hand:
     pixels = image[alpha > 200]
     light = pixels.sum(axis=1)
     skin = np.maximum(pixels[light >= np.median(light)].mean(axis=0), 20)
-    return Hand(sprite, width, height, size, wrist, float(max(len(seen), 1)), -90.0 * turns, skin)
+    return PhotographedHand(sprite, width, height, size, wrist, float(max(len(seen), 1)), -90.0 * turns, skin)
 
 
 def _clean_cut(alpha: Image) -> int:

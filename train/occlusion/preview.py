@@ -1,4 +1,4 @@
-"""To look at and to take along: a contact sheet of all that hides faces, and masks for pictures of one's own."""
+"""A contact sheet of everything that hides faces, and masks for the user's own pictures."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from engines.contract import CROP_PX, Image, similarity
 from train.data.face_set import DataError, FaceSet
-from train.data.importers import Finder, picture_files
+from train.data.importers import PictureFaceFinder, picture_files
 from train.occlusion import masks
+from train.occlusion.camera import webcam
 from train.occlusion.occluders import OCCLUDERS, WORN, Occluders
-from train.tasks.hidden_data import webcam
-from train.tasks.restore_data import Views
+from train.occlusion.served_views import ServedViews
 
 _COLUMNS = 10
 _CELL_PX = 144
@@ -28,7 +28,7 @@ def write_preview(data: Path, out: Path, seed: int = 0) -> None:
     of the thing beside it, which no loss counts, is red; the third is the truth.
     """
     faces, occluders = FaceSet(data, "eval"), Occluders(data, "train")
-    rows = _served_rows(faces, Views(data), seed)
+    rows = _served_rows(faces, ServedViews(data), seed)
     for name, is_shape in [(name, False) for name in (*OCCLUDERS, *WORN)] + [(name, True) for name in masks.SHAPES]:
         cells = []
         for column in range(_COLUMNS):
@@ -55,7 +55,7 @@ def write_masks(pictures: Path, out: Path, shape: str | None = None, seed: int =
     """
     if shape is not None and shape not in masks.SHAPES:
         raise DataError(f"there is no shape {shape}; there are: {', '.join(masks.SHAPES)}")
-    finder, skipped = Finder(), 0
+    finder, skipped = PictureFaceFinder(), 0
     files = picture_files(pictures)
     for number, file in enumerate(files):
         image = cv2.imread(str(file), cv2.IMREAD_COLOR)
@@ -80,7 +80,7 @@ def write_masks(pictures: Path, out: Path, shape: str | None = None, seed: int =
     yield f"{len(files) - skipped} masks in {out}, {skipped} pictures skipped"
 
 
-def _served_rows(faces: FaceSet, views: Views, seed: int) -> list[Image]:
+def _served_rows(faces: FaceSet, views: ServedViews, seed: int) -> list[Image]:
     columns = []
     for column in range(_COLUMNS):
         rng = np.random.default_rng([seed, column])

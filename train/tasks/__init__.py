@@ -1,0 +1,1 @@
+"""One network's training each: samples, step, export."""

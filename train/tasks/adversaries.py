@@ -11,19 +11,24 @@ from torch import Tensor, nn
 from train import losses
 from train.config import Recipe
 from train.hardware import ScaledOptimizer, TrainingError, autocast, bare, descend
-from train.networks.discriminators import GlobalDiscriminator, Look, PatchDiscriminator, ProjectedDiscriminator
+from train.networks.discriminators import (
+    DiscriminatorOutput,
+    GlobalDiscriminator,
+    PatchDiscriminator,
+    ProjectedDiscriminator,
+)
 from train.schedule import ScheduleError
 
 #: The discriminator of each adversarial loss; the last one is there only where the recipe gives its loss a weight.
 DISCRIMINATORS = {"adv_patch": "patch", "adv_global": "global", "adv_projected": "projected"}
 #: The losses whose discriminators' features `feature_matching` compares: those that say where in the picture they look.
 MATCHED = ("adv_patch", "adv_projected")
-#: R1 is asked for in one of so many steps, and counts as much more (T. Karras et al., StyleGAN2, 2020).
+#: R1 is applied in one of so many steps, and weighs so many times more (T. Karras et al., StyleGAN2, 2020).
 R1_EVERY = 16
 
 
 @dataclass(frozen=True)
-class View:
+class DiscriminatorInput:
     """What a discriminator sees of true and restored pictures: levels of NCHW. `hole` is N1HW, 1 = restored.
 
     Where it `shows_hole`, the hole is a further channel: the same one for both, so it does not tell which is which.
@@ -39,7 +44,7 @@ class View:
 
 
 def make_discriminators(recipe: Recipe, backbone_widths: Iterable[int]) -> dict[str, nn.Module]:
-    """The discriminators of a recipe by name. Raises TrainingError or ScheduleError where it asks for what can't be."""
+    """The discriminators of a recipe by name. Raises TrainingError, ScheduleError for an impossible one."""
     if recipe.adversary not in losses.ADVERSARIES:
         known = ", ".join(losses.ADVERSARIES)
         raise TrainingError(f"there is no adversary `{recipe.adversary}`; there are: {known}")
@@ -55,7 +60,7 @@ def make_discriminators(recipe: Recipe, backbone_widths: Iterable[int]) -> dict[
     return modules
 
 
-class Adversaries:
+class AdversarialGame:
     """The discriminators among a task's modules. They are looked up at each step, as the loop may wrap them."""
 
     def __init__(
@@ -66,7 +71,7 @@ class Adversaries:
     ) -> None:
         self._recipe, self._modules, self._optimizers = recipe, modules, optimizers
 
-    def learn(self, name: str, view: View) -> Tensor:
+    def learn(self, name: str, view: DiscriminatorInput) -> Tensor:
         """One step of a discriminator; its loss, detached."""
         module = self._modules[name]
         bare(module).requires_grad_(True)
@@ -83,7 +88,7 @@ class Adversaries:
         descend(loss if penalty is None else loss + penalty, self._optimizers[name], module)
         return loss.detach()
 
-    def terms(self, views: Mapping[str, View], weights: Mapping[str, float]) -> dict[str, Tensor]:
+    def terms(self, views: Mapping[str, DiscriminatorInput], weights: Mapping[str, float]) -> dict[str, Tensor]:
         """The generator's losses: of each discriminator that counts now, and `feature_matching`. Only it learns."""
         terms: dict[str, Tensor] = {}
         matched: list[Tensor] = []
@@ -99,7 +104,7 @@ class Adversaries:
                     matched.append(losses.feature_matching(look.features, truth.features, view.hole))
         return terms | ({"feature_matching": torch.stack(matched).mean()} if matched else {})
 
-    def look(self, name: str, levels: list[Tensor]) -> Look:
+    def look(self, name: str, levels: list[Tensor]) -> DiscriminatorOutput:
         """What a discriminator says of pictures while it does not learn."""
         module = bare(self._modules[name]).requires_grad_(False)
         with autocast(self._recipe):
@@ -110,8 +115,8 @@ class Adversaries:
         return losses.ADVERSARIES["hinge" if name == "projected" else self._recipe.adversary]
 
 
-def _penalty(formulation: losses.Adversary, module: nn.Module, view: View) -> Tensor | None:
-    """R1 in a step that asks for it, in full precision: squares leave what half can hold."""
+def _penalty(formulation: losses.Adversary, module: nn.Module, view: DiscriminatorInput) -> Tensor | None:
+    """R1 in the steps that apply it, in full precision: squares overflow half precision."""
     if formulation.r1 == 0 or torch.rand(()) >= 1 / R1_EVERY:
         return None
     real = view.real[0].detach().requires_grad_()

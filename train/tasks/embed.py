@@ -21,8 +21,8 @@ from train.config import Recipe
 from train.data.face_set import DataError
 from train.hardware import autocast, bare, check_finite, descend, detached
 from train.networks.unet import Residual, conv
-from train.task import Doors, Sample
-from train.tasks.embed_data import CACHE, Lessons, Teacher
+from train.task import ModelIO, Sample
+from train.tasks.embed_data import CACHE, EmbedSamples, Teacher
 
 VECTOR = 128
 #: Width at 1/4, 1/8, 1/16 of INPUT_PX.
@@ -69,8 +69,8 @@ class EmbedNet(nn.Module):
         return self.head((features * self.place).mean((2, 3)))
 
 
-class EmbedDoors(nn.Module):
-    """The network with the contract's doors: `face` uint8 BGR and `mask` (255 = hidden), NHWC, to a unit vector.
+class EmbedExport(nn.Module):
+    """The contract's form of the network: `face` uint8 BGR and `mask` (255 = hidden), NHWC, to a unit vector.
 
     What all faces have in common is taken off, and what varies little between them counts more, so that strangers are
     further apart: half of a whitening. Source: H. Jegou and O. Chum, "Negative evidences and co-occurences in image
@@ -144,7 +144,7 @@ class EmbedTask:
         self._recipe = recipe
         self._data = data
         self._teacher, self._cache = teacher, cache
-        self._lessons: Lessons | None = None
+        self._lessons: EmbedSamples | None = None
         self.modules = {"network": EmbedNet()}
         self.optimizers = {
             "network": torch.optim.AdamW(self.modules["network"].parameters(), recipe.learning_rate, weight_decay=5e-3)
@@ -172,14 +172,14 @@ class EmbedTask:
         descend(terms["distance"] + METRIC_WEIGHT * terms["metric"], self.optimizers["network"], network)
         return detached(terms)
 
-    def doors(self, network: nn.Module) -> Doors:
+    def model_io(self, network: nn.Module) -> ModelIO:
         shape = (1, CROP_PX, CROP_PX)
         inputs = {"face": (*shape, 3), "mask": (*shape, 1)}
-        return Doors(EmbedDoors(network), inputs, {"embedding": (1, VECTOR)}, {name: {0: "n"} for name in inputs})
+        return ModelIO(EmbedExport(network), inputs, {"embedding": (1, VECTOR)}, {name: {0: "n"} for name in inputs})
 
-    def _taught(self) -> Lessons:
+    def _taught(self) -> EmbedSamples:
         if self._lessons is None:
-            self._lessons = Lessons(self._data, self._teacher, self._cache)
+            self._lessons = EmbedSamples(self._data, self._teacher, self._cache)
         return self._lessons
 
 

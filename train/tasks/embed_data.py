@@ -15,8 +15,8 @@ import numpy as np
 from engines.contract import CROP_PX, TEMPLATE, Image
 from train.data.face_set import FaceSet
 from train.networks.backbones import Embedding
+from train.occlusion.camera import misalignment, relight, webcam
 from train.occlusion.masks import random_mask
-from train.tasks.hidden_data import misalignment, relight, webcam
 
 #: The teacher's vectors of all photographs: worked out once, minutes of work.
 CACHE = Path("runs") / "embed-teacher.npz"
@@ -34,7 +34,7 @@ _BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class EmbedSample:
     """A face of `size`, 255 where it is hidden, the vector it is to get, and whose it is: a row of `people`."""
 
     face: Image
@@ -43,7 +43,7 @@ class Lesson:
     person: int
 
 
-class Lessons:
+class EmbedSamples:
     """Photographs of the training split, but for held-out people and those of the dev set."""
 
     def __init__(self, data: Path, teacher: Teacher | None = None, cache: Path = CACHE) -> None:
@@ -57,7 +57,7 @@ class Lessons:
         self._person, self.people = _people([rows[index].identity for index in self._indices], taught)
         self._targets = unit((1 - MEAN_SHARE) * taught + MEAN_SHARE * self.people[self._person])
 
-    def random(self, rng: np.random.Generator, size: int) -> Lesson:
+    def random(self, rng: np.random.Generator, size: int) -> EmbedSample:
         """Badly aligned, in any light, from any camera, often with a part hidden."""
         place = int(np.searchsorted(self._cumulated, rng.random() * self._cumulated[-1]))
         index = self._indices[place]
@@ -65,7 +65,7 @@ class Lessons:
         if rng.random() < HIDDEN_SHARE:
             mask = random_mask(self._faces.rows[index].landmarks, rng)
         face, seen_mask = _as_seen(self._image(index), mask, rng, size)
-        return Lesson(face, seen_mask, self._targets[place], int(self._person[place]))
+        return EmbedSample(face, seen_mask, self._targets[place], int(self._person[place]))
 
     def _taught(self, teacher: Teacher, cache: Path) -> np.ndarray:
         """The teacher's vectors of all photographs, from `cache` where it holds just these."""
@@ -89,7 +89,7 @@ class Lessons:
 
 
 def third_party(data: Path) -> Teacher:
-    """MobileFaceNet, trained elsewhere: it teaches and judges, and is not shipped."""
+    """MobileFaceNet, trained elsewhere: it teaches and measures, and is not shipped."""
     network = Embedding(data / "weights", threads=1)
 
     def teach(crops: Iterable[Image]) -> np.ndarray:

@@ -20,7 +20,7 @@ from engines.faces_maps import STRIDE, TEMPLATE_BOX
 from train.config import Recipe
 from train.data.labels import Labels
 from train.hardware import autocast, check_finite, descend, detached
-from train.task import Doors, Sample
+from train.task import ModelIO, Sample
 from train.tasks.faces_data import TrainingPictures
 
 WEIGHTS = {"heat": 1.0, "box": 0.5, "landmarks": 10.0}
@@ -89,7 +89,7 @@ class FacesNetwork(nn.Module):
         return y[:, :1], y[:, 2:6] * size, y[:, 6:] * size
 
 
-class FacesDoors(nn.Module):
+class FacesExport(nn.Module):
     """The network as the product runs it: maps NHWC float32, `heat` as a probability."""
 
     def __init__(self, network: FacesNetwork) -> None:
@@ -132,11 +132,11 @@ class FacesTask:
         descend(sum(WEIGHTS[name] * loss for name, loss in losses.items()), self.optimizers["network"], self._network)
         return detached(losses)
 
-    def doors(self, network: nn.Module) -> Doors:
+    def model_io(self, network: nn.Module) -> ModelIO:
         height, width = SEARCH_SIZE
         cells = (1, height // STRIDE, width // STRIDE)
-        return Doors(
-            module=FacesDoors(network),
+        return ModelIO(
+            module=FacesExport(network),
             inputs={"frame": (1, height, width, 3)},
             outputs={"heat": (*cells, 1), "boxes": (*cells, 4), "landmarks": (*cells, 10)},
             dynamic={"frame": {0: "batch", 1: "height", 2: "width"}},

@@ -23,12 +23,12 @@ from train.data.face_set import DataError, FaceSet, mirror_landmarks
 from train.data.labels import Labels, YuNet
 from train.occlusion.scene_occluders import CutOuts, paste, placed
 
-#: A face lower than this in a training picture is too small to be asked for: the cells there count for nothing.
+#: A face lower than this in a training picture is too small to count: no loss looks at its cells.
 SMALLEST_PX = 14.0
 
 
 @dataclass(eq=False)
-class Scene:
+class LabelledPhotograph:
     """One photograph; its pixels are read once and kept, also at half size: shrinking far at once would alias."""
 
     path: Path
@@ -53,7 +53,7 @@ class Scene:
         return self.at(1.0)[0]
 
 
-def load_scenes(data: Path, split: str) -> list[Scene]:
+def load_scenes(data: Path, split: str) -> list[LabelledPhotograph]:
     """The photographs of one split, with and without faces. Raises DataError where there are none."""
     index = data / "scenes" / "index.jsonl"
     if not index.is_file():
@@ -62,7 +62,7 @@ def load_scenes(data: Path, split: str) -> list[Scene]:
     return [_scene(data / "scenes", line) for line in lines if line["file"].startswith(f"{split}/")]
 
 
-def _scene(folder: Path, line: dict) -> Scene:
+def _scene(folder: Path, line: dict) -> LabelledPhotograph:
     sure = [face for face in line["faces"] if face["landmarks"] and not face.get("unsure")]
     unsure = [face for face in line["faces"] if not face["landmarks"] or face.get("unsure")]
     source = line.get("source_boxes") or []
@@ -70,7 +70,7 @@ def _scene(folder: Path, line: dict) -> Scene:
     # People's boxes that no detector's box covers hold a face that was missed: neither face nor background.
     missed = [box for box in _corners([other["box"] for other in source]) if not _covered(box, boxes)]
     ignored = [*_corners([face["box"] for face in unsure]), *missed]
-    return Scene(
+    return LabelledPhotograph(
         path=folder / line["file"],
         labels=Labels(
             landmarks=np.array([face["landmarks"] for face in sure], np.float32).reshape(-1, 5, 2),
@@ -107,20 +107,20 @@ class TrainingPictures:
         self._steadied: dict[Path, Labels] = {}
 
     @cached_property
-    def _faces(self) -> list[tuple[Scene, int]]:
+    def _faces(self) -> list[tuple[LabelledPhotograph, int]]:
         """Every face that is sure: its scene and its number there."""
         return [(scene, index) for scene in self._scenes for index in range(len(scene.labels.boxes))]
 
     @cached_property
-    def _large_faces(self) -> list[tuple[Scene, int]]:
+    def _large_faces(self) -> list[tuple[LabelledPhotograph, int]]:
         return [(s, i) for s, i in self._faces if s.labels.boxes[i, 3] - s.labels.boxes[i, 1] >= 48]
 
     @cached_property
-    def _scenes(self) -> list[Scene]:
+    def _scenes(self) -> list[LabelledPhotograph]:
         return load_scenes(self._data, "train")
 
     @cached_property
-    def _empty_scenes(self) -> list[Scene]:
+    def _empty_scenes(self) -> list[LabelledPhotograph]:
         return [scene for scene in self._scenes if not len(scene.labels.boxes) and not len(scene.labels.ignored)]
 
     @cached_property
@@ -135,7 +135,7 @@ class TrainingPictures:
     def _yunet(self) -> YuNet:
         return YuNet(self._data)
 
-    def _labels(self, scene: Scene) -> Labels:
+    def _labels(self, scene: LabelledPhotograph) -> Labels:
         """The scene's labels, made steady when they are first needed."""
         if scene.path not in self._steadied:
             self._steadied[scene.path] = self._yunet.steady(scene.image, scene.labels)
@@ -223,7 +223,13 @@ class TrainingPictures:
             image[y0:y1, x0:x1] = before[y0:y1, x0:x1]
 
     def _view(
-        self, scene: Scene, middle: np.ndarray, target: np.ndarray, scale: float, turn: float, rng: np.random.Generator
+        self,
+        scene: LabelledPhotograph,
+        middle: np.ndarray,
+        target: np.ndarray,
+        scale: float,
+        turn: float,
+        rng: np.random.Generator,
     ) -> tuple[Image, Labels]:
         """`scene` with its point `middle` at `target`, scaled, turned, mirrored every other time."""
         source, level = scene.at(scale)

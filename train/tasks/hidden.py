@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from engines.contract import CROP_PX
 from train.config import Recipe
 from train.hardware import autocast, check_finite, descend, detached
-from train.networks.unet import Residual, conv, doubled, fixed_conv
-from train.task import Doors, Sample
-from train.tasks.hidden_samples import Samples
+from train.networks.unet import Residual, conv
+from train.networks.unet_export import doubled, fixed_conv
+from train.task import ModelIO, Sample
+from train.tasks.hidden_samples import SegmentationSamples
 
 #: Width at each halving of the picture: 1/2, 1/4, 1/8, 1/16, 1/32.
 WIDTHS = (16, 32, 64, 96, 128)
@@ -60,8 +61,8 @@ class Join(nn.Module):
         return self.mix(F.interpolate(self.reduce(x), scale_factor=2.0, mode="nearest") + skip)
 
 
-class HiddenDoors(nn.Module):
-    """The segmenter with the contract's doors: `face` uint8 BGR in, probability x 255 out, NHWC."""
+class HiddenExport(nn.Module):
+    """The segmenter with the contract's input and output: `face` uint8 BGR in, probability x 255 out, NHWC."""
 
     def __init__(self, network: HiddenUNet) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class HiddenTask:
     def __init__(self, recipe: Recipe, data: Path) -> None:
         self._recipe = recipe
         self._data = data
-        self._maker: Samples | None = None
+        self._maker: SegmentationSamples | None = None
         self.modules = {"network": HiddenUNet()}
         self.optimizers = {
             "network": torch.optim.AdamW(self.modules["network"].parameters(), recipe.learning_rate, weight_decay=1e-3)
@@ -101,7 +102,7 @@ class HiddenTask:
     def sample(self, rng: np.random.Generator) -> Sample:
         """HWC uint8 BGR `face` and HW uint8 `hidden` and `valid`."""
         if self._maker is None:
-            self._maker = Samples(self._data)
+            self._maker = SegmentationSamples(self._data)
         example = self._maker.random(rng, self._recipe.size_px)
         return {"face": example.face, "hidden": example.mask, "valid": example.valid}
 
@@ -117,9 +118,9 @@ class HiddenTask:
         descend(terms["bce"] + 0.5 * terms["dice"], self.optimizers["network"], network)
         return detached(terms)
 
-    def doors(self, network: nn.Module) -> Doors:
+    def model_io(self, network: nn.Module) -> ModelIO:
         shape = (1, CROP_PX, CROP_PX)
-        return Doors(HiddenDoors(network), {"face": (*shape, 3)}, {"hidden": (*shape, 1)}, {"face": {0: "n"}})
+        return ModelIO(HiddenExport(network), {"face": (*shape, 3)}, {"hidden": (*shape, 1)}, {"face": {0: "n"}})
 
 
 def masked_bce(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from train.data.photographs import Photographs
 from train.occlusion.transplants import Transplants
-from train.tasks.hidden_data import Example, Examples
+from train.tasks.hidden_data import CompositeSamples, SegmentationSample
 from train.tasks.live_view import live_view
 
 #: How many samples are photographs as they are, where there are any: they are few, but nothing else is like them.
@@ -17,15 +17,15 @@ REAL_SHARE = 0.5
 TRANSPLANTED_SHARE = 0.35
 
 
-class Samples:
+class SegmentationSamples:
     """Photographs, transplants and composites for training. Without photographs all are composites."""
 
     def __init__(self, data: Path) -> None:
         self._photographs = Photographs(data, "train")
         self._transplants = Transplants(self._photographs)
-        self._composites = Examples(data, "train")
+        self._composites = CompositeSamples(data, "train")
 
-    def random(self, rng: np.random.Generator, size: int) -> Example:
+    def random(self, rng: np.random.Generator, size: int) -> SegmentationSample:
         """One sample, `size` pixels a side."""
         if not self._photographs:
             return self._composites.random(rng, size)

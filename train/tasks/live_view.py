@@ -7,7 +7,8 @@ import numpy as np
 
 from engines.contract import HIDDEN, Affine, Image
 from train.data.photographs import TEMPLATE_AT, Photograph
-from train.tasks.hidden_data import Example, misalignment, relight, webcam
+from train.occlusion.camera import misalignment, relight, webcam
+from train.tasks.hidden_data import SegmentationSample
 
 #: Standard deviation of the bending's displacements at its knots, as a share of the crop's side.
 _BEND, _KNOTS = 0.018, 5
@@ -15,7 +16,7 @@ _BEND, _KNOTS = 0.018, 5
 _DYED_CHANCE, _TINTED_CHANCE = 0.4, 0.3
 
 
-def live_view(photograph: Photograph, rng: np.random.Generator, size: int) -> Example:
+def live_view(photograph: Photograph, rng: np.random.Generator, size: int) -> SegmentationSample:
     """The photograph as `size` pixels of a live crop may show it, with its mask."""
     maps = _maps(misalignment(rng, size), rng, size)
     image = cv2.remap(photograph.image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -27,7 +28,7 @@ def live_view(photograph: Photograph, rng: np.random.Generator, size: int) -> Ex
         image = _dyed(image, soft, rng)
     if rng.random() < _TINTED_CHANCE:
         image = _tinted(image, rng)
-    return Example(webcam(relight(image, rng), rng), cv2.compare(soft, HIDDEN // 2, cv2.CMP_GT), valid)
+    return SegmentationSample(webcam(relight(image, rng), rng), cv2.compare(soft, HIDDEN // 2, cv2.CMP_GT), valid)
 
 
 def _maps(matrix: Affine, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:

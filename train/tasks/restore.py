@@ -17,17 +17,18 @@ from engines.contract import CROP_PX, Image, Points, transform_points
 from engines.manifest import MODELS
 from train import losses
 from train.config import Recipe
-from train.data.face_set import Drawn, Faces, mirror_landmarks, typology_angle, valid_mask
+from train.data.face_set import DrawnFace, FaceSource, mirror_landmarks, typology_angle, valid_mask
 from train.data.mixed import open_mixed
 from train.hardware import autocast, bare, check_finite, descend, detached, device
 from train.networks.perception import choose_backbone, load_backbone
-from train.networks.unet import RestoreDoors, RestoreUNet
+from train.networks.unet import RestoreUNet
+from train.networks.unet_export import RestoreExport
 from train.occlusion.masks import bare_skin, random_mask
-from train.schedule import LossSchedule, Ramp, from_share, with_weights
-from train.task import Doors, Sample
-from train.tasks.adversaries import DISCRIMINATORS, Adversaries, View, make_discriminators
+from train.occlusion.served_views import ServedViews
+from train.schedule import LossSchedule, Ramp, at_once, from_share, with_weights
+from train.task import ModelIO, Sample
+from train.tasks.adversaries import DISCRIMINATORS, AdversarialGame, DiscriminatorInput, make_discriminators
 from train.tasks.embed import INPUT_PX, EmbedNet, exported
-from train.tasks.restore_data import Views
 
 #: Structure first, then perception and colour, then the two adversaries. The heights come from the gradients that reach
 #: the picture: each adversary pushes about as hard as `l1` and `style`; `perceptual` pushes several times as hard. With
@@ -48,6 +49,8 @@ OPTIONAL_RAMPS = {
     "adv_projected": Ramp(0.0, 1.0, start=0.3, end=0.5),
     "feature_matching": Ramp(0.0, 1.0, start=0.3, end=0.5),
 }
+#: The losses that discriminators make.
+ADVERSARIAL = (*DISCRIMINATORS, "feature_matching")
 #: What looks for texture looks at so many pixels of a larger picture, at other ones in each step.
 WINDOW_PX = 128
 #: Textures are fine: `style` looks at so many of the backbone's first layers. Deeper ones cost more than all the rest.
@@ -84,14 +87,16 @@ class RestoreTask:
     def __init__(self, recipe: Recipe, data: Path) -> None:
         self._recipe = recipe
         self._data = data
-        self._faces: Faces | None = None
+        self._faces: FaceSource | None = None
         self._tones: dict[str, float] = {}
         optional = OPTIONAL_RAMPS.keys() & recipe.weights.keys()
         ramps = with_weights(RAMPS | OPTIONAL_RAMPS, recipe.weights)
         for name in OPTIONAL_RAMPS.keys() - optional:
             del ramps[name]
+        if recipe.full_weights:
+            ramps |= at_once(ramps, ramps.keys() - ADVERSARIAL)
         if recipe.adversaries_from is not None:
-            ramps |= from_share(ramps, (*DISCRIMINATORS, "feature_matching"), recipe.adversaries_from)
+            ramps |= from_share(ramps, ADVERSARIAL, recipe.adversaries_from)
         self.schedule = LossSchedule(ramps, (*losses.LOSSES, *optional))
         self.modules = {
             "network": RestoreUNet(attention=recipe.attention, blocks=recipe.blocks),
@@ -103,7 +108,7 @@ class RestoreTask:
             name: _adam(module, recipe.learning_rate, 0.8 if name == "network" else 0.5)
             for name, module in self.modules.items()
         }
-        self._adversaries = Adversaries(recipe, self.modules, self.optimizers)
+        self._adversaries = AdversarialGame(recipe, self.modules, self.optimizers)
 
     @cached_property
     def _backbone(self) -> nn.Module:
@@ -118,9 +123,9 @@ class RestoreTask:
     # -- samples
 
     @cached_property
-    def _views(self) -> Views:
+    def _views(self) -> ServedViews:
         """What covers faces; only training needs its files."""
-        return Views(self._data)
+        return ServedViews(self._data)
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """CHW uint8 BGR `face` as it is served, `truth` and `reference`; 1HW masks of them; how `frontal` it is, 0..1.
@@ -131,11 +136,11 @@ class RestoreTask:
         drawn = self._draw(rng, wants_reference and rng.random() < PAIRED_CHANCE)
         mirror = bool(rng.random() < 0.5)
         face, valid, landmarks = jitter(drawn.image, valid_mask(drawn.row), drawn.row.landmarks, rng, mirror)
-        reference, there = np.zeros_like(face), np.zeros_like(valid)
+        reference, reference_valid = np.zeros_like(face), np.zeros_like(valid)
         if wants_reference:
-            reference, there = self._reference(drawn, face, valid, rng, mirror)
+            reference, reference_valid = self._reference(drawn, face, valid, rng, mirror)
         view = self._views.draw(relight(face, rng, 0.5), landmarks, rng)
-        maps = {"hole": view.hole, "valid": valid, "clean": view.clean, "reference_mask": there}
+        maps = {"hole": view.hole, "valid": valid, "clean": view.clean, "reference_mask": reference_valid}
         pictures = {"face": view.shown, "truth": view.truth, "reference": reference}
         side = self._recipe.size_px
         return {
@@ -144,7 +149,7 @@ class RestoreTask:
             "frontal": np.array(frontality(landmarks), np.float32),
         }
 
-    def _draw(self, rng: np.random.Generator, paired: bool = False) -> Drawn:
+    def _draw(self, rng: np.random.Generator, paired: bool = False) -> DrawnFace:
         """A face of the set; where the draw says so the darker one of two. `paired` looks for somebody who is named."""
         if self._faces is None:
             self._faces = open_mixed(self._data, self._views.is_bare)
@@ -155,26 +160,26 @@ class RestoreTask:
                 break
         return chosen
 
-    def _tone(self, drawn: Drawn) -> float:
+    def _tone(self, drawn: DrawnFace) -> float:
         """The typology angle of a face, measured once."""
         if drawn.row.file not in self._tones:
             self._tones[drawn.row.file] = _tone(drawn)
         return self._tones[drawn.row.file]
 
     def _reference(
-        self, drawn: Drawn, face: Image, valid: Image, rng: np.random.Generator, mirror: bool
+        self, drawn: DrawnFace, face: Image, valid: Image, rng: np.random.Generator, mirror: bool
     ) -> tuple[Image, Image]:
         """Another photograph of the same person, or the same one warped and relit."""
         another = drawn.sibling(rng)
         if another is not None and rng.random() < ANOTHER_CHANCE:
             row, image = another
-            reference, there, _ = jitter(image, valid_mask(row), row.landmarks, rng, mirror, BARE_STRENGTH)
+            reference, reference_valid, _ = jitter(image, valid_mask(row), row.landmarks, rng, mirror, BARE_STRENGTH)
         else:
-            reference, there = bend(face, valid, rng)
+            reference, reference_valid = bend(face, valid, rng)
         if rng.random() < 0.3:  # a memory rarely knows the whole face
             missing = random_mask(drawn.row.landmarks, rng)
-            there = there & ~missing
-        return relight(reference, rng, 1.0), there
+            reference_valid = reference_valid & ~missing
+        return relight(reference, rng, 1.0), reference_valid
 
     # -- steps
 
@@ -184,16 +189,18 @@ class RestoreTask:
             (batch[name].float() / 255).contiguous(memory_format=torch.channels_last)
             for name in ("face", "truth", "reference")
         )
-        hole, valid, clean, there = (batch[name].float() for name in ("hole", "valid", "clean", "reference_mask"))
-        valid = valid * torch.maximum(hole, clean)  # what shows the thing beside its hole is asked of nobody
+        hole, valid, clean, reference_valid = (
+            batch[name].float() for name in ("hole", "valid", "clean", "reference_mask")
+        )
+        valid = valid * torch.maximum(hole, clean)  # no loss counts what shows the thing beside its hole
         weights = self.schedule.at(progress)
         soon = self.schedule.at(progress + HEAD_START)
         with autocast(self._recipe):
-            made = self._generate(served, hole, reference, there).float()
+            made = self._generate(served, hole, reference, reference_valid).float()
         terms = {"l1": losses.l1(made, face, hole, valid)}
         if weights.get("identity", 0.0) > 0:
             terms["identity"] = losses.identity(*self._embedded(face + hole * (made - face), face))
-        # Smeared edges are shown to every judge as they are in both pictures, so they teach nothing.
+        # Smeared edges are the same in both pictures that a discriminator sees, so they teach nothing.
         skin = middle(losses.skin_map(face.shape[-1], face.device))
         valid, hole = middle(valid), middle(hole * valid)
         real = middle(face)
@@ -202,8 +209,8 @@ class RestoreTask:
         learning = [name for loss, name in DISCRIMINATORS.items() if soon.get(loss, 0.0) > 0]
         perceives = weights["perceptual"] > 0 or weights["style"] > 0
         views = {
-            "patch": View([real[near]], [shown[near]], hole[near], shows_hole=True),
-            "global": View([real], [shown], hole, shows_hole=True),
+            "patch": DiscriminatorInput([real[near]], [shown[near]], hole[near], shows_hole=True),
+            "global": DiscriminatorInput([real], [shown], hole, shows_hole=True),
         }
         if perceives or "projected" in learning:
             features, truth = self._features(shown[near], real[near])
@@ -220,9 +227,9 @@ class RestoreTask:
         descend(losses.weighted_sum(terms, weights), self.optimizers["network"], self.modules["network"])
         return detached(record | terms)
 
-    def _generate(self, face: Tensor, hole: Tensor, reference: Tensor, there: Tensor) -> Tensor:
+    def _generate(self, face: Tensor, hole: Tensor, reference: Tensor, reference_valid: Tensor) -> Tensor:
         """Pictures smaller than the template train the coarse half alone, which sees them as it will at half size."""
-        return self.modules["network"](face, hole, reference, there, fine=self._recipe.size_px == CROP_PX)
+        return self.modules["network"](face, hole, reference, reference_valid, fine=self._recipe.size_px == CROP_PX)
 
     def _embedded(self, shown: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors of the restored and of the true face, as `embed` sees faces: whole ones, at INPUT_PX."""
@@ -240,10 +247,10 @@ class RestoreTask:
             with torch.no_grad():
                 return features, self._backbone(real)
 
-    def _projected(self, features: list[Tensor], truth: list[Tensor], hole: Tensor) -> View:
+    def _projected(self, features: list[Tensor], truth: list[Tensor], hole: Tensor) -> DiscriminatorInput:
         module = bare(self.modules["projected"])
         with autocast(self._recipe):
-            return View(module.mixed(truth), module.mixed(features), hole)
+            return DiscriminatorInput(module.mixed(truth), module.mixed(features), hole)
 
     def _perceived(
         self, features: list[Tensor], truth: list[Tensor], pictures: tuple[Tensor, Tensor, Tensor, Tensor]
@@ -271,21 +278,21 @@ class RestoreTask:
 
     # -- export
 
-    def doors(self, network: nn.Module) -> Doors:
+    def model_io(self, network: nn.Module) -> ModelIO:
         picture, mask = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)
         inputs = {"face": picture, "mask": mask, "reference": picture, "reference_mask": mask}
         dynamic = {name: {0: "batch"} for name in inputs}
-        return Doors(RestoreDoors(network), inputs, {"restored": picture}, dynamic)
+        return ModelIO(RestoreExport(network), inputs, {"restored": picture}, dynamic)
 
 
-def _tone(drawn: Drawn) -> float:
+def _tone(drawn: DrawnFace) -> float:
     """The typology angle of a face in the template; every fourth pixel of each row and column is enough."""
     few = np.s_[::4, ::4]
     return typology_angle(drawn.image[few], (bare_skin() & valid_mask(drawn.row))[few])
 
 
 def middle(x: Tensor) -> Tensor:
-    """The part of an aligned picture that the face fills: what is judged, at half the cost of the whole."""
+    """The part of an aligned picture that the face fills: what the losses compare, at half the cost of the whole."""
     unit = x.shape[-1] // 16
     return x[..., 3 * unit : 15 * unit, 2 * unit : 14 * unit]
 
@@ -307,7 +314,7 @@ def frontality(landmarks: Points) -> float:
 def jitter(
     image: Image, valid: Image, landmarks: Points, rng: np.random.Generator, mirror: bool, strength: float = 1.0
 ) -> tuple[Image, Image, Points]:
-    """Mirrored if asked for, and a little off the template, as live landmarks are."""
+    """Mirrored with `mirror`, and a little off the template, as live landmarks are."""
     if mirror:
         image, valid = image[:, ::-1], valid[:, ::-1]
         landmarks = mirror_landmarks(landmarks)
@@ -327,10 +334,10 @@ def bend(image: Image, valid: Image, rng: np.random.Generator) -> tuple[Image, I
     flow = cv2.resize(coarse, (CROP_PX, CROP_PX), interpolation=cv2.INTER_CUBIC)
     x, y = np.meshgrid(np.arange(CROP_PX, dtype=np.float32), np.arange(CROP_PX, dtype=np.float32))
     bent = cv2.remap(image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    there = cv2.remap(valid, x + flow[..., 0], y + flow[..., 1], cv2.INTER_NEAREST)
+    reference_valid = cv2.remap(valid, x + flow[..., 0], y + flow[..., 1], cv2.INTER_NEAREST)
     if rng.random() < 0.3:
         bent = cv2.GaussianBlur(bent, (0, 0), rng.uniform(0.5, 1.5))
-    return bent, there
+    return bent, reference_valid
 
 
 def relight(image: Image, rng: np.random.Generator, strength: float) -> Image:

@@ -5,12 +5,9 @@ Off by default. What is pressed otherwise is looked at by nobody here, and kept 
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
-from engines.installing import install_extra
 from occlufix_vcam.core.errors import OccluFixError
 
 BY_HAND = "bind `occlufix-vcam toggle` to a key in the desktop's own settings: that works everywhere"
@@ -33,28 +30,3 @@ class Hotkey(Protocol):
 
 Pressed = Callable[[], None]
 Failed = Callable[[HotkeyUnavailable], None]
-
-
-def bind(
-    keys: str,
-    pressed: Pressed,
-    failed: Failed,
-    environment: Mapping[str, str] = os.environ,
-    platform: str = sys.platform,
-) -> Hotkey:
-    """Binds `keys`, as in the setting `hotkey`. Raises HotkeyUnavailable, or calls `failed` where that shows later."""
-    try:
-        if platform.startswith("linux") and on_wayland(environment):
-            from occlufix_vcam.desktop.hotkey.wayland import PortalKey
-
-            return PortalKey(keys, pressed, failed)
-        from occlufix_vcam.desktop.hotkey.pynput_keys import WatchedKey
-
-        return WatchedKey(keys, pressed)
-    except ImportError as error:
-        why = str(error).strip().splitlines()[0]
-        raise HotkeyUnavailable(why, f"{install_extra('hotkey')}, or {BY_HAND}") from error
-
-
-def on_wayland(environment: Mapping[str, str]) -> bool:
-    return environment.get("XDG_SESSION_TYPE") == "wayland" or bool(environment.get("WAYLAND_DISPLAY"))

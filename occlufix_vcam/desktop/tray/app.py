@@ -26,7 +26,9 @@ from occlufix_vcam.client.launch import launch
 from occlufix_vcam.client.open_page import open_page
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.state import StateFolder
-from occlufix_vcam.desktop import autostart, hotkey
+from occlufix_vcam.desktop import autostart
+from occlufix_vcam.desktop.hotkey import Hotkey, HotkeyUnavailable
+from occlufix_vcam.desktop.hotkey.binding import bind
 from occlufix_vcam.desktop.tray.icons import icon
 from occlufix_vcam.desktop.tray.listener import Listener
 from occlufix_vcam.desktop.tray.menu import TrayMenu
@@ -63,13 +65,13 @@ class Tray(QObject):
     def __init__(self, application: QApplication, state: StateFolder) -> None:
         super().__init__()
         self._application, self._state = application, state
-        self._look = NOT_RUNNING
+        self._shown = NOT_RUNNING
         self._status: Mapping[str, Any] = {}
         self._troubles = Troubles()
         self._lasting = QTimer(self, singleShot=True, interval=LASTING_MS)
         self._settings: Mapping[str, Any] = {}
         self._enrolling = self._other = ""
-        self._keys, self._hotkey = "", cast("hotkey.Hotkey | None", None)
+        self._keys, self._hotkey = "", cast("Hotkey | None", None)
         self._icon = QSystemTrayIcon()
         self._menu = TrayMenu()
         self._icon.setContextMenu(self._menu.menu)
@@ -154,14 +156,14 @@ class Tray(QObject):
             self._say(str(enrolment["say"]), str(enrolment["hint"]))
         self._enrolling = state
 
-    def _show(self, look: TrayStatus) -> None:
-        self._look = look
-        self._menu.show_words(look.words)
-        self._icon.setToolTip(f"{TITLE}\n{look.words}")
+    def _show(self, status: TrayStatus) -> None:
+        self._shown = status
+        self._menu.show_words(status.words)
+        self._icon.setToolTip(f"{TITLE}\n{status.words}")
         self._draw()
 
     def _draw(self) -> None:
-        self._icon.setIcon(icon(self._look.mood, dark=panel_is_dark(self._application)))
+        self._icon.setIcon(icon(self._shown.icon, dark=panel_is_dark(self._application)))
 
     def _fail(self, what: str, hint: str) -> None:
         """What was clicked could not be done: the menu shows what holds."""
@@ -198,8 +200,8 @@ class Tray(QObject):
             return
         try:
             # Straight to the thread that asks: a key is pressed in a hurry.
-            self._hotkey = hotkey.bind(keys, lambda: self._ask(ControlClient.toggle), self._no_hotkey)
-        except hotkey.HotkeyUnavailable as error:
+            self._hotkey = bind(keys, lambda: self._ask(ControlClient.toggle), self._no_hotkey)
+        except HotkeyUnavailable as error:
             self._no_hotkey(error)
 
     def _no_hotkey(self, error: OccluFixError) -> None:

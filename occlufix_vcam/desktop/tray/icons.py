@@ -8,7 +8,7 @@ from collections.abc import Callable
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QIcon, QImage, QPainter, QPainterPath, QPen, QPixmap, QPolygonF
 
-from occlufix_vcam.desktop.tray.status_view import Mood
+from occlufix_vcam.desktop.tray.status_view import IconName
 
 SIZES = (16, 22, 24, 32, 48, 64)
 #: They are drawn on a square of this size.
@@ -23,22 +23,22 @@ AMBER = {True: "#fbbf24", False: "#c2410c"}
 
 
 @functools.cache
-def icon(mood: Mood, dark: bool) -> QIcon:
+def icon(name: IconName, dark: bool) -> QIcon:
     """`dark`: for a dark panel."""
     made = QIcon()
     for size in SIZES:
-        made.addPixmap(QPixmap.fromImage(draw(mood, dark, size)))
+        made.addPixmap(QPixmap.fromImage(draw(name, dark, size)))
     return made
 
 
-def draw(mood: Mood, dark: bool, size: int) -> QImage:
+def draw(name: IconName, dark: bool, size: int) -> QImage:
     """One icon, `size` pixels wide and high, on nothing."""
     image = QImage(size, size, QImage.Format.Format_ARGB32)
     image.fill(Qt.GlobalColor.transparent)
     painter = QPainter(image)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.scale(size / GRID, size / GRID)
-    _DRAWINGS[mood](painter, dark)
+    _DRAWINGS[name](painter, dark)
     painter.end()
     return image
 
@@ -96,7 +96,7 @@ def _trouble(painter: QPainter, dark: bool) -> None:
     painter.drawPoint(QPointF(42, 56))
 
 
-_DRAWINGS: dict[Mood, Callable[[QPainter, bool], None]] = {
+_DRAWINGS: dict[IconName, Callable[[QPainter, bool], None]] = {
     "on": _on,
     "off": _off,
     "restoring": _restoring,

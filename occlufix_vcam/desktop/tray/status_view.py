@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-Mood = Literal["on", "off", "restoring", "idle", "trouble"]
-MOODS: tuple[Mood, ...] = get_args(Mood)
+IconName = Literal["on", "off", "restoring", "idle", "trouble"]
+ICON_NAMES: tuple[IconName, ...] = get_args(IconName)
 
 #: By worker: who has the trouble.
 PLACES = {"capture": "the camera", "process": "the engines", "output": "what the pictures are sent to"}
@@ -20,7 +20,7 @@ NOT_READY = {"starting": "Starting", "loading": "Making the engines ready", "sto
 class TrayStatus:
     """Which icon, and one line for its tip and menu."""
 
-    mood: Mood
+    icon: IconName
     words: str
 
 

@@ -34,9 +34,9 @@ class DemoOccluder:
     grip: tuple[float, float]
 
 
-def paste(prop: DemoOccluder, to_stage: Affine, picture: Image) -> None:
-    """Lays the prop over `picture`, moved by the 2x3 matrix `to_stage`."""
-    rows, columns = _touched(prop, to_stage, picture)
+def paste(occluder: DemoOccluder, to_stage: Affine, picture: Image) -> None:
+    """Lays the occluder over `picture`, moved by the 2x3 matrix `to_stage`."""
+    rows, columns = _touched(occluder, to_stage, picture)
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return
     size = (columns.stop - columns.start, rows.stop - rows.start)
@@ -44,20 +44,20 @@ def paste(prop: DemoOccluder, to_stage: Affine, picture: Image) -> None:
     local[:, 2] -= (columns.start, rows.start)
     window = picture[rows, columns]
     # One picture of four channels is moved four times as fast as two of three.
-    layer = cv2.warpAffine(prop.layer, local, size, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0, 255))
+    layer = cv2.warpAffine(occluder.layer, local, size, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0, 255))
     through = cv2.cvtColor(cv2.extractChannel(layer, 3), cv2.COLOR_GRAY2BGR)
     cv2.multiply(window, through, dst=window, scale=1 / 255)
     cv2.add(window, cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR), dst=window)
 
 
-def paste_solid(prop: DemoOccluder, to_stage: Affine, mask: Image) -> None:
-    """Marks with 255 what the prop hides in `mask`; its shadow hides nothing."""
-    solid = cv2.warpAffine(prop.solid, to_stage, (mask.shape[1], mask.shape[0]))
+def paste_solid(occluder: DemoOccluder, to_stage: Affine, mask: Image) -> None:
+    """Marks with 255 what the occluder hides in `mask`; its shadow hides nothing."""
+    solid = cv2.warpAffine(occluder.solid, to_stage, (mask.shape[1], mask.shape[0]))
     np.maximum(mask, np.where(solid > 127, 255, 0).astype(np.uint8), out=mask)
 
 
-def _touched(prop: DemoOccluder, to_stage: Affine, picture: Image) -> tuple[slice, slice]:
-    height, width = prop.solid.shape
+def _touched(occluder: DemoOccluder, to_stage: Affine, picture: Image) -> tuple[slice, slice]:
+    height, width = occluder.solid.shape
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32) @ to_stage[:, :2].T
     low, high = np.floor(corners.min(0) + to_stage[:, 2]), np.ceil(corners.max(0) + to_stage[:, 2])
     rows = slice(max(0, int(low[1])), min(picture.shape[0], int(high[1])))
@@ -216,7 +216,7 @@ def _over(below: tuple[Floats, Floats], above: tuple[Floats, Floats]) -> tuple[F
     return np.asarray(below[0] * (1 - cover) + above[0] * cover, np.float32), np.maximum(below[1], above[1])
 
 
-# ---- the three props ----
+# ---- the three occluders ----
 
 #: The mask's outline on the face, clockwise from the upper left corner, in photograph pixels.
 _MASK = (

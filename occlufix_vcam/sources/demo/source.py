@@ -27,9 +27,9 @@ ROUND_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """A prop comes within `move` seconds, stays, and goes; `away` is how far off it starts, in stage pixels."""
+    """An occluder comes within `move` seconds, stays, and goes; `away` is how far off it starts, in stage pixels."""
 
-    prop: str
+    occluder: str
     begin: float
     end: float
     move: float
@@ -69,10 +69,10 @@ class Demo:
         self._pace = Pace(self.rate, options.realtime, clock, sleep)
         self._index = 0
         self._portrait = Portrait()
-        self._props = {"mask": draw_mask(), "hand": draw_hand(), "mug": draw_mug()}
+        self._occluders = {"mask": draw_mask(), "hand": draw_hand(), "mug": draw_mug()}
         self._bare = np.ascontiguousarray(self._portrait.plate[ROWS, COLUMNS])
         self._masked = self._bare.copy()
-        paste(self._props["mask"], _worn(self._props["mask"], 0, 0), self._masked)
+        paste(self._occluders["mask"], _worn(self._occluders["mask"], 0, 0), self._masked)
 
     @property
     def round_frames(self) -> int:
@@ -98,8 +98,8 @@ class Demo:
         act = _act_at(seconds)
         picture = self._portrait.plate.copy()
         self._portrait.bend(self._region(act, seconds), pose, picture[ROWS, COLUMNS])
-        if act is not None and act.prop != "mask":
-            paste(self._props[act.prop], self._carried(act, seconds, pose), picture)
+        if act is not None and act.occluder != "mask":
+            paste(self._occluders[act.occluder], self._carried(act, seconds, pose), picture)
         return self._fit(picture)
 
     def truth(self, index: int) -> tuple[Image, Image]:
@@ -112,13 +112,13 @@ class Demo:
         picture = self._portrait.plate.copy()
         self._portrait.bend(self._bare, pose, picture[ROWS, COLUMNS])
         hidden = np.zeros(picture.shape[:2], np.uint8)
-        if act is not None and act.prop == "mask":
+        if act is not None and act.occluder == "mask":
             region = np.zeros(self._bare.shape[:2], np.uint8)
-            prop = self._props["mask"]
-            paste_solid(prop, _worn(prop, *_distance(act, seconds)), region)
+            occluder = self._occluders["mask"]
+            paste_solid(occluder, _worn(occluder, *_distance(act, seconds)), region)
             self._portrait.bend(region, pose, hidden[ROWS, COLUMNS])
         elif act is not None:
-            paste_solid(self._props[act.prop], self._carried(act, seconds, pose), hidden)
+            paste_solid(self._occluders[act.occluder], self._carried(act, seconds, pose), hidden)
         return self._fit(picture), np.where(self._fit(hidden) > 127, 255, 0).astype(np.uint8)
 
     def _moment(self, index: int) -> tuple[float, Pose]:
@@ -127,26 +127,26 @@ class Demo:
 
     def _region(self, act: Act | None, seconds: float) -> Image:
         """The moving part of the stage at rest, with the mask where it is worn."""
-        if act is None or act.prop != "mask":
+        if act is None or act.occluder != "mask":
             return self._bare
         if act.presence(seconds) == 1:
             return self._masked
         region = self._bare.copy()
-        paste(self._props["mask"], _worn(self._props["mask"], *_distance(act, seconds)), region)
+        paste(self._occluders["mask"], _worn(self._occluders["mask"], *_distance(act, seconds)), region)
         return region
 
     def _carried(self, act: Act, seconds: float, pose: Pose) -> Affine:
         """Where hand or mug is on the stage: it follows the face that it is held to."""
-        prop, held = self._props[act.prop], act.presence(seconds)
+        occluder, held = self._occluders[act.occluder], act.presence(seconds)
         x, y = on_stage(_MOUTH)
         x, y = self._portrait.place((float(x), float(y)), pose)
         off_x, off_y = _distance(act, seconds)
-        if act.prop == "hand":
+        if act.occluder == "hand":
             off_x += 46 * math.sin(4.2 * (seconds - act.begin))
-        angle = math.radians(-24 + 10 * held) if act.prop == "hand" else math.radians(14 - 20 * held)
+        angle = math.radians(-24 + 10 * held) if act.occluder == "hand" else math.radians(14 - 20 * held)
         cosine, sine = math.cos(angle), math.sin(angle)
         turn = np.array([[cosine, -sine], [sine, cosine]], np.float32)
-        shift = np.array([x + off_x, y + off_y], np.float32) - turn @ np.array(prop.grip, np.float32)
+        shift = np.array([x + off_x, y + off_y], np.float32) - turn @ np.array(occluder.grip, np.float32)
         return np.hstack([turn, shift[:, None]]).astype(np.float32)
 
     def _fit(self, picture: Image) -> Image:

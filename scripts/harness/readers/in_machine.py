@@ -392,7 +392,7 @@ def the_node_is_free_after_a_kill(scene: Scene) -> dict[str, Any]:
 @check
 def a_kept_format_is_said_before_it_is_tried(scene: Scene) -> dict[str, Any]:
     from occlufix_vcam.core.errors import SinkUnavailable
-    from occlufix_vcam.sinks import open_sink
+    from occlufix_vcam.sinks.opening import open_sink
     from occlufix_vcam.sinks.v4l2 import find_virtual_cameras
 
     scene.end(signal.SIGTERM)
@@ -526,7 +526,7 @@ def a_reader_that_stays_sees_the_next_writer(scene: Scene) -> dict[str, Any]:
 def fork_writer(number: int) -> tuple[int, bytes]:
     """A process that writes one numbered picture until it is ended; and what it said once it did."""
     from occlufix_vcam.core.frame import Frame
-    from occlufix_vcam.sinks import open_sink
+    from occlufix_vcam.sinks.opening import open_sink
     from scripts.harness.readers import numbered
 
     reading, writing = os.pipe()

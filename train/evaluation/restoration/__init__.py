@@ -1,0 +1,1 @@
+"""Figures of restorers: cases, methods, meters."""

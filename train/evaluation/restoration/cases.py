@@ -1,4 +1,4 @@
-"""Faces with a hole of which is known what is behind it: what restorers are judged on, the same ones at each call."""
+"""Evaluation cases of restorers: faces with a hole whose content is known, the same ones at each call."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ GRAINS = {"sharp photograph": 8.0, "soft photograph": -math.inf}
 AGES = {"60 years and more": 59.5, "30 to 59 years": 29.5, "below 30 years": -math.inf}
 
 
-class JudgedFaces(Protocol):
-    """Aligned faces that are judged: train.data.face_set.FaceSet, or the template's part of wide pictures."""
+class EvalFaces(Protocol):
+    """Aligned faces to evaluate on: train.data.face_set.FaceSet, or the template's part of wide pictures."""
 
     rows: list[FaceRow]
     people: dict[str, list[int]]
@@ -57,7 +57,7 @@ EVAL_SHAPES: dict[str, masks.MaskShape] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class EvalCase:
     """A face with a hole, where it is known what is behind it; a reference where the person has another picture."""
 
     face: Image
@@ -119,8 +119,8 @@ def _class_of(value: float, classes: Mapping[str, float]) -> str:
 
 
 def eval_cases(
-    faces: JudgedFaces, shape: masks.MaskShape, limit: int | None = None, pick: Pick | None = None
-) -> Iterator[Case]:
+    faces: EvalFaces, shape: masks.MaskShape, limit: int | None = None, pick: Pick | None = None
+) -> Iterator[EvalCase]:
     """Each face with a hole of a shape, the same ones each time; at most `limit`, spread over all of them.
 
     `pick` chooses the reference; any other picture of the same person if not given.
@@ -133,7 +133,7 @@ def eval_cases(
         if index not in chosen or not (hole & valid).any():
             continue
         known = (None, None) if sibling is None else (faces.image(sibling), valid_mask(faces.rows[sibling]))
-        yield Case(faces.image(index), hole, valid, row.landmarks, *known, row.age)
+        yield EvalCase(faces.image(index), hole, valid, row.landmarks, *known, row.age)
 
 
 def spread(count: int, limit: int | None) -> set[int]:

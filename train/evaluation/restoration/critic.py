@@ -1,7 +1,7 @@
-"""How easily restored holes are told from true ones: the AUC of a logistic critic that is learned anew for each set.
+"""How easily restored holes are told from true ones: the AUC of a logistic critic, trained anew for each set.
 
 It looks with features that nothing here was trained with, so no restorer has learned to please it. 0.5 is perfect:
-nobody can tell. Cross-validated: the true and the restored picture of a case are always in the same fold, so that the
+it can only guess. Cross-validated: the true and the restored picture of a case are always in the same fold, so that the
 critic can't know a person by heart.
 """
 
@@ -42,21 +42,21 @@ def critic_auc(made: Floats, real: Floats) -> float:
     folds = np.random.default_rng(0).permutation(cases) % FOLDS
     scores = np.empty((cases, 2))
     for fold in range(FOLDS):
-        learnt, asked = features[folds != fold], features[folds == fold]
-        labels = np.tile([1.0, 0.0], len(learnt))
-        found = logistic_scores(_flat(learnt), labels, _flat(asked))
+        training, held_out = features[folds != fold], features[folds == fold]
+        labels = np.tile([1.0, 0.0], len(training))
+        found = logistic_scores(_flat(training), labels, _flat(held_out))
         # Each fold has a critic of its own, whose scores have a scale of their own: their ranks compare.
         scores[folds == fold] = (found.argsort().argsort() / len(found)).reshape(-1, 2)
     return area_under_curve(scores[:, 0], scores[:, 1])
 
 
-def logistic_scores(features: Floats, labels: Floats, asked: Floats) -> Floats:
-    """Logits of `asked` from a ridge logistic regression of `labels` (0 or 1) on standardised `features`.
+def logistic_scores(features: Floats, labels: Floats, held_out: Floats) -> Floats:
+    """Logits of `held_out` from a ridge logistic regression of `labels` (0 or 1) on standardised `features`.
 
     Newton's method in the space of the samples, of which there are fewer than features.
     """
     mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
-    known, new = (features - mean) / spread, (asked - mean) / spread
+    known, new = (features - mean) / spread, (held_out - mean) / spread
     kernel = known @ known.T / RIDGE
     weights = np.zeros(len(labels))
     for _ in range(_STEPS):

@@ -1,4 +1,4 @@
-"""How well the restorer restores, on faces that it never saw: the same holes at each call, beside the baselines.
+"""Figures of restorers and baselines on faces that were not trained on, with the same holes at each call.
 
 For each kind of hole and each method: in the hole and over the whole picture, always inside the photograph
 (`valid_quad`). Every figure made with somebody's network carries its name; see train/networks/backbones.py.
@@ -19,19 +19,19 @@ from engines.contract import Image
 from engines.manifest import MODELS
 from train.data.face_set import FaceSet
 from train.data.wide import TemplateFaces, WideSet
-from train.evaluation.report import Report, by_kind_tables, sheet
-from train.evaluation.restoration import references
-from train.evaluation.restoration.cases import AGES, EVAL_SHAPES, GRAINS, TONES, Case, JudgedFaces, eval_cases, spread
-from train.evaluation.restoration.judge import AT_ONCE, OF_SETS, Judge, Judged, chunks, means_of
+from train.evaluation.report import EvalReport, by_kind_tables, sheet
+from train.evaluation.restoration import references, served
+from train.evaluation.restoration.cases import AGES, EVAL_SHAPES, GRAINS, TONES, EvalCase, EvalFaces, eval_cases, spread
+from train.evaluation.restoration.meter import AT_ONCE, OF_SETS, CaseFigures, RestorationMeter, chunks, means_of
 from train.evaluation.restoration.methods import WITH_REFERENCE, methods_of
-from train.evaluation.runners import Runner, onnx_runner
 from train.occlusion.occluders import Occluders
+from train.onnx_runner import Runner, onnx_runner
 
 #: Rows of a contact sheet.
 SHEET_ROWS = 12
-#: At most so many faces of each kind are judged as served and with references.
+#: At most so many faces of each kind are measured as served and with references.
 MORE_CASES = 80
-#: Which faces: those that choices are made with, or those that are looked at in the end.
+#: `dev`: the faces that choices are made on. `eval`: the faces of final figures.
 SPLITS = ("dev", "eval")
 
 
@@ -43,21 +43,21 @@ def evaluate(
     threads: int = 2,
     console: Console | None = None,
     split: str = "eval",
-) -> Report:
-    """All figures of the restorers in `runners` (the first is the one that is asked about) and of the baselines."""
+) -> EvalReport:
+    """All figures of the restorers in `runners` (the first is the one under test) and of the baselines."""
     torch.set_num_threads(threads)
-    faces, judge, methods = FaceSet(data, split), Judge(data / "weights", threads), methods_of(runners)
-    results: dict[str, dict[str, list[Judged | None]]] = {}
+    faces, meter, methods = FaceSet(data, split), RestorationMeter(data / "weights", threads), methods_of(runners)
+    results: dict[str, dict[str, list[CaseFigures | None]]] = {}
     for kind, shape in EVAL_SHAPES.items():
-        found: dict[str, list[Judged | None]] = {name: [] for name in methods}
+        found: dict[str, list[CaseFigures | None]] = {name: [] for name in methods}
         rows: list[list[Image]] = []
         cases = list(eval_cases(faces, shape, limit))
         shown = spread(len(cases), SHEET_ROWS)
         parts = list(chunks(cases))
         for number, chunk in enumerate(track(parts, description=kind, console=console, disable=console is None)):
             made = {name: [method(case) for case in chunk] for name, method in methods.items()}
-            for name, judged in judge(chunk, made).items():
-                found[name] += judged
+            for name, measured in meter(chunk, made).items():
+                found[name] += measured
             rows += [
                 _sheet_row(case, {name: pictures[place] for name, pictures in made.items()})
                 for place, case in enumerate(chunk)
@@ -71,63 +71,63 @@ def evaluate(
 
 def more_figures(
     runners: Mapping[str, Runner], data: Path, split: str, limit: int | None, threads: int, console: Console | None
-) -> Report:
+) -> EvalReport:
     """As served and with references, also of the wide pictures; where the data folder has what that takes."""
-    judge, count = Judge(data / "weights", threads, quick=True), min(limit or MORE_CASES, MORE_CASES)
-    sets: dict[str, JudgedFaces] = {"": FaceSet(data, split)}
+    meter, count = RestorationMeter(data / "weights", threads, quick=True), min(limit or MORE_CASES, MORE_CASES)
+    sets: dict[str, EvalFaces] = {"": FaceSet(data, split)}
     if (data / "wide").is_dir():
         sets["wide_"] = TemplateFaces(WideSet(data, split))
-    asked, figures, served, aided = next(iter(runners)), dict[str, float](), dict[str, Any](), dict[str, Any]()
+    subject, figures, in_use, aided = next(iter(runners)), dict[str, float](), dict[str, Any](), dict[str, Any]()
     for prefix, faces in sets.items():
         if console is not None:
             console.print(f"{prefix or 'aligned '}faces as served, and with references".replace("_", " "))
-        aided[f"{prefix}mask"] = table = references.reference_figures(runners, faces, judge, count)
-        figures |= {prefix + name: value for name, value in references.kept_figures(table, asked).items()}
+        aided[f"{prefix}mask"] = table = references.reference_figures(runners, faces, meter, count)
+        figures |= {prefix + name: value for name, value in references.kept_figures(table, subject).items()}
         if (data / "occluders").is_dir():
             see = served.segmenter(onnx_runner(MODELS / "hidden.fp32.onnx", threads))
-            found = served.served_figures(runners, faces, Occluders(data, "eval"), see, judge, count)
-            served |= {prefix + thing: rows for thing, rows in found.items()}
-            figures |= {prefix + name: value for name, value in served.kept_figures(found, asked).items()}
-    tables = by_kind_tables(served, "Clean surroundings and the exact mask, and as the product serves them")
+            found = served.served_figures(runners, faces, Occluders(data, "eval"), see, meter, count)
+            in_use |= {prefix + thing: rows for thing, rows in found.items()}
+            figures |= {prefix + name: value for name, value in served.kept_figures(found, subject).items()}
+    tables = by_kind_tables(in_use, "Clean surroundings and the exact mask, and as the product serves them")
     tables += by_kind_tables(aided, "Behind a mask, by the reference; of the same person, nearest pose, relit")
-    return Report(figures, tables, {"as_served": served, "references": aided})
+    return EvalReport(figures, tables, {"as_served": in_use, "references": aided})
 
 
-def _joined(first: Report, second: Report) -> Report:
-    return Report(first.figures | second.figures, first.tables + second.tables, first.detail | second.detail)
+def _joined(first: EvalReport, second: EvalReport) -> EvalReport:
+    return EvalReport(first.figures | second.figures, first.tables + second.tables, first.detail | second.detail)
 
 
-def _report(results: Mapping[str, Mapping[str, Sequence[Judged | None]]], asked: str) -> Report:
+def _report(results: Mapping[str, Mapping[str, Sequence[CaseFigures | None]]], subject: str) -> EvalReport:
     every: dict[str, dict[str, dict[str, float]]] = {}
     paired: dict[str, dict[str, dict[str, float]]] = {}
     for kind, methods in results.items():
         every[kind] = {
-            name: means_of([judged for judged in found if judged is not None])
+            name: means_of([measured for measured in found if measured is not None])
             for name, found in methods.items()
             if not name.endswith(WITH_REFERENCE)
         }
         paired[kind] = {
-            name: means_of([judged for judged in found if judged is not None and judged.has_reference])
+            name: means_of([measured for measured in found if measured is not None and measured.has_reference])
             for name, found in methods.items()
         }
     tables = by_kind_tables(every, "All faces, without a reference")
-    groups = {kind: _by_group(methods, asked) for kind, methods in results.items()}
+    groups = {kind: _by_group(methods, subject) for kind, methods in results.items()}
     tables += by_kind_tables(
         groups, "By skin tone as the photographs show it, by grain, and by age where it is known; without a reference"
     )
     if any(values["cases"] for methods in paired.values() for values in methods.values()):
         tables += by_kind_tables(paired, "Faces of which there is another picture, without and with it as a reference")
-    figures = _flat(every, paired, asked) | _flat_groups(groups)
-    return Report(figures, tables, {"all": every, "paired": paired, "groups": groups})
+    figures = _flat(every, paired, subject) | _flat_groups(groups)
+    return EvalReport(figures, tables, {"all": every, "paired": paired, "groups": groups})
 
 
-def _by_group(methods: Mapping[str, Sequence[Judged | None]], asked: str) -> dict[str, dict[str, float]]:
-    """For each group that is there the means of the restorer that was asked about, and what it gains over Telea."""
+def _by_group(methods: Mapping[str, Sequence[CaseFigures | None]], subject: str) -> dict[str, dict[str, float]]:
+    """The means of the restorer under test for each group that has cases, and its gain over Telea."""
     means: dict[str, dict[str, float]] = {}
     for group in (*TONES, *GRAINS, *AGES):
         own, telea = (
-            [judged for judged in methods[name] if judged is not None and group in judged.groups]
-            for name in (asked, "telea")
+            [measured for measured in methods[name] if measured is not None and group in measured.groups]
+            for name in (subject, "telea")
         )
         if own:
             # Distances between sets depend on how many faces there are: no figure to compare groups by.
@@ -149,23 +149,23 @@ def _flat_groups(groups: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dic
 def _flat(
     every: Mapping[str, Mapping[str, Mapping[str, float]]],
     paired: Mapping[str, Mapping[str, Mapping[str, float]]],
-    asked: str,
+    subject: str,
 ) -> dict[str, float]:
-    """The figures of the restorer that was asked about, by one name each: what models.toml keeps."""
+    """The figures of the restorer under test by one name each: what models.toml keeps."""
     flat: dict[str, float] = {}
     for kind, methods in every.items():
-        own, telea = methods[asked], methods["telea"]
+        own, telea = methods[subject], methods["telea"]
         flat |= {f"{kind}_{name}": value for name, value in own.items() if name != "cases"}
         flat |= {f"{kind}_telea": telea["psnr"], f"{kind}_gain_over_telea": own["psnr"] - telea["psnr"]}
         pair = paired[kind]
         for name in ("psnr", "pd_mobilenet", "identity"):
-            if pair[asked]["cases"]:
-                flat[f"{kind}_{name}_without_reference"] = pair[asked][name]
-                flat[f"{kind}_{name}_with_reference"] = pair[asked + WITH_REFERENCE][name]
+            if pair[subject]["cases"]:
+                flat[f"{kind}_{name}_without_reference"] = pair[subject][name]
+                flat[f"{kind}_{name}_with_reference"] = pair[subject + WITH_REFERENCE][name]
     return flat
 
 
-def _sheet_row(case: Case, made: Mapping[str, Image | None]) -> list[Image]:
+def _sheet_row(case: EvalCase, made: Mapping[str, Image | None]) -> list[Image]:
     nothing = np.zeros_like(case.face)
     pictures = [picture if picture is not None else nothing for picture in made.values()]
     return [*pictures, case.reference if case.reference is not None else nothing, case.face]

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 
 from engines.contract import Image
-from train.evaluation.restoration.cases import Case
-from train.evaluation.runners import Runner
+from train.evaluation.restoration.cases import EvalCase
+from train.onnx_runner import Runner
 
 WITH_REFERENCE = " + reference"
 
-Method = Callable[[Case], Image | None]
+Method = Callable[[EvalCase], Image | None]
 """Fills the hole of a case; None where it can't, as there is no reference."""
 
 
@@ -31,19 +31,26 @@ def methods_of(runners: Mapping[str, Runner]) -> dict[str, Method]:
     return methods
 
 
-def restore(run: Runner, face: Image, hole: Image, reference: Image | None = None, there: Image | None = None) -> Image:
-    """One picture through the uint8 doors."""
-    if reference is None or there is None:
-        reference, there = np.zeros_like(face), np.zeros_like(hole)
-    feeds = {"face": face, "mask": hole[:, :, None], "reference": reference, "reference_mask": there[:, :, None]}
+def restore(
+    run: Runner, face: Image, hole: Image, reference: Image | None = None, reference_valid: Image | None = None
+) -> Image:
+    """One picture restored by an exported network, or one with the same uint8 inputs."""
+    if reference is None or reference_valid is None:
+        reference, reference_valid = np.zeros_like(face), np.zeros_like(hole)
+    feeds = {
+        "face": face,
+        "mask": hole[:, :, None],
+        "reference": reference,
+        "reference_mask": reference_valid[:, :, None],
+    }
     return run({name: feed[None] for name, feed in feeds.items()})["restored"][0]
 
 
-def _restored(run: Runner, case: Case) -> Image:
+def _restored(run: Runner, case: EvalCase) -> Image:
     return restore(run, case.face, case.hole)
 
 
-def _restored_with_reference(run: Runner, case: Case) -> Image | None:
+def _restored_with_reference(run: Runner, case: EvalCase) -> Image | None:
     if case.reference is None:
         return None
     return restore(run, case.face, case.hole, case.reference, case.reference_mask)

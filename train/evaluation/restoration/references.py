@@ -12,11 +12,11 @@ from functools import partial
 import numpy as np
 
 from engines.contract import Image
-from train.evaluation.restoration.as_product import relit, without_rim
-from train.evaluation.restoration.cases import EVAL_SHAPES, Case, JudgedFaces, eval_cases
-from train.evaluation.restoration.judge import Judge, Judged, chosen_means, chunks
+from train.evaluation.restoration.cases import EVAL_SHAPES, EvalCase, EvalFaces, eval_cases
+from train.evaluation.restoration.meter import CaseFigures, RestorationMeter, chosen_means, chunks
 from train.evaluation.restoration.methods import Method, restore
-from train.evaluation.runners import Runner
+from train.evaluation.restoration.relighting import relit, without_rim
+from train.onnx_runner import Runner
 
 KIND = "mask"
 PASTED = "reference pasted"
@@ -26,7 +26,7 @@ SHOWN = ("cases", "psnr", "pd_mobilenet", "identity", "seam", "critic_auc", "cri
 KEPT = ("psnr", "pd_mobilenet", "identity", "critic_auc")
 
 
-def nearest_pose(faces: JudgedFaces, index: int, rng: np.random.Generator) -> int | None:
+def nearest_pose(faces: EvalFaces, index: int, rng: np.random.Generator) -> int | None:
     """The other picture of the same person whose head is turned most alike, or None where there is none."""
     del rng  # nothing is drawn
     rows = faces.rows
@@ -35,22 +35,22 @@ def nearest_pose(faces: JudgedFaces, index: int, rng: np.random.Generator) -> in
 
 
 def reference_figures(
-    runners: Mapping[str, Runner], faces: JudgedFaces, judge: Judge, limit: int | None = None
+    runners: Mapping[str, Runner], faces: EvalFaces, meter: RestorationMeter, limit: int | None = None
 ) -> dict[str, dict[str, float]]:
     """Figures behind a mask of faces of which there is another picture, by what the restorer is given."""
     every = eval_cases(faces, EVAL_SHAPES[KIND], limit, pick=partial(nearest_pose, faces))
     cases, methods = [case for case in every if case.reference is not None], _methods(runners)
-    found: dict[str, list[Judged | None]] = {name: [] for name in methods}
+    found: dict[str, list[CaseFigures | None]] = {name: [] for name in methods}
     for chunk in chunks(cases):
         made = {name: [method(case) for case in chunk] for name, method in methods.items()}
-        for name, judged in judge(chunk, made).items():
-            found[name] += judged
-    return {name: chosen_means(judged, SHOWN) for name, judged in found.items()}
+        for name, measured in meter(chunk, made).items():
+            found[name] += measured
+    return {name: chosen_means(measured, SHOWN) for name, measured in found.items()}
 
 
-def kept_figures(table: Mapping[str, Mapping[str, float]], asked: str) -> dict[str, float]:
-    """What is kept of the restorer that was asked about: `mask_self_psnr`, `mask_recalled_identity`, ..."""
-    rows = {given: table[asked + addition] for addition, given in GIVEN.items()} | {"pasted": table[PASTED]}
+def kept_figures(table: Mapping[str, Mapping[str, float]], subject: str) -> dict[str, float]:
+    """The figures of the restorer under test that models.toml keeps: `mask_self_psnr`, `mask_recalled_identity`, ..."""
+    rows = {given: table[subject + addition] for addition, given in GIVEN.items()} | {"pasted": table[PASTED]}
     return {
         f"{KIND}_{given}_{figure}": values.get(figure, float("nan"))
         for given, values in rows.items()
@@ -58,7 +58,7 @@ def kept_figures(table: Mapping[str, Mapping[str, float]], asked: str) -> dict[s
     }
 
 
-def recalled(case: Case) -> tuple[Image, Image] | None:
+def recalled(case: EvalCase) -> tuple[Image, Image] | None:
     """The reference in the case's light, and where it is valid."""
     if case.reference is None or case.reference_mask is None:
         return None
@@ -74,19 +74,19 @@ def _methods(runners: Mapping[str, Runner]) -> dict[str, Method]:
     return methods
 
 
-def _unaided(run: Runner, case: Case) -> Image:
+def _unaided(run: Runner, case: EvalCase) -> Image:
     return restore(run, case.face, case.hole)
 
 
-def _with_itself(run: Runner, case: Case) -> Image:
+def _with_itself(run: Runner, case: EvalCase) -> Image:
     return restore(run, case.face, case.hole, case.face, case.valid)
 
 
-def _with_recalled(run: Runner, case: Case) -> Image | None:
+def _with_recalled(run: Runner, case: EvalCase) -> Image | None:
     known = recalled(case)
     return None if known is None else restore(run, case.face, case.hole, *known)
 
 
-def _pasted(case: Case) -> Image | None:
+def _pasted(case: EvalCase) -> Image | None:
     known = recalled(case)
     return None if known is None else np.where(case.hole[:, :, None] > 0, known[0], case.face)

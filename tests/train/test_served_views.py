@@ -12,27 +12,30 @@ import pytest
 import torch
 
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image
-from occlufix_vcam.stages import align, hidden
 from train.config import RECIPES
+from train.data import product_mask
 from train.data.dev_set import in_dev_set
 from train.data.face_set import DataError
 from train.data.mixed import Bare, WideFaces, open_mixed
 from train.data.wide import CORNER, WIDE_PX
-from train.occlusion.compositing import Scene
-from train.occlusion.photographed_hands import Hands
-from train.tasks import restore_data
+from train.occlusion import camera, served_views
+from train.occlusion.compositing import FaceGeometry
+from train.occlusion.hands import HOLDING_CHANCE
+from train.occlusion.occluders import OCCLUDERS
+from train.occlusion.photo_cutouts import Cutouts
+from train.occlusion.photographed_hands import PhotographedHands
 from train.tasks.restore import RestoreTask
 
 
 @pytest.fixture(scope="module")
-def views(small_data: Path) -> restore_data.Views:
-    return restore_data.Views(small_data)
+def views(small_data: Path) -> served_views.ServedViews:
+    return served_views.ServedViews(small_data)
 
 
 @pytest.fixture
 def still_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     for chance in ("SOFT_CHANCE", "NOISE_CHANCE", "JPEG_CHANCE"):
-        monkeypatch.setattr(restore_data, chance, 0.0)
+        monkeypatch.setattr(camera, chance, 0.0)
 
 
 def face(seed: int = 3) -> Image:
@@ -40,7 +43,7 @@ def face(seed: int = 3) -> Image:
     return cv2.GaussianBlur(noise, (0, 0), 3)
 
 
-def drawn_views(views: restore_data.Views, count: int) -> list[restore_data.View]:
+def drawn_views(views: served_views.ServedViews, count: int) -> list[served_views.ServedView]:
     return [views.draw(face(), TEMPLATE, np.random.default_rng(seed)) for seed in range(count)]
 
 
@@ -48,29 +51,29 @@ def disc(radius: int = 40) -> Image:
     return cv2.circle(np.zeros((CROP_PX, CROP_PX), np.uint8), (128, 150), radius, HIDDEN, -1)
 
 
-def test_most_samples_show_the_thing_itself(views: restore_data.Views) -> None:
+def test_most_samples_show_the_thing_itself(views: served_views.ServedViews) -> None:
     shares = [not np.array_equal(view.shown, view.truth) for view in drawn_views(views, 120)]
     assert 0.55 < np.mean(shares) < 0.85
 
 
 @pytest.mark.usefixtures("still_camera")
-def test_the_truth_is_the_face_without_the_thing_and_the_rest_of_it_is_marked(views: restore_data.Views) -> None:
+def test_the_truth_is_the_face_without_the_thing_and_the_rest_of_it_is_marked(views: served_views.ServedViews) -> None:
     rests = []
     for view in drawn_views(views, 40):
         assert np.array_equal(view.truth, face())
         known = view.clean > 0
-        assert (cv2.absdiff(view.shown, view.truth)[known] <= restore_data.VISIBLE_LEVELS).all()
+        assert (cv2.absdiff(view.shown, view.truth)[known] <= served_views.VISIBLE_LEVELS).all()
         assert view.hole.any() and set(np.unique(view.hole)) <= {0, HIDDEN}
         rests.append((~known & (view.hole == 0)).sum())
     assert np.mean(np.array(rests) > 50) > 0.3, "a shadow, a rim or an arm is often left in the picture"
 
 
-def test_one_camera_takes_both_pictures(views: restore_data.Views) -> None:
+def test_one_camera_takes_both_pictures(views: served_views.ServedViews) -> None:
     noisy = 0
     for view in drawn_views(views, 60):
         noisy += np.abs(view.truth.astype(int) - face()).mean() > 1
         known = view.clean > 0
-        assert (cv2.absdiff(view.shown, view.truth)[known] <= restore_data.VISIBLE_LEVELS).all()
+        assert (cv2.absdiff(view.shown, view.truth)[known] <= served_views.VISIBLE_LEVELS).all()
     assert noisy > 10
 
 
@@ -78,9 +81,9 @@ def test_a_mask_is_grown_by_up_to_eight_pixels() -> None:
     mask, growths = disc(), []
     away = cv2.distanceTransform(cv2.bitwise_not(mask), cv2.DIST_L2, 5)
     for seed in range(60):
-        hole = restore_data.unevenly_grown(mask, np.random.default_rng(seed))
+        hole = served_views.unevenly_grown(mask, np.random.default_rng(seed))
         assert (hole[mask > 0] == HIDDEN).all()
-        assert away[hole > 0].max() <= restore_data.MOST_GROWTH_PX + 0.5
+        assert away[hole > 0].max() <= served_views.MOST_GROWTH_PX + 0.5
         growths.append(np.sqrt((hole > 0).sum() / np.pi) - 40)
     assert 4.5 < np.mean(growths) < 6.5 and np.std(growths) > 1
 
@@ -88,7 +91,7 @@ def test_a_mask_is_grown_by_up_to_eight_pixels() -> None:
 def test_a_mask_has_a_segmenters_mistakes() -> None:
     mask, missed, extra = disc(), [], []
     for seed in range(200):
-        seen = restore_data.mistaken(mask, np.random.default_rng(seed))
+        seen = served_views.mistaken(mask, np.random.default_rng(seed))
         missed.append(((seen == 0) & (mask > 0)).sum() / (mask > 0).sum())
         extra.append(((seen > 0) & (mask == 0)).sum() / (mask > 0).sum())
     assert max(missed) < 0.6 and max(extra) < 0.6
@@ -97,44 +100,31 @@ def test_a_mask_has_a_segmenters_mistakes() -> None:
 
 
 def test_thin_things_are_missed_at_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore_data, "MISSED_THIN_CHANCE", 1.0)
-    monkeypatch.setattr(restore_data, "BITES_CHANCE", 0.0)
-    monkeypatch.setattr(restore_data, "EXTRA_CHANCE", 0.0)
+    monkeypatch.setattr(served_views, "MISSED_THIN_CHANCE", 1.0)
+    monkeypatch.setattr(served_views, "BITES_CHANCE", 0.0)
+    monkeypatch.setattr(served_views, "EXTRA_CHANCE", 0.0)
     mask = cv2.line(disc(), (10, 10), (128, 150), HIDDEN, 3)
-    seen = restore_data.mistaken(mask, np.random.default_rng(0))
+    seen = served_views.mistaken(mask, np.random.default_rng(0))
     assert not seen[:60, :60].any() and seen[150, 128]
 
 
-def test_masks_are_made_as_the_product_makes_them() -> None:
-    assert (restore_data.GROWTH_PX, restore_data.FACE_REACH, restore_data.SPECK_PX) == (
-        hidden.GROWTH_PX,
-        hidden.FACE_REACH,
-        hidden.SPECK_PX,
-    )
-    for growth in (1.0, hidden.FACE_REACH):
-        assert np.array_equal(restore_data.face_area(growth), align.face_area(growth))
-    mask = cv2.circle(disc(), (30, 30), 3, HIDDEN, -1)
-    swept = mask.copy()
-    hidden.remove_specks(swept)
-    assert np.array_equal(restore_data.without_specks(mask), swept) and not swept[30, 30]
-    assert restore_data.covered_share(mask) == hidden.covered_share(mask)
-
-
-def test_a_share_has_the_segmenters_own_answer(views: restore_data.Views, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_share_has_the_segmenters_own_answer(
+    views: served_views.ServedViews, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Image] = []
 
-    def segmented(_: restore_data.Views, picture: Image) -> Image:
+    def segmented(_: served_views.ServedViews, picture: Image) -> Image:
         asked.append(picture)
         return disc()
 
-    monkeypatch.setattr(restore_data.Views, "segmented", segmented)
+    monkeypatch.setattr(served_views.ServedViews, "segmented", segmented)
     holes = [view.hole for view in drawn_views(views, 100)]
     assert 5 <= len(asked) <= 30
-    assert sum(np.array_equal(hole, restore_data.grown(disc())) for hole in holes) == len(asked)
+    assert sum(np.array_equal(hole, product_mask.grown(disc())) for hole in holes) == len(asked)
 
 
 def test_without_occluders_every_sample_is_a_hole_in_a_clean_face(tmp_path: Path) -> None:
-    for view in drawn_views(restore_data.Views(tmp_path), 20):
+    for view in drawn_views(served_views.ServedViews(tmp_path), 20):
         assert np.array_equal(view.shown, view.truth) and view.clean.all() and view.hole.any()
 
 
@@ -225,7 +215,7 @@ def test_both_sets_are_mixed_where_there_are_two(company: Path, small_data: Path
 
 
 @pytest.fixture(scope="module")
-def hands(tmp_path_factory: pytest.TempPathFactory) -> Hands:
+def hands(tmp_path_factory: pytest.TempPathFactory) -> PhotographedHands:
     """Hands of the training whose arm leaves at each edge, two that hold something, one of the evaluation."""
     folder = tmp_path_factory.mktemp("hands")
     lines = []
@@ -245,12 +235,12 @@ def hands(tmp_path_factory: pytest.TempPathFactory) -> Hands:
             cv2.imwrite(str(folder / name), picture)
         lines.append(json.dumps({"file": name, "kind": kind, "leaves": edge, "split": split}))
     (folder / "more.jsonl").write_text("\n".join(lines))
-    return Hands(folder)
+    return PhotographedHands(folder)
 
 
 @pytest.mark.parametrize("kind", ["hand", "holding"])
-def test_every_hand_goes_on_into_an_arm_that_leaves_the_picture(hands: Hands, kind: str) -> None:
-    scene = Scene(CROP_PX, TEMPLATE, face())
+def test_every_hand_goes_on_into_an_arm_that_leaves_the_picture(hands: PhotographedHands, kind: str) -> None:
+    scene = FaceGeometry(CROP_PX, TEMPLATE, face())
     for seed in range(60):
         alpha = np.max([layer.alpha for layer in getattr(hands, kind)(scene, np.random.default_rng(seed))], axis=0)
         edges = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]])
@@ -260,5 +250,24 @@ def test_every_hand_goes_on_into_an_arm_that_leaves_the_picture(hands: Hands, ki
         assert 0.02 < (alpha > 127).mean() < 0.75
 
 
-def test_without_a_folder_of_hands_there_are_none(tmp_path: Path, hands: Hands) -> None:
-    assert hands and not Hands(tmp_path)
+def test_without_a_folder_of_hands_there_are_none(tmp_path: Path, hands: PhotographedHands) -> None:
+    assert hands and not PhotographedHands(tmp_path)
+
+
+def test_the_hands_to_evaluate_with_have_no_photographs_of_the_training(small_data: Path) -> None:
+    assert Cutouts(small_data, "eval").photographed is None
+    assert not Cutouts(small_data, "train").photographed
+
+
+def test_the_segmenter_is_shown_photographed_hands_too(hands: PhotographedHands, small_data: Path) -> None:
+    cutouts = Cutouts(small_data, "train")
+    cutouts.photographed = hands
+    shown = []
+    for seed in range(60):
+        layers = OCCLUDERS["hand"][0](cutouts, FaceGeometry(CROP_PX, TEMPLATE, face()), np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        rng.random()
+        draw = hands.holding if rng.random() < HOLDING_CHANCE else hands.hand
+        same = draw(FaceGeometry(CROP_PX, TEMPLATE, face()), rng)
+        shown.append(all(np.array_equal(a.alpha, b.alpha) for a, b in zip(layers, same, strict=False)))
+    assert 0.3 < np.mean(shown) < 0.7

@@ -1,4 +1,4 @@
-"""The judge of restored pictures: figures by pixels, and by networks that were made by others.
+"""Figures of restored pictures: by pixels, and by networks that were made by others.
 
 Always inside the photograph (`valid_quad`). Every figure made with somebody's network carries its name; see
 train/networks/backbones.py.
@@ -17,19 +17,19 @@ import torch
 from engines.contract import Image, Points
 from train.evaluation import metrics
 from train.evaluation.restoration import critic
-from train.evaluation.restoration.cases import Case
+from train.evaluation.restoration.cases import EvalCase
 from train.networks import backbones
 
 T = TypeVar("T")
 
-#: Faces that are judged together: the backbones run on all of their pictures at once.
+#: Faces that are measured together: the backbones run on all of their pictures at once.
 AT_ONCE = 12
 #: How the names of figures begin that are of a set of pictures, and depend on how many there are.
 OF_SETS = ("kid", "fid", "critic")
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class CaseFigures:
     """The figures of one picture, and its features (and the truth's) for figures of whole sets.
 
     `features` are of the picture, by backbone; `hole_features` of the hole alone, by the critic that looks at them.
@@ -42,7 +42,7 @@ class Judged:
     groups: tuple[str, ...]
 
 
-class Judge:
+class RestorationMeter:
     """Figures of many pictures at once; the networks of train/networks/backbones.py that are there."""
 
     def __init__(self, weights: Path, threads: int, quick: bool = False) -> None:
@@ -57,27 +57,27 @@ class Judge:
         self._embedding = backbones.Embedding(weights, threads)
 
     def __call__(
-        self, cases: Sequence[Case], made: Mapping[str, Sequence[Image | None]]
-    ) -> dict[str, list[Judged | None]]:
-        """The judgement of each method's picture of each case; None where there is no picture."""
+        self, cases: Sequence[EvalCase], made: Mapping[str, Sequence[Image | None]]
+    ) -> dict[str, list[CaseFigures | None]]:
+        """The figures of each method's picture of each case; None where there is no picture."""
         points = [case.landmarks for case in cases]
         truth = np.stack([case.face for case in cases])
         known = self._look(truth, points)
-        judged: dict[str, list[Judged | None]] = {}
+        measured: dict[str, list[CaseFigures | None]] = {}
         for name, pictures in made.items():
             places = [place for place, picture in enumerate(pictures) if picture is not None]
-            judged[name] = [None] * len(cases)
+            measured[name] = [None] * len(cases)
             if not places:
                 continue
             chosen = [cases[place] for place in places]
             stack = np.stack([picture for picture in pictures if picture is not None])
             seen = self._look(stack, [points[place] for place in places])
-            there = known
+            truth_seen = known
             if len(places) < len(cases):
-                there = {key: [x[places] for x in value] for key, value in known.items()}
-            for place, result in zip(places, self._compare(chosen, stack, seen, there), strict=True):
-                judged[name][place] = result
-        return judged
+                truth_seen = {key: [x[places] for x in value] for key, value in known.items()}
+            for place, result in zip(places, self._compare(chosen, stack, seen, truth_seen), strict=True):
+                measured[name][place] = result
+        return measured
 
     def _look(self, pictures: Image, points: Sequence[Points]) -> dict[str, list[Any]]:
         """What each network sees in N pictures: a list of arrays or tensors with N first."""
@@ -89,8 +89,8 @@ class Judge:
         return seen
 
     def _compare(
-        self, cases: Sequence[Case], made: Image, seen: Mapping[str, list[Any]], known: Mapping[str, list[Any]]
-    ) -> list[Judged]:
+        self, cases: Sequence[EvalCase], made: Image, seen: Mapping[str, list[Any]], known: Mapping[str, list[Any]]
+    ) -> list[CaseFigures]:
         figures = [_pixel_figures(case, picture) for case, picture in zip(cases, made, strict=True)]
         regions = {
             "": torch.from_numpy(np.stack([case.region for case in cases])[:, None] > 0).float(),
@@ -109,7 +109,7 @@ class Judge:
         holes = [critic.pooled(looked["pd_mobilenet"], regions[""]) for looked in (seen, known)]
         deepest = seen["pd_mobilenet"][-1].shape[1]
         return [
-            Judged(
+            CaseFigures(
                 figures[place],
                 {name: (seen[name][0][place], known[name][0][place]) for name in pooled},
                 {
@@ -124,11 +124,11 @@ class Judge:
 
 
 def chunks(cases: Sequence[T]) -> Iterator[Sequence[T]]:
-    """As many cases at once as are judged together."""
+    """As many cases at once as are measured together."""
     return (cases[start : start + AT_ONCE] for start in range(0, len(cases), AT_ONCE))
 
 
-def _pixel_figures(case: Case, made: Image) -> dict[str, float]:
+def _pixel_figures(case: EvalCase, made: Image) -> dict[str, float]:
     """The figures that need no network. Sharpness and energy are shares of the photograph's own."""
     similar, region, skin = metrics.ssim_map(made, case.face), case.region, case.skin
     sharp, energy = (
@@ -147,28 +147,28 @@ def _pixel_figures(case: Case, made: Image) -> dict[str, float]:
     }
 
 
-def chosen_means(judged: Sequence[Judged | None], names: Sequence[str]) -> dict[str, float]:
+def chosen_means(measured: Sequence[CaseFigures | None], names: Sequence[str]) -> dict[str, float]:
     """Of `means_of` those with these names."""
     return {
-        name: value for name, value in means_of([one for one in judged if one is not None]).items() if name in names
+        name: value for name, value in means_of([one for one in measured if one is not None]).items() if name in names
     }
 
 
-def means_of(judged: Sequence[Judged]) -> dict[str, float]:
+def means_of(measured: Sequence[CaseFigures]) -> dict[str, float]:
     """Mean figures of pictures (of ratios the geometric mean), and the distances between all of them and the truth."""
-    means: dict[str, float] = {"cases": len(judged)}
-    for name in judged[0].figures if judged else ():
-        values = np.array([one.figures[name] for one in judged])
+    means: dict[str, float] = {"cases": len(measured)}
+    for name in measured[0].figures if measured else ():
+        values = np.array([one.figures[name] for one in measured])
         values = values[np.isfinite(values)]
         if name == "skin_energy":
             means[name] = float(np.exp(np.log(values).mean())) if len(values) else float("nan")
         else:
             means[name] = float(values.mean()) if len(values) else float("nan")
-    for name in judged[0].features if judged else ():
-        made, real = (np.stack([one.features[name][side] for one in judged]) for side in (0, 1))
+    for name in measured[0].features if measured else ():
+        made, real = (np.stack([one.features[name][side] for one in measured]) for side in (0, 1))
         means[f"kid_{name}"] = metrics.kernel_distance(made, real)
         means[f"fid_{name}"] = metrics.frechet_distance(made, real)
-    for name in judged[0].hole_features if judged else ():
-        made, real = (np.stack([one.hole_features[name][side] for one in judged]) for side in (0, 1))
+    for name in measured[0].hole_features if measured else ():
+        made, real = (np.stack([one.hole_features[name][side] for one in measured]) for side in (0, 1))
         means[name] = critic.critic_auc(made, real)
     return means

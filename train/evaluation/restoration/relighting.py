@@ -1,48 +1,21 @@
-"""What the product makes of a crop before it restores: the mask that it sees, and the reference in the crop's light.
+"""A reference in the light of the crop, as the product gives it to the restorer.
 
-The arithmetic of single pictures in occlufix_vcam/stages/hidden.py and views.py, which training does not import;
-tests/train/test_as_product.py holds both alike.
+The arithmetic of occlufix_vcam/stages/reference.py, which training does not import; tests/train/test_relighting.py
+holds both to the same results.
 """
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, Image
+from train.data.product_mask import face_area
 
-#: From this probability (0..1) on a pixel is hidden; smaller spots than SPECK_PX are doubt; the mask grows by
-#: GROWTH_PX, after what is farther from the face than FACE_REACH of its area's axes was left out; a face of which less
-#: than LEAST_COVERAGE is hidden stays as it is.
-HIDDEN_FROM, SPECK_PX, GROWTH_PX, FACE_REACH, LEAST_COVERAGE = 0.5, 80, 6, 1.4, 0.02
 #: Light is compared in cells of so many pixels, at most MOST_CHANGE grey levels, and spread over REACH cells.
 CELL_PX, MOST_CHANGE, REACH = 8, 60, 4.0
 #: Left out at a photograph's edge, where pixels are mixed.
 RIM_PX = 3
-
-
-@lru_cache(maxsize=4)
-def face_area(growth: float = 1.0) -> Image:
-    """The ellipse of the template that a face fills, hairline to chin, `growth` times."""
-    area = np.zeros((CROP_PX, CROP_PX), np.uint8)
-    cv2.ellipse(area, (128, 127), (round(80 * growth), round(108 * growth)), 0, 0, 360, HIDDEN, cv2.FILLED)
-    area.flags.writeable = False
-    return area
-
-
-def hidden_mask(probability: Image) -> Image:
-    """The mask that the restorer gets from the segmenter's probability (x 255), all 256x256 uint8."""
-    seen = np.where(probability >= round(HIDDEN_FROM * 255), HIDDEN, 0).astype(np.uint8)
-    outlines, _ = cv2.findContours(seen, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    specks = [outline for outline in outlines if cv2.contourArea(outline) < SPECK_PX]
-    cv2.drawContours(seen, specks, -1, 0, cv2.FILLED)
-    if np.count_nonzero(seen & face_area()) < LEAST_COVERAGE * np.count_nonzero(face_area()):
-        return np.zeros_like(seen)
-    side = 2 * GROWTH_PX + 1
-    growth = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return np.asarray(cv2.dilate(seen & face_area(FACE_REACH), growth), np.uint8)
 
 
 def without_rim(valid: Image) -> Image:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -17,25 +17,31 @@ import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, Image, Points
 from engines.manifest import MODELS
-from train.evaluation.runners import Runner, onnx_runner
-from train.occlusion.compositing import Layer, Scene, composite
+from train.data.product_mask import (
+    FACE_REACH,
+    GROWTH_PX,
+    LEAST_COVERAGE,
+    covered_share,
+    disc,
+    face_area,
+    grown,
+    is_hidden,
+    without_specks,
+)
+from train.occlusion.camera import CameraSetting
+from train.occlusion.compositing import FaceGeometry, Layer, composite
 from train.occlusion.masks import random_mask
 from train.occlusion.occluders import OCCLUDERS, random_names
 from train.occlusion.photo_cutouts import Cutouts
-from train.occlusion.photographed_hands import Hands
-from train.tasks.hidden_data import sensor_noise
+from train.onnx_runner import Runner, onnx_runner
 
 #: How many samples show the thing itself; the others are holes of any shape in clean faces, as of a mask that is given.
 SERVED_SHARE = 0.75
 #: How many of those have the shipped segmenter's own answer, which costs as much as all the rest of a sample.
 SEGMENTED_SHARE = 0.2
-#: How often a hand, or a thing that hands hold, is a photograph of both (train/occlusion/arms.py), where there are any.
+#: How often a hand, or a thing that hands hold, is a photograph of both, where there are any.
 REAL_HAND_CHANCE, REAL_HELD_CHANCE = 0.85, 0.6
 HELD = ("cup", "phone")
-
-#: As the product makes its masks (occlufix_vcam/stages/hidden.py): probability x 255 from which a pixel is hidden, the
-#: growth, how far from the face the mask reaches, the smallest spot, and the least share of the face that counts.
-ON, GROWTH_PX, FACE_REACH, SPECK_PX, LEAST_COVERED = 128, 6, 1.4, 80, 0.02
 
 #: The segmenter's errors, as measured on 259 composites: its outline is off by 1.0 px from mask to mask and waves by
 #: 1.5 px along it; in 35 % of the masks something lies more than 6 px outside of it (half of them 140 px or more in
@@ -48,15 +54,12 @@ BITES_CHANCE, EXTRA_CHANCE, MISSED_THIN_CHANCE = 0.45, 0.2, 0.1
 BITE_PX, BITE_SPREAD = 11.0, 0.7
 SHIFT_PX = 0.7
 
-#: The camera, in so many pictures of all: softens, adds noise of so many levels, and JPEG of such quality.
-SOFT_CHANCE, NOISE_CHANCE, JPEG_CHANCE = 0.2, 0.4, 0.4
-SOFTEST, NOISE_LEVELS, JPEG_QUALITY = 0.5, (1.0, 5.0), (45, 95)
 #: What differs by more levels than this from the clean face shows the thing, its shadow, or what JPEG smeared of it.
 VISIBLE_LEVELS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ServedView:
     """A face as the restorer is served it, and as it is; 256x256 uint8.
 
     `hole` is 255 where the restorer is to paint, `clean` where `shown` shows the face itself. What lies outside of both
@@ -69,7 +72,7 @@ class View:
     clean: Image
 
 
-class Views:
+class ServedViews:
     """Covers faces with the things of the split `train`; the same generator state gives the same view.
 
     Without occluders in the data folder, every view is a hole in a clean face.
@@ -77,32 +80,31 @@ class Views:
 
     def __init__(self, data: Path) -> None:
         self._cutouts = Cutouts(data, "train") if (data / "occluders" / "train").is_dir() else None
-        self._hands = Hands(data / "hands")
 
-    def draw(self, face: Image, landmarks: Points, rng: np.random.Generator) -> View:
+    def draw(self, face: Image, landmarks: Points, rng: np.random.Generator) -> ServedView:
         """`face` covered, or with a hole; where too little of it would be hidden to be restored, with a hole too."""
-        camera = Camera(rng)
+        camera = CameraSetting(rng)
         truth = camera(face)
         if self._cutouts is not None and rng.random() < SERVED_SHARE:
             covered, mask = self._covered(self._cutouts, face, landmarks, rng)
             shown = camera(covered)
             segmented = rng.random() < SEGMENTED_SHARE
             seen = without_specks(self.segmented(shown) if segmented else mistaken(mask, rng)) & face_area(FACE_REACH)
-            if covered_share(seen) >= LEAST_COVERED:
+            if covered_share(seen) >= LEAST_COVERAGE:
                 hole = grown(seen) if segmented else unevenly_grown(seen, rng)
-                return View(shown, truth, hole, alike(shown, truth))
-        return View(truth, truth, random_mask(landmarks, rng), np.full_like(truth[..., 0], 255))
+                return ServedView(shown, truth, hole, alike(shown, truth))
+        return ServedView(truth, truth, random_mask(landmarks, rng), np.full_like(truth[..., 0], 255))
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "_segmenter"}  # each process opens its own
 
     def is_bare(self, face: Image) -> bool:
         """Whether the shipped segmenter finds nothing before a face."""
-        return covered_share(self.segmented(face)) < LEAST_COVERED
+        return covered_share(self.segmented(face)) < LEAST_COVERAGE
 
     def segmented(self, face: Image) -> Image:
         """What the shipped segmenter takes for hidden."""
-        return cv2.compare(self._segmenter({"face": face[None]})["hidden"].reshape(CROP_PX, CROP_PX), ON, cv2.CMP_GE)
+        return is_hidden(self._segmenter({"face": face[None]})["hidden"].reshape(CROP_PX, CROP_PX))
 
     @cached_property
     def _segmenter(self) -> Runner:
@@ -112,46 +114,23 @@ class Views:
         self, cutouts: Cutouts, face: Image, landmarks: Points, rng: np.random.Generator
     ) -> tuple[Image, Image]:
         """The face with one or two things before it, and the mask of what they hide."""
-        scene, mask = Scene(CROP_PX, landmarks, face), np.zeros((CROP_PX, CROP_PX), np.uint8)
+        scene, mask = FaceGeometry(CROP_PX, landmarks, face), np.zeros((CROP_PX, CROP_PX), np.uint8)
         for layer in self._things(cutouts, scene, rng):
             face = composite(face, layer, scene, rng, mask)
         return face, mask
 
-    def _things(self, cutouts: Cutouts, scene: Scene, rng: np.random.Generator) -> Iterator[Layer]:
+    def _things(self, cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> Iterator[Layer]:
         for name in random_names(rng):
             if name not in OCCLUDERS:  # what is worn is the face's own
                 continue
-            real = rng.random() if self._hands else 1.0
-            if name == "hand" and real < REAL_HAND_CHANCE:
-                yield from self._hands.hand(scene, rng)
-            elif name in HELD and real < REAL_HELD_CHANCE:
-                yield from self._hands.holding(scene, rng)
+            hands = cutouts.photographed
+            real = rng.random() if hands else 1.0
+            if hands and name == "hand" and real < REAL_HAND_CHANCE:
+                yield from hands.hand(scene, rng)
+            elif hands and name in HELD and real < REAL_HELD_CHANCE:
+                yield from hands.holding(scene, rng)
             else:
                 yield from OCCLUDERS[name][0](cutouts, scene, rng)
-
-
-class Camera:
-    """One setting of a webcam for several pictures: what they share is the same to the pixel after it, noise included.
-
-    So what is restored is to have the grain of the rest, and known pixels are what they are in the truth.
-    """
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        soft, noisy, packed = rng.random(3) < (SOFT_CHANCE, NOISE_CHANCE, JPEG_CHANCE)
-        self._side = round(CROP_PX * rng.uniform(SOFTEST, 0.95)) if soft else CROP_PX
-        self._noise = sensor_noise(CROP_PX, rng) * np.float32(rng.uniform(*NOISE_LEVELS)) if noisy else None
-        self._quality = int(rng.integers(*JPEG_QUALITY)) if packed else None
-
-    def __call__(self, image: Image) -> Image:
-        if self._side != CROP_PX:
-            small = cv2.resize(image, (self._side, self._side), interpolation=cv2.INTER_AREA)
-            image = cv2.resize(small, (CROP_PX, CROP_PX))
-        if self._noise is not None:
-            image = cv2.add(image, self._noise, dtype=cv2.CV_8U)
-        if self._quality is not None:
-            coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self._quality])[1]
-            image = cv2.imdecode(coded, cv2.IMREAD_COLOR)
-        return image
 
 
 def mistaken(mask: Image, rng: np.random.Generator) -> Image:
@@ -159,7 +138,7 @@ def mistaken(mask: Image, rng: np.random.Generator) -> Image:
     shift = np.float32([[1, 0, rng.normal(0, SHIFT_PX)], [0, 1, rng.normal(0, SHIFT_PX)]])
     mask = cv2.warpAffine(mask, shift, (CROP_PX, CROP_PX), flags=cv2.INTER_NEAREST)
     if rng.random() < MISSED_THIN_CHANCE:
-        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disc(int(rng.integers(3, 8))))
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc(int(rng.integers(3, 8))))
     for chance, value in ((BITES_CHANCE, 0), (EXTRA_CHANCE, HIDDEN)):
         if rng.random() < chance:
             _blotch(mask, value, rng)
@@ -189,37 +168,7 @@ def unevenly_grown(mask: Image, rng: np.random.Generator) -> Image:
     return cv2.compare(away, growth, cv2.CMP_LE)
 
 
-def grown(mask: Image) -> Image:
-    """A mask grown as the product does it."""
-    return cv2.dilate(mask, _disc(GROWTH_PX))
-
-
-def without_specks(mask: Image) -> Image:
-    """A mask without spots of less than SPECK_PX."""
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    specks = [outline for outline in outlines if cv2.contourArea(outline) < SPECK_PX]
-    return cv2.drawContours(mask.copy(), specks, -1, 0, cv2.FILLED) if specks else mask
-
-
-@lru_cache(maxsize=4)
-def face_area(growth: float = 1.0) -> Image:
-    """The ellipse that a face fills, `growth` times as large: 255 inside."""
-    axes = round(80 * growth), round(108 * growth)
-    return cv2.ellipse(np.zeros((CROP_PX, CROP_PX), np.uint8), (128, 127), axes, 0, 0, 360, HIDDEN, cv2.FILLED)
-
-
-def covered_share(mask: Image) -> float:
-    """The share of the face that a mask hides."""
-    return cv2.countNonZero(mask & face_area()) / cv2.countNonZero(face_area())
-
-
 def alike(shown: Image, truth: Image) -> Image:
     """255 where two pictures show the same, a pixel or more away from where they do not."""
     same = cv2.inRange(cv2.absdiff(shown, truth), (0, 0, 0), (VISIBLE_LEVELS,) * 3)
     return cv2.erode(same, np.ones((3, 3), np.uint8))
-
-
-@lru_cache(maxsize=8)
-def _disc(reach_px: int) -> Image:
-    side = 2 * reach_px + 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))

@@ -1,0 +1,169 @@
+"""The commands of the daemon: start, stop, status, toggle, preview."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from occlufix_vcam.cli.render import print_running, print_status
+from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.settings import Settings, load_settings
+from occlufix_vcam.core.state import NotRunning, StateFolder
+
+if TYPE_CHECKING:
+    from occlufix_vcam.client.client import ControlClient
+    from occlufix_vcam.runtime.daemon import Daemon
+
+STOPPED_WITHIN_S = 10.0
+
+
+class Switch(StrEnum):
+    ON = "on"
+    OFF = "off"
+
+
+def start(
+    source: Annotated[str | None, typer.Option(help="camera number, name or path, a clip, or demo")] = None,
+    sink: Annotated[list[str] | None, typer.Option(help="auto, null or a virtual camera; may be repeated")] = None,
+    record: Annotated[Path | None, typer.Option(help="also record to this file: .mp4, or .mkv without loss")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="stop by itself after this time")] = None,
+    finder: Annotated[str | None, typer.Option(help="own or insightface")] = None,
+    backend: Annotated[str | None, typer.Option(help="engine backend; auto takes the best")] = None,
+    always_on: Annotated[bool, typer.Option("--always-on", help="keep the camera open while nobody watches")] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="stay in this terminal")] = False,
+    detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
+) -> None:
+    """Starts the daemon, one per user, and waits until OccluFix Camera is in the list of cameras."""
+    given: dict[str, object] = {
+        "source": source,
+        "sinks": sink,
+        "record": record,
+        "finder": finder,
+        "backend": backend,
+        "always_on": always_on or None,
+    }
+    settings = load_settings({name: value for name, value in given.items() if value is not None})
+    state = StateFolder()
+    if foreground or detached:
+        _run_daemon(settings, state, seconds, detached)
+        return
+    if state.held():
+        raise state.already_running()
+    arguments = [f"--{name}={given[name]}" for name in ("source", "record", "finder", "backend") if given[name]]
+    arguments += [f"--sink={name}" for name in sink or ()]
+    arguments += ["--always-on"] if always_on else []
+    arguments += [f"--seconds={seconds}"] if seconds is not None else []
+    from occlufix_vcam.client.launch import launch
+
+    running = launch(arguments, state)
+    if running is None:
+        typer.echo("ended already")
+    else:
+        print_running(*running)
+
+
+def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, detached: bool) -> None:
+    from occlufix_vcam.control.api import serve
+    from occlufix_vcam.core.telemetry import configure_logging
+    from occlufix_vcam.runtime.daemon import Daemon
+    from occlufix_vcam.runtime.idle_autotune import autotune_when_idle
+
+    with state.hold():
+        configure_logging(state.log, settings.log_level.upper())
+        daemon = Daemon(settings)
+        _stop_on_signals(daemon)
+        with serve(daemon, state, settings.control_port) as address, autotune_when_idle(daemon):
+
+            def told() -> None:
+                if detached:
+                    _go_silent()
+                else:
+                    print_running(daemon.status(), address.url)
+
+            daemon.run(seconds, on_running=told)
+        if not detached:
+            typer.echo(f"stopped after {daemon.status()['frames']} pictures")
+
+
+def _stop_on_signals(daemon: Daemon) -> None:
+    def stop(*_: object) -> None:
+        # In a thread: the handler may have interrupted the very wait whose lock `stop` takes.
+        threading.Thread(target=daemon.stop, name="stop").start()
+
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
+
+
+def _go_silent() -> None:
+    """From here on nobody reads what is printed, and the file that held it must not grow."""
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123  not a path on Windows
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def stop() -> None:
+    """Stops the running daemon and waits until it is gone."""
+    state = StateFolder()
+    with open_client(state) as client:
+        pid = client.address.pid
+        client.stop()
+    if not state.wait_until_free(STOPPED_WITHIN_S):
+        raise OccluFixError(f"process {pid} did not stop within {STOPPED_WITHIN_S:.0f} s", "end that process")
+    typer.echo("stopped")
+
+
+def status(as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False) -> None:
+    """Says how the running daemon is doing."""
+    try:
+        with open_client(StateFolder()) as client:
+            now, url, other = client.status(), client.address.url, client.other_version()
+    except NotRunning:
+        if as_json:
+            typer.echo(json.dumps({"state": "stopped"}))
+        raise
+    if as_json:
+        typer.echo(json.dumps(now))
+    else:
+        print_status(now, url, other)
+
+
+def toggle(
+    switch: Annotated[Switch | None, typer.Argument(help="on or off; without it, the other one")] = None,
+) -> None:
+    """Switches restoring on or off; off passes the untouched picture."""
+    with open_client(StateFolder()) as client:
+        enabled = client.toggle(None if switch is None else switch is Switch.ON)
+    typer.echo("on" if enabled else "off")
+
+
+def preview(
+    no_browser: Annotated[bool, typer.Option("--print", help="print the link, open nothing")] = False,
+) -> None:
+    """Opens the control page: before and after, figures, settings. The link works once, within a minute.
+
+    Prints the link where no browser opens it.
+    """
+    with open_client(StateFolder()) as client:
+        from occlufix_vcam.client.open_page import open_page
+
+        link = client.link() if no_browser else open_page(client)
+    if link:
+        typer.echo(link)
+
+
+def open_client(state: StateFolder) -> ControlClient:
+    """The running daemon's client. Raises NotRunning."""
+    if not state.held():
+        raise NotRunning  # said without waiting for the client's imports
+    from occlufix_vcam.client.client import ControlClient
+
+    return ControlClient(state)

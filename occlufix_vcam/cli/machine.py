@@ -1,0 +1,98 @@
+"""The commands about this machine: devices, doctor, setup, config."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from occlufix_vcam.cli.render import print_devices, print_findings, print_plan, print_steps_by_hand
+from occlufix_vcam.core import settings as configuration
+from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.settings import Settings, load_settings
+
+
+class ConfigAction(StrEnum):
+    SHOW = "show"
+    PATH = "path"
+    SET = "set"
+
+
+def devices(as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False) -> None:
+    """Lists cameras, virtual cameras and engine backends."""
+    from occlufix_vcam.diagnostics.doctor import list_devices
+
+    found = list_devices()
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+    else:
+        print_devices(found)
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False) -> None:
+    """Says what is wrong on this machine and how to mend it. Exits with 1 where something must be mended."""
+    from occlufix_vcam.diagnostics.doctor import examine
+
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        print_findings(findings)
+    if any(finding.verdict == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+def setup(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the commands, run none")] = False,
+    desktop: Annotated[
+        bool, typer.Option("--desktop", help="only menu entry, icon, manual and completion, for you alone")
+    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="take back what an earlier setup did")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do it without asking")] = False,
+) -> None:
+    """Says what is missing before programs list OccluFix Camera and, when told so, does it."""
+    from occlufix_vcam.diagnostics import integration
+    from occlufix_vcam.diagnostics import setup as steps
+    from occlufix_vcam.system import linux
+
+    if sys.platform in steps.STEPS_BY_HAND:
+        print_steps_by_hand(steps.STEPS_BY_HAND[sys.platform])
+        return
+    here = linux.this_machine()
+    parts = (integration,) if desktop else (steps, integration)
+    plan = sum((part.undo_plan(here) if undo else part.setup_plan(here) for part in parts), steps.SetupPlan())
+    print_plan(plan)
+    if dry_run or not plan.steps:
+        return
+    if not yes and not (
+        sys.stdin.isatty() and typer.confirm(f"Run these commands{', as root' if plan.needs_root else ''}?")
+    ):
+        typer.echo("nothing was changed; `--yes` runs them")
+        return
+    for step in plan.steps:
+        typer.echo(f"running  {step}")
+        steps.run_step(step)
+    typer.echo("done; `occlufix-vcam doctor` looks at it again")
+
+
+def config(
+    action: Annotated[ConfigAction, typer.Argument()] = ConfigAction.SHOW,
+    key: Annotated[str | None, typer.Argument()] = None,
+    value: Annotated[str | None, typer.Argument()] = None,
+) -> None:
+    """Shows the settings, says where their file is, or sets one: `config set KEY VALUE`."""
+    if action is ConfigAction.PATH:
+        typer.echo(configuration.config_path())
+    elif action is ConfigAction.SHOW:
+        for name, now in load_settings().model_dump(mode="json").items():
+            told = Settings.model_fields[name].description
+            typer.echo(f"{name} = {json.dumps(now)}" + (f"  # {told}" if told else ""))
+    elif key is None or value is None:
+        raise ConfigError("`config set` needs a key and a value", "for example: occlufix-vcam config set rate 25")
+    else:
+        path = configuration.save_settings({key: value})
+        typer.echo(f"written to {path}; a running daemon takes it at its next start")

@@ -1,0 +1,117 @@
+"""The commands that need no daemon: process, bench, build-engine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from occlufix_vcam.cli.render import print_check, print_kept_engines, progress
+from occlufix_vcam.core.errors import DeviceError
+from occlufix_vcam.core.settings import load_settings
+
+if TYPE_CHECKING:
+    from occlufix_vcam.offline.engine_check import EngineCheck
+
+
+def process(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="a picture, a video or a folder of pictures")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="a file, or a folder for a folder")],
+    mask: Annotated[Path | None, typer.Option(help="white is hidden; a folder of masks for a folder")] = None,
+    reference: Annotated[Path | None, typer.Option(help="a photograph of the same person, unhidden")] = None,
+    aligned: Annotated[bool, typer.Option("--aligned", help="IN already is a 256x256 template crop")] = False,
+    side_by_side: Annotated[bool, typer.Option("--side-by-side", help="before and after in one picture")] = False,
+    report: Annotated[Path | None, typer.Option(help="write figures of each file to this JSON file")] = None,
+) -> None:
+    """Restores a picture, a video or a folder of pictures with the live pipeline."""
+    from occlufix_vcam.offline.process import StageOverrides
+    from occlufix_vcam.offline.process import process as run
+
+    overrides = StageOverrides(mask, reference, aligned, side_by_side)
+    with progress(source.name) as show:
+        told = run(source, target, overrides, load_settings(), show)
+    if report is not None:
+        told.save(report)
+    failed = [one for one in told.files if one.error]
+    for one in failed:
+        typer.echo(f"left out: {one.file}: {one.error}", err=True)
+    restored = sum(one.restored for one in told.files)
+    typer.echo(f"{len(told.files) - len(failed)} of {len(told.files)} files written, {restored} faces restored")
+    if failed:
+        raise typer.Exit(DeviceError.exit_code)
+
+
+def bench(
+    source: Annotated[str, typer.Option(help="a clip, a picture, a folder, a camera, or demo")] = "demo",
+    frames: Annotated[int, typer.Option(min=1, help="how many to measure")] = 300,
+    as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
+) -> None:
+    """Measures the live pipeline on this machine, stage by stage."""
+    from occlufix_vcam.offline.benchmark import Bench, as_text
+
+    settings = load_settings({"source": source})
+    with contextlib.closing(Bench(settings, frames)) as measured, progress("measuring") as show:
+        measured.warm_up()
+        measured.measure(frames, show)
+        report = measured.report()
+    typer.echo(json.dumps(asdict(report)) if as_json else as_text(report))
+
+
+def build_engine(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="all without it")] = None,
+    backend: Annotated[str | None, typer.Option(help="engine backend; auto takes the best")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp16, bf16, int8 or fp32")] = None,
+    onnx: Annotated[Path | None, typer.Option(help="an ONNX file in the place of the model's own")] = None,
+    for_: Annotated[str, typer.Option("--for", help="TensorRT engines for other GPUs: sm86,portable")] = "",
+    list_: Annotated[bool, typer.Option("--list", help="only list the engines that are kept")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="only delete the engines that are kept")] = False,
+) -> None:
+    """Makes engines, checks them against the FP32 ONNX on 64 real crops, times both, and keeps what is good."""
+    if list_ or clean:
+        _kept_engines(clean)
+        return
+    from engines.contract import MODEL_NAMES
+    from occlufix_vcam.offline.build_engine import build_engines
+
+    given = {"backend": backend, "precision": precision}
+    settings = load_settings({name: value for name, value in given.items() if value is not None})
+    architectures = [name.strip() for name in for_.split(",") if name.strip()]
+    named = models or ([] if onnx else MODEL_NAMES)
+    checks: list[EngineCheck] = []
+    try:
+        with progress("looking") as show:
+            checks.extend(
+                build_engines(
+                    named, onnx, settings, architectures, lambda what, share: show(int(100 * share), 100, what)
+                )
+            )
+    finally:  # those that were good, whatever came of the next one
+        for check in checks:
+            print_check(check)
+    if settings.backend == settings.precision == "auto" and not onnx and not architectures:
+        _print_times(named)
+
+
+def _print_times(models: Sequence[str]) -> None:
+    import engines
+
+    for model in models:
+        with progress(f"timing {model}"):
+            found = engines.measure(model, again=True)
+        typer.echo(f"{model}, the fastest first: {'; '.join(map(str, found))}")
+
+
+def _kept_engines(clean: bool) -> None:
+    from engines.cache import EngineCache
+
+    cache = EngineCache()
+    if not clean:
+        print_kept_engines(cache)
+        return
+    count, freed = cache.clean()
+    typer.echo(f"{count} engines deleted, {freed / 1e6:.1f} MB freed in {cache.folder}")

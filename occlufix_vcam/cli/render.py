@@ -1,0 +1,164 @@
+"""What the commands print: tables of figures, findings and devices, and the progress bar."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from occlufix_vcam import __version__
+
+if TYPE_CHECKING:
+    from engines.cache import EngineCache
+    from occlufix_vcam.core.status import Status
+    from occlufix_vcam.diagnostics.doctor import Devices, Finding
+    from occlufix_vcam.diagnostics.setup import SetupPlan
+    from occlufix_vcam.offline.engine_check import EngineCheck
+
+
+def print_status(now: Status, url: str, other: str | None) -> None:
+    """`other` is the version of the daemon where it is not this command's."""
+    print_running(now, url)
+    if now["viewers"] is not None:
+        typer.echo(f"  read by  {', '.join(now['readers']) or 'nobody'}")
+    typer.echo(f"  restores {'yes' if now['enabled'] else 'no, switched off'}")
+    typer.echo(
+        f"  pictures {now['frames']} in {now['uptime_s']:.0f} s, {now['fps']} a second, {now['dropped']} dropped"
+    )
+    typer.echo(f"  faces    {now['faces']} seen, {now['restored']} restored so far, {now['failed']} pictures failed")
+    for stage, figures in {"capture to sink": now["latency"], **now["stages"]}.items():
+        if figures is not None:
+            p50, p95, p99 = figures["p50_ms"], figures["p95_ms"], figures["p99_ms"]
+            typer.echo(f"  {stage:<16} p50 {p50:6.1f}  p95 {p95:6.1f}  p99 {p99:6.1f} ms")
+    if other is not None:
+        typer.echo(f"  version  {other} runs, this command is {__version__}: stop it and start it again")
+
+
+def print_running(status: Status, url: str) -> None:
+    size = status["size"] or (0, 0)
+    typer.echo(f"OccluFix Camera is {status['state']} (process {status['pid']})")
+    closed = "" if status["camera_open"] else ", closed until a program reads"
+    typer.echo(f"  camera   {status['camera']}, {size[0]}x{size[1]}{closed}")
+    typer.echo(f"  sends to {', '.join(status['sinks']) or 'nothing'}")
+    for line in _engine_lines(status):
+        typer.echo(f"  {line}")
+    _print_troubles("trouble ", status["trouble"], status)
+    _print_troubles("left out", status.get("left_out") or {}, status)
+    typer.echo(f"  control  {url}")
+
+
+def _print_troubles(title: str, told: dict[str, str], status: Status) -> None:
+    hints = status.get("hints") or {}  # a daemon of an earlier version has none
+    for name, what in told.items():
+        typer.echo(f"  {title} {name}: {what}")
+        if name in hints:
+            typer.echo(f"           {hints[name]}")
+
+
+def _engine_lines(status: Status) -> Iterator[str]:
+    if not status["engine"]:
+        yield "engine   still being made; until then the picture passes untouched"
+    for model, facts in status["engine"].items():
+        yield f"engine   {model}: {facts['backend']} on {facts['device']}, {facts['precision']}"
+    for model, share in status["building"].items():
+        yield f"         building the engine for {model}: {100 * share:.0f} %"
+    reasons = {one["backend"]: one["reason"] for facts in status["engine"].values() for one in facts["passed_over"]}
+    for backend, reason in reasons.items():
+        yield f"         not {backend}: {reason}"
+
+
+def print_devices(found: Devices) -> None:
+    typer.echo("cameras")
+    for camera in found.cameras:
+        typer.echo(f"  {camera.index}  {camera.name}  {camera.path}")
+    typer.echo("virtual cameras")
+    for virtual in found.virtual_cameras:
+        typer.echo(f"  {virtual.name or virtual.backend}  {virtual.path}  {virtual.problem or 'ready'}")
+    typer.echo("engine backends")
+    for backend in found.backends:
+        typer.echo(f"  {backend.name}  {backend.device if backend.available else backend.reason}")
+        if backend.warning:
+            typer.echo(f"  {backend.name}  {backend.warning}")
+    typer.echo("engines, the fastest first")
+    for model, timings in found.engines.items():
+        typer.echo(f"  {model}  {'; '.join(timings) or 'not timed yet: `occlufix-vcam doctor` does'}")
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        typer.echo(f"{finding.verdict:<8} {finding.what}: {finding.found}")
+        if finding.hint:
+            typer.echo(f"         {finding.hint}")
+
+
+def print_plan(plan: SetupPlan) -> None:
+    for line in plan.ready:
+        typer.echo(f"ok       {line}")
+    for step in plan.steps:
+        typer.echo(f"to do    {step.why}\n           {step}")
+    for line in plan.notes:
+        typer.echo(f"note     {line}")
+
+
+def print_steps_by_hand(lines: tuple[str, ...]) -> None:
+    """Where only the user can do it: how, and how far it is."""
+    from occlufix_vcam.sinks.opening import list_virtual_cameras
+
+    for camera in list_virtual_cameras():
+        typer.echo(f"{'ok' if not camera.problem else 'missing':<8} {camera.name}  {camera.problem}".rstrip())
+    for number, line in enumerate(lines, 1):
+        typer.echo(f"{number}. {line}")
+    typer.echo("`occlufix-vcam doctor` looks whether it worked")
+
+
+def print_check(check: EngineCheck) -> None:
+    size = f", {check.size_mb:.1f} MB" if check.size_mb is not None else ""
+    where = f"{check.backend} for {check.device}" if check.note else f"{check.backend} on {check.device}"
+    typer.echo(f"{check.model} {check.shape}: {where}, {check.precision}; built in {check.build_s:.1f} s{size}")
+    if check.psnr_db is not None:
+        typer.echo(
+            f"  off the FP32 ONNX on {check.crops} crops: mean {check.mean_error:.2f}, "
+            f"at most {check.largest_error:.0f} of 255; {check.psnr_db:.1f} dB"
+        )
+        typer.echo(
+            f"  p50 {check.p50_ms:.1f}, p99 {check.p99_ms:.1f} ms; "
+            f"FP32 ONNX p50 {check.fp32_p50_ms:.1f}, p99 {check.fp32_p99_ms:.1f} ms"
+        )
+    if check.note:
+        typer.echo(f"  {check.note}")
+    if check.file:
+        typer.echo(f"  {check.file}")
+
+
+def print_kept_engines(cache: EngineCache) -> None:
+    for entry in cache.entries():
+        facts = entry.facts
+        target = facts.get("gpu") or facts.get("architecture") or facts.get("device", "")
+        told = [entry.model, facts.get("library") or facts.get("backend", ""), target, facts.get("precision", "")]
+        told += [f"{entry.size / 1e6:.1f} MB", time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.built_at))]
+        told += ["checked"] if entry.notes.get("checked") else []
+        typer.echo("  ".join([*filter(None, told), entry.path.name]))
+    typer.echo(f"kept in {cache.folder}")
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[..., None]]:
+    """A bar on the terminal while the block lasts: nothing of it reaches what is printed, or a log.
+
+    Gives what moves it: done, of how many (None: nobody knows), and what is done now if that changes.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(done: int, of: int | None, now: str = what) -> None:
+            bar.update(task, completed=done, total=of, description=now)
+
+        yield show

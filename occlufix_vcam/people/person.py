@@ -1,0 +1,46 @@
+"""A person who enrolled, and the views of the unhidden face that are kept."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.contract import Image, Points
+from occlufix_vcam.core.errors import ConfigError
+
+LONGEST_NAME = 64
+
+
+class EnrolmentError(ConfigError):
+    """A face could not be enrolled, read or deleted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EnrolledView:
+    """A face in the template: 256x256x3 uint8 BGR, `mask` 256x256 uint8 (255 = valid), 5x2 `landmarks` in it."""
+
+    image: Image
+    mask: Image
+    landmarks: Points
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Person:
+    """`embeddings` is n x 128 float32, rows of length 1, made by the network whose hash is `model`."""
+
+    name: str
+    embeddings: NDArray[np.float32]
+    views: Sequence[EnrolledView]
+    model: str = ""
+
+
+def checked_name(name: str) -> str:
+    """`name` in its normal form. Raises EnrolmentError where it is empty, too long or unprintable."""
+    normal = unicodedata.normalize("NFC", name).strip()
+    if not normal or len(normal) > LONGEST_NAME or not normal.isprintable():
+        raise EnrolmentError(f"{name!r} is no name", f"give one of 1 to {LONGEST_NAME} printable characters")
+    return normal

@@ -1,0 +1,92 @@
+"""The encrypted file of one person: magic, version, nonce, then AES-GCM over a zip of arrays."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.contract import CROP_PX, Image
+from occlufix_vcam.people.person import EnrolledView, EnrolmentError, Person, checked_name
+
+MOST_VIEWS = 12
+MAGIC = b"OCCLUFIX-FACE"
+VERSION = 1
+NONCE_BYTES = 12
+
+
+def seal(person: Person, key: bytes) -> bytes:
+    """The content of a file for `person`, encrypted. Raises EnrolmentError where the name is none."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    views = person.views[:MOST_VIEWS]
+    about = {"name": checked_name(person.name), "model": person.model}
+    arrays: dict[str, Any] = {
+        "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
+        "embeddings": person.embeddings.astype(np.float32),
+        "landmarks": np.stack([view.landmarks for view in views]).astype(np.float32),
+        **{f"view{number}": _png(np.dstack([view.image, view.mask])) for number, view in enumerate(views)},
+    }
+    plain = io.BytesIO()
+    np.savez(plain, **arrays)
+    header = MAGIC + bytes([VERSION])
+    nonce = os.urandom(NONCE_BYTES)
+    return header + nonce + AESGCM(key).encrypt(nonce, plain.getvalue(), header)
+
+
+def open_sealed(path: Path, key: bytes | None) -> Person:
+    """The person of an encrypted file. Raises EnrolmentError."""
+    again = "delete that file and enrol again"
+    try:
+        sealed = path.read_bytes()
+    except OSError as error:
+        raise EnrolmentError(f"{path} cannot be read: {error.strerror}", "mend its permissions") from error
+    header = MAGIC + bytes([VERSION])
+    if not sealed.startswith(MAGIC):
+        raise EnrolmentError(f"{path} is no enrolled face", again)
+    if not sealed.startswith(header):
+        raise EnrolmentError(f"{path} was written by another version of this program", again)
+    if key is None:
+        raise EnrolmentError(f"the key to {path} is gone", again)
+    return _unseal(path, sealed, header, key)
+
+
+def _unseal(path: Path, sealed: bytes, header: bytes, key: bytes) -> Person:
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    nonce, rest = sealed[len(header) : len(header) + NONCE_BYTES], sealed[len(header) + NONCE_BYTES :]
+    try:
+        plain = AESGCM(key).decrypt(nonce, rest, header)
+        with np.load(io.BytesIO(plain), allow_pickle=False) as content:
+            about = json.loads(content["about"].tobytes())
+            landmarks = content["landmarks"]
+            pictures = [_picture(content[f"view{number}"]) for number in range(len(landmarks))]
+            views = [
+                EnrolledView(picture[..., :3].copy(), picture[..., 3].copy(), points)
+                for picture, points in zip(pictures, landmarks, strict=True)
+            ]
+            return Person(str(about["name"]), content["embeddings"], views, str(about["model"]))
+    except (InvalidTag, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise EnrolmentError(
+            f"{path} cannot be opened: it is damaged, or was locked with another key",
+            "delete that file and enrol again",
+        ) from error
+
+
+def _png(picture: Image) -> NDArray[np.uint8]:
+    return np.asarray(cv2.imencode(".png", picture)[1], np.uint8).reshape(-1)
+
+
+def _picture(encoded: NDArray[np.uint8]) -> Image:
+    picture = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+    if picture is None or picture.shape != (CROP_PX, CROP_PX, 4):
+        raise ValueError("no view")
+    return np.asarray(picture, np.uint8)

@@ -1,0 +1,49 @@
+"""Opens a sink by its name, and lists the virtual cameras of this machine."""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
+from occlufix_vcam.sinks import SINKS, VIRTUAL_CAMERAS, FrameSink, VirtualCameraInfo
+
+_ANY = ("auto", "virtual_camera")
+
+
+def open_sink(name: str, *, size: tuple[int, int], rate: float, path: Path | None = None) -> FrameSink:
+    """Opens "auto" (the first virtual camera that opens), a name in SINKS, or a virtual camera by name or path.
+
+    `size` is (width, height) of what goes out, `path` the recorder's file. Raises SinkUnavailable with every
+    kind's reason, ConfigError for a recorder without a file.
+    """
+    if name == "recorder" and path is None:
+        raise ConfigError("the recorder needs a file to write to", "name one: `--record FILE.mp4`")
+    kinds = (name,) if name in SINKS else VIRTUAL_CAMERAS.get(sys.platform, ("pyvirtualcam",))
+    target = str(path) if name == "recorder" else "auto" if name in _ANY or name in SINKS else name
+    errors: list[SinkUnavailable] = []
+    for kind in kinds:
+        try:
+            sink: FrameSink = pkgutil.resolve_name(SINKS[kind])(target, size=size, rate=rate)
+            return sink
+        except SinkUnavailable as error:
+            errors.append(error)
+    raise none_opened(errors)
+
+
+def none_opened(errors: Sequence[SinkUnavailable]) -> SinkUnavailable:
+    """Every reason in one error."""
+    if len(errors) == 1:
+        return errors[0]
+    return SinkUnavailable("; ".join(error.message for error in errors), errors[0].hint)
+
+
+def list_virtual_cameras() -> list[VirtualCameraInfo]:
+    """Every virtual camera and every kind of it that this system knows, the best first."""
+    found: list[VirtualCameraInfo] = []
+    for kind in VIRTUAL_CAMERAS.get(sys.platform, ()):
+        module = SINKS[kind].partition(":")[0]
+        found += pkgutil.resolve_name(f"{module}:find_virtual_cameras")()
+    return found

@@ -1,0 +1,75 @@
+"""Where things lie in the frame and in the face template: affine matrices, boxes, and the area that a face fills."""
+
+from __future__ import annotations
+
+import functools
+
+import cv2
+import numpy as np
+from cv2.typing import MatLike
+from numpy.typing import NDArray
+
+from engines.contract import CROP_PX, HIDDEN, Affine, Image, transform_points
+
+
+@functools.cache
+def face_area(growth: float = 1.0) -> Image:
+    """The ellipse of the template that a face fills, hairline to chin, `growth` times: 256x256 uint8, 255 inside."""
+    area = np.zeros((CROP_PX, CROP_PX), dtype=np.uint8)
+    axes = round(80 * growth), round(108 * growth)
+    cv2.ellipse(area, (128, 127), axes, 0, 0, 360, HIDDEN, cv2.FILLED)
+    area.flags.writeable = False
+    return area
+
+
+def face_share(part: MatLike) -> float:
+    """The share of the face's area that is not 0 in `part` (256x256 uint8), 0..1."""
+    area = face_area()
+    return cv2.countNonZero(cv2.bitwise_and(part, area)) / cv2.countNonZero(area)
+
+
+def warp_mask(mask: Image, matrix: Affine, least: int = HIDDEN) -> Image:
+    """`mask` moved into the crop by `matrix`: 256x256 uint8, 255 where it is at least `least`, 0 elsewhere."""
+    moved = np.empty((CROP_PX, CROP_PX), np.uint8)
+    cv2.warpAffine(mask, matrix, (CROP_PX, CROP_PX), dst=moved, borderMode=cv2.BORDER_CONSTANT)
+    cv2.threshold(moved, least - 1, HIDDEN, cv2.THRESH_BINARY, dst=moved)
+    return moved
+
+
+def box_in_frame(corners: NDArray[np.float32], to_crop: Affine, image: Image) -> tuple[int, int, int, int]:
+    """x, y, width, height in `image` of what lies between `corners` of the crop, with a pixel's margin."""
+    points = transform_points(corners, inverse(to_crop))
+    height, width = image.shape[:2]
+    left, top = np.floor(points.min(axis=0)) - 1
+    right, bottom = np.ceil(points.max(axis=0)) + 2
+    x, y = max(int(left), 0), max(int(top), 0)
+    return x, y, min(int(right), width) - x, min(int(bottom), height) - y
+
+
+def reduced(image: Image, factor: int) -> tuple[Image, Affine]:
+    """`image` averaged down by about `factor`, and the matrix from its pixels to those of the result."""
+    height, width = image.shape[:2]
+    small_height, small_width = max(height // factor, 1), max(width // factor, 1)
+    small = np.empty((small_height, small_width, *image.shape[2:]), np.uint8)
+    cv2.resize(image, (small_width, small_height), dst=small, interpolation=cv2.INTER_AREA)
+    x, y = small_width / width, small_height / height
+    return small, np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]], dtype=np.float32)
+
+
+def scale_of(matrix: Affine) -> float:
+    return float(np.hypot(matrix[0, 0], matrix[1, 0]))
+
+
+def translation(x: float, y: float) -> Affine:
+    return np.array([[1, 0, x], [0, 1, y]], dtype=np.float32)
+
+
+def compose(second: Affine, first: Affine) -> Affine:
+    """The matrix that applies `first`, then `second`."""
+    linear = second[:, :2] @ first[:, :2]
+    shift = second[:, :2] @ first[:, 2] + second[:, 2]
+    return np.hstack([linear, shift[:, None]]).astype(np.float32)
+
+
+def inverse(matrix: Affine) -> Affine:
+    return cv2.invertAffineTransform(matrix).astype(np.float32)
