@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import os
-import select
 import socket
 import statistics
 import subprocess
@@ -35,6 +34,7 @@ from occlufix_vcam.runtime.daemon import Daemon, Parts
 from occlufix_vcam.sinks.fan_out import Sinks
 from occlufix_vcam.sources import SourceOptions
 from occlufix_vcam.sources.demo.source import Demo
+from scripts.harness.crowd import crowd
 
 #: Moment at which the demo wears its mask.
 MASKED_AT_S = 3.0
@@ -124,23 +124,6 @@ class Bench:
 
         yield from _in_processes(annoy, how_many, stop, numbered=True)
 
-    @contextlib.contextmanager
-    def crowd(self, idle: int, hostile: int) -> Iterator[tuple[Callable[[], bool], dict[str, float]]]:
-        """So many connections that say nothing, made anew when they are closed, and so many requests without the token.
-
-        Yields whether all requests were made, and what is filled at the end: the longest time that a connection was
-        held, and what the requests got.
-        """
-        told: dict[str, float] = {}
-        command = [sys.executable, "-m", "scripts.harness.crowd", str(self.address.port), str(idle), str(hostile)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as child:
-            assert child.stdout is not None and child.stdin is not None
-            assert child.stdout.readline() == b"ready\n"
-            yield lambda: bool(select.select([child.stdout], [], [], 0)[0]), told
-            child.stdin.close()
-            assert child.stdout.readline() == b"done\n"
-            told |= json.loads(child.stdout.readline())
-
     def _connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.address.port), timeout=5)
 
@@ -199,7 +182,7 @@ def crowded(bench: Bench, idle: int, hostile: int, folder: str) -> dict[str, flo
     before = [bench.turn()[0] for _ in range(4)]
     waits_before = answers(folder)
     beside, waits = [], {}
-    with bench.crowd(idle, hostile) as (is_done, told):
+    with crowd(bench.address.port, idle, hostile) as (is_done, told):
         while not is_done():
             beside.append(bench.turn()[0])
             waits = waits or answers(folder)

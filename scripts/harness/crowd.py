@@ -10,12 +10,15 @@ import contextlib
 import json
 import os
 import resource
+import select
 import selectors
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 
 WORKERS = 32
 AT_ONCE, PAUSE_S = 50, 0.05  # so many connections are made before those that were closed are looked at
@@ -67,15 +70,29 @@ def attack(port: int, left: list[int], told: Counter[str]) -> None:
         told[answer[9:12].decode() or "closed"] += 1
 
 
+@contextlib.contextmanager
+def crowd(port: int, idle: int, hostile: int) -> Iterator[tuple[Callable[[], bool], dict[str, float]]]:
+    """A crowd in a process of its own. Yields whether all requests were made, and figures that are there at the end."""
+    told: dict[str, float] = {}
+    command = [sys.executable, "-m", __name__, str(port), str(idle), str(hostile)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdin is not None
+        assert child.stdout.readline() == b"ready\n"
+        yield lambda: bool(select.select([child.stdout], [], [], 0)[0]), told
+        child.stdin.close()
+        assert child.stdout.readline() == b"done\n"
+        told |= json.loads(child.stdout.readline())
+
+
 def main(port: int, idle: int, hostile: int) -> None:
     os.nice(19)  # its own cost is not the daemon's
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    crowd, stop, told = Idle(port, idle), threading.Event(), Counter[str]()
+    peers, stop, told = Idle(port, idle), threading.Event(), Counter[str]()
     left = [0] * hostile
-    keeper = threading.Thread(target=crowd.keep, args=(stop,))
+    keeper = threading.Thread(target=peers.keep, args=(stop,))
     keeper.start()
-    crowd.stand.wait()
+    peers.stand.wait()
     print("ready", flush=True)
     workers = [threading.Thread(target=attack, args=(port, left, told)) for _ in range(WORKERS)]
     for worker in workers:
@@ -86,7 +103,7 @@ def main(port: int, idle: int, hostile: int) -> None:
     sys.stdin.read()
     stop.set()
     keeper.join()
-    figures = {"held_at_most_s": round(crowd.longest_s, 1), "idle_made": crowd.made, "hostile": sum(told.values())}
+    figures = {"held_at_most_s": round(peers.longest_s, 1), "idle_made": peers.made, "hostile": sum(told.values())}
     print(json.dumps({**figures, **{f"hostile_{what}": count for what, count in told.items()}}), flush=True)
 
 
