@@ -94,9 +94,9 @@ def read(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         first = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} is no checkpoint that can be read safely: {first}") from error
+        raise CheckpointError(f"{path} is not a checkpoint that can be read safely: {first}") from error
     if not isinstance(content, dict) or "averaged" not in content or "step" not in content:
-        raise CheckpointError(f"{path} is no checkpoint of this program")
+        raise CheckpointError(f"{path} is not a checkpoint of this program")
     return content
 
 

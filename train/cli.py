@@ -45,10 +45,12 @@ def fit(
     network: Network,
     recipe: Annotated[str, typer.Option(help="debug, base or full")] = "base",
     data: Data = DEFAULT_DATA,
-    out: Annotated[Path | None, typer.Option(help="run folder; a run there is resumed")] = None,
+    out: Annotated[Path | None, typer.Option(help="run folder; run folder; a run there resumes")] = None,
     minutes: Annotated[float, typer.Option(help="stop after this time; run again to go on")] = math.inf,
     threads: Annotated[int | None, typer.Option(help="processor threads")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="processes that make samples; 0: this one does")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="processes that make samples; 0: none beside this one")
+    ] = None,
     size: Annotated[int | None, typer.Option(help="side of a training picture, pixels")] = None,
     batch: Annotated[int | None, typer.Option(help="pictures a step")] = None,
     steps: Annotated[int | None, typer.Option(help="length of the whole run")] = None,
@@ -70,12 +72,16 @@ def fit(
     freeze_statistics: Annotated[
         bool | None, typer.Option("--freeze-statistics", help="batch norm keeps the statistics that the network has")
     ] = None,
-    plot_schedule: Annotated[Path | None, typer.Option(help="draw the losses' weights into this PNG, and end")] = None,
-    grow: Annotated[bool, typer.Option("--grow", help="modules that the checkpoint does not hold start anew")] = False,
-    start_from: Annotated[Path | None, typer.Option(help="weights that a new run begins with: what ships")] = None,
-    anew: Annotated[bool, typer.Option("--anew", help="of those weights the network alone, from step 0 on")] = False,
+    plot_schedule: Annotated[
+        Path | None, typer.Option(help="draw the schedule of the loss weights into this PNG and exit")
+    ] = None,
+    grow: Annotated[bool, typer.Option("--grow", help="start modules that the checkpoint lacks from scratch")] = False,
+    start_from: Annotated[Path | None, typer.Option(help="exported weights to start a new run from")] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="with --start-from: take the network only and start at step 0")
+    ] = False,
 ) -> None:
-    """Trains a network; a run in the same folder goes on where it stopped."""
+    """Trains a network. A run in the same folder resumes."""
     changes = {"threads": threads, "size_px": size, "batch": batch, "steps": steps, "backbone": backbone}
     changes |= {"weights": _weights(weight) if weight else None, "device": device, "compile": compile_}
     changes |= {"workers": workers, "autocast": precision, "attention": attention, "adversary": adversary}
@@ -101,7 +107,7 @@ def evaluate(
     network: Network,
     run: Annotated[Path | None, typer.Option(help="run folder, checkpoint or ONNX file")] = None,
     against: Annotated[
-        list[Path] | None, typer.Option(help="measured beside it: ONNX file, checkpoint, run folder; may be repeated")
+        list[Path] | None, typer.Option(help="ONNX file, checkpoint or run folder to compare with; repeatable")
     ] = None,
     data: Data = DEFAULT_DATA,
     out: Annotated[Path | None, typer.Option(help="folder for tables, JSON and contact sheets")] = None,
@@ -112,7 +118,7 @@ def evaluate(
         str, typer.Option(help="restore: choices are made on `dev`, people kept from training; `eval` is for the end")
     ] = "eval",
 ) -> None:
-    """Figures on pictures that were not trained on, beside the baselines."""
+    """Evaluates a network on held-out images, beside the baselines."""
     if video:
         _show(evaluate_video(data, out, limit, threads, console), out)
         return
@@ -140,14 +146,14 @@ def prepare_data(
     people: Annotated[bool, typer.Option("--people", help="each sub-folder holds pictures of one person")] = False,
     held_out: Annotated[float, typer.Option(min=0, max=0.9, help="share of --pictures kept for evaluation")] = 0.03,
     partial: Annotated[bool, typer.Option("--partial", help="take what is present of a half-unpacked CelebA")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="threads; as many as there are cores")] = None,
-    preview: Annotated[Path | None, typer.Option(help="only write a contact sheet of what hides faces, PNG")] = None,
-    masks_only: Annotated[Path | None, typer.Option(help="only write masks for the pictures of this folder")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="threads; default: one for each core")] = None,
+    preview: Annotated[Path | None, typer.Option(help="write a contact sheet of occluders (PNG) and exit")] = None,
+    masks_only: Annotated[Path | None, typer.Option(help="write masks for the images of this folder and exit")] = None,
     shape: Annotated[str | None, typer.Option(help="with --masks-only: one shape; a random one if not given")] = None,
     seed: Annotated[int, typer.Option(help="of --preview and --masks-only")] = 0,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Aligns pictures and packs them into shards for `fit --data OUT`; run again, it goes on where it stopped."""
+    """Aligns images and packs them into shards for `fit --data OUT`. Run again to resume."""
     if preview is not None:
         write_preview(data, preview, seed)
         console.print(f"contact sheet in {preview}")
@@ -170,10 +176,10 @@ def export(
     run: Annotated[Path | None, typer.Option(help="run folder")] = None,
     data: Data = DEFAULT_DATA,
     models: Annotated[Path, typer.Option(help="folder of the ONNX files and models.toml")] = Path("engines/models"),
-    weights: Annotated[Path, typer.Option(help="folder of what a later run can start from")] = Path("train/weights"),
+    weights: Annotated[Path, typer.Option(help="folder of weights for --start-from")] = Path("train/weights"),
     figures: Annotated[Path | None, typer.Option(help="figures.json of `eval`, kept in models.toml")] = None,
     one: Annotated[bool, typer.Option("--one", help="files that take one picture, instead of any batch")] = False,
-    licence: Annotated[str, typer.Option(help="what may be done with the network")] = LICENCE,
+    licence: Annotated[str, typer.Option(help="licence of the network")] = LICENCE,
     trained_on: Annotated[str, typer.Option(help="what it was trained on")] = TRAINED_ON,
 ) -> None:
     """Writes FP32 and FP16 ONNX files, checks them against torch, and enters them in models.toml and MODEL_CARD.md."""
@@ -197,16 +203,20 @@ def compare_losses(
     size: Annotated[int | None, typer.Option(help="side of a training picture, pixels")] = None,
     batch: Annotated[int | None, typer.Option(help="pictures a step")] = None,
     threads: Annotated[int | None, typer.Option(help="processor threads")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="processes that make samples; 0: this one does")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="processes that make samples; 0: none beside this one")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="measure only so many pictures of each kind")] = None,
-    start_from: Annotated[Path | None, typer.Option(help="weights that each of them begins with, at step 0")] = None,
+    start_from: Annotated[
+        Path | None, typer.Option(help="exported weights that each run starts from, at step 0")
+    ] = None,
 ) -> None:
-    """Trains the restorer with one group of losses after the other, and compares what each is worth."""
+    """Trains the restorer with growing groups of losses and compares them."""
     changes = {"steps": steps, "size_px": size, "batch": batch, "threads": threads, "workers": workers}
     chosen = _recipe("restore", recipe).but(**{name: value for name, value in changes.items() if value is not None})
     report = ablation(chosen, data, out, minutes, limit, console, start_from)
     if report is None:
-        console.print("the time is over; run the same command again to go on")
+        console.print("time is up; run the same command again to continue")
     else:
         _show(report, out)
 
@@ -227,7 +237,7 @@ def quantise(
     limit: Annotated[int | None, typer.Option(min=1, help="measure only so many pictures of each kind")] = None,
     threads: Annotated[int, typer.Option(min=1, help="processor threads")] = 2,
 ) -> None:
-    """Writes an int8 file from the exported FP32 one, where it loses little, and enters it in models.toml."""
+    """Quantises an exported FP32 model to int8 and adds it to models.toml if it loses little."""
     task = load_task(_recipe(network, "base").but(size_px=CROP_PX, batch=1), data)
     for line in quantise_network(task, data, models, samples, limit, threads):
         console.print(line)

@@ -28,7 +28,7 @@ def open_session(file: Path, threads: int, hint: str) -> Any:
     try:
         return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # what ONNX Runtime raises for a broken file has no common class
-        raise DataError(f"{file} is no network that can be read: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{file} is not a readable network: {str(error).splitlines()[0]}") from error
 
 
 def onnx_runner(file: Path, threads: int) -> Runner:

@@ -56,18 +56,18 @@ def explain_errors(app: FastAPI) -> None:
     def explain_validation(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
-        return _refuse(422, f"{where}: {first['msg'].lower()}", "docs/openapi.json says what can be sent")
+        return _refuse(422, f"{where}: {first['msg'].lower()}", "see docs/api.md for what can be sent")
 
     @app.exception_handler(Exception)
     def explain_fault(request: Request, error: Exception) -> JSONResponse:
         faults.warning("the control API failed: %r", error)
-        return _refuse(500, f"unexpected: {error!r}", "the log says more")
+        return _refuse(500, f"unexpected: {error!r}", "read the log for details")
 
     @app.exception_handler(StarletteError)
     def explain_others(request: Request, error: StarletteError) -> Response:
         if isinstance(error.detail, dict):
             return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
-        return _refuse(error.status_code, error.detail, "docs/openapi.json says what can be asked", error.headers)
+        return _refuse(error.status_code, error.detail, "see docs/api.md for the endpoints", error.headers)
 
 
 def _refuse(status: int, message: str, hint: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -72,7 +72,7 @@ def _listen(port: int, wanted: bool) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigError(
-            f"the control API can listen on no port of 127.0.0.1: {error.strerror}", "look at the firewall's rules"
+            f"the control API cannot listen on any port of 127.0.0.1: {error.strerror}", "check the firewall rules"
         ) from error
     return listener
 

@@ -41,7 +41,7 @@ class BuildUnderWay(ConfigError):
     """Only one build at a time."""
 
     def __init__(self) -> None:
-        super().__init__("engines are being built already", "wait until that is done")
+        super().__init__("engines are already being built", "wait until the build is done")
 
 
 class Builds:
@@ -85,7 +85,7 @@ class Builds:
             error, hint = failure.message, failure.hint
         except Exception as failure:  # the thread's boundary: whoever asked is told
             log.error("a build failed", exc_info=failure)
-            error, hint = repr(failure), "the log says more"
+            error, hint = repr(failure), "read the log for details"
         with self._lock:
             self._status = BuildStatus(**{**self._status, "running": False, "error": error, "hint": hint})
 

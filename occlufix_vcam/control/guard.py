@@ -81,14 +81,14 @@ class Guard:
         headers: list[tuple[bytes, bytes]] = list(scope["headers"])
         named = dict(headers)
         if len([name for name, _ in headers if name == b"host"]) != 1 or named[b"host"] not in self._hosts:
-            return 403, "this is not the host that the request names"
+            return 403, "the request names another host"
         if b"origin" in named and named[b"origin"] not in self._origins:
             return 403, "requests from other origins are refused"
         if scope["path"] == PROOF_PATH:
             return None
         if scope["path"] == LINK_PATH:
             keys = parse_qs(scope["query_string"].decode("latin-1")).get("key", [""])
-            return None if self._sessions.expects(keys[0]) else (401, "this link was used already, or is too old")
+            return None if self._sessions.expects(keys[0]) else (401, "this link was already used or has expired")
         if b"authorization" in named:
             right = secrets.compare_digest(named[b"authorization"], self._token) or self._session(scope)
             return None if right else (401, "the token or the page's session is wrong, or that of an earlier run")
@@ -176,7 +176,7 @@ def _refusal_page(told: str) -> bytes:
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         "<meta name=color-scheme content='light dark'><title>OccluFix Camera</title>"
-        f"<h1>OccluFix Camera</h1><p>Not let in: {told}.</p><p>Open the page with <code>occlufix-vcam preview</code>"
+        f"<h1>OccluFix Camera</h1><p>Access denied: {told}.</p><p>Open the page with <code>occlufix-vcam preview</code>"
         " or from the tray icon: each link works once.</p>"
     ).encode()
 
@@ -194,7 +194,7 @@ async def _read_body(receive: Receive) -> bytes | tuple[int, str]:
                 if not message.get("more_body", False):
                     return bytes(body)
     except TimeoutError:
-        return 408, f"the body did not come within {STALLED_S:.0f} s"
+        return 408, f"the body did not arrive within {STALLED_S:.0f} s"
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -110,7 +110,7 @@ def page(services: Services) -> APIRouter:
     async def open_link(key: Annotated[str, Query(max_length=100)]) -> Response:
         """The page, with its session, for a link that was not used yet."""
         if (admission := sessions.open(key)) is None:
-            raise HTTPException(401, {"message": "this link was used already, or is too old", "hint": HINT})
+            raise HTTPException(401, {"message": "this link was already used or has expired", "hint": HINT})
         given = PageSession(session=admission.session.secret, id=admission.session.page, key=admission.key)
         told = html.escape(given.model_dump_json(), quote=True)
         response = HTMLResponse(_index().replace(NO_SESSION, NO_SESSION.replace('""', f'"{told}"')))

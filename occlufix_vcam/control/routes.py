@@ -206,7 +206,7 @@ def looking(daemon: Daemon, services: Services) -> APIRouter:
         """The picture that goes out now, at its full size; `both`: the one before above the one after."""
         picture = await in_turn(services.pictures.snapshot, view, format)
         if picture is None:
-            raise HTTPException(409, {"message": "there is no picture yet", "hint": "try again in a moment"})
+            raise HTTPException(409, {"message": "there is no frame yet", "hint": "try again in a moment"})
         return Response(picture, media_type=f"image/{format}")
 
     @router.get(
@@ -217,7 +217,7 @@ def looking(daemon: Daemon, services: Services) -> APIRouter:
     async def preview(view: View = "both") -> StreamingResponse:
         """The pictures that go out, reduced, at most 15 a second, as JPEG parts with X-Halves and X-Outlines."""
         if services.pictures.full():
-            raise HTTPException(429, {"message": "too many look on already", "hint": "close another preview"})
+            raise HTTPException(429, {"message": "too many previews are open", "hint": "close another preview"})
         return StreamingResponse(
             services.pictures.stream(view), media_type="multipart/x-mixed-replace; boundary=picture"
         )
@@ -231,7 +231,7 @@ def looking(daemon: Daemon, services: Services) -> APIRouter:
         With `every`, the status also comes each so many seconds, with its newest figures.
         """
         if services.events.full():
-            raise HTTPException(429, {"message": "too many listen already", "hint": "close another page"})
+            raise HTTPException(429, {"message": "too many pages are open", "hint": "close another page"})
         return StreamingResponse(services.events.stream(every), media_type="text/event-stream")
 
     return router

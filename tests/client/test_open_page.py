@@ -20,7 +20,7 @@ from occlufix_vcam.client.open_page import open_page
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.daemon import Daemon
 from tests.conftest import ROOT
-from tests.control.conftest import Served, serving
+from tests.harness.control import Served, serving
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from occlufix_vcam.control.guard import LONGEST_BODY
 from occlufix_vcam.core.settings import Settings, config_path, load_settings
 from occlufix_vcam.core.state import NotRunning, StateFolder
 from occlufix_vcam.runtime.daemon import Daemon
-from tests.control.conftest import Served
+from tests.harness.control import Served
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from occlufix_vcam.control.connection import Connection
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.daemon import Daemon
-from tests.control.conftest import Served, serving
+from tests.harness.control import Served, serving
 from tests.harness.fakes import WAIT_S
 
 Connect = Callable[..., socket.socket]

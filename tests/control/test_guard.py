@@ -20,7 +20,7 @@ from occlufix_vcam.control.routes import OneAtATime
 from occlufix_vcam.core import deadline
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.daemon import Daemon
-from tests.control.conftest import Served, serving, session_in
+from tests.harness.control import Served, serving, session_in
 from tests.harness.fakes import WAIT_S
 
 
@@ -205,7 +205,7 @@ def test_a_person_who_was_not_let_in_reads_what_to_do(served: Served) -> None:
 
 def test_a_link_that_was_used_says_so(served: Served) -> None:
     answer = served.http.get("/open", params={"key": "used"})
-    assert answer.status_code == 401 and "used already" in answer.json()["detail"]["message"]
+    assert answer.status_code == 401 and "already used" in answer.json()["detail"]["message"]
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/status", "/nowhere"])

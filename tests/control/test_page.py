@@ -16,7 +16,7 @@ import pytest
 
 from occlufix_vcam.control.page_routes import PAGE
 from scripts.harness.readers.browsers import program
-from tests.control.conftest import Product
+from tests.harness.control import Product
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install -e .[dev]")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing: pip install -e .[dev]")
@@ -154,7 +154,7 @@ def test_a_setting_is_changed_kept_and_refused_with_its_bound(visit: Visit, prod
     field = visit.page.locator(".field", has=visit.page.locator("#setting-min_coverage"))
     visit.page.fill("#setting-min_coverage", "0.05")
     visit.page.locator("#setting-min_coverage").press("Tab")
-    expect(field).to_contain_text("Changed and kept")
+    expect(field).to_contain_text("Changed and saved")
     assert "min_coverage = 0.05" in Path(product.environment["OCCLUFIX_CONFIG"]).read_text()
     visit.page.fill("#setting-min_coverage", "7")
     visit.page.locator("#setting-min_coverage").press("Tab")
@@ -164,9 +164,9 @@ def test_a_setting_is_changed_kept_and_refused_with_its_bound(visit: Visit, prod
 
 def test_a_camera_that_is_not_there_is_told_and_the_old_one_goes_on(visit: Visit, product: Product) -> None:
     field = visit.page.locator(".field", has=visit.page.locator("#setting-source"))
-    visit.page.select_option("#setting-source", label="Another one …")
-    field.get_by_label("Another one, by its name or path").fill("nowhere")
-    field.get_by_label("Another one, by its name or path").press("Enter")
+    visit.page.select_option("#setting-source", label="Other …")
+    field.get_by_label("Other, by name or path").fill("nowhere")
+    field.get_by_label("Other, by name or path").press("Enter")
     expect(field).to_contain_text("no camera")
     expect(visit.page.locator("#setting-source")).to_have_value("demo")
     with product.client() as client:
@@ -230,12 +230,12 @@ def test_my_face_is_remembered_at_a_click_or_why_not_is_said(visit: Visit, produ
     page.click("#people-shown summary")
     if ended["state"] == "failed":
         expect(told).to_contain_text(ended["hint"])
-        expect(page.locator("#people-told")).to_contain_text("Nobody yet")
+        expect(page.locator("#people-told")).to_contain_text("No one yet")
         return
     expect(page.locator("#people")).to_contain_text("Ada")
     page.get_by_role("button", name="Forget Ada").click()
     page.get_by_role("button", name="Really forget Ada").click()
-    expect(page.locator("#people-told")).to_contain_text("Nobody yet")
+    expect(page.locator("#people-told")).to_contain_text("No one yet")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -18,7 +18,7 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.daemon import Daemon, Parts
 from occlufix_vcam.sinks.fan_out import Sinks
 from scripts.openapi import TARGET, description
-from tests.control.conftest import Served, serving
+from tests.harness.control import Served, serving
 from tests.harness.fakes import InvertingPipeline, ScriptedCamera, WatchedSink, running
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is missing: pip install -e .[dev]")

@@ -25,7 +25,7 @@ from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.daemon import Daemon
-from tests.control.conftest import Served, serving
+from tests.harness.control import Served, serving
 from tests.harness.fakes import WAIT_S
 
 

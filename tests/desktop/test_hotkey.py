@@ -25,7 +25,7 @@ from occlufix_vcam.desktop.hotkey.binding import bind
 from occlufix_vcam.desktop.hotkey.wayland import DESKTOP, PATH, REGISTRY, REQUEST, SHORTCUTS, PortalKey, as_trigger
 from scripts.harness.desktop import Answer, Service, display, session_bus
 from tests.conftest import ROOT
-from tests.control.conftest import Product
+from tests.harness.control import Product
 
 WITHIN_S = 60.0
 #: A program of its own, since pynput keeps the display of the process that imports it.

@@ -33,7 +33,7 @@ from occlufix_vcam.desktop.tray.status_view import ICON_NAMES, tray_status
 from occlufix_vcam.runtime.daemon import Daemon
 from scripts.harness.desktop import Panel, display, session_bus
 from tests.conftest import ROOT
-from tests.control.conftest import Product, serving
+from tests.harness.control import Product, serving
 
 COMMAND = [sys.executable, "-m", "occlufix_vcam", "tray"]
 SIZE = 32
@@ -164,7 +164,7 @@ def test_the_menu_asks_and_shows_what_holds(desk: Desk) -> None:
     with desk.product.client() as client:
         desk.panel.wait_for(lambda: client.settings()["backend"] == "onnxruntime")
         desk.wait_for_entry("Engine > onnxruntime on CPU", **{"toggle-state": 1})
-        desk.panel.choose("Engine > The best there is")
+        desk.panel.choose("Engine > Fastest")
         desk.panel.wait_for(lambda: client.settings()["backend"] == "auto")
     assert desk.panel.messages == []
 
@@ -172,11 +172,11 @@ def test_the_menu_asks_and_shows_what_holds(desk: Desk) -> None:
 def test_a_camera_that_vanished_before_it_was_picked_is_told_and_the_old_one_holds(desk: Desk) -> None:
     with desk.product.client() as client:
         client.change_settings({"source": "demo"})
-    desk.panel.choose("Camera > The first camera there is")  # this machine has none
+    desk.panel.choose("Camera > First camera")  # this machine has none
     if "demo" in desk.panel.menu():  # pragma: no cover  a machine with a camera opens it
         return
     desk.wait_for_message("camera")
-    desk.wait_for_entry("Camera > Demo: a photograph that moves", **{"toggle-state": 1})
+    desk.wait_for_entry("Camera > Demo photograph", **{"toggle-state": 1})
 
 
 def test_the_preview_opens_in_the_browser(desk: Desk) -> None:
@@ -248,7 +248,7 @@ def test_another_version_is_said(closed_desk: Desk) -> None:
     told = json.loads(control.read_text())
     control.write_text(json.dumps({**told, "version": "0.0.9"}))
     closed_desk.open()
-    closed_desk.wait_for_message("Version 0.0.9 runs")
+    closed_desk.wait_for_message("Version 0.0.9 is running")
     closed_desk.panel.wait_for(lambda: any("0.0.9" in label for label in closed_desk.panel.menu()))
     control.write_text(json.dumps(told))
 

@@ -66,7 +66,7 @@ def test_missing_and_broken_networks_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--data"):
         backbones.squeezenet(tmp_path, 1)
     (tmp_path / "mobilefacenet_y1_128d.onnx").write_bytes(b"no network")
-    with pytest.raises(DataError, match="no network that can be read"):
+    with pytest.raises(DataError, match="not a readable network"):
         backbones.Embedding(tmp_path, 1)
 
 

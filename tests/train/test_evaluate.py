@@ -156,7 +156,7 @@ def test_runners_name_what_they_cannot_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no"):
         onnx_runner(tmp_path / "none.onnx", 1)
     (tmp_path / "broken.onnx").write_bytes(b"broken")
-    with pytest.raises(DataError, match="can be read"):
+    with pytest.raises(DataError, match="not a readable"):
         onnx_runner(tmp_path / "broken.onnx", 1)
     with pytest.raises(DataError, match="wants"):
         onnx_runner(SHIPPED, 1)({"frame": np.zeros((1, 64, 64, 3), np.uint8)})
@@ -184,7 +184,7 @@ def test_a_checkpoint_brings_the_parts_it_was_trained_with(data: Path, tmp_path:
     assert restore(run, face, hole).shape == face.shape
     with pytest.raises(checkpoint.CheckpointError, match="of `restore`, not of `hidden`"):
         open_runner(RECIPES["hidden", "base"], data, tmp_path, 1)
-    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint"):
+    with pytest.raises(checkpoint.CheckpointError, match="not a checkpoint"):
         open_runner(recipe, data, tmp_path / "nowhere", 1)
 
 

@@ -12,7 +12,7 @@ let settings = null;
 let gone = false;
 let formFor = 0; // the process whose settings the form shows
 
-const GONE = ["OccluFix Camera does not answer", "It stopped, or is being started again. This page goes on by itself once it is back: occlufix-vcam start"];
+const GONE = ["OccluFix Camera does not answer", "It has stopped or is restarting. This page reconnects by itself. To start it: occlufix-vcam start"];
 const LOCKED = ["This page is not let in", "It was loaded anew, signed out, or is too old. Open it again with occlufix-vcam preview, or from the tray icon"];
 
 function tell(name, value) {
@@ -37,17 +37,17 @@ function tell(name, value) {
 function showState() {
   const [kind, words] = mood(status);
   say(kind, words);
-  notices(Object.entries(status.trouble).map(([where, what]) => [`Trouble with ${PLACES[where] ?? where}`, `${what}. ${status.hints[where] ? `${status.hints[where]}. ` : ""}It is tried again by itself; occlufix-vcam doctor says more.`]));
+  notices(Object.entries(status.trouble).map(([where, what]) => [`Trouble with ${PLACES[where] ?? where}`, `${what}. ${status.hints[where] ? `${status.hints[where]}. ` : ""}OccluFix Camera retries by itself. For details, run occlufix-vcam doctor.`]));
   by("toggle").disabled = false;
   by("toggle").setAttribute("aria-checked", String(status.enabled));
 }
 
-const PLACES = { capture: "the camera", process: "the engines", output: "what the pictures are sent to" };
+const PLACES = { capture: "the camera", process: "the engines", output: "the output" };
 
 function say(kind, words) {
   by("mood").dataset.mood = kind;
   if (by("mood").textContent !== words) by("mood").textContent = words;
-  document.title = kind === "lost" ? "OccluFix Camera – not there" : "OccluFix Camera";
+  document.title = kind === "lost" ? "OccluFix Camera – not running" : "OccluFix Camera";
 }
 
 function notices(lines) {
@@ -100,7 +100,7 @@ function showBuild({ running, doing, share, made, error, hint }) {
   by("build-progress").hidden = !running;
   by("build-progress").value = share;
   const checked = made.map((one) => `${one.model} ${one.p50_ms?.toFixed(1) ?? "–"} ms`).join(", ");
-  if (running) by("build-told").textContent = `${doing || "Getting ready"} …`;
+  if (running) by("build-told").textContent = `${doing || "Preparing"} …`;
   else if (error) by("build-told").textContent = `${error}. ${hint}`;
   else by("build-told").textContent = made.length ? `Built and checked: ${checked}` : "";
 }

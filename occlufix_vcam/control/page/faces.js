@@ -34,7 +34,7 @@ async function showPeople() {
   const told = await ask("GET", "/v1/enroll");
   by("people").replaceChildren(...told.people.map(person));
   const problems = told.problems.map((problem) => `${problem.message}. ${problem.hint}.`);
-  by("people-told").textContent = [told.people.length ? "" : "Nobody yet.", told.protection && `Kept ${told.protection}.`, ...problems].join(" ");
+  by("people-told").textContent = [told.people.length ? "" : "No one yet.", told.protection && `Kept ${told.protection}.`, ...problems].join(" ");
 }
 
 function person({ name, views }) {
@@ -43,7 +43,7 @@ function person({ name, views }) {
   forget.setAttribute("aria-label", `Forget ${name}`);
   forget.addEventListener("click", () => {
     if (forget.textContent === "Forget") {
-      forget.textContent = "Really forget?";
+      forget.textContent = "Delete for good?";
       forget.setAttribute("aria-label", `Really forget ${name}?`);
     } else attempt(async () => {
       await ask("DELETE", `/v1/enroll/${encodeURIComponent(name)}`);

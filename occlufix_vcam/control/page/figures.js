@@ -2,7 +2,7 @@
 
 const KEPT = 120; // at two a second: a minute
 const [WIDTH, HEIGHT] = [240, 56];
-const MOODS = { starting: "Starting", loading: "Making the engines ready", waiting: "Waiting", stopping: "Stopped" };
+const MOODS = { starting: "Starting", loading: "Loading the engines", waiting: "Waiting", stopping: "Stopped" };
 
 const by = (id) => document.getElementById(id);
 const history = { fps: [], latency: [], slow: [] };
@@ -11,10 +11,10 @@ const history = { fps: [], latency: [], slow: [] };
 export function mood(status) {
   if (Object.keys(status.trouble).length) return ["trouble", "Trouble"];
   if (!["running", "idle"].includes(status.state) && status.enabled) return [status.state === "stopping" ? "lost" : "starting", MOODS[status.state] ?? status.state];
-  if (!status.enabled) return ["off", "Off: the untouched picture goes out"];
-  if (status.viewers === 0 || status.state === "idle") return ["idle", "On; no program looks at the camera"];
+  if (!status.enabled) return ["off", "Off: frames pass untouched"];
+  if (status.viewers === 0 || status.state === "idle") return ["idle", "On, no program reads the camera"];
   if (status.restoring) return ["restoring", status.restoring > 1 ? `On, restoring ${status.restoring} faces` : "On, restoring a face"];
-  return ["on", status.faces ? "On, nothing is hidden" : "On, nobody is in the picture"];
+  return ["on", status.faces ? "On, nothing is hidden" : "On, no face in view"];
 }
 
 export function showFigures(status) {
@@ -26,7 +26,7 @@ export function showFigures(status) {
     Camera: status.camera ?? "none yet",
     Size: status.size ? `${status.size[0]} × ${status.size[1]}` : "–",
     "Sends to": status.sinks.map((name) => (name === "null" ? "nowhere" : name)).join(", ") || "nothing",
-    ...(status.viewers === null ? {} : { "Programs that look": status.viewers }),
+    ...(status.viewers === null ? {} : { "Reading programs": status.viewers }),
     "Left out": `${status.dropped.toLocaleString()} of ${(status.frames + status.dropped).toLocaleString()}`,
     ...(status.failed ? { Failed: status.failed } : {}),
     "Running for": duration(status.uptime_s),
@@ -113,7 +113,7 @@ function stageRow(name) {
 
 function engines(all) {
   const lines = Object.entries(all).map(([model, one]) => [model, `${one.backend} on ${one.device}, ${one.precision}`]);
-  rows(by("engines"), lines.length ? lines : [["", "being made; until then the picture passes untouched"]]);
+  rows(by("engines"), lines.length ? lines : [["", "loading; frames pass untouched until then"]]);
   const reasons = new Map(Object.values(all).flatMap((one) => one.passed_over.map((over) => [over.backend, over.reason])));
   by("reasons").hidden = reasons.size === 0;
   rows(by("reasons").querySelector("ul"), [...reasons].map(([backend, reason]) => [`${backend}: `, reason]));

@@ -1,7 +1,7 @@
 // Every setting as a field, made from what the daemon says there is; a change is sent at once, alone, and told beside it.
 import { ask } from "./session.js";
 
-const PARTS = { camera: "Camera", output: "What goes out", restoring: "Restoring", program: "Program" };
+const PARTS = { camera: "Camera", output: "Output", restoring: "Restoring", program: "Program" };
 const OTHER = "\u0000other";
 
 const form = document.getElementById("settings");
@@ -73,7 +73,7 @@ async function change(one, value, field, told) {
     let opens = false;
     const settings = await ask("PATCH", `/v1/settings?save=${keep}`, { [one.name]: value }, () => { opens = true; });
     if (one.applies !== "at the next start") field.show(settings[one.name]);
-    told.textContent = opens ? "Still opening; the status says if it fails" : keep ? "Changed and kept" : "Changed until it stops";
+    told.textContent = opens ? "Still opening; the status says if it fails" : keep ? "Changed and saved" : "Changed for this run";
     setTimeout(() => { if (!("bad" in field.box.dataset)) told.textContent = ""; }, 4000);
   } catch (error) {
     field.box.dataset.bad = "";
@@ -124,8 +124,8 @@ function typed(one) {
 function picker(choices, parse, write) {
   const input = document.createElement("select");
   const other = Object.assign(document.createElement("input"), { type: "text", hidden: true });
-  other.setAttribute("aria-label", "Another one, by its name or path");
-  const fill = () => input.replaceChildren(...choices().map(([value, title]) => new Option(title, value)), new Option("Another one …", OTHER));
+  other.setAttribute("aria-label", "Other, by name or path");
+  const fill = () => input.replaceChildren(...choices().map(([value, title]) => new Option(title, value)), new Option("Other …", OTHER));
   const read = () => {
     other.hidden = input.value !== OTHER;
     if (!other.hidden && !other.value) return void other.focus();
@@ -155,16 +155,16 @@ function picker(choices, parse, write) {
 }
 
 const cameraChoices = () => [
-  ["auto", "The first camera there is"],
+  ["auto", "First camera"],
   ...devices.cameras.map((camera) => [camera.path || String(camera.index), camera.name]),
-  ["demo", "Demo: a photograph that moves"],
+  ["demo", "Demo photograph"],
 ];
 const sinkChoices = () => [
-  ["auto", "The first virtual camera there is"],
+  ["auto", "Every virtual camera"],
   ...devices.virtual_cameras.filter((one) => !one.problem).map((one) => [one.path || one.name, one.name || one.path]),
   ["null", "Nowhere"],
 ];
 const backendChoices = () => [
-  ["auto", "The best there is"],
+  ["auto", "Fastest"],
   ...devices.backends.map((one) => [one.name, one.available ? `${one.name} on ${one.device}` : `${one.name} (not on this machine)`]),
 ];
