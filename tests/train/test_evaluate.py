@@ -101,7 +101,7 @@ def test_soft_and_sharp_photographs_are_told_by_the_grain_of_the_skin() -> None:
 def test_a_report_holds_all_kinds_methods_and_figures(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restore, "more_figures", lambda *given: EvalReport({"more": 1.0}, "## More\n"))
+    monkeypatch.setattr(evaluate, "more_figures", lambda *given: EvalReport({"more": 1.0}, "## More\n"))
     report = evaluate.evaluate({"grey": greyed, "same": greyed}, data, tmp_path, limit=4, threads=1)
     report.write(tmp_path)
     detail = json.loads((tmp_path / "report.json").read_text())
@@ -184,7 +184,7 @@ def test_a_checkpoint_brings_the_parts_it_was_trained_with(data: Path, tmp_path:
     assert restore(run, face, hole).shape == face.shape
     with pytest.raises(checkpoint.CheckpointError, match="of `restore`, not of `hidden`"):
         open_runner(RECIPES["hidden", "base"], data, tmp_path, 1)
-    with pytest.raises(checkpoint.CheckpointError, match="not a checkpoint"):
+    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint"):
         open_runner(recipe, data, tmp_path / "nowhere", 1)
 
 

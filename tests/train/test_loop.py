@@ -132,7 +132,7 @@ def test_a_hostile_pickle_is_not_executed(tmp_path: Path) -> None:
 
     file = tmp_path / loop.CHECKPOINT
     file.write_bytes(pickle.dumps(Hostile()))
-    with pytest.raises(checkpoint.CheckpointError, match="not a checkpoint"):
+    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint"):
         checkpoint.read(file)
     assert not (tmp_path / "executed").exists()
 
@@ -144,7 +144,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
         loop.fit(Line(RECIPE), other, tmp_path)
     with pytest.raises(checkpoint.CheckpointError, match="another shape"):
         checkpoint.load_averaged(tmp_path / loop.CHECKPOINT, nn.Linear(2, 1))
-    with pytest.raises(checkpoint.CheckpointError, match="not a checkpoint"):
+    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint"):
         checkpoint.read(tmp_path / "none.pt")
 
 
