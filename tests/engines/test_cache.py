@@ -186,7 +186,7 @@ def test_two_processes_build_once(cache: EngineCache) -> None:
 
 
 def test_waiting_for_another_process_can_be_ended(cache: EngineCache) -> None:
-    with cache.locked(KEY), pytest.raises(EngineBuildError, match="ended"):
+    with cache.locked(KEY), pytest.raises(EngineBuildError, match="cancelled"):
         EngineCache(cache.folder).obtain(KEY, never, go_on=lambda: False)
 
 

@@ -160,5 +160,5 @@ def test_no_session_and_no_session_manager_are_said_with_what_to_do(tmp_path: Pa
     assert said.returncode == 3
     assert said.stderr.splitlines() == [
         "error: no PipeWire session answers: Host is down",
-        "  log in to a desktop with PipeWire, or `systemctl --user start pipewire wireplumber`",
+        "  log in to a desktop with PipeWire, or run `systemctl --user start pipewire wireplumber`",
     ]

@@ -160,7 +160,8 @@ class Forked:
 #: Everything that the daemon imports, sooner or later.
 MODULES = (
     *("cv2", "uvicorn", "fastapi", "engines.backends.fake"),
-    *(f"occlufix_vcam.{name}" for name in ("cli", "daemon", "pipeline", "telemetry", "timing")),
+    *(f"occlufix_vcam.{name}" for name in ("cli.app", "cli.daemon", "core.telemetry", "pipeline")),
+    *(f"occlufix_vcam.runtime.{name}" for name in ("daemon", "idle_autotune")),
     *(f"occlufix_vcam.control.{name}" for name in ("api", "guard", "routes", "services")),
     *(f"occlufix_vcam.stages.{name}" for name in ("find", "hidden", "memory", "restore")),
     *(f"occlufix_vcam.sinks.{name}" for name in ("v4l2", "pipewire")),
