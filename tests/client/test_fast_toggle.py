@@ -84,7 +84,15 @@ def listener(state: StateFolder, answer: Callable[[socket.socket], None]) -> Ite
 
 
 def say(body: bytes) -> Callable[[socket.socket], None]:
-    return lambda peer: peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+    """Answers, then reads the rest of the request: closing on unread bytes would reset the connection instead."""
+
+    def answer(peer: socket.socket) -> None:
+        peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+        peer.shutdown(socket.SHUT_WR)
+        while peer.recv(4096):
+            pass
+
+    return answer
 
 
 def trickle(peer: socket.socket) -> None:
