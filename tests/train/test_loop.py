@@ -132,7 +132,7 @@ def test_a_hostile_pickle_is_not_executed(tmp_path: Path) -> None:
 
     file = tmp_path / loop.CHECKPOINT
     file.write_bytes(pickle.dumps(Hostile()))
-    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint"):
+    with pytest.raises(checkpoint.CheckpointError, match="not a checkpoint"):
         checkpoint.read(file)
     assert not (tmp_path / "executed").exists()
 
