@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,12 +25,10 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
+from occlufix_vcam.media.film_formats import Quality
+from occlufix_vcam.offline.films import FilmOptions, Restore, restore_film
 from occlufix_vcam.pipeline import FrameSummary, Pipeline
-from occlufix_vcam.sinks.opening import open_sink
 from occlufix_vcam.sinks.pictures import encode, put_into, write_file
-from occlufix_vcam.sinks.recorder import FILM_SUFFIXES
-from occlufix_vcam.sources import CameraSource, EndOfClip
-from occlufix_vcam.sources.opening import open_source
 from occlufix_vcam.sources.pictures import PICTURE_SUFFIXES, load_picture, picture_files, read_pixels, to_bgr
 from occlufix_vcam.stages.find import FaceFinder, open_finder
 from occlufix_vcam.stages.hidden import GivenMask, HiddenSegmenter
@@ -38,8 +36,6 @@ from occlufix_vcam.stages.memory import FixedReference
 
 #: (done, total; None if unknown)
 ProcessProgress = Callable[[int, int | None], None]
-
-READ_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +46,7 @@ class StageOverrides:
     reference: Path | None = None
     aligned: bool = False
     side_by_side: bool = False
+    quality: Quality = Quality.HIGH
 
 
 @dataclass(slots=True)
@@ -63,7 +60,8 @@ class FileReport:
     restored: int = 0
     coverage: float = 0.0
     ms: float = 0.0  # mean over the frames, pipeline only
-    error: str | None = None
+    error: str | None = None  # what is missing, also where `out` was written
+    notes: list[str] = field(default_factory=list)
 
     def add(self, summary: FrameSummary, seconds: float) -> None:
         self.ms += (seconds * 1e3 - self.ms) / (self.frames + 1)
@@ -159,9 +157,8 @@ class _Work:
         pixels = read_pixels(source)
         # Transparent pixels keep their colours, so alpha is cut off and not blended in.
         image = to_bgr(pixels[:, :, :3] if pixels.ndim == 3 else pixels)
-        mask = self._given_mask(source, image)
-        with closing(self._pipeline(mask)) as pipeline:
-            restored = self._run(pipeline, Frame(image, 0, time.monotonic()), mask, report)
+        with self._restorer(source, image, report) as restore:
+            restored = restore(Frame(image, 0, time.monotonic()))
         same_kind = source.suffix.lower() == target.suffix.lower()
         if restored is image and same_kind and not self._swaps.side_by_side:
             write_file(target, source.read_bytes())
@@ -173,38 +170,19 @@ class _Work:
         return report
 
     def video(self, source: Path, target: Path, progress: ProcessProgress) -> FileReport:
-        if target.suffix.lower() not in FILM_SUFFIXES:
-            raise ConfigError(
-                f"{target} is not a video file name", "use a name that ends in .mp4, or .mkv for lossless"
-            )
-        # On closing, the recorder keeps what it has; half a video must not replace a whole one.
-        unfinished = target.with_name(f".{target.stem}.unfinished{target.suffix}")
-        try:
-            report = self._film(source, unfinished, progress)
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        report.out = str(target)
+        report = FileReport(source.name)
+        options = FilmOptions(self._swaps.quality, self._swaps.side_by_side)
+        result = restore_film(source, target, lambda image: self._restorer(source, image, report), options, progress)
+        report.out, report.error = str(result.path), result.damage
+        report.notes += [f"{what} left out: {target.suffix} cannot hold it" for what in result.left_out]
         return report
 
-    def _film(self, source: Path, target: Path, progress: ProcessProgress) -> FileReport:
-        report = FileReport(source.name)
-        with ExitStack() as stack:
-            clip = stack.enter_context(closing(open_source(str(source), loop=False, realtime=False)))
-            width, height = clip.size
-            size = (2 * width if self._swaps.side_by_side else width, height)
-            film = stack.enter_context(closing(open_sink("recorder", size=size, rate=clip.rate, path=target)))
-            frame = _next_frame(clip)
-            mask = self._given_mask(source, frame.image) if frame else None
-            pipeline = stack.enter_context(closing(self._pipeline(mask)))
-            while frame is not None:
-                image = self._run(pipeline, frame, mask, report)
-                if self._swaps.side_by_side:
-                    image = np.hstack([frame.image, image])
-                film.send(Frame(image, frame.index, frame.captured_at))
-                progress(report.frames, None)
-                frame = _next_frame(clip)
-        return report
+    @contextmanager
+    def _restorer(self, source: Path, image: Image, report: FileReport) -> Iterator[Restore]:
+        """What restores the frames of one input, whose first one shows `image`."""
+        mask = self._given_mask(source, image)
+        with closing(self._pipeline(mask)) as pipeline:
+            yield lambda frame: self._run(pipeline, frame, mask, report)
 
     def _run(self, pipeline: Pipeline, frame: Frame, mask: Image | None, report: FileReport) -> Image:
         """Restored image; `frame.image` itself if nothing was restored."""
@@ -259,17 +237,6 @@ class _Work:
         if not faces:
             raise ConfigError(f"no face found in {path}", "choose an image with one clear, frontal face")
         return max(faces, key=lambda face: float(np.ptp(face.landmarks, axis=0).max())).landmarks
-
-
-def _next_frame(clip: CameraSource) -> Frame | None:
-    """Next frame; None at the end. Its time is the clip's own, not the wall clock: tracking depends on it."""
-    try:
-        frame = clip.read(READ_TIMEOUT_S)
-    except EndOfClip:
-        return None
-    if frame is None:
-        raise DeviceError(f"{clip.description} has no more frames", "check that it plays elsewhere")
-    return Frame(frame.image, frame.index, frame.index / clip.rate)
 
 
 def _same_stem(folder: Path, source: Path) -> Path:
