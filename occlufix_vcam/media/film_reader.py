@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import cv2
+import numpy as np
 
 from engines.contract import Image
 from occlufix_vcam.core.errors import DeviceError
@@ -20,14 +21,12 @@ from occlufix_vcam.media.colours import ColourConverter, tags_of
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
+    from av.video.stream import VideoStream
 
 log = logging.getLogger(__name__)
 
 #: Only containers of films, and only this file: a playlist could name others, on this machine or elsewhere.
-_FORMATS = (
-    "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,dv,mxf,mxf_opatom,gxf,h264,hevc,m4v,obu,av1,ivf,nut,rm,wtv,"
-    "mjpeg,yuv4mpegpipe"
-)
+_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,dv,mxf,mxf_opatom,gxf,ivf,nut,rm,wtv,yuv4mpegpipe,gif,apng"
 _ONLY_THIS_FILE = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
 #: By how many degrees counterclockwise a frame is to be turned.
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
@@ -51,6 +50,26 @@ def is_film(path: Path) -> bool:
             return bool(container.streams.video)
     except DeviceError:
         return False
+
+
+def expected_frames(path: Path) -> int:
+    """Number of frames that a film names or that fit its duration; 1 if it cannot be opened."""
+    try:
+        with open_container(path) as container:
+            return max(1, max((_expected(container, stream) for stream in container.streams.video), default=1))
+    except DeviceError:
+        return 1
+
+
+def _expected(container: InputContainer, stream: VideoStream) -> int:
+    rate = float(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
+    return stream.frames or round((_duration_s(container, stream) or 0) * rate)
+
+
+def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +112,8 @@ class FilmReader:
         self.stream = films[0]
         self.time_base = self.stream.time_base or Fraction(1, 1000)
         self.rate = float(self.stream.average_rate or self.stream.guessed_rate or _USUAL_RATE)
-        self.expected = self.stream.frames or round((self.duration_s or 0) * self.rate)
+        self.duration_s = _duration_s(self.container, self.stream)
+        self.expected = _expected(self.container, self.stream)
         self.read = self.lost = 0
         self.was_interlaced = False
         self._ends_at, self._last_pts = 0.0, -(2**62)
@@ -111,13 +131,6 @@ class FilmReader:
         self.size = (shown.height, shown.width) if swaps else self._stored
         shape = self.stream.sample_aspect_ratio or Fraction(1)
         self.pixel_shape = Fraction(1) if shape <= 0 else 1 / shape if swaps else shape
-
-    @property
-    def duration_s(self) -> float | None:
-        """Seconds that the file names."""
-        if self.stream.duration:
-            return float(self.stream.duration * self.time_base)
-        return self.container.duration / av.time_base if self.container.duration else None
 
     @property
     def is_cut_off(self) -> bool:
@@ -188,6 +201,18 @@ class FilmReader:
             self.was_interlaced |= self._deinterlace.works
             self.read += 1
             yield FilmFrame(self._last_pts, frame.duration or usual, frame, self)
+
+
+def in_square_pixels(image: Image, pixel_shape: Fraction) -> Image:
+    """`image` as it is shown: wider if its pixels are wide, higher if they are high."""
+    if pixel_shape == 1:
+        return image
+    height, width = image.shape[:2]
+    wide = max(Fraction(1), pixel_shape)
+    size = round(width * wide), round(height * wide / pixel_shape)
+    square: Image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    square.flags.writeable = False
+    return square
 
 
 class _Deinterlacer:

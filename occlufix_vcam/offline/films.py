@@ -19,7 +19,7 @@ from occlufix_vcam.core.files import NewFile
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.media.film_companions import Companions, copier, take_facts
 from occlufix_vcam.media.film_formats import FORMATS, Quality, check_film_name, part_of, unused
-from occlufix_vcam.media.film_reader import FilmReader
+from occlufix_vcam.media.film_reader import FilmReader, in_square_pixels
 from occlufix_vcam.media.film_writer import FilmWriter, open_film
 
 #: Restores a frame; `frame.image` itself comes back if nothing changed.
@@ -99,7 +99,7 @@ def _encode(
     size = (2 * width if options.side_by_side else width, height)
     changed, frame = False, reader.next()
     assert frame is not None, "a reader has at least one frame"
-    with open_film(file, suffix) as output, restorer(_squared(frame.image, reader.pixel_shape)) as restore:
+    with open_film(file, suffix) as output, restorer(in_square_pixels(frame.image, reader.pixel_shape)) as restore:
         writer = FilmWriter(
             output, size, reader.rate, reader.time_base, reader.tags, pixel_shape=reader.pixel_shape,
             quality=options.quality,
@@ -127,7 +127,7 @@ def _restored(frame: Frame, pixel_shape: Fraction, restore: Restore) -> Image:
     """The frame with what `restore` changes in it, seen in square pixels; its own image if that is nothing."""
     if pixel_shape == 1:
         return restore(frame)
-    square = replace(frame, image=_squared(frame.image, pixel_shape))
+    square = replace(frame, image=in_square_pixels(frame.image, pixel_shape))
     result = restore(square)
     if result is square.image:
         return frame.image
@@ -135,16 +135,6 @@ def _restored(frame: Frame, pixel_shape: Fraction, restore: Restore) -> Image:
     changed = (result != square.image).any(axis=2).astype(np.uint8)
     weight = cv2.resize(changed, size, interpolation=cv2.INTER_NEAREST)[..., None]
     return np.where(weight > 0, cv2.resize(result, size, interpolation=cv2.INTER_AREA), frame.image).astype(np.uint8)
-
-
-def _squared(image: Image, pixel_shape: Fraction) -> Image:
-    """`image` as it is shown: wider if its pixels are wide, higher if they are high."""
-    if pixel_shape == 1:
-        return image
-    height, width = image.shape[:2]
-    wide = max(Fraction(1), pixel_shape)
-    size = round(width * wide), round(height * wide / pixel_shape)
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _fitted(image: Image, size: tuple[int, int]) -> Image:
