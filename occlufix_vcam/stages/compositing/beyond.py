@@ -31,7 +31,7 @@ FADE_PX = 53
 EDGE_PX = 20
 #: A thing reaches beyond if so many of its cells are not restored; once it is left, until fewer are.
 LEFT_FROM, LEFT_DOWN_TO = 40, 15
-#: Least time, in seconds, between two changes of mind.
+#: Time, in seconds, for which a choice stays although the other one would be right.
 DWELL_S = 0.6
 #: Trust in a fill from which on it counts as restored.
 TRUSTED = 128
@@ -39,10 +39,16 @@ TRUSTED = 128
 
 @dataclass(slots=True)
 class _Choice:
-    """Whether the things of a track are left, and since when."""
+    """Whether things of a track are left, when that was last right, and which cells they cover."""
 
     leaves: bool
-    since: float
+    right_at: float
+    left: Image
+
+    def decide(self, leaves: bool, at: float) -> None:
+        """Changes its mind only after DWELL_S in which it was wrong."""
+        if leaves == self.leaves or at - self.right_at >= DWELL_S:
+            self.leaves, self.right_at = leaves, at
 
 
 class Reach:
@@ -64,10 +70,10 @@ class Reach:
         thing = _reduced(patch.wide_mask)
         sure = _restored_cells() if fill is None else np.maximum(_restored_cells(), _trust(fill, patch))
         outside = _where(sure < TRUSTED) & thing
-        if not outside.any():
-            return None
         if self._beyond == "leave" and not patch.exact:
             return self._left(patch.crop.face.track_id, thing, outside, at)
+        if not outside.any():
+            return None
         if self._beyond == "paint" or patch.exact:
             return _wide_edge()
         return _faded(sure)
@@ -76,19 +82,21 @@ class Reach:
         for track_id in track_ids:
             self._choices.pop(track_id, None)
 
-    def _left(self, track_id: int, thing: Image, outside: Image, at: float) -> Image:
-        """0 for the connected things that reach beyond, 255 elsewhere."""
+    def _left(self, track_id: int, thing: Image, outside: Image, at: float) -> Image | None:
+        """0 for the connected things that reach beyond, 255 elsewhere; None if there are none."""
         count, labels = cv2.connectedComponents(thing, ltype=cv2.CV_16U)
         beyond = np.bincount(labels[outside != 0], minlength=count)
-        choice = self._choices.setdefault(track_id, _Choice(bool((beyond >= LEFT_FROM).any()), at))
-        leaves = bool((beyond >= (LEFT_DOWN_TO if choice.leaves else LEFT_FROM)).any())
-        if leaves != choice.leaves and at - choice.since >= DWELL_S:
-            choice.leaves, choice.since = leaves, at
-        stays = (beyond >= LEFT_DOWN_TO) if choice.leaves else np.zeros(count, np.bool_)
+        most = int(beyond[1:].max(initial=0))
+        choice = self._choices.setdefault(track_id, _Choice(most >= LEFT_FROM, at, np.zeros_like(thing)))
+        choice.decide(most >= (LEFT_DOWN_TO if choice.leaves else LEFT_FROM), at)
+        if not choice.leaves:
+            return None
+        before = np.bincount(labels[choice.left != 0], minlength=count)
+        stays = (beyond >= LEFT_DOWN_TO) | (before > np.bincount(labels.ravel()) / 2)
         stays[0] = False
-        left: Image = np.where(stays, 0, HIDDEN).astype(np.uint8)[labels]
-        # Its rim, too: cells are coarse.
-        return np.asarray(cv2.erode(left, np.ones((3, 3), np.uint8)), np.uint8)
+        choice.left = _where(stays[labels])
+        # With its rim: cells are coarse.
+        return np.asarray(cv2.erode(~choice.left, np.ones((3, 3), np.uint8)), np.uint8)
 
 
 def continued(image: Image, known: Image) -> Image:

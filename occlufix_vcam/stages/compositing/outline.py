@@ -20,9 +20,9 @@ from occlufix_vcam.stages.hidden import GROWTH_PX
 Plane = NDArray[np.float32]
 
 #: The guided filter's model is computed in cells of this many crop pixels, in windows that reach so many cells.
-CELL_PX, REACH_CELLS = 2, 4
+CELL_PX, REACH_CELLS = 2, 6
 #: Variance of a colour (1.0 = white) below which it counts as noise.
-NOISE = 0.02**2
+NOISE = 0.03**2
 #: A pixel belongs to the thing from the second value on, and not at all below the first.
 DOUBTFUL, SURE = 0.2, 0.5
 #: The refined outline is extended by this much, and fades over as much again, in crop pixels.
