@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from occlufix_vcam.cli.render import print_devices, print_findings, print_plan, 
 from occlufix_vcam.core import settings as configuration
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.settings import Settings, load_settings
+from occlufix_vcam.media.film_formats import check_recording
 
 
 class ConfigAction(StrEnum):
@@ -97,5 +99,7 @@ def config(
     elif key is None or value is None:
         raise ConfigError("`config set` needs a key and a value", "for example: occlufix-vcam config set rate 25")
     else:
+        if key == "record" and value:
+            check_recording(Path(value))
         path = configuration.save_settings({key: value})
         typer.echo(f"saved to {path}; a running camera uses it after a restart")

@@ -31,8 +31,8 @@ def process(
     ] = False,
     side_by_side: Annotated[bool, typer.Option("--side-by-side", help="show before and after side by side")] = False,
     quality: Annotated[
-        Quality, typer.Option(help="how well films are encoded; lossless needs an OUT that ends in .mkv")
-    ] = Quality.HIGH,
+        Quality, typer.Option(help="how well films are encoded; auto is lossless in .mkv, high elsewhere")
+    ] = Quality.AUTO,
     report: Annotated[Path | None, typer.Option(help="write statistics of each file to this JSON file")] = None,
 ) -> None:
     """Restores an image, a film or a folder of both with the live pipeline; sound, subtitles and dates stay."""

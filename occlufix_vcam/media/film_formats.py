@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,17 +13,26 @@ from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
 #: FFmpeg's name of each container.
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 FILM_SUFFIXES = tuple(FORMATS)
-#: Recording stops while there is still room to finish the file and for other programs.
-RESERVE_BYTES = 64 * 2**20
 
 
 class Quality(StrEnum):
-    """How well a film is encoded; lossless is FFV1, which few players read."""
+    """How well a film is encoded; lossless is FFV1, which few players read, and `auto` is that in .mkv, else high."""
 
+    AUTO = "auto"
     LOSSLESS = "lossless"
     HIGH = "high"
     MEDIUM = "medium"
     LOW = "low"
+
+
+def quality_in(path: Path, quality: Quality = Quality.AUTO) -> Quality:
+    """What `auto` means for a film of this name. Raises ConfigError if it cannot be of this quality."""
+    is_mkv = path.suffix.lower() == ".mkv"
+    if quality is Quality.LOSSLESS and not is_mkv:
+        raise ConfigError("a lossless film needs a name that ends in .mkv", "choose such a name, or another --quality")
+    if quality is Quality.AUTO:
+        return Quality.LOSSLESS if is_mkv else Quality.HIGH
+    return quality
 
 
 def check_film_name(path: Path) -> None:
@@ -33,20 +41,20 @@ def check_film_name(path: Path) -> None:
         raise ConfigError(f"{path} is not a video file name", "use a name that ends in .mp4, .mkv, .mov or .webm")
 
 
-def check_recording(path: Path, free_bytes: Callable[[Path], int] | None = None) -> None:
+def check_recording(path: Path) -> None:
     """Raises ConfigError or SinkUnavailable unless a recording can be started there."""
+    path = path.expanduser()
     check_film_name(path)
     folder = path.parent
     if not folder.is_dir():
         raise SinkUnavailable(f"there is no folder {folder} to record to", "create it, or choose another")
     if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise SinkUnavailable(f"{path} cannot be written", "choose another file for the recording")
-    check_space(path, free_bytes)
 
 
-def check_space(path: Path, free_bytes: Callable[[Path], int] | None = None) -> None:
-    if (free_bytes or _free_bytes)(path.parent) < RESERVE_BYTES:
-        raise SinkUnavailable(f"the disk that holds {path} is full", "free some space, or record to another disk")
+def free_bytes(path: Path) -> int:
+    """On the disk that holds `path`."""
+    return shutil.disk_usage(path.parent).free
 
 
 def part_of(path: Path) -> Path:
@@ -62,7 +70,3 @@ def unused(path: Path) -> Path:
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S") + (f"_{number}" if number > 1 else "")
         stamped = path.with_name(f"{path.stem}_{stamp}{path.suffix}")
     return stamped
-
-
-def _free_bytes(folder: Path) -> int:
-    return shutil.disk_usage(folder).free

@@ -44,7 +44,8 @@ def open_recording(file: IO[bytes], suffix: str) -> OutputContainer:
 class FilmWriter:
     """Encodes the video stream of `container`; odd sizes grow by one pixel, as codecs require.
 
-    `time_base` is the unit of times and durations. `live` is quick enough to encode beside a call.
+    `time_base` is the unit of times and durations, a frame if None. `quality` is not auto. `live` is quick enough to
+    encode beside a call.
     """
 
     def __init__(
@@ -52,9 +53,9 @@ class FilmWriter:
         container: OutputContainer,
         size: tuple[int, int],
         rate: float,
-        time_base: Fraction,
         tags: ColourTags,
         *,
+        time_base: Fraction | None = None,
         pixel_shape: Fraction = Fraction(1),
         quality: Quality = Quality.HIGH,
         live: bool = False,
@@ -65,7 +66,7 @@ class FilmWriter:
         self.stream = cast(VideoStream, container.add_stream(self.codec, rate=fraction, options=options))
         self.stream.width, self.stream.height = self._size
         self.stream.pix_fmt = self._pixels
-        self.stream.time_base = time_base
+        self.stream.time_base = time_base = time_base or 1 / fraction
         encoder = self.stream.codec_context
         encoder.time_base, encoder.sample_aspect_ratio = time_base, pixel_shape
         if self._pixels == "yuv420p":

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from engines.contract import Image
-from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
+from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.files import NewFile
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.media.film_companions import Companions, copier, take_facts
-from occlufix_vcam.media.film_formats import FORMATS, Quality, check_film_name, part_of, unused
+from occlufix_vcam.media.film_formats import FORMATS, Quality, check_film_name, part_of, quality_in, unused
 from occlufix_vcam.media.film_reader import FilmReader, in_square_pixels
 from occlufix_vcam.media.film_writer import FilmWriter, open_film
 
@@ -31,7 +31,7 @@ _PLAYED = _PLAYED_IN_WEBM | {"h264", "hevc"}
 
 @dataclass(frozen=True, slots=True)
 class FilmOptions:
-    quality: Quality = Quality.HIGH
+    quality: Quality = Quality.AUTO
     side_by_side: bool = False
 
 
@@ -66,7 +66,8 @@ def restore_film(
     A film of which nothing changes is copied. One that is cut off replaces no older film: its part goes beside it.
     Raises DeviceError, ConfigError, SinkUnavailable.
     """
-    check_target(target, options)
+    check_film_name(target)
+    options = replace(options, quality=quality_in(target, options.quality))
     with _open(source) as reader, _told(target), NewFile(target) as new:
         changed, left_out = _encode(reader, new.path, target.suffix, restorer, options, progress)
         cut_off = reader.is_cut_off
@@ -77,13 +78,6 @@ def restore_film(
         new.move_to(place)
         expected = max(reader.expected, reader.read) if cut_off else reader.read + reader.lost
         return FilmResult(place, reader.read, expected, cut_off, tuple(left_out))
-
-
-def check_target(target: Path, options: FilmOptions) -> None:
-    """Raises ConfigError unless such a film can be written."""
-    check_film_name(target)
-    if options.quality is Quality.LOSSLESS and target.suffix.lower() != ".mkv":
-        raise ConfigError("a lossless film needs a name that ends in .mkv", "choose such a name, or another --quality")
 
 
 def _encode(
@@ -101,9 +95,14 @@ def _encode(
     assert frame is not None, "a reader has at least one frame"
     with open_film(file, suffix) as output, restorer(in_square_pixels(frame.image, reader.pixel_shape)) as restore:
         writer = FilmWriter(
-            output, size, reader.rate, reader.time_base, reader.tags, pixel_shape=reader.pixel_shape,
+            output,
+            size,
+            reader.rate,
+            reader.tags,
+            time_base=reader.time_base,
+            pixel_shape=reader.pixel_shape,
             quality=options.quality,
-        )  # fmt: skip
+        )
         companions = Companions(reader.container, output, reader.stream)
         take_facts(reader.stream, writer.stream)
         reader.carry_to(companions.carry)

@@ -51,7 +51,7 @@ class StageOverrides:
     reference: Path | None = None
     aligned: bool = False
     side_by_side: bool = False
-    quality: Quality = Quality.HIGH
+    quality: Quality = Quality.AUTO
 
 
 @dataclass(slots=True)
