@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import av
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from engines.contract import Image
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 UNSPECIFIED, BT709 = 2, 1
 _MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601}
 _MATRICES |= {7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
+#: Without these, each way makes an image two levels darker.
+_EXACT = Interpolation.BILINEAR.value | Interpolation.ACCURATE_RND.value | Interpolation.FULL_CHR_H_INT.value
 #: Players take an untagged film of at least this height as HD.
 _HD_HEIGHT = 720
 
@@ -54,10 +56,12 @@ class ColourConverter:
 
     def to_bgr(self, frame: av.VideoFrame, size: tuple[int, int]) -> Image:
         """`frame` scaled to `size` (width, height): height x width x 3 uint8 BGR."""
-        converted = self._from_yuv.reformat(frame, *size, format="bgr24", src_colorspace=self._matrix)
+        converted = self._from_yuv.reformat(
+            frame, *size, format="bgr24", src_colorspace=self._matrix, interpolation=_EXACT
+        )
         return cast(Image, converted.to_ndarray())
 
     def to_yuv(self, image: Image, pixel_format: str) -> av.VideoFrame:
         """Limited range, which every player reads right."""
         frame = av.VideoFrame.from_ndarray(image, format="bgr24")
-        return self._to_yuv.reformat(frame, format=pixel_format, dst_colorspace=self._matrix)
+        return self._to_yuv.reformat(frame, format=pixel_format, dst_colorspace=self._matrix, interpolation=_EXACT)

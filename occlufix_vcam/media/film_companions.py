@@ -32,7 +32,7 @@ class Companions:
         target.metadata.update(copied)
         target.set_chapters(source.chapters())
         for stream in source.streams:
-            if stream is not main:
+            if stream is not main and stream.discard != av.stream.Discard.all:  # a track of chapters, which are copied
                 self._add(stream)
 
     def carry(self, packet: Packet[Any]) -> None:
