@@ -169,12 +169,11 @@ def test_the_menu_asks_and_shows_what_holds(desk: Desk) -> None:
     assert desk.panel.messages == []
 
 
+@pytest.mark.skipif(any(Path("/dev").glob("video*")), reason="a camera of this machine would open")
 def test_a_camera_that_vanished_before_it_was_picked_is_told_and_the_old_one_holds(desk: Desk) -> None:
     with desk.product.client() as client:
         client.change_settings({"source": "demo"})
-    desk.panel.choose("Camera > First camera")  # this machine has none
-    if "demo" in desk.panel.menu():  # pragma: no cover  a machine with a camera opens it
-        return
+    desk.panel.choose("Camera > First camera")
     desk.wait_for_message("camera")
     desk.wait_for_entry("Camera > Demo photograph", **{"toggle-state": 1})
 

@@ -82,7 +82,7 @@ def isolated(user: Path, tmp_path: Path) -> Isolated:
     return run
 
 
-def asks_nothing(isolated: Isolated, line: str) -> None:
+def assert_asks_nothing(isolated: Isolated, line: str) -> None:
     asked, files = isolated(line)
     assert (asked.names, asked.addresses, files) == ([], [], [])
     assert asked.code == 0, asked.output
@@ -90,25 +90,27 @@ def asks_nothing(isolated: Isolated, line: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_asks_the_network_for_nothing(isolated: Isolated, command: str) -> None:
-    asks_nothing(isolated, COMMANDS[command])
+    assert_asks_nothing(isolated, COMMANDS[command])
 
 
 def test_the_notebook_asks_the_network_for_nothing(isolated: Isolated) -> None:
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
-    asks_nothing(isolated, f"{PYTHON} -c 'from nbclient.cli import main; main()' {ROOT}/docs/inference.ipynb")
+    assert_asks_nothing(isolated, f"{PYTHON} -c 'from nbclient.cli import main; main()' {ROOT}/docs/inference.ipynb")
 
 
 @pytest.mark.gpu
 def test_building_for_another_gpu_asks_the_network_for_nothing(isolated: Isolated) -> None:
     pytest.importorskip("tensorrt_rtx")
-    asks_nothing(isolated, f"{PRODUCT} build-engine hidden --for sm86")
+    assert_asks_nothing(isolated, f"{PRODUCT} build-engine hidden --for sm86")
 
 
 @pytest.mark.train
 def test_evaluation_asks_the_network_for_nothing(isolated: Isolated, data: Path) -> None:
     pytest.importorskip("torch")
-    asks_nothing(isolated, f"{PYTHON} -m train eval hidden --run {MODELS}/hidden.fp32.onnx --data {data} --limit 1")
+    assert_asks_nothing(
+        isolated, f"{PYTHON} -m train eval hidden --run {MODELS}/hidden.fp32.onnx --data {data} --limit 1"
+    )
 
 
 def test_what_asks_is_seen(isolated: Isolated) -> None:

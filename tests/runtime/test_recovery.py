@@ -148,6 +148,7 @@ def test_a_camera_that_says_nothing_is_said(stage: Stage) -> None:
     stage.sink.wait_for(lambda sink: sink.sent[-1].index == -1)
     stage.camera.show(3)
     stage.sink.wait_for(lambda sink: sink.sent[-1].index > 0)
+    assert stage.sink.levels()[-1] == 255 - 3  # restored: the pipeline of these tests inverts
 
 
 def test_what_is_wrong_with_the_sinks_is_told_with_what_to_do() -> None:

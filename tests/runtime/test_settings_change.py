@@ -171,7 +171,7 @@ def test_a_later_change_takes_the_place_of_a_pending_one(stage: Stage, monkeypat
 def test_what_goes_out_can_be_mirrored_while_it_runs(stage: Stage) -> None:
     stage.wait_until_running()
     stage.daemon.toggle(False)
-    stage.daemon.update({"mirror": True})
+    assert stage.daemon.update({"mirror": True})
     image = np.zeros((48, 64, 3), np.uint8)
     image[:, :40] = 200
 
