@@ -77,7 +77,9 @@ def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, d
     from occlufix_vcam.core.telemetry import configure_logging
     from occlufix_vcam.runtime.daemon import Daemon
     from occlufix_vcam.runtime.idle_autotune import autotune_when_idle
+    from occlufix_vcam.system.core_dumps import disable_core_dumps
 
+    disable_core_dumps()
     with state.hold():
         configure_logging(state.log, settings.log_level.upper())
         daemon = Daemon(settings)

@@ -44,7 +44,9 @@ def enroll(
 ) -> None:
     """Remembers a face on this machine, so that it is restored as itself even behind a mask."""
     from occlufix_vcam.people.store import PeopleStore
+    from occlufix_vcam.system.core_dumps import disable_core_dumps
 
+    disable_core_dumps()
     store = PeopleStore()
     if delete is not None:
         store.delete(delete)
