@@ -48,6 +48,7 @@ def enroll(
 
     disable_core_dumps()
     store = PeopleStore()
+    store.check()
     if delete is not None:
         store.delete(delete)
         typer.echo(f"{delete} is deleted")

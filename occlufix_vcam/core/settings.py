@@ -21,6 +21,7 @@ from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.files import write_atomically
 
 ENVIRONMENT_PREFIX = "OCCLUFIX_"
+OTHER_FILE = f"fix its owner and permissions, or set {ENVIRONMENT_PREFIX}CONFIG to another file"
 #: Shows a refused value on one line.
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 80
@@ -219,7 +220,7 @@ def save_settings(changes: Mapping[str, object]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, tomlkit.dumps(document).encode())
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}", "fix its permissions") from error
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", OTHER_FILE) from error
     return path
 
 
@@ -245,7 +246,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # TOML, UTF-8, or a NUL in the path
         raise ConfigError(f"{path} is not valid TOML: {error}", "fix that line, or delete the file") from error
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", "fix its permissions") from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", OTHER_FILE) from error
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import platformdirs
 
 from occlufix_vcam import APP_NAME
 from occlufix_vcam.core.files import sync_folder, write_atomically
+from occlufix_vcam.core.folders import UserFolder
 from occlufix_vcam.people.keys import KEY_BYTES, KeyFile, KeyPlace, SystemKeyring
 from occlufix_vcam.people.person import EnrolmentError, Person, checked_name
 from occlufix_vcam.people.sealed import open_sealed, seal
@@ -47,6 +48,7 @@ class PeopleStore:
     def __init__(self, folder: Path | None = None, key_place: KeyPlace | None = None) -> None:
         named = os.environ.get("OCCLUFIX_FACES_DIR")
         self.folder = folder or (Path(named) if named else platformdirs.user_data_path(APP_NAME) / "faces")
+        self._user_folder = UserFolder("folder of enrolled faces", self.folder, "OCCLUFIX_FACES_DIR")
         self._given_place = key_place
 
     @property
@@ -80,8 +82,7 @@ class PeopleStore:
         import filelock
 
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.folder.chmod(0o700)
+            self._user_folder.prepare()
             lock = filelock.FileLock(self.folder / LOCK_FILE, mode=0o600, is_singleton=True, thread_local=True)
             lock.acquire(timeout=LOCK_PATIENCE_S)
         except OSError as error:
@@ -143,10 +144,12 @@ class PeopleStore:
             return False
 
     def _unusable(self, error: OSError) -> EnrolmentError:
-        return EnrolmentError(
-            f"{self.folder} cannot be changed: {error.strerror}",
-            "fix its owner, or set OCCLUFIX_FACES_DIR to another folder",
-        )
+        told = self._user_folder.unusable(error)
+        return EnrolmentError(told.message, told.hint)
+
+    def check(self) -> None:
+        """Raises ConfigError if the folder is there and cannot be used."""
+        self._user_folder.check()
 
     @staticmethod
     def _unknown(name: str) -> EnrolmentError:
