@@ -57,7 +57,7 @@ class Album:
         return vector
 
     def see_hidden(self, crop: Crop) -> HiddenCrop:
-        return HiddenCrop(crop, np.zeros((CROP_PX, CROP_PX), np.uint8), 0.0)
+        return HiddenCrop.of_template(crop, np.zeros((CROP_PX, CROP_PX), np.uint8), 0.0)
 
     def reset(self) -> None:
         """Keeps nothing between photographs."""
