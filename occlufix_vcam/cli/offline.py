@@ -38,7 +38,9 @@ def process(
     """Restores an image, a film or a folder of both with the live pipeline; sound, subtitles and dates stay."""
     from occlufix_vcam.offline.process import StageOverrides
     from occlufix_vcam.offline.process import process as run
+    from occlufix_vcam.system.core_dumps import disable_core_dumps
 
+    disable_core_dumps()
     overrides = StageOverrides(mask, reference, aligned, side_by_side, quality)
     with progress(source.name, share=True) as show:
         told = run(source, target, overrides, load_settings(), show, report)
