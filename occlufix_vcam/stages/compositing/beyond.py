@@ -142,7 +142,7 @@ def template_weight() -> Image:
 
 @functools.cache
 def face_weight() -> Image:
-    """255 on the face and its rim, where the template is shown rather than a fill: 256x256 uint8, soft."""
+    """255 on the face and its rim, where a fill that is not sure yields to the template: 256x256 uint8, soft."""
     return np.asarray(cv2.GaussianBlur(face_area(1.06), (0, 0), 8), np.uint8)
 
 
