@@ -56,7 +56,7 @@ class Blender:
             if result is image:
                 result = image.copy()
             self._put(result, box, self._restored(patch, box, reach is not None, fill), alpha)
-        if fill is not None and fill.thing is not None and result is not image:
+        if fill is not None and fill.thing is not None and result is not image and not self._reach.leaves:
             self._put(result, fill.box, fill.image, np.asarray(cv2.min(fill.thing, fill.trust), np.uint8))
         return result
 

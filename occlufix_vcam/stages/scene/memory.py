@@ -104,7 +104,9 @@ class SceneMemory:
                 return None
         x, y, width, height = cv2.boundingRect(hidden)
         boxes = [_meet((x, y, width, height), view.blocks) for view in found]
-        fills = [view.rendered(box) for view, box in zip(found, boxes, strict=True) if box[2] and view.trust.any()]
+        fills = [
+            view.rendered(box, now.image) for view, box in zip(found, boxes, strict=True) if box[2] and view.trust.any()
+        ]
         return _composed(fills) if fills else None
 
 

@@ -29,6 +29,11 @@ FULL_TRUST_BELOW, NO_TRUST_ABOVE = 12.0, 24.0
 PER_DIFFERENCE, DIFFERS_ABOVE, PER_DISAGREEMENT, PER_DISTANCE, PER_SECOND = 0.3, 6.0, 1.9, 0.02, 0.05
 #: A block outside the wide field belongs to a thing if it differs from the view by this many grey levels.
 THING_FROM = 16.0
+#: Pixels that differ no more than this from the fill need none, in grey levels.
+SAME_LEVELS = 6
+_RISE: Image = np.clip((np.arange(256) - SAME_LEVELS) * 24, 0, HIDDEN).astype(np.uint8)
+#: So far beyond a view's edge, in blocks, its last pixels are repeated.
+EDGE_BLOCKS = 2.0
 _SQUARE = np.ones((3, 3), np.uint8)
 #: Share of the way to the newest light and trust in one frame.
 EASE = 0.5
@@ -88,7 +93,7 @@ class SceneView:
         raw = self._measured(now, self._flow if self._flow is not None else prior, frame, optical_flow)
         colours = reduced_by(now, 2).astype(np.float32)
         moved = np.asarray(warped(self._colours, raw * np.float32(1 / self.block)), np.float32)
-        valid = warped(self.valid, raw * np.float32(1 / self.block), cv2.BORDER_CONSTANT) > 0.99
+        valid = self._valid_now(raw)
         both = self._seen(frame) * valid
         if both.sum() < 0.05 * both.size:
             self.rest()
@@ -108,7 +113,7 @@ class SceneView:
         self._trust = trust if self._trust is None else np.minimum(trust, self._trust + EASE * (trust - self._trust))
         return True
 
-    def rendered(self, blocks: Box) -> Fill:
+    def rendered(self, blocks: Box, frame: Image) -> Fill:
         """The view as it looks now, in a box of the frame's blocks that lies inside. Only after `find`."""
         assert self._flow is not None and self._light is not None
         left, top, columns, rows = blocks
@@ -121,11 +126,9 @@ class SceneView:
         light = _resized(self._light[part], size)
         cv2.multiply(image, light, dst=image, dtype=cv2.CV_8U)
         trust = cv2.resize((self.trust[part] * HIDDEN).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
-        thing = None
-        if self.thing.any():
-            soft = cv2.blur(cv2.dilate(self.thing, _SQUARE), (3, 3))[part]
-            thing = np.asarray(cv2.resize(soft, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-        return Fill((left * block, top * block, *size), image, np.asarray(trust, np.uint8), thing)
+        box: Box = (left * block, top * block, *size)
+        thing = _outlined(self.thing[part], image, frame, box) if self.thing[part].any() else None
+        return Fill(box, image, np.asarray(trust, np.uint8), thing)
 
     @functools.cached_property
     def _small(self) -> Image:
@@ -173,14 +176,22 @@ class SceneView:
         """Optical flow from now to the view, in pixels; where nothing is visible, the expected one."""
         cell, size = self.block // 2, (now.shape[1], now.shape[0])
         guess = _resized(expected * np.float32(1 / cell), size)
-        valid = warped(self.valid, expected * np.float32(1 / self.block), cv2.BORDER_CONSTANT) > 0.99
-        thing = cv2.dilate(self.thing, _SQUARE)
-        visible = ((self._seen(frame) > 0) & valid & (np.asarray(thing) == 0)).astype(np.uint8)
+        valid = self._valid_now(expected)
+        thing = np.asarray(cv2.dilate(self.thing, _SQUARE), np.uint8)
+        visible = ((self._seen(frame) > 0) & valid & (thing == 0)).astype(np.uint8)
         today = warped(self._grey, guess)
         known = cv2.resize(visible, size, interpolation=cv2.INTER_NEAREST)
         cv2.copyTo(cv2.cvtColor(now, cv2.COLOR_BGR2GRAY), known, today)
         flow = optical_flow.calc(today, self._grey, guess)
         return _resized(flow, self.blocks[2:]) * np.float32(cell)
+
+    def _valid_now(self, flow: Levels) -> NDArray[np.bool_]:
+        """Blocks for which the view has something valid, at most a little beyond its edge."""
+        there = grid(self.valid.shape) + flow * np.float32(1 / self.block)
+        last = np.array([self.blocks[2] - 1, self.blocks[3] - 1], np.float32)
+        near = (np.abs(there - np.clip(there, 0, last)) < EDGE_BLOCKS).all(axis=2)
+        valid = cv2.remap(self.valid, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        return np.asarray((valid > 0.99) & near)
 
     def _seen(self, frame: SceneFrame) -> Levels:
         """How far each block counts as visible: less where no segmenter looked."""
@@ -198,11 +209,10 @@ class SceneView:
         if not cv2.countNonZero(cv2.bitwise_and(cv2.dilate(outside, _SQUARE), hidden)):
             self.thing[:] = 0
             return
-        differs = (
-            np.where(cv2.dilate(self.thing, _SQUARE) > 0, np.float32(THING_FROM / 2), np.float32(THING_FROM)) < off
-        )
-        differs = np.where(differs & (outside > 0) & (seen > 0), np.uint8(HIDDEN), np.uint8(0))
-        joined = cv2.morphologyEx(cv2.max(differs, hidden), cv2.MORPH_CLOSE, _SQUARE)
+        near = np.asarray(cv2.dilate(self.thing, _SQUARE)) > 0
+        differs = (off > np.where(near, THING_FROM / 2, THING_FROM)) & (outside > 0) & (seen > 0)
+        parts = np.where(differs, np.uint8(HIDDEN), hidden).astype(np.uint8)
+        joined = cv2.morphologyEx(parts, cv2.MORPH_CLOSE, _SQUARE)
         _, labels = cv2.connectedComponents(np.asarray(joined, np.uint8), ltype=cv2.CV_16U)
         things = np.unique(labels[hidden > 0])
         self.thing = np.where(np.isin(labels, things) & (outside > 0), np.uint8(HIDDEN), np.uint8(0))
@@ -240,6 +250,16 @@ class SceneView:
                 around = transform_points(AROUND, compose(self._to_blocks(), inverse(to_crop)))
                 cv2.fillConvexPoly(known, np.round(around).astype(np.int32), 0)
         return known
+
+
+def _outlined(thing: Image, fill: Image, frame: Image, box: Box) -> Image:
+    """A thing's blocks as a weight by pixel: what looks as the fill does stays as it is."""
+    x, y, width, height = box
+    rough = cv2.resize(cv2.blur(cv2.dilate(thing, _SQUARE), (3, 3)), (width, height), interpolation=cv2.INTER_LINEAR)
+    blue, green, red = cv2.split(cv2.absdiff(fill, frame[y : y + height, x : x + width]))
+    weight = cv2.LUT(cv2.max(cv2.max(blue, green), red), _RISE)
+    weight = cv2.blur(cv2.dilate(weight, np.ones((7, 7), np.uint8)), (5, 5))
+    return np.asarray(cv2.min(weight, rough), np.uint8)
 
 
 def _length(flow: Levels) -> Levels:
