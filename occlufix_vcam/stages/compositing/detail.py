@@ -21,16 +21,20 @@ from occlufix_vcam.stages.geometry import TEMPLATE_CORNERS, box_in_frame, compos
 
 Plane = NDArray[np.float32]
 
-#: Sides of the box filters between the octaves: details of 1, 2 and 4 frame pixels.
-FILTERS = (3, 5, 9)
+#: Sides of the binomial filters between the octaves: details of 1, 2, 3 and 5 frame pixels.
+FILTERS = (3, 3, 5, 9)
+#: Octaves, from the finest, in which grain is added: what is coarser is a pattern, and would be a wrong one.
+GRAIN_OCTAVES = 3
 #: Side of the cells, in frame pixels, whose energy is compared; in the calmer ones of them it is grain, not edges.
-CELL_PX, CALM = 10, 0.35
+CELL_PX, CALM = 10, 0.2
 #: Fewest cells of skin from which grain is measured, and how far their colour may be from the skin's, relatively.
 FEWEST_CELLS, MOST_OFF_TONE = 12, 0.35
 #: Edges are strengthened at most by this factor; grain has at most this many grey levels in an octave.
 MOST_GAIN, MOST_GRAIN = 2.5, 7.0
 #: A smaller change is not worth its time.
 LEAST_GAIN, LEAST_GRAIN = 0.03, 0.25
+#: Side of the sample of noise that is weighed, in frame pixels; rounds of weighing.
+SAMPLE_PX, _ROUNDS = 96, 12
 #: Seconds between two measurements of a face, and the share of the newest one.
 MEASURE_EVERY_S, NEWEST = 0.5, 0.4
 #: Grain textures: pixels in a crop pixel.
@@ -39,7 +43,7 @@ TEXTURES = (0.5, 1.0, 2.0, 4.0)
 
 @dataclass(slots=True)
 class _Measured:
-    """Gain of edges and grain in grey levels, by octave, and when they were measured."""
+    """Gain of edges and weight of the noise, by octave, and when they were measured."""
 
     gain: Plane
     grain: Plane
@@ -61,10 +65,10 @@ class Detail:
         if (found.gain > 1 + LEAST_GAIN).any():
             for gain, octave in zip(found.gain, _octaves(_grey(restored)), strict=True):
                 cv2.scaleAdd(octave, float(gain - 1), change, dst=change)
-        if (found.grain > LEAST_GRAIN).any():
+        if found.grain.any():
             to_crop = compose(patch.crop.to_crop, translation(box[0], box[1]))
             for grain, octave in zip(found.grain, _octaves(_noise(to_crop, box)), strict=True):
-                cv2.scaleAdd(octave, float(grain) / max(float(octave.std()), 1e-3), change, dst=change)
+                cv2.scaleAdd(octave, float(grain), change, dst=change)
         cv2.add(restored, cv2.merge([change, change, change]), dst=restored, dtype=cv2.CV_8U)
 
     def forget(self, track_ids: Iterable[int]) -> None:
@@ -89,7 +93,7 @@ class Detail:
 
 
 def measure(frame: Image, patch: Patch) -> tuple[Plane, Plane] | None:
-    """Gain of edges, and grain in grey levels, that restored parts of this face need, by octave.
+    """Gain of edges, and weight of the noise, that restored parts of this face need, by octave.
 
     None if too little of the face is visible.
     """
@@ -107,14 +111,30 @@ def measure(frame: Image, patch: Patch) -> tuple[Plane, Plane] | None:
     skin, of_painted = _skin_cells(seen, visible, tone), _skin_cells(painted, inside, tone)
     if min(np.count_nonzero(skin), np.count_nonzero(of_painted)) < FEWEST_CELLS:
         return None
-    gain, grain = [], []
+    gain, missing = [], []
     for ours, through, made in zip(*(_octaves(_grey(image)) for image in (seen, passed, painted)), strict=True):
         steeper = float((ours * through)[visible > 0].sum()) / max(float((through * through)[visible > 0].sum()), 1e-3)
         gain.append(min(max(steeper, 1.0), MOST_GAIN))
-        missing = _calm(ours, skin) - gain[-1] ** 2 * _calm(made, of_painted)
-        grain.append(min(np.sqrt(max(missing, 0.0)), MOST_GRAIN))
-    grain[-1] = 0.0  # what is coarser than grain is a pattern, and would be a wrong one
-    return np.array(gain, np.float32), np.array(grain, np.float32)
+        missing.append(_calm(ours, skin) - gain[-1] ** 2 * _calm(made, of_painted))
+    missing[GRAIN_OCTAVES:] = [0.0] * (len(missing) - GRAIN_OCTAVES)
+    energy = np.clip(np.array(missing, np.float32), 0, MOST_GRAIN**2)
+    if (energy < LEAST_GRAIN**2).all():
+        return np.array(gain, np.float32), np.zeros_like(energy)
+    return np.array(gain, np.float32), weights_for(energy, _noise(to_crop, (0, 0, SAMPLE_PX, SAMPLE_PX)))
+
+
+def weights_for(energy: Plane, noise: Plane) -> Plane:
+    """Weights with which the octaves of `noise` add up to an image with this `energy` in each octave.
+
+    Octaves overlap, so the weights are found together, in a few rounds.
+    """
+    parts = np.stack([np.stack(_octaves(octave)) for octave in _octaves(noise)])  # by noise octave, by octave
+    shared = np.einsum("kohw,lohw->okl", parts, parts) / noise.size
+    weights = np.sqrt(energy / np.maximum(shared.diagonal(axis1=1, axis2=2).diagonal(), 1e-6))
+    for _ in range(_ROUNDS):
+        made = np.einsum("k,okl,l->o", weights, shared, weights)
+        weights = weights * np.sqrt(energy / np.maximum(made, 1e-6)) ** 0.7
+    return np.asarray(weights, np.float32)
 
 
 def warped(image: Image, matrix: Affine, box: Box) -> Image:
@@ -127,7 +147,7 @@ def _octaves(grey: Plane) -> list[Plane]:
     """Details of `grey`, finest first."""
     octaves = []
     for side in FILTERS:
-        coarse = np.asarray(cv2.blur(grey, (side, side)), np.float32)
+        coarse = np.asarray(cv2.GaussianBlur(grey, (side, side), 0), np.float32)
         octaves.append(grey - coarse)
         grey = coarse
     return octaves
