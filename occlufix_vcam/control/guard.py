@@ -139,7 +139,7 @@ def _is_page_file(scope: Scope) -> bool:
 
 
 class _Answer:
-    """Sends with the headers that every answer has. Whoever is refused waits, and has to connect again."""
+    """Sends with the headers that every answer has. A refused client waits, and must connect again."""
 
     def __init__(self, send: Send, refused: Throttle) -> None:
         self._send, self._refused = send, refused

@@ -38,7 +38,7 @@ class Services:
         return cls(sessions, PreviewStream(daemon.broadcast, daemon.watched), Events(topics), builds)
 
     def close(self) -> None:
-        """Ends the streams and what nobody opened."""
+        """Ends the streams, and deletes links that were never opened."""
         self.sessions.close()
         self.events.close()
         self.pictures.close()
