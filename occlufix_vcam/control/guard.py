@@ -28,7 +28,7 @@ REFUSED_A_SECOND = 5.0  # at once; any more wait
 
 #: How a page comes by its session: what these need they carry themselves.
 LINK_PATH, PROOF_PATH = "/open", "/resume"
-#: What the page's cookie opens: files that show nothing of anybody.
+#: What the page's cookie opens: files that hold no personal data.
 PAGE_FILES = ("/", "/page/")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "

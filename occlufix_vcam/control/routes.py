@@ -154,14 +154,14 @@ def settings(daemon: Daemon) -> APIRouter:
 
 
 class Enrolment(BaseModel):
-    """How the last enrolment at the camera does or did; null where there was none."""
+    """How the last enrollment at the camera does or did; null where there was none."""
 
     enrolment: EnrolmentStatus | None
 
 
 def enrolling(daemon: Daemon) -> APIRouter:
     router = APIRouter(prefix="/v1/enroll", responses=refusals())
-    people = daemon.enrolments
+    people = daemon.enrollments
 
     @router.get("")
     def enrolled() -> PeopleFacts:

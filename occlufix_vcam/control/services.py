@@ -33,7 +33,7 @@ class Services:
             "status": Topic(lambda: dict(daemon.status()), STATUS_SIGNS),
             "settings": Topic(lambda: daemon.settings.model_dump(mode="json")),
             "builds": Topic(lambda: dict(builds.status())),
-            "enrolment": Topic(lambda: {"enrolment": daemon.enrolments.status()}),
+            "enrolment": Topic(lambda: {"enrolment": daemon.enrollments.status()}),
         }
         return cls(sessions, PreviewStream(daemon.broadcast, daemon.watched), Events(topics), builds)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from engines.contract import Image, Points, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.people.person import EnrolledView, EnrolmentError, Person, checked_name
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 from occlufix_vcam.people.sealed import MOST_VIEWS
 from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.sources.pictures import load_picture
@@ -48,7 +48,7 @@ VIEWS_BELOW = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class EnrolmentProgress:
+class EnrollmentProgress:
     """Progress of a collection: `views` of `wanted`, and one line that tells the user what to do now."""
 
     views: int
@@ -74,8 +74,8 @@ class ViewCollector:
         self._say = "look at the camera"
 
     @property
-    def progress(self) -> EnrolmentProgress:
-        return EnrolmentProgress(len(self._views), sum(WANTED.values()), self._say)
+    def progress(self) -> EnrollmentProgress:
+        return EnrollmentProgress(len(self._views), sum(WANTED.values()), self._say)
 
     @property
     def complete(self) -> bool:
@@ -100,32 +100,32 @@ class ViewCollector:
         self._say = self._missing()
 
     def add_picture(self, path: Path) -> None:
-        """Adds the face of an image file. Raises EnrolmentError, DeviceError if the file cannot be read."""
+        """Adds the face of an image file. Raises EnrollmentError, DeviceError if the file cannot be read."""
         frame = Frame(load_picture(path), index=0, captured_at=0.0)
         self._find.reset()
         faces = self._find(frame)
         if len(faces) != 1:
-            raise EnrolmentError(
+            raise EnrollmentError(
                 f"{path.name} shows {f'{len(faces)} faces' if faces else 'no face'}",
                 "choose an image with one face, or crop it",
             )
         try:
             self._add(self._view(frame, faces))
         except UnsuitableView as poor:
-            raise EnrolmentError(f"{path.name} cannot be used: {poor}", "choose another image") from None
+            raise EnrollmentError(f"{path.name} cannot be used: {poor}", "choose another image") from None
 
     def person(self, name: str) -> Person:
-        """Person in the views. Raises EnrolmentError if there are none."""
+        """Person in the views. Raises EnrollmentError if there are none."""
         if not self._views:
-            raise EnrolmentError(f"no good view of a face: {self._say}", "try again in good light")
+            raise EnrollmentError(f"no good view of a face: {self._say}", "try again in good light")
         return Person(name, np.stack(self._vectors), tuple(self._views), self.embed.model)
 
     def person_before_camera(self, name: str) -> Person:
-        """Like `person`, but raises EnrolmentError also if there are few views, or only one pose."""
+        """Like `person`, but raises EnrollmentError also if there are few views, or only one pose."""
         person = self.person(name)
         views, front = len(self._views), self._poses["front"]
         if views < NEEDED or not 0 < front < views:
-            raise EnrolmentError(
+            raise EnrollmentError(
                 f"only {views} good views were taken, {front} of them from the front: {self._say}",
                 "try again, and turn your head slowly to both sides",
             )
@@ -170,7 +170,7 @@ class ViewCollector:
 def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
     """Adds `person` to the store, with the earlier views under that name, newest first.
 
-    Raises EnrolmentError if the name belongs to another person, or the face is enrolled under another name.
+    Raises EnrollmentError if the name belongs to another person, or the face is enrolled under another name.
     """
     name = checked_name(person.name)
     before: Person | None = None
@@ -179,12 +179,12 @@ def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
         if other.name == name:
             before = other
             if match < embed.same_person - VIEWS_BELOW:
-                raise EnrolmentError(
+                raise EnrollmentError(
                     f"{name} is enrolled with another face",
                     f"use another name, or remove the old one: occlufix-vcam enroll --delete {name!r}",
                 )
         elif match >= embed.same_person:
-            raise EnrolmentError(
+            raise EnrollmentError(
                 f"this face is already enrolled as {other.name}",
                 f"add to it: occlufix-vcam enroll {other.name!r}, or remove it first: --delete {other.name!r}",
             )

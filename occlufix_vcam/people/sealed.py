@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, Image
-from occlufix_vcam.people.person import EnrolledView, EnrolmentError, Person, checked_name
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 
 MOST_VIEWS = 12
 MAGIC = b"OCCLUFIX-FACE"
@@ -23,7 +23,7 @@ NONCE_BYTES = 12
 
 
 def seal(person: Person, key: bytes) -> bytes:
-    """Encrypted content of a file for `person`. Raises EnrolmentError if the name is invalid."""
+    """Encrypted content of a file for `person`. Raises EnrollmentError if the name is invalid."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     views = person.views[:MOST_VIEWS]
@@ -42,19 +42,19 @@ def seal(person: Person, key: bytes) -> bytes:
 
 
 def open_sealed(path: Path, key: bytes | None) -> Person:
-    """Decrypts a person's file. Raises EnrolmentError."""
+    """Decrypts a person's file. Raises EnrollmentError."""
     again = "delete that file and enroll again"
     try:
         sealed = path.read_bytes()
     except OSError as error:
-        raise EnrolmentError(f"{path} cannot be read: {error.strerror}", "fix its permissions") from error
+        raise EnrollmentError(f"{path} cannot be read: {error.strerror}", "fix its permissions") from error
     header = MAGIC + bytes([VERSION])
     if not sealed.startswith(MAGIC):
-        raise EnrolmentError(f"{path} is not an enrolled face", again)
+        raise EnrollmentError(f"{path} is not an enrolled face", again)
     if not sealed.startswith(header):
-        raise EnrolmentError(f"{path} was written by another version of this program", again)
+        raise EnrollmentError(f"{path} was written by another version of this program", again)
     if key is None:
-        raise EnrolmentError(f"the key to {path} is missing", again)
+        raise EnrollmentError(f"the key to {path} is missing", again)
     return _unseal(path, sealed, header, key)
 
 
@@ -75,7 +75,7 @@ def _unseal(path: Path, sealed: bytes, header: bytes, key: bytes) -> Person:
             ]
             return Person(str(about["name"]), content["embeddings"], views, str(about["model"]))
     except (InvalidTag, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise EnrolmentError(
+        raise EnrollmentError(
             f"{path} cannot be opened: it is damaged or was encrypted with another key",
             "delete that file and enroll again",
         ) from error

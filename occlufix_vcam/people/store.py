@@ -20,7 +20,7 @@ import platformdirs
 from occlufix_vcam import APP_NAME
 from occlufix_vcam.core.files import write_atomically
 from occlufix_vcam.people.keys import KEY_BYTES, KeyFile, KeyPlace, SystemKeyring
-from occlufix_vcam.people.person import EnrolmentError, Person, checked_name
+from occlufix_vcam.people.person import EnrollmentError, Person, checked_name
 from occlufix_vcam.people.sealed import open_sealed, seal
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class LoadedPeople:
     """Everyone whose file could be opened, and why the others could not."""
 
     people: Sequence[Person]
-    problems: Sequence[EnrolmentError]
+    problems: Sequence[EnrollmentError]
 
 
 class PeopleStore:
@@ -54,24 +54,24 @@ class PeopleStore:
     def load(self, stops: Callable[[], bool] = lambda: False) -> LoadedPeople:
         """Everyone, by name. Opens the keyring only if anyone is enrolled. `stops` is called before each file."""
         people: list[Person] = []
-        problems: list[EnrolmentError] = []
+        problems: list[EnrollmentError] = []
         files = self._files()
         try:
             key = self._key_place().read() if files else None
-        except EnrolmentError as error:
+        except EnrollmentError as error:
             return LoadedPeople((), (error,))
         for file in itertools.takewhile(lambda _: not stops(), files):
             try:
                 people.append(open_sealed(file, key))
-            except EnrolmentError as error:
+            except EnrollmentError as error:
                 problems.append(error)
         return LoadedPeople(tuple(sorted(people, key=lambda person: person.name)), tuple(problems))
 
     def save(self, person: Person) -> Path:
-        """Writes one person completely or not at all, replacing an earlier one of that name. Raises EnrolmentError."""
+        """Writes one person completely or not at all, replacing an earlier one of that name. Raises EnrollmentError."""
         name = checked_name(person.name)
         if not person.views:
-            raise EnrolmentError(f"there is no view of {name}", "enroll with a camera or an image")
+            raise EnrollmentError(f"there is no view of {name}", "enroll with a camera or an image")
         place = self._key_place()
         path = self._path(name)
         try:
@@ -83,24 +83,24 @@ class PeopleStore:
                 place.write(key)
             write_atomically(path, seal(person, key), mode=0o600)
         except OSError as error:
-            raise EnrolmentError(
+            raise EnrollmentError(
                 f"{path} cannot be written: {error.strerror}", "fix the owner of its folder"
             ) from error
         return path
 
     def delete(self, name: str) -> None:
-        """Deletes a person, and with the last one the key. Needs no key. Raises EnrolmentError for an unknown name."""
+        """Deletes a person, and with the last one the key. Needs no key. Raises EnrollmentError for an unknown name."""
         path = self._path(checked_name(name))
         try:
             path.unlink()
             for part in self.folder.glob(f".{path.name}.*"):  # left by a killed write
                 part.unlink(missing_ok=True)
         except FileNotFoundError:
-            raise EnrolmentError(
+            raise EnrollmentError(
                 f"no one is enrolled as {name}", "run `occlufix-vcam enroll --list` to see the names"
             ) from None
         except OSError as error:
-            raise EnrolmentError(
+            raise EnrollmentError(
                 f"{path} cannot be removed: {error.strerror}", "fix the owner of its folder"
             ) from error
         if not self._files():

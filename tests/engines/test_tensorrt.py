@@ -201,7 +201,7 @@ def test_nothing_is_printed(
 
 
 def test_the_module_imports_nothing_of_nvidias() -> None:
-    """Looking at the table of backends costs nothing where nobody asks for this one."""
+    """Reading the table of backends costs nothing as long as this one is not used."""
     imported = "import sys, engines.backends.tensorrt; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", imported], capture_output=True, text=True, check=True, cwd=ROOT)
     names = set(modules.stdout.split())

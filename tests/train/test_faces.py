@@ -62,7 +62,7 @@ def test_ignored_regions_count_for_nothing_but_faces_in_them_do() -> None:
     assert counts[18, 18] == 0 and counts[10, 10] == 0 and counts[2, 20] == 1
     assert counts[asked["heat"][0] == 1].all()
     logits = torch.full((1, 1, 24, 24), -9.0)
-    logits[0, 0, 18, 18] = 9.0  # a face where nobody knows
+    logits[0, 0, 18, 18] = 9.0  # a face where the labels are unknown
     batch = {name: torch.from_numpy(asked[name][None]) for name in ("heat", "counts")}
     quiet = heat_loss(torch.full_like(logits, -9.0), **_named(batch))
     assert float(heat_loss(logits, **_named(batch))) == pytest.approx(float(quiet))

@@ -1,7 +1,7 @@
 // The control page: puts the parts together and says in the head what is going on.
 import { listen } from "./daemon.js";
 import { buildForm, showSettings } from "./form.js";
-import { showEnrolment } from "./faces.js";
+import { showEnrollment } from "./faces.js";
 import { mood, showFigures } from "./figures.js";
 import { watch } from "./preview.js";
 import { ask } from "./session.js";
@@ -30,7 +30,7 @@ function tell(name, value) {
   } else if (name === "builds") {
     showBuild(value);
   } else if (name === "enrolment") {
-    showEnrolment(value);
+    showEnrollment(value);
   }
 }
 
