@@ -41,9 +41,9 @@ class Seer:
     def __call__(self, crop: Crop) -> HiddenCrop:
         mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
         if crop.face.track_id not in self.hidden_tracks:
-            return HiddenCrop(crop, mask, 0.0)
+            return HiddenCrop.of_template(crop, mask, 0.0)
         mask[130:230, 60:196] = 255
-        return HiddenCrop(crop, mask, 0.4)
+        return HiddenCrop.of_template(crop, mask, 0.4)
 
     def forget(self, track_ids) -> None:
         self.forgotten |= set(track_ids)

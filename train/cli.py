@@ -17,8 +17,9 @@ from train.data.face_set import DataError
 from train.data.importers import CelebA, PictureFolder, PictureSource, TemplateSet
 from train.data.prepare import prepare, summary
 from train.evaluation.ablation import ablation
+from train.evaluation.films.whole import QUICK, SCRIPTS, evaluate_whole
 from train.evaluation.plots import draw_schedule
-from train.evaluation.report import EvalReport
+from train.evaluation.report import EvalReport, joined
 from train.evaluation.restoration.evaluate import SPLITS
 from train.evaluation.runners import names_of, open_checkpoint, open_runner
 from train.evaluation.video import evaluate_video
@@ -114,16 +115,20 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="measure only so many pictures of each kind")] = None,
     threads: Annotated[int, typer.Option(min=1, help="processor threads")] = 2,
     video: Annotated[bool, typer.Option("--video", help="measure what the installed product makes of films")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="with --video: two short films of the dev set")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="with --video: things beyond the template only")] = False,
     split: Annotated[
         str, typer.Option(help="restore: choices are made on `dev`, people kept from training; `eval` is for the end")
     ] = "eval",
 ) -> None:
     """Evaluates a network on held-out images, beside the baselines."""
-    if video:
-        _show(evaluate_video(data, out, limit, threads, console), out)
-        return
     if split not in SPLITS or (split != "eval" and network not in DEV_SETS):
         raise typer.BadParameter("--split is `eval`, or for restore `dev`")
+    if video:
+        scripts = QUICK if quick else SCRIPTS[split][:limit]
+        report = evaluate_whole(data, scripts, out, console)
+        _show(report if quick or whole else joined(evaluate_video(data, out, limit, threads, console), report), out)
+        return
     recipe = _recipe(network, "base")
     paths = [run or Path("runs") / network, *(against or [])]
     runners = {name: open_runner(recipe, data, path, threads) for name, path in names_of(paths).items()}

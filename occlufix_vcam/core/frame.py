@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engines.contract import Affine, Image, Points
+import numpy as np
+
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Affine, Image, Points
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,20 +33,44 @@ class FaceTrack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crop:
-    """A face in the template: 256x256x3 uint8 BGR; `to_crop` is the 2x3 similarity, frame pixels to crop pixels."""
+    """A face in the template: 256x256x3 uint8 BGR; `to_crop` is the 2x3 similarity, frame pixels to crop pixels.
+
+    `wide` is the face in the wide field, 416x416x3: `image` is its part TEMPLATE_PART. `in_frame` (416x416 uint8) is
+    255 where the wide field lies in the frame; beyond, the frame's edge is repeated.
+    """
 
     face: FaceTrack
     image: Image
     to_crop: Affine
+    wide: Image
+    in_frame: Image
+
+    @classmethod
+    def of_template(cls, face: FaceTrack, image: Image, to_crop: Affine) -> Crop:
+        """A face of which only the template is known; the wide field repeats its edge."""
+        left, top = WIDE_OFFSET
+        rows, columns = (np.clip(np.arange(WIDE_PX) - at, 0, CROP_PX - 1) for at in (top, left))
+        inside = in_wide(np.full((CROP_PX, CROP_PX), HIDDEN, np.uint8))
+        return cls(face, image, to_crop, image[rows[:, None], columns], inside)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HiddenCrop:
-    """`mask` is 256x256 uint8, 255 = hidden; `coverage` is the share of the face that is hidden, 0..1."""
+    """`mask` is 256x256 uint8, 255 = hidden; `coverage` is the share of the face that is hidden, 0..1.
+
+    `wide_mask` (416x416 uint8) is all of the thing that hides the face, in the wide field: `mask` is its part
+    TEMPLATE_PART.
+    """
 
     crop: Crop
     mask: Image
     coverage: float
+    wide_mask: Image
+
+    @classmethod
+    def of_template(cls, crop: Crop, mask: Image, coverage: float) -> HiddenCrop:
+        """A mask that is known in the template only."""
+        return cls(crop, mask, coverage, in_wide(mask))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,3 +88,10 @@ class Origin:
 
     image: Image
     hidden: tuple[HiddenCrop, ...]
+
+
+def in_wide(mask: Image) -> Image:
+    """`mask` (256x256 uint8) in the wide field: 0 around it."""
+    wide = np.zeros((WIDE_PX, WIDE_PX), np.uint8)
+    wide[TEMPLATE_PART] = mask
+    return wide

@@ -120,7 +120,7 @@ def vectors(views: Sequence[EnrolledView], embed: Embedder) -> NDArray[np.float3
 
 def _vector(view: EnrolledView, embed: Embedder) -> Embedding:
     face = FaceTrack(track_id=-1, landmarks=view.landmarks, confidence=1.0)
-    crop = Crop(face, view.image, np.eye(2, 3, dtype=np.float32))
+    crop = Crop.of_template(face, view.image, np.eye(2, 3, dtype=np.float32))
     return embed(crop, cv2.bitwise_not(view.mask).astype(np.uint8, copy=False))
 
 

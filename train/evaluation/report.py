@@ -35,6 +35,11 @@ class EvalReport:
         (out / "report.md").write_text(self.tables, encoding="utf-8")
 
 
+def joined(first: EvalReport, second: EvalReport) -> EvalReport:
+    """One report of two."""
+    return EvalReport(first.figures | second.figures, first.tables + second.tables, first.detail | second.detail)
+
+
 def by_kind_tables(figures: Mapping[str, Mapping[str, Mapping[str, float]]], title: str) -> str:
     """A table for each kind of case: a row for each method, a column for each figure."""
     parts = [f"## {title}\n"]

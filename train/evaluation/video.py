@@ -7,9 +7,6 @@ films, with and without memory, and each picture is compared with the one that w
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +17,9 @@ import numpy as np
 from rich.console import Console
 
 from engines.contract import CROP_PX, HIDDEN, Affine, Image, Points, similarity, transform_points
-from train.data.face_set import DataError
-from train.data.labels import YuNet
 from train.data.product_mask import face_area
+from train.evaluation.films.lossless import frames_of, read_clip, steady_landmarks, write_film
+from train.evaluation.films.product import restore_film
 from train.evaluation.metrics import psnr
 from train.evaluation.report import EvalReport, by_kind_tables, sheet
 from train.evaluation.restoration.cases import EvalCase
@@ -31,7 +28,6 @@ from train.occlusion.occluders import Occluders
 
 SEED = 7
 FRAMES = 130
-RATE = 30.0
 #: Frames of a film: the thing comes, is there, goes, is gone.
 COMES, THERE, GOES, GONE = 30, 38, FRAMES - 30, FRAMES - 22
 #: How far away it begins, in crop pixels; there it sways a little.
@@ -139,29 +135,6 @@ def make_film(data: Path, scene: FilmScript) -> Film:
     return Film(truth, covered, alpha, to_crop, landmarks)
 
 
-def read_clip(data: Path, clip: str, start: int, count: int) -> list[Image]:
-    path = data / "clips" / f"{clip}.mp4"
-    film = cv2.VideoCapture(str(path))
-    film.set(cv2.CAP_PROP_POS_FRAMES, start)
-    frames = [image for there, image in (film.read() for _ in range(count)) if there]
-    film.release()
-    if len(frames) < count:
-        raise DataError(f"{path} has no {count} frames from frame {start} on; give the data folder with --data")
-    return frames
-
-
-def steady_landmarks(data: Path, frames: Sequence[Image]) -> list[Points]:
-    """YuNet's landmarks in each frame, smoothed over time."""
-    find, found = YuNet(data), []
-    for image in frames:
-        scale = min(1.0, 640 / max(image.shape[:2]))
-        faces = find(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
-        found.append(max(faces, key=lambda face: face.score).landmarks / scale if faces else found[-1])
-    weights = cv2.getGaussianKernel(9, 2.0)[:, 0]
-    padded = np.pad(np.stack(found), ((4, 4), (0, 0), (0, 0)), mode="edge")
-    return [np.tensordot(weights, padded[at : at + 9], 1).astype(np.float32) for at in range(len(found))]
-
-
 def _thing(data: Path, scene: FilmScript, image: Image, to_crop: Affine, landmarks: Points) -> tuple[Image, Image]:
     """What comes in front: colours and weights in the template, covering a good part of the lower face."""
     crop, points = _crop(image, to_crop), transform_points(landmarks, to_crop)
@@ -185,21 +158,17 @@ def _place(number: int) -> np.ndarray | None:
 
 
 def run_product(film: Film, environment: Mapping[str, str], data: Path, scene: FilmScript) -> list[Image]:
-    """What `occlufix-vcam process` makes of the covered film, in a home of its own.
+    """What `occlufix-vcam process` makes of the covered film; who wears something from the start is enrolled.
 
     Raises DataError with what the program said where it fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         given, taken = home / "covered.mkv", home / "restored.mkv"
-        _write_film(given, film.covered)
-        own = {"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_STATE_HOME": str(home)}
-        own["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
-        surroundings = {**os.environ, **own, **environment}
-        if not scene.passes and not environment:
-            _product(["enroll", "somebody", "--from", *_enrollment(home, data, scene)], surroundings)
-        _product(["process", str(given), str(taken)], surroundings)
-        return _read_film(taken)
+        write_film(given, film.covered)
+        enrollment = _enrollment(home, data, scene) if not scene.passes and not environment else []
+        restore_film(given, taken, environment, home, enrollment)
+        return list(frames_of(taken))
 
 
 def _enrollment(home: Path, data: Path, scene: FilmScript) -> list[str]:
@@ -210,29 +179,6 @@ def _enrollment(home: Path, data: Path, scene: FilmScript) -> list[str]:
         files.append(str(home / f"me-{number}.png"))
         cv2.imwrite(files[-1], cv2.convertScaleAbs(frames[place], alpha=ENROL_LIGHT))
     return files
-
-
-def _product(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    command = [sys.executable, "-m", "occlufix_vcam", *arguments]
-    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise DataError(f"`occlufix-vcam {arguments[0]}` failed: {done.stderr.strip() or done.stdout.strip()}")
-
-
-def _write_film(path: Path, pictures: Sequence[Image]) -> None:
-    height, width = pictures[0].shape[:2]
-    film = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"FFV1"), RATE, (width, height))
-    for picture in pictures:
-        film.write(picture)
-    film.release()
-
-
-def _read_film(path: Path) -> list[Image]:
-    film, pictures = cv2.VideoCapture(str(path)), []
-    while (answer := film.read())[0]:
-        pictures.append(answer[1])
-    film.release()
-    return pictures
 
 
 def film_figures(film: Film, made: Sequence[Image], meter: RestorationMeter) -> dict[str, float]:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from engines.contract import EYE_DISTANCE_PX, Image
+from train.data.face_set import DataError
 from train.occlusion import drawn_occluders
 from train.occlusion.compositing import FaceGeometry, Layer, placement, scaled, warped
 from train.occlusion.sprites import Sprite, load
@@ -55,12 +56,13 @@ class PhotographedHand:
 
 
 class PhotographedHands:
-    """The hands of the split `train` in a folder, by what they hold. Cut-outs are read when first drawn."""
+    """The hands in a folder; those of the split `train` are drawn at random. Cut-outs are read when first used."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         indices = [folder / name for name in INDICES if (folder / name).is_file()]
         rows = [json.loads(line) for index in indices for line in index.read_text(encoding="utf-8").splitlines()]
+        self._rows = {str(row["file"]): row for row in rows}
         rows = [row for row in rows if row["split"] == "train" and _leaves(row) in _TURNS]
         self._empty = [row for row in rows if not _held(row)]
         self._holding = [row for row in rows if _held(row) in HELD_SIZES]
@@ -88,12 +90,16 @@ class PhotographedHands:
         angle = hand.upright + rng.normal(0, 12)
         return _placed(scene, hand, target, angle, rng.uniform(0.2, 0.5), None, rng)
 
+    def named(self, file: str) -> PhotographedHand:
+        """The hand of this file, of any split. Raises DataError if the index has none."""
+        if file not in self._rows:
+            raise DataError(f"no hand {file} in the indices of {self._folder}; give the data folder with --data")
+        if file not in self._read:
+            self._read[file] = _hand(load(self._folder / file), self._rows[file])
+        return self._read[file]
+
     def _one(self, rows: list[Mapping[str, Any]], rng: np.random.Generator) -> PhotographedHand:
-        row = rows[rng.integers(len(rows))]
-        name = str(row["file"])
-        if name not in self._read:
-            self._read[name] = _hand(load(self._folder / name), row)
-        return self._read[name]
+        return self.named(str(rows[rng.integers(len(rows))]["file"]))
 
 
 def _placed(

@@ -19,7 +19,7 @@ from engines.contract import Image
 from engines.manifest import MODELS
 from train.data.face_set import FaceSet
 from train.data.wide import TemplateFaces, WideSet
-from train.evaluation.report import EvalReport, by_kind_tables, sheet
+from train.evaluation.report import EvalReport, by_kind_tables, joined, sheet
 from train.evaluation.restoration import references, served
 from train.evaluation.restoration.cases import AGES, EVAL_SHAPES, GRAINS, TONES, EvalCase, EvalFaces, eval_cases, spread
 from train.evaluation.restoration.meter import AT_ONCE, OF_SETS, CaseFigures, RestorationMeter, chunks, means_of
@@ -66,7 +66,7 @@ def evaluate(
         results[kind] = found
         if out is not None:
             sheet(out / f"restore_{kind}.png", rows, ["hidden", *list(methods)[1:], "reference", "truth"])
-    return _joined(_report(results, next(iter(runners))), more_figures(runners, data, split, limit, threads, console))
+    return joined(_report(results, next(iter(runners))), more_figures(runners, data, split, limit, threads, console))
 
 
 def more_figures(
@@ -91,10 +91,6 @@ def more_figures(
     tables = by_kind_tables(in_use, "Clean surroundings and the exact mask, and as the product serves them")
     tables += by_kind_tables(aided, "Behind a mask, by the reference; of the same person, nearest pose, relit")
     return EvalReport(figures, tables, {"as_served": in_use, "references": aided})
-
-
-def _joined(first: EvalReport, second: EvalReport) -> EvalReport:
-    return EvalReport(first.figures | second.figures, first.tables + second.tables, first.detail | second.detail)
 
 
 def _report(results: Mapping[str, Mapping[str, Sequence[CaseFigures | None]]], subject: str) -> EvalReport:

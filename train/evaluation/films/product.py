@@ -1,0 +1,33 @@
+"""Runs the installed product on a film, in a home of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from train.data.face_set import DataError
+
+
+def restore_film(
+    given: Path, taken: Path, environment: Mapping[str, str], home: Path, enrolment: Sequence[str] = ()
+) -> None:
+    """What `occlufix-vcam process` makes of `given`, written to `taken`; `enrolment` are pictures to enrol first.
+
+    `home` is an empty folder. Raises DataError with what the program said where it fails.
+    """
+    own = {"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_STATE_HOME": str(home)}
+    own["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
+    surroundings = {**os.environ, **own, **environment}
+    if enrolment:
+        _product(["enroll", "somebody", "--from", *enrolment], surroundings)
+    _product(["process", str(given), str(taken)], surroundings)
+
+
+def _product(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    command = [sys.executable, "-m", "occlufix_vcam", *arguments]
+    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise DataError(f"`occlufix-vcam {arguments[0]}` failed: {done.stderr.strip() or done.stdout.strip()}")
