@@ -64,6 +64,7 @@ def build_pipeline(
         restore=Restorer(engines.load("restore"), settings.restorer, settings.when_unsure),
         telemetry=telemetry,
         mark=settings.mark,
+        beyond=settings.beyond,
     )
 
 

@@ -9,7 +9,8 @@ from typing import Protocol
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin, Patch
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.stages.align import align
-from occlufix_vcam.stages.blend import Blender
+from occlufix_vcam.stages.compositing.beyond import Beyond
+from occlufix_vcam.stages.compositing.blend import Blender
 from occlufix_vcam.stages.find import FaceFinder
 from occlufix_vcam.stages.memory import Memory
 from occlufix_vcam.stages.reference import Reference
@@ -17,9 +18,7 @@ from occlufix_vcam.stages.watermark import put_mark
 
 
 class OcclusionSegmenter(Protocol):
-    """Segments what hides a face, in masks that extend `margin_px` beyond it; `forget` names lost tracks."""
-
-    margin_px: int
+    """Segments what hides a face; `forget` names lost tracks."""
 
     def __call__(self, crop: Crop) -> HiddenCrop: ...
 
@@ -55,13 +54,14 @@ class Pipeline:
         telemetry: Telemetry,
         *,
         mark: bool = False,
+        beyond: Beyond = "fade",
     ) -> None:
-        """`mark` writes "restored" into a corner of each frame that has a restored face."""
+        """`mark` writes "restored" into a corner of each frame that has a restored face; `beyond` is the Blender's."""
         self._find = find
         self._see_hidden = see_hidden
         self._remember = remember
         self._restore = restore
-        self._blend = Blender(see_hidden.margin_px)
+        self._blend = Blender(beyond)
         self._telemetry = telemetry
         self._mark = mark
         self._tracks: frozenset[int] = frozenset()
@@ -83,7 +83,7 @@ class Pipeline:
             with span("restore"):
                 patches = [patch for crop, face in pairs if (patch := self._restore(crop, face)) is not None]
             with span("blend"):
-                image = self._blend(frame.image, patches)
+                image = self._blend(frame.image, patches, at=frame.captured_at)
             if self._mark and patches:
                 put_mark(image)
             summary = self._summarise(faces, hidden, len(patches))
@@ -98,7 +98,7 @@ class Pipeline:
     def _summarise(self, faces: Sequence[FaceTrack], hidden: Sequence[HiddenCrop], restored: int) -> FrameSummary:
         """Counts faces and tells the stages which tracks are lost."""
         tracks = frozenset(face.track_id for face in faces)
-        for stage in (self._see_hidden, self._remember, self._restore):
+        for stage in (self._see_hidden, self._remember, self._restore, self._blend):
             stage.forget(self._tracks - tracks)
         self._tracks = tracks
         self._telemetry.count("faces", len(faces))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Affine, Image, Points
+
+#: Part of a frame: x, y, width, height.
+Box: TypeAlias = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,13 +63,14 @@ class HiddenCrop:
     """`mask` is 256x256 uint8, 255 = hidden; `coverage` is the share of the face that is hidden, 0..1.
 
     `wide_mask` (416x416 uint8) is all of the thing that hides the face, in the wide field: `mask` is its part
-    TEMPLATE_PART.
+    TEMPLATE_PART. `exact` masks are followed as they are; others are refined along their outline.
     """
 
     crop: Crop
     mask: Image
     coverage: float
     wide_mask: Image
+    exact: bool = False
 
     @classmethod
     def of_template(cls, crop: Crop, mask: Image, coverage: float) -> HiddenCrop:
@@ -75,11 +80,34 @@ class HiddenCrop:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
-    """A restored crop: `image` 256x256x3 uint8 BGR, to be blended where `mask` (256x256 uint8) is not 0."""
+    """A restored crop: `image` 256x256x3 uint8 BGR, to be blended where `mask` (256x256 uint8) is not 0.
+
+    `wide_mask` and `exact` are those of the HiddenCrop.
+    """
 
     crop: Crop
     mask: Image
     image: Image
+    wide_mask: Image
+    exact: bool = False
+
+    @classmethod
+    def of_hidden(cls, hidden: HiddenCrop, image: Image) -> Patch:
+        return cls(hidden.crop, hidden.mask, image, hidden.wide_mask, hidden.exact)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fill:
+    """What lies behind the things in a frame, in the frame's own pixels.
+
+    `image` (height x width x 3 uint8 BGR) and `trust` (height x width uint8) are those of `box`. Trust is 255 where the
+    image is as good as seen, 0 where nothing is known, and steady in time. On the face itself, the restored template is
+    shown; everywhere else the fill wherever it is trusted, also beyond the template.
+    """
+
+    box: Box
+    image: Image
+    trust: Image
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from engines.contract import HIDDEN, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Affine, Image, similarity, transform_points
+from engines.contract import HIDDEN, TEMPLATE_PART, WIDE_PX, Affine, Image, similarity, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame
 from occlufix_vcam.stages.geometry import (
     TEMPLATE_CORNERS,
@@ -15,12 +15,12 @@ from occlufix_vcam.stages.geometry import (
     inverse,
     reduced,
     scale_of,
+    to_wide_field,
     translation,
 )
 
 #: Crop pixels per frame pixel: eyes 3840 px apart to eyes 6 px apart; beyond that, no face is visible.
 SCALE_RANGE = (0.02, 12.8)
-_TO_WIDE = translation(*WIDE_OFFSET)
 _WHOLE: Image = np.full((WIDE_PX, WIDE_PX), HIDDEN, np.uint8)
 _WHOLE.flags.writeable = False
 
@@ -47,7 +47,7 @@ def align(frame: Frame, face: FaceTrack) -> Crop | None:
 
 def _wide_field(image: Image, to_crop: Affine) -> Image:
     """The wide field around a face, 416x416x3."""
-    matrix = compose(_TO_WIDE, to_crop)
+    matrix = to_wide_field(to_crop)
     scale = scale_of(to_crop)
     if scale <= 0.5:
         # A plain warp would skip pixels of a face this large and alias.
@@ -69,6 +69,6 @@ def _in_frame(image: Image, to_crop: Affine) -> Image:
         return _WHOLE
     frame = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float32)
     inside = np.zeros((WIDE_PX, WIDE_PX), np.uint8)
-    rim = np.round(transform_points(frame, compose(_TO_WIDE, to_crop))).astype(np.int32)
+    rim = np.round(transform_points(frame, to_wide_field(to_crop))).astype(np.int32)
     cv2.fillConvexPoly(inside, rim, HIDDEN)
     return inside

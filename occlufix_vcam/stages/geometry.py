@@ -69,8 +69,19 @@ def scale_of(matrix: Affine) -> float:
     return float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
+def to_cells(side: int) -> Affine:
+    """Matrix from pixels to cells of `side` x `side` pixels."""
+    scale = 1 / side
+    return np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]], dtype=np.float32)
+
+
 def translation(x: float, y: float) -> Affine:
     return np.array([[1, 0, x], [0, 1, y]], dtype=np.float32)
+
+
+def to_wide_field(to_crop: Affine) -> Affine:
+    """Matrix to the wide field, from one to the crop."""
+    return compose(translation(*WIDE_OFFSET), to_crop)
 
 
 def compose(second: Affine, first: Affine) -> Affine:

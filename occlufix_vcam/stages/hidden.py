@@ -9,9 +9,9 @@ import numpy as np
 from cv2.typing import MatLike
 
 from engines.base import InferenceEngine, Tensor
-from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Image
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image
 from occlufix_vcam.core.frame import Crop, HiddenCrop
-from occlufix_vcam.stages.geometry import compose, face_area, face_share, translation, warp_mask
+from occlufix_vcam.stages.geometry import face_area, face_share, to_wide_field, warp_mask
 
 #: Share of the way to the newest probability in one frame: a hand appears at once and disappears over four frames.
 ATTACK, RELEASE = 0.7, 0.3
@@ -33,8 +33,6 @@ class HiddenSegmenter:
     A pixel becomes hidden at probability `on` and known again below `off`. A face whose hidden share stays below
     `min_coverage` gets an empty mask, so that it passes untouched. Used by one thread.
     """
-
-    margin_px = GROWTH_PX
 
     def __init__(
         self, engine: InferenceEngine, *, on: float = 0.5, off: float = 0.35, min_coverage: float = 0.02
@@ -75,16 +73,13 @@ class HiddenSegmenter:
 class GivenMask:
     """Mask in frame pixels (height x width uint8, white = hidden) for every frame and face."""
 
-    margin_px = 0
-
     def __init__(self, mask: Image) -> None:
         self._mask = mask
 
     def __call__(self, crop: Crop) -> HiddenCrop:
-        to_wide = compose(translation(*WIDE_OFFSET), crop.to_crop)
-        wide_mask = warp_mask(self._mask, to_wide, least=128, side=WIDE_PX)
+        wide_mask = warp_mask(self._mask, to_wide_field(crop.to_crop), least=128, side=WIDE_PX)
         mask = np.ascontiguousarray(wide_mask[TEMPLATE_PART])
-        return HiddenCrop(crop, mask, face_share(mask), wide_mask)
+        return HiddenCrop(crop, mask, face_share(mask), wide_mask, exact=True)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Does nothing: no track is remembered."""
