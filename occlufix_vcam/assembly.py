@@ -56,6 +56,7 @@ def build_pipeline(
     from occlufix_vcam.stages.find import open_finder
     from occlufix_vcam.stages.hidden import HiddenSegmenter
     from occlufix_vcam.stages.restore import Restorer
+    from occlufix_vcam.stages.scene.memory import SceneMemory
 
     return Pipeline(
         find=find or open_finder(settings.finder, engines.load, settings.max_faces),
@@ -65,6 +66,7 @@ def build_pipeline(
         telemetry=telemetry,
         mark=settings.mark,
         beyond=settings.beyond,
+        scene=SceneMemory() if settings.memory else None,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin, Patch
+from occlufix_vcam.core.frame import Crop, FaceTrack, Fill, Frame, HiddenCrop, Origin, Patch
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.compositing.beyond import Beyond
@@ -14,6 +14,7 @@ from occlufix_vcam.stages.compositing.blend import Blender
 from occlufix_vcam.stages.find import FaceFinder
 from occlufix_vcam.stages.memory import Memory
 from occlufix_vcam.stages.reference import Reference
+from occlufix_vcam.stages.scene.memory import SceneMemory
 from occlufix_vcam.stages.watermark import put_mark
 
 
@@ -55,11 +56,16 @@ class Pipeline:
         *,
         mark: bool = False,
         beyond: Beyond = "fade",
+        scene: SceneMemory | None = None,
     ) -> None:
-        """`mark` writes "restored" into a corner of each frame that has a restored face; `beyond` is the Blender's."""
+        """`mark` writes "restored" into a corner of each frame that has a restored face; `beyond` is the Blender's.
+
+        `scene` remembers what surrounds the faces; None: nothing of it.
+        """
         self._find = find
         self._see_hidden = see_hidden
         self._remember = remember
+        self._scene = scene
         self._restore = restore
         self._blend = Blender(beyond)
         self._telemetry = telemetry
@@ -78,18 +84,25 @@ class Pipeline:
                 seen = [self._see_hidden(crop) for crop in crops]
             with span("remember"):
                 known = [self._remember(crop) for crop in seen]
+                fill = self._behind(frame, seen)
             pairs = [(crop, face) for crop, face in zip(seen, known, strict=True) if crop.mask.any()]
             hidden = tuple(crop for crop, _ in pairs)
             with span("restore"):
                 patches = [patch for crop, face in pairs if (patch := self._restore(crop, face)) is not None]
             with span("blend"):
-                image = self._blend(frame.image, patches, at=frame.captured_at)
+                image = self._blend(frame.image, patches, fill, frame.captured_at)
             if self._mark and patches:
                 put_mark(image)
             summary = self._summarise(faces, hidden, len(patches))
         if image is frame.image:
             return frame, summary
         return Frame(image, frame.index, frame.captured_at, Origin(frame.image, hidden)), summary
+
+    def _behind(self, frame: Frame, seen: Sequence[HiddenCrop]) -> Fill | None:
+        """What the scene's memory knows of what the things in a frame hide."""
+        if self._scene is None:
+            return None
+        return self._scene(frame, seen, [self._remember.whose(crop.crop.face.track_id) for crop in seen])
 
     def close(self) -> None:
         """Ends the memory's threads. Engines belong to their EngineSet."""

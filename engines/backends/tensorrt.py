@@ -305,9 +305,8 @@ def _tensor_specs(library: ModuleType, engine: Any) -> tuple[list[TensorSpec], l
 
 def _read_jit(cache: EngineCache, key: CacheKey) -> bytes | None:
     """Cached kernels. TensorRT checks them itself and rejects those of another machine."""
-    path = cache.path(key, _JIT)
     try:
-        return None if path.is_symlink() else path.read_bytes()
+        return cache.read_beside(key, _JIT)
     except OSError:
         return None
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from occlufix_vcam.runtime.daemon import Daemon
 
 STOPPED_WITHIN_S = 10.0
+GONE_POLL_S = 0.02
 
 
 class Switch(StrEnum):
@@ -77,7 +79,9 @@ def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, d
     from occlufix_vcam.core.telemetry import configure_logging
     from occlufix_vcam.runtime.daemon import Daemon
     from occlufix_vcam.runtime.idle_autotune import autotune_when_idle
+    from occlufix_vcam.system.core_dumps import disable_core_dumps
 
+    disable_core_dumps()
     with state.hold():
         configure_logging(state.log, settings.log_level.upper())
         daemon = Daemon(settings)
@@ -118,9 +122,24 @@ def stop() -> None:
     with open_client(state) as client:
         pid = client.address.pid
         client.stop()
-    if not state.wait_until_free(STOPPED_WITHIN_S):
+    if not (state.wait_until_free(STOPPED_WITHIN_S) and _is_gone(pid, STOPPED_WITHIN_S)):
         raise OccluFixError(f"process {pid} did not stop within {STOPPED_WITHIN_S:.0f} s", "end that process")
     typer.echo("stopped")
+
+
+def _is_gone(pid: int, within_s: float) -> bool:
+    """Whether the process has ended, after waiting for that; its lock is free a little earlier."""
+    import psutil
+
+    ends_at = time.monotonic() + within_s
+    while time.monotonic() < ends_at:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(GONE_POLL_S)
+    return False
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False) -> None:

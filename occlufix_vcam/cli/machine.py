@@ -19,7 +19,9 @@ from occlufix_vcam.core.settings import Settings, load_settings
 class ConfigAction(StrEnum):
     SHOW = "show"
     PATH = "path"
+    GET = "get"
     SET = "set"
+    UNSET = "unset"
 
 
 def devices(as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False) -> None:
@@ -85,17 +87,24 @@ def setup(
 def config(
     action: Annotated[ConfigAction, typer.Argument()] = ConfigAction.SHOW,
     key: Annotated[str | None, typer.Argument()] = None,
-    value: Annotated[str | None, typer.Argument()] = None,
+    values: Annotated[list[str] | None, typer.Argument(metavar="[VALUE...]")] = None,
 ) -> None:
-    """Shows the settings, prints the path of their file, or changes one: `config set KEY VALUE`."""
+    """Shows the settings or the path of their file, prints one (`get KEY`), changes it (`set KEY VALUE`) or resets it
+    (`unset KEY`).
+    """
     if action is ConfigAction.PATH:
         typer.echo(configuration.config_path())
     elif action is ConfigAction.SHOW:
         for name, now in load_settings().model_dump(mode="json").items():
             told = Settings.model_fields[name].description
             typer.echo(f"{name} = {json.dumps(now)}" + (f"  # {told}" if told else ""))
-    elif key is None or value is None:
-        raise ConfigError("`config set` needs a key and a value", "for example: occlufix-vcam config set rate 25")
+    elif key is None or (action is ConfigAction.SET) != bool(values):
+        needed = "a key and a value" if action is ConfigAction.SET else "a key and no value"
+        example = {"get": "get rate", "unset": "unset record"}.get(action.value, "set rate 25")
+        raise ConfigError(f"`config {action.value}` needs {needed}", f"for example: occlufix-vcam config {example}")
+    elif action is ConfigAction.GET:
+        typer.echo(json.dumps(configuration.get_setting(key)))
     else:
+        value = configuration.from_text(key, ",".join(values)) if values else None
         path = configuration.save_settings({key: value})
         typer.echo(f"saved to {path}; a running camera uses it after a restart")

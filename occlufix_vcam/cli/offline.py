@@ -33,7 +33,9 @@ def process(
     """Restores an image, a video or a folder of images with the live pipeline."""
     from occlufix_vcam.offline.process import StageOverrides
     from occlufix_vcam.offline.process import process as run
+    from occlufix_vcam.system.core_dumps import disable_core_dumps
 
+    disable_core_dumps()
     overrides = StageOverrides(mask, reference, aligned, side_by_side)
     with progress(source.name) as show:
         told = run(source, target, overrides, load_settings(), show)

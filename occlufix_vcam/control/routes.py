@@ -183,7 +183,7 @@ def enrolling(daemon: Daemon) -> APIRouter:
         """Ends it, keeping nothing."""
         return Enrolment(enrolment=people.cancel())
 
-    @router.delete("/{name}")
+    @router.delete("/{name:path}")  # a name may hold a slash
     def delete(name: str) -> PeopleFacts:
         """Forgets a person for good."""
         deadline.check()

@@ -6,15 +6,36 @@ import os
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Writes `path` completely, or leaves the old file. `mode` holds from the first byte on. Raises OSError."""
+def write_atomically(path: Path, data: bytes, mode: int = 0o666, *, durable: bool = False) -> None:
+    """Writes `path` completely, or leaves the old file. Raises OSError.
+
+    `mode` holds from the first byte on. A link at `path` stays a link: its target is written. `durable` also survives a
+    power cut from here on, at the price of waiting for the disk.
+    """
+    path = Path(os.path.realpath(path))
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.unlink(missing_ok=True)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(descriptor)
         part.replace(path)
+        if durable:
+            sync_folder(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes names that appeared or vanished in `folder` survive a power cut, where the system can. Raises OSError."""
+    if os.name != "posix":
+        return  # Windows writes names through
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -13,6 +13,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.contract import Image, Points, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
@@ -41,10 +42,15 @@ LEAST_EYES_PX = 40.0
 LEAST_SHARPNESS = 2.4
 LIGHT = (45.0, 225.0)
 LARGEST_COVERAGE = 0.03
+#: Mean difference of two small crops, in grey levels, below which they are one photograph.
+SAME_PICTURE = 2.0
 #: Seconds between two views of a camera, so that the next one shows something else.
 VIEW_EVERY_S = 0.35
-#: Views of one person may match less well, by this much, than naming requires; other people's rarely match that well.
+#: Consecutive views of one person at a camera may match less well, by this much, than naming requires.
 VIEWS_BELOW = 0.1
+#: Cosine of a photograph with the mean of one person's other views, in other light, pose and year: 95 % of 20 people's
+#: own photographs are above it, and 90 % of other people's below.
+LEAST_ALIKE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +106,52 @@ class ViewCollector:
         self._say = self._missing()
 
     def add_picture(self, path: Path) -> None:
-        """Adds the face of an image file. Raises EnrollmentError, DeviceError if the file cannot be read."""
+        """Adds the face of an image file; `leave_out_strangers` checks later whose it is.
+
+        Raises UnsuitableView, DeviceError if the file cannot be read, EngineRunError.
+        """
         frame = Frame(load_picture(path), index=0, captured_at=0.0)
         self._find.reset()
         faces = self._find(frame)
         if len(faces) != 1:
-            raise EnrollmentError(
-                f"{path.name} shows {f'{len(faces)} faces' if faces else 'no face'}",
-                "choose an image with one face, or crop it",
-            )
-        try:
-            self._add(self._view(frame, faces))
-        except UnsuitableView as poor:
-            raise EnrollmentError(f"{path.name} cannot be used: {poor}", "choose another image") from None
+            raise UnsuitableView(f"it shows {f'{len(faces)} faces' if faces else 'no face'}: crop it to one face")
+        view = self._view(frame, faces)
+        if any(is_same_picture(view.image, other.image) for other in self._views):
+            raise UnsuitableView("the same picture was already given")
+        self._append(view)
+
+    def leave_out_strangers(self) -> list[int]:
+        """Removes views unlike the others, worst first; returns their numbers in the order in which they were added.
+
+        Of two that are unlike each other, the first stays.
+        """
+        numbers = list(range(len(self._views)))
+        out: list[int] = []
+        while len(self._vectors) > 1:
+            cosines = [_alike_others(self._vectors, at) for at in range(len(self._vectors))]
+            worst = len(cosines) - 1 - int(np.argmin(cosines[::-1]))
+            if cosines[worst] >= LEAST_ALIKE:
+                break
+            out.append(numbers.pop(worst))
+            del self._views[worst], self._vectors[worst]
+        return out
+
+    def missing_poses(self) -> list[Pose]:
+        """Poses of which there is no view."""
+        there = {pose_of(view.landmarks) for view in self._views}
+        return [pose for pose in WANTED if pose not in there]
 
     def person(self, name: str) -> Person:
-        """Person in the views. Raises EnrollmentError if there are none."""
+        """Person in the views, in the most varied of many. Raises EnrollmentError if there are none."""
         if not self._views:
             raise EnrollmentError(f"no good view of a face: {self._say}", "try again in good light")
-        return Person(name, np.stack(self._vectors), tuple(self._views), self.embed.model)
+        kept = most_varied(np.stack(self._vectors), MOST_VIEWS)
+        return Person(
+            name,
+            np.stack([self._vectors[number] for number in kept]),
+            tuple(self._views[number] for number in kept),
+            self.embed.model,
+        )
 
     def person_before_camera(self, name: str) -> Person:
         """Like `person`, but raises EnrollmentError also if there are few views, or only one pose."""
@@ -151,12 +184,15 @@ class ViewCollector:
         return EnrolledView(crop.image.copy(), valid_region(frame.image, crop.to_crop, hidden.mask), points)
 
     def _add(self, view: EnrolledView) -> None:
-        """Adds a view, unless it shows another person than before. Raises UnsuitableView."""
+        """Adds a view of a camera, unless it shows another person than before. Raises UnsuitableView."""
         (vector,) = vectors([view], self.embed)
         if self._vectors and match_score(np.stack(self._vectors), vector) < self.embed.same_person - VIEWS_BELOW:
             raise UnsuitableView("this is another face than before: enroll one person at a time")
+        self._append(view, vector)
+
+    def _append(self, view: EnrolledView, vector: Embedding | None = None) -> None:
         self._views.append(view)
-        self._vectors.append(vector)
+        self._vectors.append(vectors([view], self.embed)[0] if vector is None else vector)
 
     def _missing(self) -> str:
         """What the user should do for the views that are still missing."""
@@ -172,35 +208,73 @@ def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
 
     Raises EnrollmentError if the name belongs to another person, or the face is enrolled under another name.
     """
-    name = checked_name(person.name)
-    before: Person | None = None
-    for other in store.load().people:
-        match = person_similarity(with_vectors(other, embed), person)
-        if other.name == name:
-            before = other
-            if match < embed.same_person - VIEWS_BELOW:
-                raise EnrollmentError(
-                    f"{name} is enrolled with another face",
-                    f"use another name, or remove the old one: occlufix-vcam enroll --delete {name!r}",
-                )
-        elif match >= embed.same_person:
+    person = replace(person, name=checked_name(person.name))
+    with store.locked():
+        others = [with_vectors(other, embed) for other in store.load().people]
+        before = next((other for other in others if other.name == person.name), None)
+        _check_is_new(person, [other for other in others if other is not before], embed)
+        if before is not None:
+            person = _joined(person, before)
+        store.save(person)
+    return person
+
+
+def _check_is_new(person: Person, others: Sequence[Person], embed: Embedder) -> None:
+    """Raises EnrollmentError if this face is enrolled under another name."""
+    for other in others:
+        if person_similarity(other, person) >= embed.same_person:
             raise EnrollmentError(
                 f"this face is already enrolled as {other.name}",
                 f"add to it: occlufix-vcam enroll {other.name!r}, or remove it first: --delete {other.name!r}",
             )
-    if before is not None:
-        old = with_vectors(before, embed)
-        views = (*person.views, *old.views)[:MOST_VIEWS]
-        both = np.concatenate([person.embeddings, old.embeddings])[:MOST_VIEWS]
-        person = replace(person, views=views, embeddings=both)
-    person = replace(person, name=name)
-    store.save(person)
-    return person
+
+
+def _joined(person: Person, before: Person) -> Person:
+    """`person` with the views of `before`. Raises EnrollmentError if they show different people."""
+    if float(_mean_of(person.embeddings) @ _mean_of(before.embeddings)) < LEAST_ALIKE:
+        raise EnrollmentError(
+            f"{person.name} is enrolled with another face",
+            f"use another name, or remove the old one: occlufix-vcam enroll --delete {person.name!r}",
+        )
+    return replace(
+        person,
+        views=(*person.views, *before.views)[:MOST_VIEWS],
+        embeddings=np.concatenate([person.embeddings, before.embeddings])[:MOST_VIEWS],
+    )
 
 
 def person_similarity(enrolled: Person, seen: Person) -> float:
     """Similarity of two people's views: the median over the views of one."""
     return float(np.median([match_score(enrolled.embeddings, vector) for vector in seen.embeddings]))
+
+
+def most_varied(embeddings: NDArray[np.float32], count: int) -> list[int]:
+    """Numbers of up to `count` rows that differ most from each other, beginning with the first, in their order."""
+    if len(embeddings) <= count:
+        return list(range(len(embeddings)))
+    kept = [0]
+    while len(kept) < count:
+        nearest = (embeddings @ embeddings[kept].T).max(axis=1)
+        nearest[kept] = np.inf
+        kept.append(int(nearest.argmin()))
+    return sorted(kept)
+
+
+def is_same_picture(one: Image, other: Image) -> bool:
+    """Whether two crops show the same photograph, perhaps stored anew in another format or size."""
+    small = [cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA) for image in (one, other)]
+    return float(cv2.absdiff(small[0], small[1]).mean()) < SAME_PICTURE
+
+
+def _mean_of(embeddings: NDArray[np.float32]) -> Embedding:
+    mean = embeddings.mean(axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32)
+
+
+def _alike_others(embeddings: Sequence[Embedding], number: int) -> float:
+    """Cosine of one embedding with the mean of the others."""
+    others = np.stack([*embeddings[:number], *embeddings[number + 1 :]])
+    return float(_mean_of(others) @ embeddings[number])
 
 
 def pose_of(landmarks: Points) -> Pose:

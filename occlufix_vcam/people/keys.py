@@ -55,7 +55,7 @@ class KeyFile:
         return key
 
     def write(self, key: bytes) -> None:
-        write_atomically(self._path, key, mode=0o600)
+        write_atomically(self._path, key, mode=0o600, durable=True)
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)

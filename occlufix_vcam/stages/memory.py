@@ -6,6 +6,7 @@ Views of an unhidden face are remembered. When something hides it, the best view
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -58,9 +59,14 @@ DOUBTED_FRAMES = 12
 
 
 class Memory(Protocol):
-    """Learns from every crop, and recalls references for hidden ones; `forget` names lost tracks."""
+    """Learns from every crop, and recalls references for hidden ones; `forget` names lost tracks.
+
+    `whose` numbers the remembered faces: a track that shows somebody else gets another number.
+    """
 
     def __call__(self, hidden: HiddenCrop) -> Reference: ...
+
+    def whose(self, track_id: int) -> int: ...
 
     def forget(self, track_ids: Iterable[int]) -> None: ...
 
@@ -72,6 +78,9 @@ class NoMemory:
 
     def __call__(self, hidden: HiddenCrop) -> Reference:
         return NO_REFERENCE
+
+    def whose(self, track_id: int) -> int:
+        return track_id
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Does nothing: no track is remembered."""
@@ -120,6 +129,10 @@ class FaceMemory:
         if not mask.any():
             return NO_REFERENCE
         return face.recall(hidden, self._views_of(person) if person is not None else [])
+
+    def whose(self, track_id: int) -> int:
+        """Number of the remembered face that a track showed last."""
+        return self._tracks[track_id].number
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Keeps the faces of lost tracks for a while, in case they return."""
@@ -174,10 +187,14 @@ class FaceMemory:
         return made[1]
 
 
+_NUMBERS = itertools.count()
+
+
 class _Face:
     """One face: its views, newest last, those that wait to be kept, and those that are shown."""
 
     def __init__(self) -> None:
+        self.number = next(_NUMBERS)
         self.views: list[ReferenceView] = []
         self.who: Embedding | None = None
         self.continuity = Continuity()
@@ -314,6 +331,9 @@ class FixedReference:
         if not hidden.mask.any():
             return NO_REFERENCE
         return self._faces.setdefault(hidden.crop.face.track_id, _Face()).recall(hidden, [self._view])
+
+    def whose(self, track_id: int) -> int:
+        return track_id
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Does nothing: the photograph stays."""

@@ -220,6 +220,10 @@ def test_my_face_is_remembered_at_a_click_or_why_not_is_said(visit: Visit, produ
     page = visit.page
     page.fill("#enrol-name", "Ada")
     page.click("#enrol-start")
+    with product.client() as client:
+        assert client.enrollment() is None  # not before consent is given
+    page.check("#enrol-agreed")
+    page.click("#enrol-start")
     told = page.locator("#enrol-told")
     expect(told).not_to_be_empty(timeout=WAIT_MS)
     expect(page.locator("#enrol-start")).to_be_enabled(timeout=WAIT_MS)

@@ -159,28 +159,6 @@ def test_what_lies_outside_the_picture_is_not_valid(scene: Scene, enrollment: Vi
     np.testing.assert_allclose(view.landmarks, TEMPLATE, atol=0.1)
 
 
-@pytest.mark.parametrize(("count", "said"), [(0, "shows no face"), (3, "shows 3 faces")])
-def test_a_picture_needs_just_one_face(
-    scene: Scene, enrollment: ViewCollector, tmp_path: Path, count: int, said: str
-) -> None:
-    scene.faces = [Scene.face()] * count
-    picture = tmp_path / "party.png"
-    cv2.imwrite(str(picture), scene.frame().image)
-    with pytest.raises(EnrollmentError, match=said) as told:
-        enrollment.add_picture(picture)
-    assert "party.png" in told.value.message and told.value.hint
-
-
-def test_pictures_of_two_people_are_refused(scene: Scene, enrollment: ViewCollector, tmp_path: Path) -> None:
-    for name, person in (("a.png", ANN), ("b.png", BOB)):
-        cv2.imwrite(str(tmp_path / name), scene.frame().image)
-        scene.person = person
-        if person is ANN:
-            enrollment.add_picture(tmp_path / name)
-    with pytest.raises(EnrollmentError, match=r"b\.png cannot be used: this is another face"):
-        enrollment.add_picture(tmp_path / "b.png")
-
-
 def somebody(scene: Scene, person: int, name: str) -> Person:
     scene.person = person
     enrollment = ViewCollector(Finder(scene), scene.see_hidden, scene)
