@@ -36,7 +36,7 @@ def quick_toggle(arguments: Sequence[str]) -> str | None:
         with open(f"{folder}/control.json", encoding="utf-8") as file:  # noqa: PTH123  without pathlib
             address = json.load(file)
         connection = socket.create_connection(("127.0.0.1", address["port"]), timeout=TIMEOUT_S)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
     wanted = WANTED[tuple(rest)]
     with connection:
@@ -108,7 +108,7 @@ def _enabled(body: bytes, address: dict[str, Any], wanted: bool | None) -> bool:
     """What the answer says. Raises OccluFixError where it is not what the daemon would say."""
     try:
         enabled = json.loads(body)["enabled"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         enabled = None
     if not isinstance(enabled, bool) or wanted not in (None, enabled):
         raise _no_answer(address, "another program answered on its port")
