@@ -28,7 +28,7 @@ NONCE_BYTES = 12
 
 
 def seal(person: Person, key: bytes, file_name: str) -> bytes:
-    """Encrypted content of the file `file_name` for `person`. Raises EnrollmentError if the person's name is invalid."""
+    """Encrypted content of the file `file_name` for `person`. Raises EnrollmentError for an invalid name."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     views = person.views[:MOST_VIEWS]
