@@ -25,13 +25,13 @@ DEADLINE_HEADER = "Request-Deadline"  # as core/deadline.py has it, which would 
 
 
 def quick_toggle(arguments: Sequence[str]) -> str | None:
-    """What `toggle` prints once it is done; None where the arguments are others, or nobody answers as usual."""
+    """What `toggle` prints once it is done; None for other arguments, or without the usual answer."""
     command, *rest = arguments or [""]
     if command != "toggle" or tuple(rest) not in WANTED:
         return None
     folder = state_folder()
     if not _held(f"{folder}/daemon.lock"):
-        return None  # whoever listens on a killed daemon's port is not asked
+        return None  # a program that listens on a killed daemon's port is not asked
     try:
         with open(f"{folder}/control.json", encoding="utf-8") as file:  # noqa: PTH123  without pathlib
             address = json.load(file)

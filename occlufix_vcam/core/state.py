@@ -87,7 +87,7 @@ class StateFolder:
                 self._clear()
 
     def _clear(self) -> None:
-        """Removes what names a daemon, and links into it: nobody is to find those of one that was killed."""
+        """Removes what names a daemon, and links into it, so that those of a killed one are not found."""
         for file in (self._control, self.path / OLD_PAGE_KEY, *self.path.glob(LINK_FILE.format("*"))):
             file.unlink(missing_ok=True)
 
