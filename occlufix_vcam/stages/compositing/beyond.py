@@ -128,7 +128,7 @@ def composed_wide(patch: Patch, restored: Image) -> Image:
     part = wide[TEMPLATE_PART]
     part[...] = restored
     around = continued(_by_cell(wide), _reduced(known, whole=True))
-    smooth = cv2.resize(around, (WIDE_PX, WIDE_PX), interpolation=cv2.INTER_CUBIC)
+    smooth = cv2.resize(around, (WIDE_PX, WIDE_PX), interpolation=cv2.INTER_LINEAR)
     share = template_weight().astype(np.float32) / HIDDEN
     cv2.blendLinear(restored, np.ascontiguousarray(smooth[TEMPLATE_PART]), share, 1 - share, dst=smooth[TEMPLATE_PART])
     return np.asarray(smooth, np.uint8)
