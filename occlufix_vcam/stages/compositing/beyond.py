@@ -27,6 +27,8 @@ CELL_PX = 4
 CELLS = WIDE_PX // CELL_PX
 #: Distance beyond the restored part over which a thing fades: a third of a face's width, in crop pixels.
 FADE_PX = 53
+#: A thing that ends up to the first distance beyond, in crop pixels, is replaced wholly; the farther, the less.
+ENDS_PX = (80, 110)
 #: Width of the transition at the template's and the wide field's edges, in crop pixels.
 EDGE_PX = 20
 #: A thing reaches beyond if so many of its cells are not restored; once it is left, until fewer are.
@@ -76,7 +78,7 @@ class Reach:
             return None
         if self._beyond == "paint" or patch.exact:
             return _wide_edge()
-        return _faded(sure)
+        return _faded(sure, thing & _reduced(patch.crop.in_frame))
 
     def forget(self, track_ids: Iterable[int]) -> None:
         for track_id in track_ids:
@@ -146,10 +148,21 @@ def face_weight() -> Image:
     return np.asarray(cv2.GaussianBlur(face_area(1.06), (0, 0), 8), np.uint8)
 
 
-def _faded(sure: Image) -> Image:
-    """255 where it is sure, falling to 0 over FADE_PX beyond."""
-    distance = cv2.distanceTransform(_where(sure < TRUSTED), cv2.DIST_L2, 5)
-    share = np.clip(1 - distance * (CELL_PX / FADE_PX), 0, 1)
+def _faded(sure: Image, thing: Image) -> Image:
+    """255 where it is sure, falling to 0 over FADE_PX beyond.
+
+    A thing that ends nearby is replaced to its end: it would leave no more than a remnant.
+    """
+    distance = cv2.distanceTransform(_where(sure < TRUSTED), cv2.DIST_L2, 5) * CELL_PX
+    count, labels = cv2.connectedComponents(thing, ltype=cv2.CV_16U)
+    whole = np.zeros(distance.shape, np.float32)
+    for label in range(1, count):
+        cells = labels == label
+        share = np.clip((ENDS_PX[1] - distance[cells].max()) / (ENDS_PX[1] - ENDS_PX[0]), 0, 1)
+        # One that reaches the wide field's edge does not end there.
+        whole[cells] = ENDS_PX[0] * share * float(_wide_edge()[cells].min()) / HIDDEN
+    start = cv2.dilate(whole, np.ones((3, 3), np.uint8))
+    share = np.clip(1 - (distance - start) / FADE_PX, 0, 1)
     smooth = share * share * (3 - 2 * share)
     return np.asarray(cv2.min(cv2.convertScaleAbs(smooth, alpha=HIDDEN), _wide_edge()), np.uint8)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -41,6 +43,15 @@ def test_beyond_the_template_it_fades_over_a_third_of_a_face_without_a_line():
     assert (down[: edge - 5] == 255).all()
     assert not down[edge + FADE_PX // CELL_PX + 2 :].any()
     assert (np.diff(down[edge - 5 :]) <= 0).all() and np.abs(np.diff(down)).max() < 40
+
+
+def test_a_thing_that_ends_nearby_goes_to_its_end_and_does_not_jump_as_it_grows():
+    """The lower end of a mask would stay as a triangle below the chin."""
+    reach = Reach("fade")(patch(arm(bottom=370)), None, 0.0)
+    assert reach is not None and (reach[60 : 370 // CELL_PX, 210 // CELL_PX] == 255).all()
+    weights = [Reach("fade")(patch(arm(bottom)), None, 0.0) for bottom in range(360, WIDE_PX + 1, 2)]
+    steps = [np.abs(one.astype(int) - other)[: 360 // CELL_PX].max() for one, other in itertools.pairwise(weights)]
+    assert max(steps) < 128
 
 
 def test_what_the_scene_remembers_is_filled_and_does_not_fade():
