@@ -24,11 +24,12 @@ Plane = NDArray[np.float32]
 #: Sides of the binomial filters between the octaves: details of 1, 2, 3 and 5 frame pixels.
 FILTERS = (3, 3, 5, 9)
 #: Crop pixels in a frame pixel below which a linear interpolation is visibly soft.
-CUBIC_BELOW = 0.7
+CUBIC_BELOW = 0.9
 #: Octaves, from the finest, in which grain is added: what is coarser is a pattern, and would be a wrong one.
 GRAIN_OCTAVES = 3
-#: Side of the cells, in frame pixels, whose energy is compared; in the calmer ones of them it is grain, not edges.
-CELL_PX, CALM = 10, 0.2
+#: Side of the cells, in frame pixels, whose energy is compared, and which share of them counts as calm: there it is
+#: grain, not edges. Grain is missing only where typical cells of the painted part have less than calm ones of the skin.
+CELL_PX, CALM, TYPICAL = 10, 0.2, 0.3
 #: Fewest cells of skin from which grain is measured, and how far their colour may be from the skin's, relatively.
 FEWEST_CELLS, MOST_OFF_TONE = 12, 0.35
 #: Edges are strengthened at most by this factor; grain has at most this many grey levels in an octave.
@@ -121,7 +122,7 @@ def measure(frame: Image, patch: Patch) -> tuple[Plane, Plane] | None:
     for ours, through, made in zip(*(_octaves(_grey(image)) for image in (seen, passed, painted)), strict=True):
         steeper = float((ours * through)[visible > 0].sum()) / max(float((through * through)[visible > 0].sum()), 1e-3)
         gain.append(min(max(steeper, 1.0), MOST_GAIN))
-        missing.append(_calm(ours, skin) - gain[-1] ** 2 * _calm(made, of_painted))
+        missing.append(_energy(ours, skin, CALM) - gain[-1] ** 2 * _energy(made, of_painted, TYPICAL))
     missing[GRAIN_OCTAVES:] = [0.0] * (len(missing) - GRAIN_OCTAVES)
     energy = np.clip(np.array(missing, np.float32), 0, MOST_GRAIN**2)
     if (energy < LEAST_GRAIN**2).all():
@@ -176,10 +177,10 @@ def _skin_cells(image: Image, where: Image, tone: Plane) -> NDArray[np.bool_]:
     return np.asarray((cv2.resize(where, size, interpolation=cv2.INTER_AREA) > 245) & (off < MOST_OFF_TONE))
 
 
-def _calm(octave: Plane, cells: NDArray[np.bool_]) -> float:
-    """Mean square of an octave in the calmer ones of these cells."""
+def _energy(octave: Plane, cells: NDArray[np.bool_], share: float) -> float:
+    """Mean square of an octave that this share of the cells stays below."""
     squares = cv2.resize(octave * octave, _cells(octave), interpolation=cv2.INTER_AREA)
-    return float(np.quantile(squares[cells], CALM))
+    return float(np.quantile(squares[cells], share))
 
 
 def _cells(image: NDArray[np.generic]) -> tuple[int, int]:
