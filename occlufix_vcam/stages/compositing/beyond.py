@@ -69,16 +69,16 @@ class Reach:
 
         `at` is the frame's time in seconds.
         """
-        thing = _reduced(patch.wide_mask)
+        thing = _reduced(patch.wide_mask) & _reduced(patch.crop.in_frame)
         sure = _restored_cells() if fill is None else np.maximum(_restored_cells(), _trust(fill, patch))
         outside = _where(sure < TRUSTED) & thing
         if self._beyond == "leave" and not patch.exact:
-            return self._left(patch.crop.face.track_id, thing, outside, at)
-        if not outside.any():
+            return self._left(patch.crop.face.track_id, thing, outside | thing & _last_cells(EDGE_PX), at)
+        if not outside.any() and not (thing & _last_cells(FADE_PX)).any():
             return None
         if self._beyond == "paint" or patch.exact:
             return _wide_edge()
-        return _faded(sure, thing & _reduced(patch.crop.in_frame))
+        return _faded(sure, thing)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         for track_id in track_ids:
@@ -149,22 +149,24 @@ def face_weight() -> Image:
 
 
 def _faded(sure: Image, thing: Image) -> Image:
-    """255 where it is sure, falling to 0 over FADE_PX beyond.
+    """255 where it is sure, falling to 0 over FADE_PX beyond, and towards the wide field's edge.
 
     A thing that ends nearby is replaced to its end: it would leave no more than a remnant.
     """
-    distance = cv2.distanceTransform(_where(sure < TRUSTED), cv2.DIST_L2, 5) * CELL_PX
+    beyond = cv2.distanceTransform(_where(sure < TRUSTED), cv2.DIST_L2, 5) * CELL_PX
+    inside = _edge_distance()
+    share = np.clip(1 - beyond / FADE_PX, 0, 1)
     count, labels = cv2.connectedComponents(thing, ltype=cv2.CV_16U)
-    whole = np.zeros(distance.shape, np.float32)
     for label in range(1, count):
         cells = labels == label
-        share = np.clip((ENDS_PX[1] - distance[cells].max()) / (ENDS_PX[1] - ENDS_PX[0]), 0, 1)
-        # One that reaches the wide field's edge does not end there.
-        whole[cells] = ENDS_PX[0] * share * float(_wide_edge()[cells].min()) / HIDDEN
-    start = cv2.dilate(whole, np.ones((3, 3), np.uint8))
-    share = np.clip(1 - (distance - start) / FADE_PX, 0, 1)
-    smooth = share * share * (3 - 2 * share)
-    return np.asarray(cv2.min(cv2.convertScaleAbs(smooth, alpha=HIDDEN), _wide_edge()), np.uint8)
+        to_edge = float(inside[cells].min())
+        ends = np.clip((ENDS_PX[1] - beyond[cells].max()) / (ENDS_PX[1] - ENDS_PX[0]), 0, 1)
+        start = ENDS_PX[0] * ends * min(to_edge / EDGE_PX, 1)
+        rim = cv2.dilate(cells.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        # What reaches the edge goes on beyond it; what ends before does not fade there.
+        near_edge = np.clip((inside + to_edge) / FADE_PX, 0, 1)
+        share[rim] = np.minimum(np.clip(1 - (beyond - start) / FADE_PX, 0, 1), near_edge)[rim]
+    return np.asarray(cv2.convertScaleAbs(share * share * (3 - 2 * share), alpha=HIDDEN), np.uint8)
 
 
 def _trust(fill: Fill, patch: Patch) -> Image:
@@ -184,6 +186,20 @@ def _restored_cells() -> Image:
 def _wide_edge() -> Image:
     """255, falling to 0 at the wide field's edge: what lies beyond is not known."""
     return _by_cell(_faded_edge(WIDE_PX))
+
+
+@functools.cache
+def _edge_distance() -> Cells:
+    """Distance of each cell from the wide field's edge, in crop pixels."""
+    steps = np.arange(CELLS, dtype=np.float32) * CELL_PX
+    steps = np.minimum(steps, steps[::-1])
+    return np.minimum(steps[:, None], steps)
+
+
+@functools.cache
+def _last_cells(within_px: int) -> Image:
+    """255 within this distance of the wide field's edge."""
+    return _where(_edge_distance() < within_px)
 
 
 def _faded_edge(side: int) -> Image:

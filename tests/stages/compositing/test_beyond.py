@@ -57,11 +57,15 @@ def test_a_thing_that_ends_nearby_goes_to_its_end_and_does_not_jump_as_it_grows(
 def test_what_the_scene_remembers_is_filled_and_does_not_fade():
     trust = np.full((720, 1280), 255, np.uint8)
     fill = Fill((0, 0, 1280, 720), np.full((720, 1280, 3), 90, np.uint8), trust)
-    assert Reach("fade")(patch(arm()), fill, 0.0) is None
+    assert Reach("fade")(patch(arm(bottom=360)), fill, 0.0) is None
     frame = np.full((720, 1280, 3), 150, np.uint8)
     result = Blender()(frame, [patch(arm(), frame)], fill)
-    x, y = SHIFT[0] + 210 - 80, SHIFT[1] + 380 - 56
+    x, y = SHIFT[0] + 210 - 80, SHIFT[1] + 350 - 56
     assert (result[y, x] == 90).all(), "beyond the template, the fill"
+    below = result[SHIFT[1] + 350 - 56 : SHIFT[1] + 420 - 56, x, 1].astype(int)
+    assert below[0] == 90 and below[-1] == 150 and np.abs(np.diff(below)).max() <= 4, (
+        "at the wide field's edge it fades"
+    )
     y = SHIFT[1] + 240 - 56
     assert (result[y, x] < 60).all(), "on the face, the template"
 
