@@ -66,7 +66,7 @@ def build_pipeline(
         telemetry=telemetry,
         mark=settings.mark,
         beyond=settings.beyond,
-        scene=SceneMemory() if settings.memory else None,
+        scene=SceneMemory() if settings.memory and settings.restorer != "network" else None,
     )
 
 

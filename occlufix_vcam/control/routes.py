@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class OneAtATime:
-    """Work that takes a while, in a thread, one after another: whoever asks for much of it waits, and nobody else."""
+    """Runs slow work in a thread, one task after another: only the client that asks for much of it waits."""
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
@@ -154,14 +154,14 @@ def settings(daemon: Daemon) -> APIRouter:
 
 
 class Enrolment(BaseModel):
-    """How the last enrolment at the camera does or did; null where there was none."""
+    """How the last enrollment at the camera does or did; null where there was none."""
 
     enrolment: EnrolmentStatus | None
 
 
 def enrolling(daemon: Daemon) -> APIRouter:
     router = APIRouter(prefix="/v1/enroll", responses=refusals())
-    people = daemon.enrolments
+    people = daemon.enrollments
 
     @router.get("")
     def enrolled() -> PeopleFacts:

@@ -24,7 +24,7 @@ from occlufix_vcam.core.handoff import Broadcast, Latest
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import State, Status, WorkerName
 from occlufix_vcam.core.telemetry import LOGGER_NAMES, Telemetry
-from occlufix_vcam.enrollment.session import Enrolments
+from occlufix_vcam.enrollment.session import Enrollments
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime.capture import Capture
 from occlufix_vcam.runtime.demand import Demand
@@ -68,7 +68,7 @@ class Daemon:
         self._finished: Latest[FinishedFrame] = Latest()
         self._demand = Demand(clock)
         #: Enrolled people, and enrollment.
-        self.enrolments = Enrolments(self.broadcast, open_collector, watched=self._demand.held)
+        self.enrollments = Enrollments(self.broadcast, open_collector, watched=self._demand.held)
         supervisor = self._supervisor = Supervisor(settings, clock, (self._captured.close, self._finished.close))
         self._processing = Processing(
             supervisor, self.telemetry, parts.build_pipeline, self._captured, self._finished, clock
@@ -110,7 +110,7 @@ class Daemon:
                         on_running()
             finally:
                 self.stop()
-                self.enrolments.cancel()
+                self.enrollments.cancel()
         self._output.close()
 
     def stop(self) -> None:

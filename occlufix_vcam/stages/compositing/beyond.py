@@ -37,6 +37,8 @@ LEFT_FROM, LEFT_DOWN_TO = 40, 15
 DWELL_S = 0.6
 #: Trust in a fill from which on it counts as restored.
 TRUSTED = 128
+#: A thing counts as followed this near to where it is, by cell: its outline is coarse.
+_NEAR = np.ones((9, 9), np.uint8)
 
 
 @dataclass(slots=True)
@@ -71,14 +73,21 @@ class Reach:
         """
         thing = _reduced(patch.wide_mask) & _reduced(patch.crop.in_frame)
         sure = _restored_cells() if fill is None else np.maximum(_restored_cells(), _trust(fill, patch))
+        followed = _followed(fill, patch)
         outside = _where(sure < TRUSTED) & thing
+        at_edge = thing & ~followed
         if self._beyond == "leave" and not patch.exact:
-            return self._left(patch.crop.face.track_id, thing, outside | thing & _last_cells(EDGE_PX), at)
-        if not outside.any() and not (thing & _last_cells(FADE_PX)).any():
+            return self._left(patch.crop.face.track_id, thing, outside | at_edge & _last_cells(EDGE_PX), at)
+        if not outside.any() and not (at_edge & _last_cells(FADE_PX)).any():
             return None
         if self._beyond == "paint" or patch.exact:
-            return _wide_edge()
-        return _faded(sure, thing)
+            return np.maximum(_wide_edge(), followed)
+        return _faded(sure, thing, followed)
+
+    @property
+    def leaves(self) -> bool:
+        """Whether things that reach beyond are left at present."""
+        return any(choice.leaves for choice in self._choices.values())
 
     def forget(self, track_ids: Iterable[int]) -> None:
         for track_id in track_ids:
@@ -144,17 +153,18 @@ def template_weight() -> Image:
 
 @functools.cache
 def face_weight() -> Image:
-    """255 on the face and its rim, where the template is shown rather than a fill: 256x256 uint8, soft."""
+    """255 on the face and its rim, where a fill that is not sure yields to the template: 256x256 uint8, soft."""
     return np.asarray(cv2.GaussianBlur(face_area(1.06), (0, 0), 8), np.uint8)
 
 
-def _faded(sure: Image, thing: Image) -> Image:
+def _faded(sure: Image, thing: Image, followed: Image) -> Image:
     """255 where it is sure, falling to 0 over FADE_PX beyond, and towards the wide field's edge.
 
-    A thing that ends nearby is replaced to its end: it would leave no more than a remnant.
+    A thing that ends nearby is replaced to its end: it would leave no more than a remnant. One that is `followed` beyond
+    the wide field does not fade at its edge.
     """
     beyond = cv2.distanceTransform(_where(sure < TRUSTED), cv2.DIST_L2, 5) * CELL_PX
-    inside = _edge_distance()
+    inside = np.maximum(_edge_distance(), followed * np.float32(FADE_PX / HIDDEN))
     share = np.clip(1 - beyond / FADE_PX, 0, 1)
     count, labels = cv2.connectedComponents(thing, ltype=cv2.CV_16U)
     for label in range(1, count):
@@ -171,9 +181,21 @@ def _faded(sure: Image, thing: Image) -> Image:
 
 def _trust(fill: Fill, patch: Patch) -> Image:
     """Trust in the fill, by cell."""
+    return _in_cells(fill.trust, fill, patch)
+
+
+def _followed(fill: Fill | None, patch: Patch) -> Image:
+    """Where a thing is followed beyond the wide field, by cell."""
+    if fill is None or fill.thing is None:
+        return np.zeros((CELLS, CELLS), np.uint8)
+    followed = _in_cells(np.asarray(cv2.min(fill.thing, fill.trust), np.uint8), fill, patch)
+    return _where(np.asarray(cv2.dilate(followed, _NEAR)) >= TRUSTED)
+
+
+def _in_cells(values: Image, fill: Fill, patch: Patch) -> Image:
     to_wide = compose(to_wide_field(patch.crop.to_crop), translation(*fill.box[:2]))
     # Cells are larger than pixels of most frames; the trust map is smooth.
-    return np.asarray(cv2.warpAffine(fill.trust, compose(to_cells(CELL_PX), to_wide), (CELLS, CELLS)), np.uint8)
+    return np.asarray(cv2.warpAffine(values, compose(to_cells(CELL_PX), to_wide), (CELLS, CELLS)), np.uint8)
 
 
 @functools.cache
