@@ -160,8 +160,8 @@ def face_weight() -> Image:
 def _faded(sure: Image, thing: Image, followed: Image) -> Image:
     """255 where it is sure, falling to 0 over FADE_PX beyond, and towards the wide field's edge.
 
-    A thing that ends nearby is replaced to its end: it would leave no more than a remnant. One that is `followed` beyond
-    the wide field does not fade at its edge.
+    A thing that ends nearby is replaced to its end: it would leave no more than a remnant. One that is `followed`
+    beyond the wide field does not fade at its edge.
     """
     beyond = cv2.distanceTransform(_where(sure < TRUSTED), cv2.DIST_L2, 5) * CELL_PX
     inside = np.maximum(_edge_distance(), followed * np.float32(FADE_PX / HIDDEN))
