@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, Affine, Image
-from occlufix_vcam.core.frame import Box, Patch
+from occlufix_vcam.core.frame import Box, FineDetail, Patch
 from occlufix_vcam.stages.geometry import TEMPLATE_CORNERS, box_in_frame, compose, face_area, scale_of, translation
 
 Plane = NDArray[np.float32]
@@ -64,17 +64,12 @@ class Detail:
     def __call__(self, frame: Image, patch: Patch, restored: Image, box: Box, at: float) -> None:
         """Sharpens `restored`, in place: what `box` of the `frame` shows instead of the thing."""
         found = self._measured(frame, patch, at)
-        if found is None:
-            return
-        change = np.zeros(restored.shape[:2], np.float32)
-        if (found.gain > 1 + LEAST_GAIN).any():
-            for gain, octave in zip(found.gain, _octaves(_grey(restored)), strict=True):
-                cv2.scaleAdd(octave, float(gain - 1), change, dst=change)
-        if found.grain.any():
-            to_crop = compose(patch.crop.to_crop, translation(box[0], box[1]))
-            for grain, octave in zip(found.grain, _octaves(_noise(to_crop, box)), strict=True):
-                cv2.scaleAdd(octave, float(grain), change, dst=change)
-        cv2.add(restored, cv2.merge([change, change, change]), dst=restored, dtype=cv2.CV_8U)
+        to_crop = compose(patch.crop.to_crop, translation(box[0], box[1]))
+        change = _made(found, restored, to_crop, box) if found is not None else None
+        if patch.fine is not None:
+            change = _with_remembered(patch.fine, change, to_crop, box)
+        if change is not None:
+            cv2.add(restored, cv2.merge([change, change, change]), dst=restored, dtype=cv2.CV_8U)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Forgets lost tracks; unknown ones are ignored."""
@@ -95,6 +90,30 @@ class Detail:
             gain, grain = (old + NEWEST * (new - old) for old, new in ((last.gain, gain), (last.grain, grain)))
         self._tracks[track_id] = _Measured(gain, grain, at)
         return self._tracks[track_id]
+
+
+def _made(found: _Measured, restored: Image, to_crop: Affine, box: Box) -> Plane:
+    """Change of luma that strengthens edges and adds grain."""
+    change = np.zeros(restored.shape[:2], np.float32)
+    if (found.gain > 1 + LEAST_GAIN).any():
+        for gain, octave in zip(found.gain, _octaves(_grey(restored)), strict=True):
+            cv2.scaleAdd(octave, float(gain - 1), change, dst=change)
+    if found.grain.any():
+        for grain, octave in zip(found.grain, _octaves(_noise(to_crop, box)), strict=True):
+            cv2.scaleAdd(octave, float(grain), change, dst=change)
+    return change
+
+
+def _with_remembered(fine: FineDetail, change: Plane | None, to_crop: Affine, box: Box) -> Plane:
+    """`change` of luma, with the remembered detail instead where that is to be shown."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    matrix = compose(fine.matrix, to_crop)
+    detail = cv2.warpAffine(fine.luma, matrix, box[2:], flags=flags, borderValue=(FineDetail.NONE,))
+    remembered = detail.astype(np.float32) - FineDetail.NONE
+    if fine.weight is None:
+        return remembered
+    weight = warped(fine.weight, to_crop, box).astype(np.float32) / HIDDEN
+    return np.asarray(remembered * weight if change is None else change + (remembered - change) * weight, np.float32)
 
 
 def measure(frame: Image, patch: Patch) -> tuple[Plane, Plane] | None:
