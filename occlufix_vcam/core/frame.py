@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -84,11 +84,9 @@ class HiddenCrop:
 class FineDetail:
     """Detail of a face for which the template's pixels are too few.
 
-    `luma` (square uint8) is the difference to the template's luma, plus NONE; `matrix` takes crop pixels to its pixels.
-    `weight` (256x256 uint8) is how far it is to be shown; None: wholly.
+    `luma` (square uint8) is that of the face at the frame's scale; `matrix` takes crop pixels to its pixels. `weight`
+    (256x256 uint8) is how far its detail is to be shown; None: wholly.
     """
-
-    NONE: ClassVar[int] = 128
 
     luma: Image
     matrix: Affine

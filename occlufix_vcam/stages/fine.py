@@ -31,6 +31,5 @@ def fine_detail(crop: Crop) -> FineDetail | None:
     x, y, width, height = box_in_frame(TEMPLATE_CORNERS, crop.to_crop, crop.frame)
     seen = cv2.cvtColor(crop.frame[y : y + height, x : x + width], cv2.COLOR_BGR2GRAY)
     matrix = compose(to_fine, compose(crop.to_crop, translation(x, y)))
-    fine = cv2.warpAffine(seen, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
-    coarse = cv2.resize(cv2.cvtColor(crop.image, cv2.COLOR_BGR2GRAY), (side, side), interpolation=cv2.INTER_CUBIC)
-    return FineDetail(np.asarray(cv2.addWeighted(fine, 1, coarse, -1, FineDetail.NONE), np.uint8), to_fine)
+    luma = cv2.warpAffine(seen, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return FineDetail(np.asarray(luma, np.uint8), to_fine)
