@@ -98,7 +98,7 @@ class Settings(BaseModel):
     )
     loop: OfCamera[bool] = Field(True, description="repeat a clip")
     realtime: OfCamera[bool] = Field(True, description="play a clip at its own rate instead of as fast as possible")
-    record: OfSinks[Path | None] = Field(None, description="also record to this file: .mp4, or lossless .mkv")
+    record: OfSinks[Path | None] = Field(None, description="also record to this file: .mp4, .webm, lossless .mkv")
     enabled: Live[bool] = Field(True, description="restore hidden faces; off passes frames untouched")
     finder: OfPipeline[Literal["own", "insightface"]] = "own"
     backend: OfPipeline[str] = Field("auto", description="engine backend; auto picks the fastest")
