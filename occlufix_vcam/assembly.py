@@ -64,7 +64,8 @@ def build_pipeline(
         remember=remember or _open_memory(settings, engines),
         restore=Restorer(engines.load("restore"), settings.restorer, settings.when_unsure),
         telemetry=telemetry,
-        mark=settings.mark,
+        mark=settings.mark_corner if settings.mark else None,
+        strength=settings.strength,
         beyond=settings.beyond,
         scene=SceneMemory() if settings.memory else None,
     )
@@ -150,9 +151,9 @@ def open_sinks(
         for name in settings.sinks:
             opened |= _open_named(name, size, rate, kept, left_out)
         if settings.record is not None:
-            key = f"recorder {settings.record}"
+            key = f"recorder {settings.record} {settings.record_before}"
             opened[key] = kept.get(key) or KeptSink(
-                open_sink("recorder", size=size, rate=rate, path=settings.record), None
+                open_sink("recorder", size=size, rate=rate, path=settings.record, beside=settings.record_before), None
             )
     except BaseException:
         Sinks([one.sink for key, one in opened.items() if key not in kept]).close()

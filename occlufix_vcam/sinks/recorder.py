@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import cv2
+import numpy as np
 
 from engines.contract import Image
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
@@ -66,9 +67,11 @@ class Recorder:
         *,
         size: tuple[int, int],
         rate: float,
+        beside: bool = False,
         open_writer: Callable[[Path, float, tuple[int, int]], tuple[Writer, str]] = open_writer,
         free_bytes: Callable[[Path], int] = free_bytes,
     ) -> None:
+        """`beside`: the picture before restoring beside each frame, left of it."""
         self._path = Path(target).expanduser()
         self.name = self._path.name
         self._partial = self._path.with_suffix(f".part{self._path.suffix}")
@@ -77,7 +80,8 @@ class Recorder:
         even = even_size(size)
         self._fit = OutputTransform(even)
         self._writer: Writer | None
-        self._writer, self.codec = open_writer(self._partial, rate, even)
+        self._beside = beside
+        self._writer, self.codec = open_writer(self._partial, rate, (2 * even[0], even[1]) if beside else even)
         self._sent = 0
 
     def _check_place(self) -> None:
@@ -102,11 +106,18 @@ class Recorder:
         if self._sent % _FRAMES_BETWEEN_CHECKS == 0:
             self._check_space()
         # OpenCV 5 returns False if it could not write, OpenCV 4 returns nothing.
-        if self._writer.write(self._fit(frame.image)) is False:
+        if self._writer.write(self._picture(frame)) is False:
             raise SinkUnavailable(
                 f"the recording {self._path} cannot be continued: the disk may be full", "free some space"
             )
         self._sent += 1
+
+    def _picture(self, frame: Frame) -> Image:
+        after = self._fit(frame.image)
+        if not self._beside:
+            return after
+        before = self._fit(frame.restored_from.image) if frame.restored_from is not None else after
+        return np.hstack([before, after])
 
     def close(self) -> None:
         if self._writer is None:

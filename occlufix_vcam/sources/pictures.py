@@ -57,11 +57,17 @@ def load_picture(path: Path) -> Image:
 def read_pixels(path: Path) -> Pixels:
     """Image as its file stores it: grey, BGR or BGRA, of 8 or 16 bits or floats; only a JPEG is turned upright."""
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)  # not cv2.imread: no umlauts on Windows
+        stored = path.read_bytes()  # not cv2.imread: no umlauts on Windows
     except FileNotFoundError:
         raise CameraNotFound(f"there is no image {path}", "check the path") from None
     except OSError as error:
         raise DeviceError(f"{path} cannot be read: {error.strerror}", "check the file's permissions") from error
+    return decode_pixels(stored, str(path))
+
+
+def decode_pixels(stored: bytes, name: str) -> Pixels:
+    """The same for a file's content; `name` is for the error. Raises DeviceError."""
+    data = np.frombuffer(stored, np.uint8)
     # Only a JPEG has an orientation, and "unchanged", which keeps alpha, does not apply it.
     is_jpeg = data[:2].tobytes() == b"\xff\xd8"
     try:
@@ -69,7 +75,7 @@ def read_pixels(path: Path) -> Pixels:
     except cv2.error:
         image = None
     if image is None:
-        raise DeviceError(f"{path} is not a readable image", "use PNG, JPEG, WebP, TIFF or BMP")
+        raise DeviceError(f"{name} is not a readable image", "use PNG, JPEG, WebP, TIFF or BMP")
     return image
 
 

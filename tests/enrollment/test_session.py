@@ -164,6 +164,13 @@ def test_one_at_a_time(store: PeopleStore) -> None:
     assert status is not None and status["state"] == "failed"
 
 
+def test_the_demo_is_nobody_who_could_be_enrolled(store: PeopleStore) -> None:
+    enrolments = Enrolments(Broadcast(), open_collector, store)
+    with pytest.raises(EnrolmentError, match="demo"):
+        enrolments.start("Ann", Settings(source="demo"))
+    assert enrolments.status() is None
+
+
 def test_people_are_listed_and_deleted(scene: Scene, store: PeopleStore) -> None:
     scene.person = BOB
     pictures: Broadcast[Frame] = Broadcast()
@@ -171,7 +178,9 @@ def test_people_are_listed_and_deleted(scene: Scene, store: PeopleStore) -> None
     worker.start()
     film(scene, pictures, worker)
     enrolments = Enrolments(pictures, open_collector, store)
-    assert enrolments.people()["people"] == [{"name": "Bob", "views": 8}]
+    (bob,) = enrolments.people()["people"]
+    assert (bob["name"], bob["views"], len(bob["ids"])) == ("Bob", 8, 8)
+    assert enrolments.view("Bob", bob["ids"][0]).shape == (256, 256, 3)
     assert enrolments.delete("Bob")["people"] == []
     with pytest.raises(EnrolmentError, match="no one"):
         enrolments.delete("Bob")
