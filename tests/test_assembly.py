@@ -108,7 +108,7 @@ def test_a_sink_that_is_named_no_longer_is_closed(on_linux) -> None:
 
 
 def test_a_network_without_a_threshold_recognises_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which likeness means one person belongs to the network: without it nobody may be named."""
+    """The threshold for one person belongs to the network: without it no track gets a name."""
     model = Model("embed", {"fp32": ModelFile(Path("embed.fp32.onnx"), "0")}, metrics={"whole_equal_error": 0.1})
     monkeypatch.setattr(manifest, "find_model", lambda name: model)
     with pytest.raises(ModelCorrupt, match="cosine") as caught:

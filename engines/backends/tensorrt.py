@@ -43,7 +43,7 @@ class TensorRtEngine(BufferedEngine):
     backend = "tensorrt"
 
     def __init__(self, model: Model, device: str, options: EngineOptions, plan: Plan | None = None) -> None:
-        """Loads the plan from the cache, or builds it. With `plan`, runs that one whatever the cache holds."""
+        """Loads the plan from the cache, or builds it. With `plan`, runs that one and ignores the cache."""
         library, cuda = open_library(), Cuda()
         gpu = cuda.find_gpu()
         wanted = plan_request(model, options, gpu.architecture, here=True)

@@ -96,9 +96,9 @@ def _enroll(name: str, pictures: Sequence[Path], store: PeopleStore) -> None:
         with contextlib.ExitStack() as held:
             state = StateFolder()
             if state.held():
-                steps = enrol_at_daemon(held.enter_context(open_client(state)), name)
+                steps = enroll_at_daemon(held.enter_context(open_client(state)), name)
             else:
-                steps = enrol_at_camera(name, load_settings(), store)
+                steps = enroll_at_camera(name, load_settings(), store)
             _print_steps(held.enter_context(closing(steps)))
     typer.echo(f"stored in {store.folder}, {store.protection}")
 
@@ -123,35 +123,35 @@ def _print_steps(steps: Iterable[EnrolmentStatus]) -> None:
             said = line
 
 
-def enrol_at_daemon(client: ControlClient, name: str) -> Generator[EnrolmentStatus, None, None]:
-    """Follows an enrollment until it ends, and cancels it if the caller stops. Raises EnrolmentError, ControlError."""
-    from occlufix_vcam.people.person import EnrolmentError
+def enroll_at_daemon(client: ControlClient, name: str) -> Generator[EnrolmentStatus, None, None]:
+    """Follows an enrollment until it ends, and cancels it if the caller stops. Raises EnrollmentError, ControlError."""
+    from occlufix_vcam.people.person import EnrollmentError
 
-    status: EnrolmentStatus | None = client.enrol(name)
+    status: EnrolmentStatus | None = client.enroll(name)
     try:
         while status is not None and status["state"] == "looking":
             yield status
             time.sleep(POLL_S)
-            status = client.enrolment()
+            status = client.enrollment()
     finally:
         if status is None or status["state"] == "looking":
-            client.cancel_enrolment()
+            client.cancel_enrollment()
     if status is not None:
         if status["state"] == "failed":
-            raise EnrolmentError(status["say"], status["hint"])
+            raise EnrollmentError(status["say"], status["hint"])
         yield status
 
 
-def enrol_at_camera(name: str, settings: Settings, store: PeopleStore) -> Generator[EnrolmentStatus, None, None]:
+def enroll_at_camera(name: str, settings: Settings, store: PeopleStore) -> Generator[EnrolmentStatus, None, None]:
     """Enrolls without a daemon, with the camera in the settings. Raises OccluFixError, EngineError."""
     from occlufix_vcam.assembly import open_camera, open_collector
     from occlufix_vcam.core.frame import Frame
     from occlufix_vcam.core.handoff import Broadcast
-    from occlufix_vcam.enrollment.session import CameraEnrolment
+    from occlufix_vcam.enrollment.session import CameraEnrollment
     from occlufix_vcam.sources import EndOfClip
 
     pictures: Broadcast[Frame] = Broadcast()
-    worker = CameraEnrolment(name, pictures, settings, store, open_collector)
+    worker = CameraEnrollment(name, pictures, settings, store, open_collector)
     with closing(open_camera(settings)) as camera:
         worker.start()
         try:
@@ -176,7 +176,7 @@ def enrol_at_camera(name: str, settings: Settings, store: PeopleStore) -> Genera
 def enrol_from_pictures(
     name: str, pictures: Sequence[Path], settings: Settings, store: PeopleStore
 ) -> PhotographReport:
-    """Enrolls one person from images and folders. Raises EnrolmentError, DeviceError, EngineError."""
+    """Enrolls one person from images and folders. Raises EnrollmentError, DeviceError, EngineError."""
     from occlufix_vcam.assembly import open_collector
     from occlufix_vcam.enrollment.photographs import enroll_from_photographs
     from occlufix_vcam.inference import EngineSet

@@ -88,14 +88,14 @@ class ControlClient:
         """Cameras, virtual cameras, backends and engines, as in `devices --json`."""
         return self._ask("GET", "/v1/devices", timeout=CHANGE_TIMEOUT_S)
 
-    def enrol(self, name: str) -> EnrolmentStatus:
+    def enroll(self, name: str) -> EnrolmentStatus:
         """Starts to enroll `name` at the camera; `enrolment` reports progress."""
         return cast("EnrolmentStatus", self._ask("POST", "/v1/enroll", {"name": name}))
 
-    def enrolment(self) -> EnrolmentStatus | None:
+    def enrollment(self) -> EnrolmentStatus | None:
         return cast("EnrolmentStatus | None", self._ask("GET", "/v1/enroll/progress")["enrolment"])
 
-    def cancel_enrolment(self) -> None:
+    def cancel_enrollment(self) -> None:
         self._ask("POST", "/v1/enroll/cancel")
 
     def link(self) -> str:

@@ -108,7 +108,7 @@ class _Server(threading.Thread):
         config = uvicorn.Config(
             guard,
             log_config=None,
-            log_level="critical",  # rubbish would fill whatever it writes to; our own faults we log ourselves
+            log_level="critical",  # malformed requests would fill the log; our own faults we log ourselves
             access_log=False,
             lifespan="off",
             http="h11",
@@ -148,7 +148,7 @@ def build_app(daemon: Daemon, services: Services) -> FastAPI:
         version=__version__,
         description="Loopback only. Every request carries `Authorization: Bearer TOKEN`, with the token of the "
         "user-only control.json, or of the session that the page got for its link. `Request-Deadline`, in seconds "
-        "since the epoch, says until when whoever asks waits: what comes later is refused, and does not happen.",
+        "since the epoch, says until when the client waits: a later request is refused and has no effect.",
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
@@ -160,5 +160,5 @@ def build_app(daemon: Daemon, services: Services) -> FastAPI:
     app.include_router(enrolling.views(daemon))
     app.include_router(recording.recording(daemon))
     app.include_router(routes.looking(daemon, services))
-    app.include_router(page_routes.page(services))
+    app.include_router(page_routes.page(services.sessions))
     return app

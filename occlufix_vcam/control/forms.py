@@ -65,7 +65,7 @@ class Field(TypedDict):
     maximum: float | None
 
 
-#: When a change takes effect; any other one opens something anew.
+#: When a change takes effect; any other one reopens something.
 _APPLIES: dict[Reopens, Applies] = {Reopens.RESTART: "at the next start", Reopens.LIVE: "at once"}
 
 

@@ -30,7 +30,7 @@ REFUSED_A_SECOND = 5.0  # at once; any more wait
 
 #: How a page comes by its session: what these need they carry themselves.
 LINK_PATH, PROOF_PATH = "/open", "/resume"
-#: What the page's cookie opens: files that show nothing of anybody.
+#: What the page's cookie opens: files that hold no personal data.
 PAGE_FILES = ("/", "/page/")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -141,7 +141,7 @@ def _is_page_file(scope: Scope) -> bool:
 
 
 class _Answer:
-    """Sends with the headers that every answer has. Whoever is refused waits, and has to connect again."""
+    """Sends with the headers that every answer has. A refused client waits, and must connect again."""
 
     def __init__(self, send: Send, refused: Throttle) -> None:
         self._send, self._refused = send, refused

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class OneAtATime:
-    """Work that takes a while, in a thread, one after another: whoever asks for much of it waits, and nobody else."""
+    """Runs slow work in a thread, one task after another: only the client that asks for much of it waits."""
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()

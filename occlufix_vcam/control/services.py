@@ -33,12 +33,12 @@ class Services:
             "status": Topic(lambda: dict(daemon.status()), STATUS_SIGNS),
             "settings": Topic(lambda: daemon.settings.model_dump(mode="json")),
             "builds": Topic(lambda: dict(builds.status())),
-            "enrolment": Topic(lambda: {"enrolment": daemon.enrolments.status()}),
+            "enrolment": Topic(lambda: {"enrolment": daemon.enrollments.status()}),
         }
         return cls(sessions, PreviewStream(daemon.broadcast, daemon.watched), Events(topics), builds)
 
     def close(self) -> None:
-        """Ends the streams and what nobody opened."""
+        """Ends the streams, and deletes links that were never opened."""
         self.sessions.close()
         self.events.close()
         self.pictures.close()

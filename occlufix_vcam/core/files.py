@@ -1,9 +1,11 @@
-"""Files that appear completely or not at all."""
+"""Files that appear completely or not at all, and JSON that another program may have damaged."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o666, *, durable: bool = False) -> None:
@@ -39,3 +41,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_json(path: Path) -> Any:
+    """Raises OSError, and ValueError for whatever is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deep") from None

@@ -255,6 +255,8 @@ def save_settings(changes: Mapping[str, object]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, tomlkit.dumps(document).encode())
+    except UnicodeEncodeError:
+        raise ConfigError(f"{path}: {', '.join(changes)} is no text that a file can hold", "use UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}", OTHER_FILE) from error
     return path

@@ -18,7 +18,7 @@ import platformdirs
 
 from occlufix_vcam import APP_NAME, __version__
 from occlufix_vcam.core.errors import ConfigError
-from occlufix_vcam.core.files import write_atomically
+from occlufix_vcam.core.files import read_json, write_atomically
 from occlufix_vcam.core.folders import UserFolder
 
 #: A meta refresh only: with a script as well, the page would request the link twice.
@@ -87,7 +87,7 @@ class StateFolder:
                 self._clear()
 
     def _clear(self) -> None:
-        """Removes what names a daemon, and links into it: nobody is to find those of one that was killed."""
+        """Removes what names a daemon, and links into it, so that those of a killed one are not found."""
         for file in (self._control, self.path / OLD_PAGE_KEY, *self.path.glob(LINK_FILE.format("*"))):
             file.unlink(missing_ok=True)
 
@@ -164,7 +164,7 @@ class StateFolder:
     def read_page_keys(self) -> dict[str, PageKey]:
         """The keys of pages that were let in, by page; none where the file can't be read."""
         try:
-            told = json.loads(self._page_keys.read_text(encoding="utf-8"))
+            told = read_json(self._page_keys)
             return {page: PageKey(str(key), float(ends)) for page, (key, ends) in told.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
@@ -191,7 +191,7 @@ class StateFolder:
     def read_control(self) -> ControlAddress:
         """Address of the daemon. Raises NotRunning if there is none."""
         try:
-            told = json.loads(self._control.read_text(encoding="utf-8"))
+            told = read_json(self._control)
             known = {field.name: told[field.name] for field in fields(ControlAddress) if field.name in told}
             return ControlAddress(**known)
         except (OSError, ValueError, TypeError):

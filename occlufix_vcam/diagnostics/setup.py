@@ -194,7 +194,7 @@ def hindrances(machine: LinuxMachine) -> list[str]:
         for file in machine.other_options
     ]
     if machine.secure_boot and not machine.is_loaded:
-        said.append(f"Secure Boot is on: the kernel takes the module only once its key is enrolled. {_enrol(machine)}")
+        said.append(f"Secure Boot is on: the kernel takes the module only once its key is enrolled. {_enroll(machine)}")
     return said
 
 
@@ -203,7 +203,7 @@ def sandboxes(machine: LinuxMachine) -> list[str]:
     return [_sandbox_note(program.kind, program.identity, program.name) for program in machine.sandboxed]
 
 
-def _enrol(machine: LinuxMachine) -> str:
+def _enroll(machine: LinuxMachine) -> str:
     keys = {"ubuntu": "/var/lib/shim-signed/mok/MOK.der", "dnf": "/etc/pki/akmods/certs/public_key.der"}
     family = machine.release.get("ID", "") if machine.package_manager == "apt" else machine.package_manager or ""
     if family == "pacman":

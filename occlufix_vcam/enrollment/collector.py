@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engines.contract import Image, Points, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.people.person import EnrolledView, EnrolmentError, Person, checked_name
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 from occlufix_vcam.people.sealed import MOST_VIEWS
 from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.sources.pictures import load_picture
@@ -87,7 +87,7 @@ SAID: dict[Need, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class EnrolmentProgress:
+class EnrollmentProgress:
     """Progress of a collection: `views` of `wanted`, and one line that tells the user what to do now.
 
     `need` is that line as a word, `poses` the views of each pose, `turn` how far the head is turned: -1 and 1 are far
@@ -126,8 +126,8 @@ class ViewCollector:
         self._turn = 0.0
 
     @property
-    def progress(self) -> EnrolmentProgress:
-        return EnrolmentProgress(
+    def progress(self) -> EnrollmentProgress:
+        return EnrollmentProgress(
             len(self._views), sum(WANTED.values()), self._say, self._need, dict(self._poses), self._turn
         )
 
@@ -197,9 +197,9 @@ class ViewCollector:
         return [pose for pose in WANTED if pose not in there]
 
     def person(self, name: str) -> Person:
-        """Person in the views, in the most varied of many. Raises EnrolmentError if there are none."""
+        """Person in the views, in the most varied of many. Raises EnrollmentError if there are none."""
         if not self._views:
-            raise EnrolmentError(f"no good view of a face: {self._say}", "try again in good light")
+            raise EnrollmentError(f"no good view of a face: {self._say}", "try again in good light")
         kept = most_varied(np.stack(self._vectors), MOST_VIEWS)
         return Person(
             name,
@@ -209,11 +209,11 @@ class ViewCollector:
         )
 
     def person_before_camera(self, name: str) -> Person:
-        """Like `person`, but raises EnrolmentError also if there are few views, or only one pose."""
+        """Like `person`, but raises EnrollmentError also if there are few views, or only one pose."""
         person = self.person(name)
         views, front = len(self._views), self._poses["front"]
         if views < NEEDED or not 0 < front < views:
-            raise EnrolmentError(
+            raise EnrollmentError(
                 f"only {views} good views were taken, {front} of them from the front: {self._say}",
                 "try again, and turn your head slowly to both sides",
             )
@@ -265,7 +265,7 @@ def _unsuitable(need: Need) -> UnsuitableView:
 def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
     """Adds `person` to the store, with the earlier views under that name, newest first.
 
-    Raises EnrolmentError if the name belongs to another person, or the face is enrolled under another name.
+    Raises EnrollmentError if the name belongs to another person, or the face is enrolled under another name.
     """
     person = replace(person, name=checked_name(person.name))
     with store.locked():
@@ -279,19 +279,19 @@ def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
 
 
 def _check_is_new(person: Person, others: Sequence[Person], embed: Embedder) -> None:
-    """Raises EnrolmentError if this face is enrolled under another name."""
+    """Raises EnrollmentError if this face is enrolled under another name."""
     for other in others:
         if person_similarity(other, person) >= embed.same_person:
-            raise EnrolmentError(
+            raise EnrollmentError(
                 f"this face is already enrolled as {other.name}",
                 f"add to it: occlufix-vcam enroll {other.name!r}, or remove it first: --delete {other.name!r}",
             )
 
 
 def _joined(person: Person, before: Person) -> Person:
-    """`person` with the views of `before`. Raises EnrolmentError if they show different people."""
+    """`person` with the views of `before`. Raises EnrollmentError if they show different people."""
     if float(_mean_of(person.embeddings) @ _mean_of(before.embeddings)) < LEAST_ALIKE:
-        raise EnrolmentError(
+        raise EnrollmentError(
             f"{person.name} is enrolled with another face",
             f"use another name, or remove the old one: occlufix-vcam enroll --delete {person.name!r}",
         )

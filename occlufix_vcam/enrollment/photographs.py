@@ -8,7 +8,7 @@ from pathlib import Path
 
 from occlufix_vcam.core.errors import DeviceError
 from occlufix_vcam.enrollment.collector import Pose, UnsuitableView, ViewCollector, keep
-from occlufix_vcam.people.person import EnrolmentError, Person, checked_name
+from occlufix_vcam.people.person import EnrollmentError, Person, checked_name
 from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.sources.pictures import decode_pixels, to_bgr
 
@@ -28,7 +28,7 @@ def enroll_from_photographs(
 ) -> PhotographReport:
     """Enrolls one person from files, and from all files in folders.
 
-    Raises EnrolmentError, DeviceError, EngineRunError.
+    Raises EnrollmentError, DeviceError, EngineRunError.
     """
     name = checked_name(name)
     files = _files(paths)
@@ -53,16 +53,16 @@ def enroll_from_photographs(
 
 
 def enroll_photograph(name: str, stored: bytes, collector: ViewCollector, store: PeopleStore) -> Person:
-    """Enrolls one person from the content of one image file. Raises EnrolmentError, DeviceError, EngineRunError."""
+    """Enrolls one person from the content of one image file. Raises EnrollmentError, DeviceError, EngineRunError."""
     try:
         collector.add_image(to_bgr(decode_pixels(stored, "the file")))
     except UnsuitableView as poor:
-        raise EnrolmentError(f"it cannot be used: {poor}", "choose another image") from None
+        raise EnrollmentError(f"it cannot be used: {poor}", "choose another image") from None
     return keep(collector.person(name), store, collector.embed)
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
-    """Files, and the visible files of folders by name; each once. Raises EnrolmentError if there are none."""
+    """Files, and the visible files of folders by name; each once. Raises EnrollmentError if there are none."""
     found = [
         file
         for path in paths
@@ -70,14 +70,14 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         if path == file or (file.is_file() and not file.name.startswith("."))
     ]
     if not found:
-        raise EnrolmentError(f"{paths[0]} holds no pictures", "name image files, or a folder of them")
+        raise EnrollmentError(f"{paths[0]} holds no pictures", "name image files, or a folder of them")
     return list(dict.fromkeys(found))
 
 
-def _none_usable(skipped: Sequence[tuple[Path, str]]) -> EnrolmentError:
+def _none_usable(skipped: Sequence[tuple[Path, str]]) -> EnrollmentError:
     file, why = skipped[0]
     if len(skipped) == 1:
-        return EnrolmentError(f"{file.name} cannot be used: {why}", "choose another image")
-    return EnrolmentError(
+        return EnrollmentError(f"{file.name} cannot be used: {why}", "choose another image")
+    return EnrollmentError(
         f"none of {len(skipped)} pictures can be used; {file.name}: {why}", "choose images with one clear face"
     )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, Image
-from occlufix_vcam.people.person import EnrolledView, EnrolmentError, Person, checked_name
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 
 MOST_VIEWS = 12
 MAGIC = b"OCCLUFIX-FACE"
@@ -28,7 +28,7 @@ NONCE_BYTES = 12
 
 
 def seal(person: Person, key: bytes, file_name: str) -> bytes:
-    """Encrypted content of the file `file_name` for `person`. Raises EnrolmentError if the person's name is invalid."""
+    """Encrypted content of the file `file_name` for `person`. Raises EnrollmentError for an invalid name."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     views = person.views[:MOST_VIEWS]
@@ -49,20 +49,20 @@ def seal(person: Person, key: bytes, file_name: str) -> bytes:
 def open_sealed(path: Path, key: bytes | None, file_name: str | None = None) -> Person:
     """Decrypts a person's file; `file_name` is the name that it was written under, if not its own.
 
-    Raises EnrolmentError.
+    Raises EnrollmentError.
     """
     again = "delete that file and enroll again"
     try:
         sealed = path.read_bytes()
     except OSError as error:
-        raise EnrolmentError(f"{path} cannot be read: {error.strerror}", "fix its permissions") from error
+        raise EnrollmentError(f"{path} cannot be read: {error.strerror}", "fix its permissions") from error
     header = sealed[: len(MAGIC) + 1]
     if not sealed.startswith(MAGIC):
-        raise EnrolmentError(f"{path} is not an enrolled face", again)
+        raise EnrollmentError(f"{path} is not an enrolled face", again)
     if header not in (MAGIC + bytes([VERSION]), MAGIC + bytes([UNBOUND_VERSION])):
-        raise EnrolmentError(f"{path} was written by another version of this program", again)
+        raise EnrollmentError(f"{path} was written by another version of this program", again)
     if key is None:
-        raise EnrolmentError(f"the key to {path} is missing", again)
+        raise EnrollmentError(f"the key to {path} is missing", again)
     bound = (file_name or path.name).encode() if header[-1] != UNBOUND_VERSION else b""
     return _unseal(path, sealed[len(header) :], header + bound, key)
 
@@ -83,7 +83,7 @@ def _unseal(path: Path, sealed: bytes, authenticated: bytes, key: bytes) -> Pers
             ]
             return Person(str(about["name"]), content["embeddings"], views, str(about["model"]))
     except (InvalidTag, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise EnrolmentError(
+        raise EnrollmentError(
             f"{path} cannot be opened: it is damaged, was renamed, or was encrypted with another key",
             "delete that file and enroll again",
         ) from error

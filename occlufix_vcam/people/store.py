@@ -22,7 +22,7 @@ from occlufix_vcam import APP_NAME
 from occlufix_vcam.core.files import sync_folder, write_atomically
 from occlufix_vcam.core.folders import UserFolder
 from occlufix_vcam.people.keys import KEY_BYTES, KeyFile, KeyPlace, SystemKeyring
-from occlufix_vcam.people.person import EnrolledView, EnrolmentError, Person, checked_name
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 from occlufix_vcam.people.sealed import open_sealed, seal
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class LoadedPeople:
     """Everyone whose file could be opened, and why the others could not."""
 
     people: Sequence[Person]
-    problems: Sequence[EnrolmentError]
+    problems: Sequence[EnrollmentError]
 
 
 class PeopleStore:
@@ -59,26 +59,26 @@ class PeopleStore:
     def load(self, stops: Callable[[], bool] = lambda: False) -> LoadedPeople:
         """Everyone, by name. Opens the keyring only if anyone is enrolled. `stops` is called before each file."""
         people: list[Person] = []
-        problems: list[EnrolmentError] = []
+        problems: list[EnrollmentError] = []
         files = self._files()
         try:
             key = self._key_place().read() if files else None
-        except EnrolmentError as error:
+        except EnrollmentError as error:
             return LoadedPeople((), (error,))
         for file in itertools.takewhile(lambda _: not stops(), files):
             try:
                 people.append(open_sealed(file, key))
-            except EnrolmentError as error:
+            except EnrollmentError as error:
                 problems.append(error)
         return LoadedPeople(tuple(sorted(people, key=lambda person: person.name)), tuple(problems))
 
     def has(self, name: str) -> bool:
-        """Whether a person of this name is enrolled. Needs no key. Raises EnrolmentError for an invalid name."""
+        """Whether a person of this name is enrolled. Needs no key. Raises EnrollmentError for an invalid name."""
         return self._path(checked_name(name)).exists()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes and threads from changing anyone. Nested use is fine. Raises EnrolmentError."""
+        """Keeps other processes and threads from changing anyone. Nested use is fine. Raises EnrollmentError."""
         import filelock
 
         try:
@@ -88,7 +88,7 @@ class PeopleStore:
         except OSError as error:
             raise self._unusable(error) from error
         except filelock.Timeout:
-            raise EnrolmentError(
+            raise EnrollmentError(
                 f"another program is changing {self.folder}", "finish the other enrollment, then try again"
             ) from None
         try:
@@ -97,10 +97,10 @@ class PeopleStore:
             lock.release()
 
     def save(self, person: Person) -> Path:
-        """Writes one person completely or not at all, replacing an earlier one of that name. Raises EnrolmentError."""
+        """Writes one person completely or not at all, replacing an earlier one of that name. Raises EnrollmentError."""
         name = checked_name(person.name)
         if not person.views:
-            raise EnrolmentError(f"there is no view of {name}", "enroll with a camera or an image")
+            raise EnrollmentError(f"there is no view of {name}", "enroll with a camera or an image")
         place = self._key_place()
         path = self._path(name)
         with self.locked():
@@ -115,7 +115,7 @@ class PeopleStore:
         return path
 
     def delete(self, name: str) -> None:
-        """Deletes a person, and with the last one the key. Raises EnrolmentError for an unknown name.
+        """Deletes a person, and with the last one the key. Raises EnrollmentError for an unknown name.
 
         Copies of the file under other names go as well, as far as the key is there to open them.
         """
@@ -137,14 +137,14 @@ class PeopleStore:
                 self._key_place().remove()
 
     def find_view(self, name: str, view_id: str) -> EnrolledView:
-        """Raises EnrolmentError for a view or name that there is not."""
+        """Raises EnrollmentError for a view or name that there is not."""
         for view in self._find(name).views:
             if view.id == view_id:
                 return view
-        raise EnrolmentError(f"{name} has no such view", "look at the list again")
+        raise EnrollmentError(f"{name} has no such view", "look at the list again")
 
     def delete_view(self, name: str, view_id: str) -> None:
-        """Deletes one view, and with the last one the person. Raises EnrolmentError."""
+        """Deletes one view, and with the last one the person. Raises EnrollmentError."""
         with self.locked():
             self.find_view(name, view_id)
             person = self._find(name)
@@ -166,20 +166,20 @@ class PeopleStore:
         """Whether `file` opens and shows the person of this name."""
         try:
             return open_sealed(file, self._key_place().read(), self._path(name).name).name == name
-        except EnrolmentError:
+        except EnrollmentError:
             return False
 
-    def _unusable(self, error: OSError) -> EnrolmentError:
+    def _unusable(self, error: OSError) -> EnrollmentError:
         told = self._user_folder.unusable(error)
-        return EnrolmentError(told.message, told.hint)
+        return EnrollmentError(told.message, told.hint)
 
     def check(self) -> None:
         """Raises ConfigError if the folder is there and cannot be used."""
         self._user_folder.check()
 
     @staticmethod
-    def _unknown(name: str) -> EnrolmentError:
-        return EnrolmentError(f"no one is enrolled as {name}", "run `occlufix-vcam enroll --list` to see the names")
+    def _unknown(name: str) -> EnrollmentError:
+        return EnrollmentError(f"no one is enrolled as {name}", "run `occlufix-vcam enroll --list` to see the names")
 
     def stamp(self) -> int:
         """Value that changes whenever any process enrolls or deletes a person."""

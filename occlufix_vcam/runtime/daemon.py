@@ -25,7 +25,7 @@ from occlufix_vcam.core.handoff import Broadcast, Latest
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import State, Status, WorkerName
 from occlufix_vcam.core.telemetry import LOGGER_NAMES, Telemetry
-from occlufix_vcam.enrollment.session import Enrolments
+from occlufix_vcam.enrollment.session import Enrollments
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime.capture import Capture
 from occlufix_vcam.runtime.demand import Demand
@@ -74,7 +74,7 @@ class Daemon:
         self._finished: Latest[FinishedFrame] = Latest()
         self._demand = Demand(clock)
         #: Enrolled people, and enrollment.
-        self.enrolments = Enrolments(self.broadcast, open_collector, watched=self._demand.held)
+        self.enrollments = Enrollments(self.broadcast, open_collector, watched=self._demand.held)
         self.recording = Recording(lambda: self.settings, self.update)
         self._bare = threading.Timer(0, lambda: None)  # never started: nothing waits yet
         supervisor = self._supervisor = Supervisor(settings, clock, (self._captured.close, self._finished.close))
@@ -119,7 +119,7 @@ class Daemon:
             finally:
                 self.stop()
                 self._bare.cancel()
-                self.enrolments.cancel()
+                self.enrollments.cancel()
         self._output.close()
 
     def stop(self) -> None:

@@ -186,7 +186,7 @@ def _look_at(node: v4l2.VideoNode, exclusive: bool) -> VirtualCameraInfo:
         problem = "no permission to write to it"
         hint = "join the video group: `sudo usermod -aG video $USER`, then log in again"
         return VirtualCameraInfo(place.backend, place.name, place.path, problem, hint)
-    # A node that accepts no frames is in use, or an earlier program ended without notice and nobody has it.
+    # A node that accepts no frames is in use, or an earlier program ended without notice and no program holds it.
     if not node.accepts and (programs := v4l2.holders(node.path)):
         return _taken(place, ", ".join(programs))
     # A node that keeps an earlier program's format appears as a camera before any program writes to it.

@@ -18,7 +18,7 @@ from tests.people.test_store import somebody
 @pytest.fixture
 def store(served: Served, tmp_path: Path) -> PeopleStore:
     store = PeopleStore(tmp_path / "faces", KeyFile(tmp_path / "faces" / "key"))
-    served.daemon.enrolments._store = store
+    served.daemon.enrollments._store = store
     return store
 
 

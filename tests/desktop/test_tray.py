@@ -285,7 +285,7 @@ def test_at_login_it_waits_for_the_panel(closed_desk: Desk) -> None:
         environment = {**closed_desk.environment, "DBUS_SESSION_BUS_ADDRESS": bus}
         with subprocess.Popen([*COMMAND, "--wait", "60"], cwd=ROOT, env=environment) as icon:
             itself = psutil.Process(icon.pid)
-            # It begins anew for each look: the first is over once its command line names less time.
+            # It restarts for each look: the first is over once its command line names less time.
             closed_desk.panel.wait_for(lambda: "58.0" in itself.cmdline())
             with contextlib.closing(Panel(bus)) as panel:
                 panel.wait_for(lambda: panel.items)

@@ -15,7 +15,7 @@ from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
 from occlufix_vcam.enrollment.collector import LEAST_ALIKE, ViewCollector, most_varied
 from occlufix_vcam.enrollment.photographs import enroll_from_photographs
 from occlufix_vcam.people.keys import KeyFile
-from occlufix_vcam.people.person import EnrolmentError
+from occlufix_vcam.people.person import EnrollmentError
 from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.stages.embed import Embedding
 
@@ -115,7 +115,7 @@ def test_poses_that_are_there_are_not_missing(album: Album, store: PeopleStore) 
 
 @pytest.mark.parametrize(("faces", "said"), [(0, "shows no face"), (3, "shows 3 faces")])
 def test_one_picture_that_cannot_be_used_is_an_error(album: Album, store: PeopleStore, faces: int, said: str) -> None:
-    with pytest.raises(EnrolmentError, match=said) as told:
+    with pytest.raises(EnrollmentError, match=said) as told:
         enroll_from_photographs("Ann", [album.picture("party.png", faces=faces)], album.collector, store)
     assert "party.png" in told.value.message and told.value.hint
     assert not store.load().people
@@ -123,14 +123,14 @@ def test_one_picture_that_cannot_be_used_is_an_error(album: Album, store: People
 
 def test_many_that_cannot_be_used_are_one_error(album: Album, store: PeopleStore) -> None:
     files = [album.picture(f"{number}.png", faces=0) for number in range(3)]
-    with pytest.raises(EnrolmentError, match=r"none of 3 pictures.*0\.png"):
+    with pytest.raises(EnrollmentError, match=r"none of 3 pictures.*0\.png"):
         enroll_from_photographs("Ann", files, album.collector, store)
 
 
 def test_a_file_that_is_not_there_and_an_empty_folder_are_errors(album: Album, store: PeopleStore) -> None:
     with pytest.raises(DeviceError, match="no image"):
         enroll_from_photographs("Ann", [album.folder / "nowhere.png"], album.collector, store)
-    with pytest.raises(EnrolmentError, match="holds no pictures"):
+    with pytest.raises(EnrollmentError, match="holds no pictures"):
         enroll_from_photographs("Ann", [album.folder], album.collector, store)
 
 

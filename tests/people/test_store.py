@@ -12,7 +12,7 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
 from occlufix_vcam.people.keys import KeyFile, SystemKeyring
-from occlufix_vcam.people.person import EnrolledView, EnrolmentError, Person
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person
 from occlufix_vcam.people.sealed import MAGIC, NONCE_BYTES, UNBOUND_VERSION, VERSION
 from occlufix_vcam.people.store import LOCK_FILE, PeopleStore, load_people
 from occlufix_vcam.people.watcher import PeopleWatcher
@@ -160,7 +160,7 @@ def test_a_locked_keyring_is_an_error_and_nobody_is_read(tmp_path: Path) -> None
     (problem,) = store.load().problems
     assert "keyring does not open" in problem.message and "unlock" in problem.hint
     assert load_people(store) == ()
-    with pytest.raises(EnrolmentError, match="keyring"):
+    with pytest.raises(EnrollmentError, match="keyring"):
         store.save(somebody("Bob"))
     assert names(store) == {".face"}
 
@@ -260,13 +260,13 @@ def test_a_name_with_a_slash_comes_and_goes(store: PeopleStore) -> None:
 
 
 def test_nobody_cannot_be_deleted(store: PeopleStore) -> None:
-    with pytest.raises(EnrolmentError, match="no one is enrolled as Ann"):
+    with pytest.raises(EnrollmentError, match="no one is enrolled as Ann"):
         store.delete("Ann")
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 65])
 def test_a_name_that_will_not_do_is_refused(store: PeopleStore, name: str) -> None:
-    with pytest.raises(EnrolmentError, match="not a valid name"):
+    with pytest.raises(EnrollmentError, match="not a valid name"):
         store.save(replace(somebody(), name=name))
 
 
@@ -278,7 +278,7 @@ def test_a_write_that_fails_leaves_what_was_there(store: PeopleStore, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(EnrolmentError, match="No space left"):
+    with pytest.raises(EnrollmentError, match="No space left"):
         store.save(somebody(seed=2))
     assert only_file(store).read_bytes() == before and names(store) == {"key", ".face"}
 
@@ -325,7 +325,7 @@ def test_one_view_is_deleted_and_with_the_last_the_person(store: PeopleStore) ->
     (left,) = store.load().people
     assert [view.id for view in left.views] == [first, third]
     assert np.array_equal(left.embeddings, person.embeddings[[0, 2]])
-    with pytest.raises(EnrolmentError, match="no such view"):
+    with pytest.raises(EnrollmentError, match="no such view"):
         store.delete_view(person.name, second)
     store.delete_view(person.name, first)
     store.delete_view(person.name, third)

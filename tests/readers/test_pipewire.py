@@ -1,4 +1,4 @@
-"""The camera in PipeWire with programs that nobody here wrote: browsers list it, and numbered pictures arrive.
+"""The camera in PipeWire with third-party programs: browsers list it, and numbered frames arrive.
 
 Needs Debian's packages (see `.ci/run`); what is missing is named in the reason why a test was skipped.
 """

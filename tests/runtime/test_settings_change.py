@@ -1,4 +1,4 @@
-"""Settings that change while the daemon runs: what opens anew, what stays, and what is put back."""
+"""Settings that change while the daemon runs: what reopens, what stays, and what is put back."""
 
 from __future__ import annotations
 

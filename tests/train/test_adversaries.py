@@ -31,7 +31,7 @@ def test_discriminators_learn_to_tell_in_each_formulation(adversary: str, monkey
     view = view_of(torch.full((2, 3, 96, 96), 0.7), torch.rand(2, 3, 96, 96), torch.ones(2, 1, 96, 96))
     for name in names:
         losses = torch.stack([game.learn(name, view) for _ in range(40)])
-        assert losses.isfinite().all() and losses[-4:].mean() < 0.8 * losses[0]
+        assert losses.isfinite().all() and losses[-10:].min() < 0.5 * losses[0]  # R1 makes it leap in between
         assert (
             game.look(name, view.inputs(view.real)).logits[0].mean()
             > game.look(name, view.inputs(view.fake)).logits[0].mean()

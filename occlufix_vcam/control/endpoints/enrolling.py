@@ -22,14 +22,14 @@ ViewId = Annotated[str, Query(max_length=64)]
 
 
 class Enrolment(BaseModel):
-    """How the last enrolment at the camera does or did; null where there was none."""
+    """How the last enrollment at the camera does or did; null where there was none."""
 
     enrolment: EnrolmentStatus | None
 
 
 def enrolling(daemon: Daemon) -> APIRouter:
     router = APIRouter(prefix="/v1/enroll", responses=refusals())
-    people = daemon.enrolments
+    people = daemon.enrollments
 
     @router.get("")
     def enrolled() -> PeopleFacts:
@@ -63,7 +63,7 @@ def enrolling(daemon: Daemon) -> APIRouter:
 def views(daemon: Daemon) -> APIRouter:
     """Apart from `/v1/enroll/NAME`: a name may hold anything."""
     router = APIRouter(responses=refusals())
-    people = daemon.enrolments
+    people = daemon.enrollments
     turn = asyncio.Lock()  # engines are loaded for each photograph
 
     @router.get(
