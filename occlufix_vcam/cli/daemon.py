@@ -18,6 +18,7 @@ from occlufix_vcam.cli.render import print_running, print_status
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.settings import Settings, load_settings
 from occlufix_vcam.core.state import NotRunning, StateFolder
+from occlufix_vcam.media.film_formats import check_recording
 
 if TYPE_CHECKING:
     from occlufix_vcam.client.client import ControlClient
@@ -37,7 +38,7 @@ def start(
     sink: Annotated[
         list[str] | None, typer.Option(help="auto, null or the name of a virtual camera; repeatable")
     ] = None,
-    record: Annotated[Path | None, typer.Option(help="also record to this file: .mp4, or lossless .mkv")] = None,
+    record: Annotated[Path | None, typer.Option(help="also record to this file: .mp4, .webm, lossless .mkv")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="stop after this many seconds")] = None,
     finder: Annotated[str | None, typer.Option(help="face detector: own or insightface")] = None,
     backend: Annotated[str | None, typer.Option(help="engine backend; auto picks the fastest")] = None,
@@ -55,6 +56,8 @@ def start(
         "always_on": always_on or None,
     }
     settings = load_settings({name: value for name, value in given.items() if value is not None})
+    if record is not None:
+        check_recording(record)
     state = StateFolder()
     if foreground or detached:
         _run_daemon(settings, state, seconds, detached)
@@ -104,9 +107,10 @@ def _stop_on_signals(daemon: Daemon) -> None:
         # In a thread: the handler may have interrupted a wait that holds the lock `stop` needs.
         threading.Thread(target=daemon.stop, name="stop").start()
 
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), stop)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores one
+            signal.signal(number, stop)
 
 
 def _go_silent() -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from occlufix_vcam.cli.render import print_devices, print_findings, print_plan, 
 from occlufix_vcam.core import settings as configuration
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.settings import Settings, load_settings
+from occlufix_vcam.media.film_formats import check_recording
 
 
 class ConfigAction(StrEnum):
@@ -106,5 +108,7 @@ def config(
         typer.echo(json.dumps(configuration.get_setting(key)))
     else:
         value = configuration.from_text(key, ",".join(values)) if values else None
+        if key == "record" and value:
+            check_recording(Path(str(value)))
         path = configuration.save_settings({key: value})
         typer.echo(f"saved to {path}; a running camera uses it after a restart")

@@ -145,15 +145,19 @@ def print_kept_engines(cache: EngineCache) -> None:
 
 
 @contextlib.contextmanager
-def progress(what: str) -> Iterator[Callable[..., None]]:
+def progress(what: str, share: bool = False) -> Iterator[Callable[..., None]]:
     """Shows a progress bar on the terminal during the block; none of it reaches standard output or a log.
 
-    Yields a function that updates it: done, total (None: unknown), and the current step if it changes.
+    `share` adds the percentage and the time that is left. Yields a function that updates it: done, total (None:
+    unknown), and the current step if it changes.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import TaskProgressColumn as PercentageColumn
+    from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    columns += [PercentageColumn(), TextColumn("left"), TimeLeftColumn()] if share else []
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+import tempfile
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 
@@ -49,3 +52,32 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError(f"{path} is nested too deep") from None
+
+
+class NewFile:
+    """An open file that only this user can read, beside the one that it is to replace; a context that removes it.
+
+    Its name is new and short, whatever lies there and however long the other's name is, so no link is followed.
+    """
+
+    def __init__(self, target: Path) -> None:
+        """Raises OSError."""
+        descriptor, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=target.parent)
+        self.path = Path(name)
+        self.file = os.fdopen(descriptor, "w+b")
+
+    def __enter__(self) -> NewFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.file.close()
+        self.path.unlink(missing_ok=True)
+
+    def move_to(self, target: Path) -> None:
+        """Replaces `target`, whose permissions stay if it is there. Raises OSError."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        if target.exists():
+            self.path.chmod(stat.S_IMODE(target.stat().st_mode))
+        self.path.replace(target)

@@ -98,7 +98,7 @@ class Settings(BaseModel):
     )
     loop: OfCamera[bool] = Field(True, description="repeat a clip")
     realtime: OfCamera[bool] = Field(True, description="play a clip at its own rate instead of as fast as possible")
-    record: OfSinks[Path | None] = Field(None, description="also record to this file: .mp4, or lossless .mkv")
+    record: OfSinks[Path | None] = Field(None, description="also record to this file: .mp4, .webm, lossless .mkv")
     record_before: OfSinks[bool] = Field(False, description="record the picture before restoring beside the output")
     enabled: Live[bool] = Field(True, description="restore hidden faces; off passes frames untouched")
     strength: Live[int] = Field(

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from engines.contract import Image, Points, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
+from occlufix_vcam.media.pictures import load_picture
 from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 from occlufix_vcam.people.sealed import MOST_VIEWS
 from occlufix_vcam.people.store import PeopleStore
-from occlufix_vcam.sources.pictures import load_picture
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.embed import Embedder, Embedding
 from occlufix_vcam.stages.find import FaceFinder
@@ -156,15 +156,11 @@ class ViewCollector:
         self._say = SAID[self._need]
 
     def add_picture(self, path: Path) -> None:
-        """Adds the face of an image file. Raises DeviceError if it cannot be read, else like `add_image`."""
-        self.add_image(load_picture(path))
+        """Adds the face of an image file; `leave_out_strangers` checks later whose it is.
 
-    def add_image(self, image: Image) -> None:
-        """Adds the face of a photograph; `leave_out_strangers` checks later whose it is.
-
-        Raises UnsuitableView, EngineRunError.
+        Raises UnsuitableView, DeviceError if the file cannot be read, EngineRunError.
         """
-        frame = Frame(image, index=0, captured_at=0.0)
+        frame = Frame(load_picture(path), index=0, captured_at=0.0)
         self._find.reset()
         faces = self._find(frame)
         if len(faces) != 1:

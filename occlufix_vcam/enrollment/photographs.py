@@ -10,7 +10,6 @@ from occlufix_vcam.core.errors import DeviceError
 from occlufix_vcam.enrollment.collector import Pose, UnsuitableView, ViewCollector, keep
 from occlufix_vcam.people.person import EnrollmentError, Person, checked_name
 from occlufix_vcam.people.store import PeopleStore
-from occlufix_vcam.sources.pictures import decode_pixels, to_bgr
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +49,6 @@ def enroll_from_photographs(
         raise _none_usable(skipped)
     person = keep(collector.person(name), store, collector.embed)
     return PhotographReport(person, len(used) - len(strangers), skipped, collector.missing_poses())
-
-
-def enroll_photograph(name: str, stored: bytes, collector: ViewCollector, store: PeopleStore) -> Person:
-    """Enrolls one person from the content of one image file. Raises EnrollmentError, DeviceError, EngineRunError."""
-    try:
-        collector.add_image(to_bgr(decode_pixels(stored, "the file")))
-    except UnsuitableView as poor:
-        raise EnrollmentError(f"it cannot be used: {poor}", "choose another image") from None
-    return keep(collector.person(name), store, collector.embed)
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from typing_extensions import TypedDict
@@ -22,7 +24,7 @@ from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Broadcast
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.enrollment.collector import ViewCollector, keep
-from occlufix_vcam.enrollment.photographs import enroll_photograph
+from occlufix_vcam.enrollment.photographs import enroll_from_photographs
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.people.person import EnrollmentError, checked_name
 from occlufix_vcam.people.store import PeopleStore
@@ -225,8 +227,10 @@ class Enrollments:
     def add_photograph(self, name: str, stored: bytes, settings: Settings) -> PeopleFacts:
         """Enrolls `name` from a photograph, the content of an image file. Raises OccluFixError, EngineError."""
         name = checked_name(name)
-        with closing(EngineSet(settings)) as engines:
-            enroll_photograph(name, stored, self._build(settings, engines), self._store)
+        with TemporaryDirectory() as folder, closing(EngineSet(settings)) as engines:
+            file = Path(folder) / "photograph"
+            file.write_bytes(stored)
+            enroll_from_photographs(name, [file], self._build(settings, engines), self._store)
         return self.people()
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from occlufix_vcam import __version__
@@ -27,6 +28,7 @@ from occlufix_vcam.core.status import State, Status, WorkerName
 from occlufix_vcam.core.telemetry import LOGGER_NAMES, Telemetry
 from occlufix_vcam.enrollment.session import Enrollments
 from occlufix_vcam.inference import EngineSet
+from occlufix_vcam.media.film_formats import check_recording
 from occlufix_vcam.runtime.capture import Capture
 from occlufix_vcam.runtime.demand import Demand
 from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame
@@ -154,6 +156,8 @@ class Daemon:
         """
         if "enabled" in changes:
             self._bare.cancel()
+        if changes.get("record"):
+            check_recording(Path(str(changes["record"])))
         holds = self._supervisor.update(changes, save)
         set_log_level(self.settings.log_level)
         return holds

@@ -14,6 +14,7 @@ import platformdirs
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import RecordingFacts
+from occlufix_vcam.media.film_formats import unused
 
 #: Shows a file, or its folder, in the system's file manager.
 SHOW = {"win32": ("explorer", "/select,{file}"), "darwin": ("open", "-R", "{file}")}
@@ -79,4 +80,4 @@ class Recording:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SinkUnavailable(f"{folder} cannot be created: {error.strerror}", "create it by hand") from error
-        return folder / f"OccluFix {time.strftime('%Y-%m-%d %H.%M.%S', time.localtime(self._now()))}.mp4"
+        return unused(folder / f"OccluFix {time.strftime('%Y-%m-%d %H.%M.%S', time.localtime(self._now()))}.mp4")

@@ -59,9 +59,11 @@ def open_finder(name: str, load_engine: LoadEngine, max_faces: int = 4) -> FaceF
 class OwnFinder:
     """Our `faces` network: a search of the whole frame, and a close-up of each face."""
 
-    def __init__(self, load_engine: LoadEngine, max_faces: int = 4) -> None:
+    def __init__(
+        self, load_engine: LoadEngine, max_faces: int = 4, detector: type[TwoPassDetector] = TwoPassDetector
+    ) -> None:
         engines = (load_engine("faces", {"frame": (1, *size, 3)}) for size in (SEARCH_SIZE, CLOSE_UP_SIZE))
-        self._detector = TwoPassDetector(*(_runner(engine) for engine in engines))
+        self._detector = detector(*(_runner(engine) for engine in engines))
         self._tracks = FaceTracker(max_faces)
         self._max_faces = max_faces
         self._since_search = 0

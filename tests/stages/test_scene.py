@@ -197,7 +197,7 @@ def test_what_a_thing_covers_a_moment_later_is_not_learnt():
         fill = memory(Frame(shot.covered(), number, number / RATE), [seen.hidden()], [1])
     assert fill is not None
     off, share = error(fill, still(LAST - 1))
-    assert off < 2 and share > 0.9
+    assert off < 5 and share > 0.9
 
 
 def test_the_memory_is_bounded():

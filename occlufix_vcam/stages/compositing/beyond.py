@@ -35,6 +35,8 @@ LEFT_FROM, LEFT_DOWN_TO = 40, 15
 DWELL_S = 0.6
 #: Trust in a fill from which on it counts as restored.
 TRUSTED = 128
+#: A thing counts as followed this near to where it is, by cell: its outline is coarse.
+_NEAR = np.ones((9, 9), np.uint8)
 
 
 @dataclass(slots=True)
@@ -69,14 +71,21 @@ class Reach:
         """
         thing = _reduced(patch.wide_mask)
         sure = _restored_cells() if fill is None else np.maximum(_restored_cells(), _trust(fill, patch))
-        outside = _where(sure < TRUSTED) & thing
+        outside = (
+            _where(sure < TRUSTED) | (_ring() & ~_continued(fill, patch) & _by_cell(patch.crop.in_frame))
+        ) & thing
         if self._beyond == "leave" and not patch.exact:
             return self._left(patch.crop.face.track_id, thing, outside, at)
         if not outside.any():
             return None
         if self._beyond == "paint" or patch.exact:
-            return _wide_edge()
-        return _faded(sure)
+            return _edge(fill, patch)
+        return _faded(sure, _edge(fill, patch))
+
+    @property
+    def leaves(self) -> bool:
+        """Whether things that reach beyond are left at present."""
+        return any(choice.leaves for choice in self._choices.values())
 
     def forget(self, track_ids: Iterable[int]) -> None:
         for track_id in track_ids:
@@ -142,29 +151,54 @@ def template_weight() -> Image:
 
 @functools.cache
 def face_weight() -> Image:
-    """255 on the face and its rim, where the template is shown rather than a fill: 256x256 uint8, soft."""
+    """255 on the face and its rim, where a fill that is not sure yields to the template: 256x256 uint8, soft."""
     return np.asarray(cv2.GaussianBlur(face_area(1.06), (0, 0), 8), np.uint8)
 
 
-def _faded(sure: Image) -> Image:
-    """255 where it is sure, falling to 0 over FADE_PX beyond."""
+def _faded(sure: Image, edge: Image) -> Image:
+    """255 where it is sure, falling to 0 over FADE_PX beyond; at most `edge`."""
     distance = cv2.distanceTransform(_where(sure < TRUSTED), cv2.DIST_L2, 5)
     share = np.clip(1 - distance * (CELL_PX / FADE_PX), 0, 1)
     smooth = share * share * (3 - 2 * share)
-    return np.asarray(cv2.min(cv2.convertScaleAbs(smooth, alpha=HIDDEN), _wide_edge()), np.uint8)
+    return np.asarray(cv2.min(cv2.convertScaleAbs(smooth, alpha=HIDDEN), edge), np.uint8)
 
 
 def _trust(fill: Fill, patch: Patch) -> Image:
     """Trust in the fill, by cell."""
+    return _in_cells(fill.trust, fill, patch)
+
+
+def _continued(fill: Fill | None, patch: Patch) -> Image:
+    """Where a thing is followed beyond the wide field, by cell."""
+    if fill is None or fill.thing is None:
+        return np.zeros((CELLS, CELLS), np.uint8)
+    followed = _in_cells(np.asarray(cv2.min(fill.thing, fill.trust), np.uint8), fill, patch)
+    return _where(np.asarray(cv2.dilate(followed, _NEAR)) >= TRUSTED)
+
+
+def _edge(fill: Fill | None, patch: Patch) -> Image:
+    """255, falling to 0 at the wide field's edge where a thing is not followed beyond it."""
+    return np.asarray(cv2.max(_wide_edge(), _continued(fill, patch)), np.uint8)
+
+
+def _in_cells(values: Image, fill: Fill, patch: Patch) -> Image:
     to_wide = compose(to_wide_field(patch.crop.to_crop), translation(*fill.box[:2]))
     # Cells are larger than pixels of most frames; the trust map is smooth.
-    return np.asarray(cv2.warpAffine(fill.trust, compose(to_cells(CELL_PX), to_wide), (CELLS, CELLS)), np.uint8)
+    return np.asarray(cv2.warpAffine(values, compose(to_cells(CELL_PX), to_wide), (CELLS, CELLS)), np.uint8)
 
 
 @functools.cache
 def _restored_cells() -> Image:
     """255 where the template is restored, by cell."""
     return _by_cell(in_wide(template_weight()))
+
+
+@functools.cache
+def _ring() -> Image:
+    """255 at the wide field's edge, by cell."""
+    ring = np.full((CELLS, CELLS), HIDDEN, np.uint8)
+    ring[1:-1, 1:-1] = 0
+    return ring
 
 
 @functools.cache

@@ -15,9 +15,9 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-from engines.contract import HIDDEN, WIDE_PX, Affine, Image
+from engines.contract import HIDDEN, WIDE_PX, Affine, Image, Points
 from occlufix_vcam.core.frame import HiddenCrop
-from occlufix_vcam.stages.geometry import compose, inverse, scale_of, to_cells, to_wide_field
+from occlufix_vcam.stages.geometry import WIDE_CORNERS, compose, inverse, scale_of, to_cells, to_wide_field
 
 Levels: TypeAlias = NDArray[np.float32]
 
@@ -25,15 +25,17 @@ Levels: TypeAlias = NDArray[np.float32]
 CELLS = 320
 #: Radius, in blocks, around a thing that counts as hidden: its shadow and motion blur.
 RIM = 1
+#: A view reaches this far beyond the wide field, in crop pixels, left, above, right and below: arms come from there.
+AROUND: Points = WIDE_CORNERS + np.array([[-100, -40], [100, -40], [100, 200], [-100, 200]], np.float32)
 _WHOLE: Image = np.full((WIDE_PX, WIDE_PX), HIDDEN, np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneFrame:
-    """A frame and what of it is known, in blocks of `block` px: `visible` and `hidden` are uint8, 255 or 0.
+    """A frame and what of it is known, in blocks of `block` px: the last three are uint8, 255 or 0.
 
-    `visible` lies in the wide field of a face, where the segmenter has looked; None if nothing is hidden. `faces` holds
-    the way to the template of each face by the number of its person.
+    `visible` and `hidden` lie in the wide field of a face, where the segmenter has looked; `outside` is the rest. None
+    if nothing is hidden. `faces` holds the way to the template of each face by the number of its person.
     """
 
     image: Image
@@ -42,6 +44,7 @@ class SceneFrame:
     faces: dict[int, Affine]
     visible: Image | None
     hidden: Image | None
+    outside: Image | None
 
 
 def scene_frame(image: Image, at: float, faces: Sequence[HiddenCrop], people: Sequence[int]) -> SceneFrame:
@@ -49,7 +52,7 @@ def scene_frame(image: Image, at: float, faces: Sequence[HiddenCrop], people: Se
     block = block_px(image)
     ways = {person: face.crop.to_crop for person, face in zip(people, faces, strict=True)}
     if not any(face.wide_mask.any() for face in faces):
-        return SceneFrame(image, at, block, ways, None, None)
+        return SceneFrame(image, at, block, ways, None, None, None)
     size = image.shape[1] // block, image.shape[0] // block
     visible, hidden = np.zeros(size[::-1], np.uint8), np.zeros(size[::-1], np.uint8)
     for face in faces:
@@ -62,8 +65,9 @@ def scene_frame(image: Image, at: float, faces: Sequence[HiddenCrop], people: Se
             cv2.max(hidden, cv2.warpAffine(grown, from_wide, size), dst=hidden)
     cv2.threshold(hidden, 30, HIDDEN, cv2.THRESH_BINARY, dst=hidden)
     cv2.dilate(hidden, np.ones((2 * RIM + 1, 2 * RIM + 1), np.uint8), dst=hidden)
-    visible[(hidden != 0) | (visible != HIDDEN)] = 0
-    return SceneFrame(image, at, block, ways, visible, hidden)
+    outside = np.where(visible < HIDDEN, np.uint8(HIDDEN), np.uint8(0))
+    visible[(hidden != 0) | (outside != 0)] = 0
+    return SceneFrame(image, at, block, ways, visible, hidden, outside)
 
 
 def block_px(image: Image) -> int:

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from engines.contract import Image
 from occlufix_vcam.core.frame import Box, Fill, Frame, HiddenCrop
-from occlufix_vcam.stages.geometry import WIDE_CORNERS, box_in_frame
-from occlufix_vcam.stages.scene.cells import SceneFrame, block_px, scene_frame
+from occlufix_vcam.stages.geometry import box_in_frame
+from occlufix_vcam.stages.scene.cells import AROUND, SceneFrame, block_px, scene_frame
 from occlufix_vcam.stages.scene.view import SceneView
 
 #: A view is taken every so many seconds, and kept if it stayed unhidden for a while after it: a thing is noticed late.
 VIEW_EVERY_S, KEPT_AFTER_S = 0.25, 0.5
 MOST_VIEWS = 2
-#: A view reaches this share of the wide field's side beyond it: a face that moves a little is still inside.
-MARGIN = 0.2
 #: An older view is kept only if it shows this share more.
 WORTH = 0.005
 #: A second view is looked for if it shows this share of what is hidden where the first has less than half of the trust.
@@ -60,11 +58,11 @@ class SceneMemory:
             return None
         now = scene_frame(frame.image, frame.captured_at, faces, people)
         self._learn(now, faces)
-        if now.hidden is None or not (hole := cv2.boundingRect(now.hidden))[2]:
+        if now.hidden is None or not now.hidden.any():
             for view in self._views:
                 view.rest()
             return None
-        return self._recall(now, (hole[0], hole[1], hole[2], hole[3]))
+        return self._recall(now)
 
     @property
     def image_bytes(self) -> int:
@@ -86,10 +84,11 @@ class SceneMemory:
             if box[2] > 0 and box[3] > 0:
                 self._waiting.append(SceneView(now, box))
 
-    def _recall(self, now: SceneFrame, hole: Box) -> Fill | None:
-        """What the views show of `hole`, a box of blocks: the one that shows most of it, others where it shows less."""
+    def _recall(self, now: SceneFrame) -> Fill | None:
+        """What the views show of what is hidden: the one that shows most of it, others where it shows less."""
         assert now.hidden is not None
         found: list[SceneView] = []
+        hidden = now.hidden.copy()
         lacking: NDArray[np.bool_] = now.hidden != 0
         least = LACKING * np.count_nonzero(lacking)
         for view in sorted(reversed(self._views), key=lambda view: -_shown_of(view, lacking)):
@@ -98,10 +97,16 @@ class SceneMemory:
             elif view.find(now, self._optical_flow):
                 found.append(view)
                 view.part(lacking)[view.trust >= 0.5] = False
+                part = view.part(hidden)
+                cv2.max(part, cv2.dilate(view.thing, np.ones((5, 5), np.uint8)), dst=part)
             else:
                 self.forget()
                 return None
-        fills = [view.rendered(part) for view in found if (part := _meet(hole, view.blocks))[2] and view.trust.any()]
+        x, y, width, height = cv2.boundingRect(hidden)
+        boxes = [_meet((x, y, width, height), view.blocks) for view in found]
+        fills = [
+            view.rendered(box, now.image) for view, box in zip(found, boxes, strict=True) if box[2] and view.trust.any()
+        ]
         return _composed(fills) if fills else None
 
 
@@ -150,9 +155,7 @@ def _shown_of(view: SceneView, blocks: NDArray[np.bool_]) -> int:
 def _box_around(image: Image, faces: Sequence[HiddenCrop]) -> Box:
     """Box of whole blocks around all faces, inside the frame."""
     block = block_px(image)
-    middle = WIDE_CORNERS.mean(axis=0)
-    corners = middle + (1 + 2 * MARGIN) * (WIDE_CORNERS - middle)
-    boxes = [box_in_frame(corners, face.crop.to_crop, image) for face in faces]
+    boxes = [box_in_frame(AROUND, face.crop.to_crop, image) for face in faces]
     left, top = (min(box[axis] for box in boxes) // block for axis in (0, 1))
     right, bottom = (max(box[axis] + box[axis + 2] for box in boxes) for axis in (0, 1))
     right, bottom = min(-(-right // block), image.shape[1] // block), min(-(-bottom // block), image.shape[0] // block)

@@ -11,10 +11,10 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, WIDE_PX, Affine, Image
+from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, WIDE_PX, Affine, Image, transform_points
 from occlufix_vcam.core.frame import Box, Fill
 from occlufix_vcam.stages.geometry import compose, inverse, scale_of, to_cells, to_wide_field, translation
-from occlufix_vcam.stages.scene.cells import Levels, SceneFrame, grid, reduced_by, spread, warped
+from occlufix_vcam.stages.scene.cells import AROUND, Levels, SceneFrame, grid, reduced_by, spread, warped
 
 #: Visible blocks that differ by this many grey levels count little for motion and light.
 DIFFERS = 12.0
@@ -22,11 +22,19 @@ DIFFERS = 12.0
 DARK = 12.0
 GAIN_RANGE = (0.4, 2.5)
 #: Expected error of a fill, in grey levels, up to which it has full trust, and from which on it has none.
-FULL_TRUST_BELOW, NO_TRUST_ABOVE = 6.0, 18.0
+FULL_TRUST_BELOW, NO_TRUST_ABOVE = 12.0, 24.0
 #: Expected error, in grey levels: for each level by which the visible blocks around differ, and by which they do so
 #: beyond DIFFERS_ABOVE; for the root of motion's disagreement times detail; for each crop pixel from what is visible
 #: times the root of the detail; for each second of age. Fitted on films whose truth is known.
 PER_DIFFERENCE, DIFFERS_ABOVE, PER_DISAGREEMENT, PER_DISTANCE, PER_SECOND = 0.3, 6.0, 1.9, 0.02, 0.05
+#: A block outside the wide field belongs to a thing if it differs from the view by this many grey levels.
+THING_FROM = 16.0
+#: Pixels that differ no more than this from the fill need none, in grey levels.
+SAME_LEVELS = 6
+_RISE: Image = np.clip((np.arange(256) - SAME_LEVELS) * 24, 0, HIDDEN).astype(np.uint8)
+#: So far beyond a view's edge, in blocks, its last pixels are repeated.
+EDGE_BLOCKS = 2.0
+_SQUARE = np.ones((3, 3), np.uint8)
 #: Share of the way to the newest light and trust in one frame.
 EASE = 0.5
 #: With a smaller share of what is visible alike, it is another scene.
@@ -35,8 +43,6 @@ SAME_SCENE = 0.35
 CAMERA_MOVED_PX, CAMERA_PX_A_SECOND, MOST = 60.0, 90.0, 0.6
 #: A smaller share of the view, in background that shows detail, says nothing about the camera.
 LEAST_BACKGROUND = 0.03
-#: Somebody is taken to reach this many blocks beyond the wide field.
-BEYOND = 4
 
 
 class SceneView:
@@ -60,6 +66,8 @@ class SceneView:
         self._light: Levels | None = None
         self._trust: Levels | None = None
         self._found_at = 0.0
+        #: Blocks in which a thing continues beyond the wide field: uint8, 255 or 0.
+        self.thing: Image = np.zeros(self.valid.shape, np.uint8)
 
     def hide(self, frame: SceneFrame) -> None:
         """Makes invalid what is not visible in a frame that something hides."""
@@ -85,13 +93,14 @@ class SceneView:
         raw = self._measured(now, self._flow if self._flow is not None else prior, frame, optical_flow)
         colours = reduced_by(now, 2).astype(np.float32)
         moved = np.asarray(warped(self._colours, raw * np.float32(1 / self.block)), np.float32)
-        valid = warped(self.valid, raw * np.float32(1 / self.block), cv2.BORDER_CONSTANT) > 0.99
-        both = ((self.part(frame.visible) > 0) & valid).astype(np.float32)
+        valid = self._valid_now(raw)
+        both = self._seen(frame) * valid
         if both.sum() < 0.05 * both.size:
             self.rest()
             return True
         light = self._light if self._light is not None else _light(moved, colours, both)
         off = _difference(moved * light, colours)
+        self._follow_thing(off, both, frame)
         agreed = both * np.exp(-np.square(off / DIFFERS))
         if agreed.sum() < SAME_SCENE * both.sum() or self._camera_moved(raw, agreed, frame):
             return False
@@ -104,7 +113,7 @@ class SceneView:
         self._trust = trust if self._trust is None else np.minimum(trust, self._trust + EASE * (trust - self._trust))
         return True
 
-    def rendered(self, blocks: Box) -> Fill:
+    def rendered(self, blocks: Box, frame: Image) -> Fill:
         """The view as it looks now, in a box of the frame's blocks that lies inside. Only after `find`."""
         assert self._flow is not None and self._light is not None
         left, top, columns, rows = blocks
@@ -117,7 +126,9 @@ class SceneView:
         light = _resized(self._light[part], size)
         cv2.multiply(image, light, dst=image, dtype=cv2.CV_8U)
         trust = cv2.resize((self.trust[part] * HIDDEN).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
-        return Fill((left * block, top * block, *size), image, np.asarray(trust, np.uint8))
+        box: Box = (left * block, top * block, *size)
+        thing = _outlined(self.thing[part], image, frame, box) if self.thing[part].any() else None
+        return Fill(box, image, np.asarray(trust, np.uint8), thing)
 
     @functools.cached_property
     def _small(self) -> Image:
@@ -163,16 +174,49 @@ class SceneView:
 
     def _measured(self, now: Image, expected: Levels, frame: SceneFrame, optical_flow: cv2.DenseOpticalFlow) -> Levels:
         """Optical flow from now to the view, in pixels; where nothing is visible, the expected one."""
-        assert frame.visible is not None
         cell, size = self.block // 2, (now.shape[1], now.shape[0])
         guess = _resized(expected * np.float32(1 / cell), size)
-        valid = warped(self.valid, expected * np.float32(1 / self.block), cv2.BORDER_CONSTANT) > 0.99
-        visible = np.where(valid, self.part(frame.visible), 0).astype(np.uint8)
+        valid = self._valid_now(expected)
+        thing = np.asarray(cv2.dilate(self.thing, _SQUARE), np.uint8)
+        visible = ((self._seen(frame) > 0) & valid & (thing == 0)).astype(np.uint8)
         today = warped(self._grey, guess)
         known = cv2.resize(visible, size, interpolation=cv2.INTER_NEAREST)
         cv2.copyTo(cv2.cvtColor(now, cv2.COLOR_BGR2GRAY), known, today)
         flow = optical_flow.calc(today, self._grey, guess)
         return _resized(flow, self.blocks[2:]) * np.float32(cell)
+
+    def _valid_now(self, flow: Levels) -> NDArray[np.bool_]:
+        """Blocks for which the view has something valid, at most a little beyond its edge."""
+        there = grid(self.valid.shape) + flow * np.float32(1 / self.block)
+        last = np.array([self.blocks[2] - 1, self.blocks[3] - 1], np.float32)
+        near = (np.abs(there - np.clip(there, 0, last)) < EDGE_BLOCKS).all(axis=2)
+        valid = cv2.remap(self.valid, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        return np.asarray((valid > 0.99) & near)
+
+    def _seen(self, frame: SceneFrame) -> Levels:
+        """How far each block counts as visible: less where no segmenter looked."""
+        assert frame.visible is not None and frame.outside is not None
+        seen = self.part(frame.visible) * (1 / HIDDEN) + self.part(frame.outside) * (0.5 / HIDDEN)
+        return np.asarray(seen, np.float32)
+
+    def _follow_thing(self, off: Levels, seen: Levels, frame: SceneFrame) -> None:
+        """Follows things out of the wide field, into what differs there from the view; takes that out of `seen`.
+
+        A block belongs to a thing from THING_FROM levels on; once it does, down to half of that.
+        """
+        assert frame.hidden is not None and frame.outside is not None
+        outside, hidden = self.part(frame.outside), self.part(frame.hidden)
+        if not cv2.countNonZero(cv2.bitwise_and(cv2.dilate(outside, _SQUARE), hidden)):
+            self.thing[:] = 0
+            return
+        near = np.asarray(cv2.dilate(self.thing, _SQUARE)) > 0
+        differs = (off > np.where(near, THING_FROM / 2, THING_FROM)) & (outside > 0) & (seen > 0)
+        parts = np.where(differs, np.uint8(HIDDEN), hidden).astype(np.uint8)
+        joined = cv2.morphologyEx(parts, cv2.MORPH_CLOSE, _SQUARE)
+        _, labels = cv2.connectedComponents(np.asarray(joined, np.uint8), ltype=cv2.CV_16U)
+        things = np.unique(labels[hidden > 0])
+        self.thing = np.where(np.isin(labels, things) & (outside > 0), np.uint8(HIDDEN), np.uint8(0))
+        seen[cv2.dilate(self.thing, _SQUARE) > 0] = 0
 
     def _camera_moved(self, flow: Levels, agreed: Levels, frame: SceneFrame) -> bool:
         """Whether what is around the people moved as a whole."""
@@ -203,8 +247,19 @@ class SceneView:
         known = np.ones_like(self.valid)
         for person, to_crop in frame.faces.items():
             if person not in self._faces:
-                known[self._in_view(np.ones((WIDE_PX, WIDE_PX), np.float32), to_crop) > 0] = 0
-        return np.asarray(cv2.erode(known, np.ones((2 * BEYOND + 1, 2 * BEYOND + 1), np.uint8)), np.float32)
+                around = transform_points(AROUND, compose(self._to_blocks(), inverse(to_crop)))
+                cv2.fillConvexPoly(known, np.round(around).astype(np.int32), 0)
+        return known
+
+
+def _outlined(thing: Image, fill: Image, frame: Image, box: Box) -> Image:
+    """A thing's blocks as a weight by pixel: what looks as the fill does stays as it is."""
+    x, y, width, height = box
+    rough = cv2.resize(cv2.blur(cv2.dilate(thing, _SQUARE), (3, 3)), (width, height), interpolation=cv2.INTER_LINEAR)
+    blue, green, red = cv2.split(cv2.absdiff(fill, frame[y : y + height, x : x + width]))
+    weight = cv2.LUT(cv2.max(cv2.max(blue, green), red), _RISE)
+    weight = cv2.blur(cv2.dilate(weight, np.ones((7, 7), np.uint8)), (5, 5))
+    return np.asarray(cv2.min(weight, rough), np.uint8)
 
 
 def _length(flow: Levels) -> Levels:

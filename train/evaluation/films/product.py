@@ -14,7 +14,7 @@ from train.data.face_set import DataError
 def restore_film(
     given: Path, taken: Path, environment: Mapping[str, str], home: Path, enrollment: Sequence[str] = ()
 ) -> None:
-    """What `occlufix-vcam process` makes of `given`, written to `taken`; `enrolment` are pictures to enrol first.
+    """What `occlufix-vcam process` makes of `given`, written to `taken`; `enrollment` are pictures to enrol first.
 
     `home` is an empty folder. Raises DataError with what the program said where it fails.
     """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
-from occlufix_vcam.sources.pictures import load_picture, to_bgr
+from occlufix_vcam.media.pictures import load_picture, to_bgr
 
 GREY = np.array([[0, 100, 255]], np.uint8)
 COLOUR = np.array([[[1, 2, 3], [10, 20, 30], [255, 0, 128]]], np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from occlufix_vcam.core.errors import SinkUnavailable
-from occlufix_vcam.sinks.pictures import encode, put_into, write_file
+from occlufix_vcam.media.picture_writer import encode, put_into, write_file
 
 
 def test_what_is_put_into_16_bits_spans_the_whole_range() -> None:
