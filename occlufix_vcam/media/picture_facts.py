@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,7 +48,7 @@ class PictureFacts:
 def picture_facts(path: Path) -> PictureFacts:
     """Reads the header alone. Raises CameraNotFound, or DeviceError if this is no picture that can be read."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, quiet():
             return _read(path, file)
     except FileNotFoundError:
         raise CameraNotFound(f"there is no image {path}", "check the path") from None
@@ -57,12 +59,20 @@ def picture_facts(path: Path) -> PictureFacts:
 def is_picture(path: Path) -> bool:
     """Whether it is a picture by its content, if only of a kind that cannot be read."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, quiet():
             start = file.read(16)
             file.seek(0)
             return _is_heic(start) or _header(file) is not None
     except OSError:
         return False
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences Pillow's warnings, of damaged tags and of large pictures: we have our own limit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _read(path: Path, file: BinaryIO) -> PictureFacts:
@@ -89,9 +99,7 @@ def _read(path: Path, file: BinaryIO) -> PictureFacts:
 
 def _header(file: BinaryIO) -> Pillow.Image | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures: we have our own limit
-            return Pillow.open(file, formats=READABLE)
+        return Pillow.open(file, formats=READABLE)
     except Pillow.DecompressionBombError:
         raise DeviceError(*_too_large(str(getattr(file, "name", "the image")), "")) from None
     except Exception:  # noqa: BLE001 - Pillow raises anything on damaged files

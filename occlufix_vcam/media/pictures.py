@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from engines.contract import Image
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
-from occlufix_vcam.media.picture_facts import READABLE, PictureFacts, picture_facts
+from occlufix_vcam.media.picture_facts import READABLE, PictureFacts, picture_facts, quiet
 
 PICTURE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".ppm", ".pgm")
@@ -67,7 +67,7 @@ def read_picture(path: Path) -> tuple[Pixels, PictureFacts]:
     try:
         data = path.read_bytes()
         pixels = _decoded_by_pillow(path) if facts.kind in _ONLY_PILLOW else _decoded(data, facts)
-    except (cv2.error, OSError, SyntaxError, ValueError):  # the latter are Pillow's
+    except Exception:  # noqa: BLE001 - OpenCV and Pillow raise anything on damaged files
         pixels = None
     if pixels is None:
         raise DeviceError(f"{path} is not a readable image", "convert it to PNG or JPEG")
@@ -81,7 +81,7 @@ def _decoded(data: bytes, facts: PictureFacts) -> Pixels | None:
 
 
 def _decoded_by_pillow(path: Path) -> Pixels:
-    with Pillow.open(path, formats=READABLE) as picture:
+    with quiet(), Pillow.open(path, formats=READABLE) as picture:
         has_alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
         pixels = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
     return cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGB2BGR)

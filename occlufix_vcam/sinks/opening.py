@@ -13,10 +13,13 @@ from occlufix_vcam.sinks import SINKS, VIRTUAL_CAMERAS, FrameSink, VirtualCamera
 _ANY = ("auto", "virtual_camera")
 
 
-def open_sink(name: str, *, size: tuple[int, int], rate: float, path: Path | None = None) -> FrameSink:
+def open_sink(
+    name: str, *, size: tuple[int, int], rate: float, path: Path | None = None, beside: bool = False
+) -> FrameSink:
     """Opens "auto" (the first virtual camera that opens), a name in SINKS, or a virtual camera by name or path.
 
-    `size` is the output's (width, height), `path` the recorder's file. Raises SinkUnavailable with the reason of every
+    `size` is the output's (width, height), `path` the recorder's file; `beside` records the picture before restoring
+    beside it. Raises SinkUnavailable with the reason of every
     kind, and ConfigError for a recorder without a file.
     """
     if name == "recorder" and path is None:
@@ -26,7 +29,8 @@ def open_sink(name: str, *, size: tuple[int, int], rate: float, path: Path | Non
     errors: list[SinkUnavailable] = []
     for kind in kinds:
         try:
-            sink: FrameSink = pkgutil.resolve_name(SINKS[kind])(target, size=size, rate=rate)
+            more = {"beside": True} if beside else {}
+            sink: FrameSink = pkgutil.resolve_name(SINKS[kind])(target, size=size, rate=rate, **more)
             return sink
         except SinkUnavailable as error:
             errors.append(error)

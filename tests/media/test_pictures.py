@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as Pillow
+from PIL import ImageOps
 
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
-from occlufix_vcam.media.pictures import load_picture, to_bgr
+from occlufix_vcam.media.pictures import load_picture, picture_files, to_bgr
 
 GREY = np.array([[0, 100, 255]], np.uint8)
 COLOUR = np.array([[[1, 2, 3], [10, 20, 30], [255, 0, 128]]], np.uint8)
@@ -58,17 +61,56 @@ def test_files_are_loaded_whatever_their_name(tmp_path: Path, name: str) -> None
     assert np.array_equal(load_picture(tmp_path / name), COLOUR)
 
 
-def test_a_jpeg_is_turned_upright(tmp_path: Path) -> None:
-    landscape = np.zeros((32, 64, 3), np.uint8)
-    landscape[:, :32] = 255  # white on the left
-    plain = cv2.imencode(".jpg", landscape)[1].tobytes()
-    orientation = b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"  # turn to the right to see it upright
-    tiff = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01" + orientation + b"\x00\x00\x00\x00"
-    exif = b"Exif\x00\x00" + tiff
-    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
-    (tmp_path / "phone.jpg").write_bytes(plain[:2] + segment + plain[2:])
-    upright = load_picture(tmp_path / "phone.jpg")
-    assert upright.shape == (64, 32, 3) and upright[:20].mean() > 200 and upright[-20:].mean() < 50
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_every_orientation_of_every_kind_is_turned_upright(tmp_path: Path, kind: str, orientation: int) -> None:
+    corners = np.zeros((32, 64, 3), np.uint8)
+    corners[:16, :32], corners[16:, 32:], corners[:16, 32:] = (200, 30, 30), (30, 200, 30), (30, 30, 200)
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "phone"  # the name says nothing
+    Pillow.fromarray(corners).save(path, kind, exif=exif)
+    upright = load_picture(path)
+    expected = np.asarray(ImageOps.exif_transpose(Pillow.open(path)).convert("RGB"))[:, :, ::-1]
+    assert upright.shape == expected.shape and np.abs(upright.astype(int) - expected).mean() < 12
+
+
+def test_a_small_file_that_would_fill_the_memory_is_refused_by_its_header(tmp_path: Path) -> None:
+    Pillow.new("1", (60, 60)).save(tmp_path / "bomb.png")
+    data = bytearray((tmp_path / "bomb.png").read_bytes())
+    for size in (20_000, 60_000):
+        data[16:24] = size.to_bytes(4, "big") * 2
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+        (tmp_path / "bomb.png").write_bytes(data)
+        with pytest.raises(DeviceError, match="more than can be read"):
+            load_picture(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_an_animation_is_refused_plainly(tmp_path: Path, kind: str) -> None:
+    frames = [Pillow.new("RGB", (16, 16), (40 * n, 0, 0)) for n in range(3)]
+    frames[0].save(tmp_path / "moving", kind, save_all=True, append_images=frames[1:])
+    with pytest.raises(DeviceError, match="holds several images"):
+        load_picture(tmp_path / "moving")
+
+
+def test_what_cannot_be_read_names_what_can(tmp_path: Path) -> None:
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(DeviceError, match="HEIC") as caught:
+        load_picture(tmp_path / "phone.heic")
+    assert caught.value.hint == "convert it to PNG or JPEG"
+
+
+def test_a_still_gif_and_avif_are_read(tmp_path: Path) -> None:
+    for kind in ("GIF", "AVIF"):
+        Pillow.new("RGB", (16, 8), (200, 100, 50)).save(tmp_path / kind, kind)
+        assert np.abs(load_picture(tmp_path / kind).astype(int) - (50, 100, 200)).max() < 8
+
+
+def test_other_programs_notes_are_no_pictures(tmp_path: Path) -> None:
+    for name in ("._a.png", ".hidden.jpg", "a.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert [file.name for file in picture_files(tmp_path)] == ["a.png"]
 
 
 def test_no_such_picture(tmp_path: Path) -> None:

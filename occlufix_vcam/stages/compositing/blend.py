@@ -17,7 +17,7 @@ from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, Affine, Image
 from occlufix_vcam.core.frame import Box, Fill, Patch
 from occlufix_vcam.stages.compositing.beyond import CELL_PX as REACH_CELL_PX
 from occlufix_vcam.stages.compositing.beyond import Beyond, Reach, composed_wide, face_weight
-from occlufix_vcam.stages.compositing.detail import Detail
+from occlufix_vcam.stages.compositing.detail import CUBIC_BELOW, Detail
 from occlufix_vcam.stages.compositing.outline import outline
 from occlufix_vcam.stages.geometry import box_in_frame, compose, reduced, scale_of, to_cells, to_wide_field, translation
 
@@ -158,7 +158,7 @@ def _warped(image: Image, matrix: Affine, box: Box, outside: int | None = None) 
     if scale >= 2:
         image, to_reduced = reduced(image, round(scale))
         matrix = compose(to_reduced, matrix)
-    flags = (cv2.INTER_CUBIC if scale < 1 else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
+    flags = (cv2.INTER_CUBIC if scale < CUBIC_BELOW else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
     border = cv2.BORDER_REPLICATE if outside is None else cv2.BORDER_CONSTANT
     return np.asarray(cv2.warpAffine(image, matrix, (box[2], box[3]), flags=flags, borderMode=border), np.uint8)
 

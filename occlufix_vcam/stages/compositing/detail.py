@@ -23,16 +23,21 @@ Plane = NDArray[np.float32]
 
 #: Sides of the binomial filters between the octaves: details of 1, 2, 3 and 5 frame pixels.
 FILTERS = (3, 3, 5, 9)
+#: Crop pixels in a frame pixel below which a linear interpolation is visibly soft.
+CUBIC_BELOW = 0.9
 #: Octaves, from the finest, in which grain is added: what is coarser is a pattern, and would be a wrong one.
 GRAIN_OCTAVES = 3
-#: Side of the cells, in frame pixels, whose energy is compared; in the calmer ones of them it is grain, not edges.
-CELL_PX, CALM = 10, 0.2
+#: Side of the cells, in frame pixels, whose energy is compared, and which share of them counts as calm: there it is
+#: grain, not edges. Grain is missing only where typical cells of the painted part have less than calm ones of the skin.
+CELL_PX, CALM, TYPICAL = 10, 0.2, 0.3
 #: Fewest cells of skin from which grain is measured, and how far their colour may be from the skin's, relatively.
 FEWEST_CELLS, MOST_OFF_TONE = 12, 0.35
 #: Edges are strengthened at most by this factor; grain has at most this many grey levels in an octave.
 MOST_GAIN, MOST_GRAIN = 2.5, 7.0
 #: A smaller change is not worth its time.
 LEAST_GAIN, LEAST_GRAIN = 0.03, 0.25
+#: A face is measured in about this many pixels of the frame, in a strip around this column of the crop.
+MEASURED_PIXELS, STRIP_AT = 40_000, 92
 #: Side of the sample of noise that is weighed, in frame pixels; rounds of weighing.
 SAMPLE_PX, _ROUNDS = 96, 12
 #: Seconds between two measurements of a face, and the share of the newest one.
@@ -97,7 +102,9 @@ def measure(frame: Image, patch: Patch) -> tuple[Plane, Plane] | None:
 
     None if too little of the face is visible.
     """
-    x, y, width, height = box = box_in_frame(TEMPLATE_CORNERS, patch.crop.to_crop, frame)
+    x, y, width, height = box = _strip(frame, patch)
+    if width < 1 or height < 1:
+        return None
     to_crop = compose(patch.crop.to_crop, translation(x, y))
     seen, passed, painted = (
         frame[y : y + height, x : x + width],
@@ -115,12 +122,21 @@ def measure(frame: Image, patch: Patch) -> tuple[Plane, Plane] | None:
     for ours, through, made in zip(*(_octaves(_grey(image)) for image in (seen, passed, painted)), strict=True):
         steeper = float((ours * through)[visible > 0].sum()) / max(float((through * through)[visible > 0].sum()), 1e-3)
         gain.append(min(max(steeper, 1.0), MOST_GAIN))
-        missing.append(_calm(ours, skin) - gain[-1] ** 2 * _calm(made, of_painted))
+        missing.append(_energy(ours, skin, CALM) - gain[-1] ** 2 * _energy(made, of_painted, TYPICAL))
     missing[GRAIN_OCTAVES:] = [0.0] * (len(missing) - GRAIN_OCTAVES)
     energy = np.clip(np.array(missing, np.float32), 0, MOST_GRAIN**2)
     if (energy < LEAST_GRAIN**2).all():
         return np.array(gain, np.float32), np.zeros_like(energy)
     return np.array(gain, np.float32), weights_for(energy, _noise(to_crop, (0, 0, SAMPLE_PX, SAMPLE_PX)))
+
+
+def _strip(frame: Image, patch: Patch) -> Box:
+    """Part of the frame in which a face is measured: down through one eye, cheek and the corner of the mouth."""
+    _, _, _, height = box_in_frame(TEMPLATE_CORNERS, patch.crop.to_crop, frame)
+    half = MEASURED_PIXELS / 2 / max(height, 1) * scale_of(patch.crop.to_crop)
+    left, right = max(STRIP_AT - half, 0), STRIP_AT + half
+    corners = np.array([[left, 0], [right, 0], [right, CROP_PX], [left, CROP_PX]], np.float32)
+    return box_in_frame(corners, patch.crop.to_crop, frame)
 
 
 def weights_for(energy: Plane, noise: Plane) -> Plane:
@@ -139,7 +155,7 @@ def weights_for(energy: Plane, noise: Plane) -> Plane:
 
 def warped(image: Image, matrix: Affine, box: Box) -> Image:
     """Part of `image` that fills `box`; `matrix` takes the box's pixels there."""
-    flags = (cv2.INTER_CUBIC if scale_of(matrix) < 1 else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
+    flags = (cv2.INTER_CUBIC if scale_of(matrix) < CUBIC_BELOW else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(image, matrix, box[2:], flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
@@ -161,10 +177,10 @@ def _skin_cells(image: Image, where: Image, tone: Plane) -> NDArray[np.bool_]:
     return np.asarray((cv2.resize(where, size, interpolation=cv2.INTER_AREA) > 245) & (off < MOST_OFF_TONE))
 
 
-def _calm(octave: Plane, cells: NDArray[np.bool_]) -> float:
-    """Mean square of an octave in the calmer ones of these cells."""
+def _energy(octave: Plane, cells: NDArray[np.bool_], share: float) -> float:
+    """Mean square of an octave that this share of the cells stays below."""
     squares = cv2.resize(octave * octave, _cells(octave), interpolation=cv2.INTER_AREA)
-    return float(np.quantile(squares[cells], CALM))
+    return float(np.quantile(squares[cells], share))
 
 
 def _cells(image: NDArray[np.generic]) -> tuple[int, int]:
