@@ -136,7 +136,11 @@ def _extended(share: Plane, px: float) -> Image:
 
 def _depth(mask: Image) -> Image:
     """Distance to the mask's rim inside it, in _STEPS of a crop pixel: uint8."""
-    return np.asarray(cv2.convertScaleAbs(cv2.distanceTransform(mask, cv2.DIST_L2, 3), alpha=_STEPS), np.uint8)
+    left, top, width, height = cv2.boundingRect(mask)
+    part = np.s_[max(top - 1, 0) : top + height + 1, max(left - 1, 0) : left + width + 1]
+    depth = np.zeros_like(mask)
+    depth[part] = cv2.convertScaleAbs(cv2.distanceTransform(mask[part], cv2.DIST_L2, 3), alpha=_STEPS)
+    return depth
 
 
 @functools.cache
