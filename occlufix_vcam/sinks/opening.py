@@ -37,6 +37,19 @@ def open_sink(
     raise none_opened(errors)
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Raises SinkUnavailable for a name that is neither a sink nor a virtual camera of this machine."""
+    unknown = [name for name in names if name not in SINKS and name not in _ANY and not Path(name).exists()]
+    if not unknown:
+        return
+    known = {label for camera in list_virtual_cameras() for label in (camera.name, camera.path)}
+    for name in unknown:
+        if name not in known:
+            raise SinkUnavailable(
+                f"there is no sink or virtual camera {name}", "run `occlufix-vcam devices` to list them"
+            )
+
+
 def none_opened(errors: Sequence[SinkUnavailable]) -> SinkUnavailable:
     """One error with every reason."""
     if len(errors) == 1:
