@@ -10,7 +10,6 @@ import logging
 import sys
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -65,7 +64,8 @@ def build_pipeline(
         remember=remember or _open_memory(settings, engines),
         restore=Restorer(engines.load("restore"), settings.restorer, settings.when_unsure),
         telemetry=telemetry,
-        mark=settings.mark,
+        mark=settings.mark_corner if settings.mark else None,
+        strength=settings.strength,
         beyond=settings.beyond,
         scene=SceneMemory() if settings.memory and settings.restorer != "network" else None,
     )
@@ -151,7 +151,7 @@ def open_sinks(
         for name in settings.sinks:
             opened |= _open_named(name, size, rate, kept, left_out)
         if settings.record is not None:
-            opened |= _open_recording(settings.record, size, rate, kept, left_out)
+            opened |= _open_recording(settings, size, rate, kept, left_out)
     except BaseException:
         Sinks([one.sink for key, one in opened.items() if key not in kept]).close()
         raise
@@ -162,10 +162,12 @@ def open_sinks(
 
 
 def _open_recording(
-    path: Path, size: tuple[int, int], rate: float, kept: Mapping[str, KeptSink], left_out: list[LeftOut]
+    settings: Settings, size: tuple[int, int], rate: float, kept: Mapping[str, KeptSink], left_out: list[LeftOut]
 ) -> dict[str, KeptSink]:
     """Opens the recording. If it cannot be, that keeps no camera from starting; whoever set it was told."""
-    key, opener = f"recorder {path}", partial(open_sink, "recorder", size=size, rate=rate, path=path)
+    path, beside = settings.record, settings.record_before
+    key = f"recorder {path}{' with before' if beside else ''}"
+    opener = partial(open_sink, "recorder", size=size, rate=rate, path=path, beside=beside)
     try:
         return {key: kept.get(key) or KeptSink(opener(), None)}
     except (SinkUnavailable, ConfigError) as error:

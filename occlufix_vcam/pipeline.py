@@ -6,6 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
+import numpy as np
+
+from engines.contract import Image
 from occlufix_vcam.core.frame import Crop, FaceTrack, Fill, Frame, HiddenCrop, Origin, Patch
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.stages.align import align
@@ -15,7 +19,7 @@ from occlufix_vcam.stages.find import FaceFinder
 from occlufix_vcam.stages.memory import Memory
 from occlufix_vcam.stages.reference import Reference
 from occlufix_vcam.stages.scene.memory import SceneMemory
-from occlufix_vcam.stages.watermark import put_mark
+from occlufix_vcam.stages.watermark import Corner, put_mark
 
 
 class OcclusionSegmenter(Protocol):
@@ -36,11 +40,12 @@ class FaceRestorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FrameSummary:
-    """Faces in one frame, how many of them were restored, and the largest hidden share of a face."""
+    """Faces in one frame, how many of them were restored, the largest hidden share of a face, and who is recognised."""
 
     faces: int = 0
     restored: int = 0
     coverage: float = 0.0
+    people: tuple[str, ...] = ()
 
 
 class Pipeline:
@@ -54,11 +59,12 @@ class Pipeline:
         restore: FaceRestorer,
         telemetry: Telemetry,
         *,
-        mark: bool = False,
+        mark: Corner | None = None,
+        strength: int = 100,
         beyond: Beyond = "fade",
         scene: SceneMemory | None = None,
     ) -> None:
-        """`mark` writes "restored" into a corner of each frame that has a restored face; `beyond` is the Blender's.
+        """`mark` is the corner into which "restored" is written while a face is; `beyond` is the Blender's.
 
         `scene` remembers what surrounds the faces; None: nothing of it.
         """
@@ -70,6 +76,8 @@ class Pipeline:
         self._blend = Blender(beyond)
         self._telemetry = telemetry
         self._mark = mark
+        #: Share of the restored picture that is mixed in, in percent. It may change between two frames.
+        self.strength = strength
         self._tracks: frozenset[int] = frozenset()
 
     def __call__(self, frame: Frame) -> tuple[Frame, FrameSummary]:
@@ -90,9 +98,9 @@ class Pipeline:
             with span("restore"):
                 patches = [patch for crop, face in pairs if (patch := self._restore(crop, face)) is not None]
             with span("blend"):
-                image = self._blend(frame.image, patches, fill, frame.captured_at)
-            if self._mark and patches:
-                put_mark(image)
+                image = _mixed(frame.image, self._blend(frame.image, patches, fill, frame.captured_at), self.strength)
+            if self._mark is not None and patches and image is not frame.image:
+                put_mark(image, self._mark)
             summary = self._summarise(faces, hidden, len(patches))
         if image is frame.image:
             return frame, summary
@@ -116,4 +124,16 @@ class Pipeline:
         self._tracks = tracks
         self._telemetry.count("faces", len(faces))
         self._telemetry.count("restored", restored)
-        return FrameSummary(len(faces), restored, max((crop.coverage for crop in hidden), default=0.0))
+        people = [self._remember.name(face.track_id) for face in faces]
+        coverage = max((crop.coverage for crop in hidden), default=0.0)
+        return FrameSummary(len(faces), restored, coverage, tuple(name for name in people if name))
+
+
+def _mixed(untouched: Image, restored: Image, strength: int) -> Image:
+    """`restored` with a share of the `untouched` image; equal pixels keep their value. One of the two at 0 and 100."""
+    if strength >= 100 or restored is untouched:
+        return restored
+    if strength <= 0:
+        return untouched
+    share = strength / 100
+    return np.asarray(cv2.addWeighted(restored, share, untouched, 1 - share, 0), np.uint8)

@@ -26,7 +26,9 @@ class Shelf:
     def __init__(self, **sinks: FakeSink | Exception) -> None:
         self._sinks = sinks
 
-    def open_sink(self, name: str, *, size: tuple[int, int], rate: float, path: Path | None = None) -> FakeSink:
+    def open_sink(
+        self, name: str, *, size: tuple[int, int], rate: float, path: Path | None = None, beside: bool = False
+    ) -> FakeSink:
         found = self._sinks[name]
         if isinstance(found, Exception):
             raise found

@@ -138,6 +138,40 @@ def test_every_stage_is_timed_and_counted():
     assert telemetry.counts() == {"faces": 6, "restored": 3}
 
 
+class Acquaintance(NoMemory):
+    """Knows the first track."""
+
+    def name(self, track_id: int) -> str:
+        return "Ada" if track_id == 1 else ""
+
+
+def test_the_summary_names_who_is_recognised():
+    finder = Finder([face(1, 100), face(2, 600)])
+    _, summary = Pipeline(finder, Seer([2]), Acquaintance(), Negative(), Telemetry())(frame())
+    assert summary.people == ("Ada",)
+
+
+@pytest.mark.parametrize("strength", [0, 40, 100])
+def test_strength_is_the_share_of_the_restored_picture(strength: int):
+    restore_faces = pipeline(Finder([face(1, 100)]), Seer([1]))
+    given = frame()
+    whole = restore_faces(given)[0].image.astype(float)
+    restore_faces.strength = strength
+    result, summary = restore_faces(given)
+    wanted = given.image + (whole - given.image) * strength / 100
+    assert np.abs(result.image - wanted).max() <= 0.5
+    assert summary.restored == 1 and (result is given) == (strength == 0)
+
+
+@pytest.mark.parametrize("corner", ["bottom-left", "bottom-right", "top-left", "top-right"])
+def test_the_mark_is_in_its_corner(corner):
+    given = frame()
+    marked = Pipeline(Finder([face(1, 100)]), Seer([1]), NoMemory(), Negative(), Telemetry(), mark=corner)(given)[0]
+    bare = pipeline(Finder([face(1, 100)]), Seer([1]))(given)[0]
+    rows, columns = np.nonzero((marked.image != bare.image).any(axis=2))
+    assert (rows.mean() < 100) == corner.startswith("top") and (columns.mean() < 200) == corner.endswith("left")
+
+
 class ClosableMemory(NoMemory):
     closed = False
 

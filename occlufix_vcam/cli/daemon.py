@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from occlufix_vcam.cli.render import print_running, print_status
+from occlufix_vcam.cli.render import print_running, print_started, print_status
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.settings import Settings, load_settings
 from occlufix_vcam.core.state import NotRunning, StateFolder
@@ -22,6 +22,7 @@ from occlufix_vcam.media.film_formats import check_recording
 
 if TYPE_CHECKING:
     from occlufix_vcam.client.client import ControlClient
+    from occlufix_vcam.core.status import Status
     from occlufix_vcam.runtime.daemon import Daemon
 
 STOPPED_WITHIN_S = 10.0
@@ -43,6 +44,7 @@ def start(
     finder: Annotated[str | None, typer.Option(help="face detector: own or insightface")] = None,
     backend: Annotated[str | None, typer.Option(help="engine backend; auto picks the fastest")] = None,
     always_on: Annotated[bool, typer.Option("--always-on", help="keep the camera open while no program reads")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="print engines and sinks too")] = False,
     foreground: Annotated[bool, typer.Option("--foreground", help="run in this terminal until Ctrl-C")] = False,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
 ) -> None:
@@ -60,10 +62,13 @@ def start(
         check_recording(record)
     state = StateFolder()
     if foreground or detached:
-        _run_daemon(settings, state, seconds, detached)
+        _run_daemon(settings, state, seconds, detached, verbose)
         return
     if state.held():
         raise state.already_running()
+    from occlufix_vcam.sinks.opening import check_names
+
+    check_names(settings.sinks)
     arguments = [f"--{name}={given[name]}" for name in ("source", "record", "finder", "backend") if given[name]]
     arguments += [f"--sink={name}" for name in sink or ()]
     arguments += ["--always-on"] if always_on else []
@@ -74,10 +79,17 @@ def start(
     if running is None:
         typer.echo("stopped before it was ready")
     else:
-        print_running(*running)
+        _print_start(*running, verbose)
 
 
-def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, detached: bool) -> None:
+def _print_start(status: Status, url: str, verbose: bool) -> None:
+    if verbose:
+        print_running(status, url)
+    else:
+        print_started(status, url)
+
+
+def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, detached: bool, verbose: bool) -> None:
     from occlufix_vcam.control.api import serve
     from occlufix_vcam.core.telemetry import configure_logging
     from occlufix_vcam.runtime.daemon import Daemon
@@ -95,7 +107,7 @@ def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, d
                 if detached:
                     _go_silent()
                 else:
-                    print_running(daemon.status(), address.url)
+                    _print_start(daemon.status(), address.url, verbose)
 
             daemon.run(seconds, on_running=told)
         if not detached:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from occlufix_vcam.cli.daemon import open_client
+from occlufix_vcam.cli.render import counted
 from occlufix_vcam.core.errors import CameraLost, ConfigError, OccluFixError
 from occlufix_vcam.core.settings import Settings, load_settings
 from occlufix_vcam.core.state import StateFolder
@@ -83,7 +84,7 @@ def _list(store: PeopleStore) -> None:
 
     facts = list_people(store)
     for person in facts["people"]:
-        typer.echo(f"{person['name']}  {person['views']} views")
+        typer.echo(f"{person['name']}  {counted(person['views'], 'view')}")
     for problem in facts["problems"]:
         typer.echo(f"left out: {problem['message']}\n  {problem['hint']}", err=True)
     typer.echo(f"stored in {store.folder}, {facts['protection']}" if facts["people"] else "no one is enrolled")
@@ -106,8 +107,8 @@ def _enroll(name: str, pictures: Sequence[Path], store: PeopleStore) -> None:
 def _print_report(report: PhotographReport) -> None:
     for file, why in report.skipped:
         typer.echo(f"skipped {file.name}: {why}", err=True)
-    views = len(report.person.views)
-    typer.echo(f"{report.person.name} is enrolled with {views} views; {report.used} pictures were used")
+    views, used = counted(len(report.person.views), "view"), counted(report.used, "picture")
+    typer.echo(f"{report.person.name} is enrolled with {views}; {used} used")
     if report.missing:
         missing = " and ".join(SHOWN_FROM[pose] for pose in report.missing)
         typer.echo(f"still missing: a picture {missing}; with it the face is restored better as it turns")

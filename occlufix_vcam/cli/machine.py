@@ -75,6 +75,8 @@ def setup(
     print_plan(plan)
     if dry_run or not plan.steps:
         return
+    if not (desktop or undo):
+        steps.check_can_load(here)
     if not yes and not (
         sys.stdin.isatty() and typer.confirm(f"Run these commands{', as root' if plan.needs_root else ''}?")
     ):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from occlufix_vcam.cli.render import print_check, print_kept_engines, progress
+from occlufix_vcam.cli.render import counted, print_check, print_kept_engines, progress
 from occlufix_vcam.core.errors import DeviceError
 from occlufix_vcam.core.settings import load_settings
 from occlufix_vcam.media.film_formats import Quality
@@ -76,7 +76,9 @@ def _tell(told: ProcessReport) -> None:
     written = sum(one.out is not None for one in told.files)
     restored = sum(one.restored for one in told.files)
     skipped = f", {told.skipped} other files skipped" if told.skipped else ""
-    typer.echo(f"{written} of {len(told.files)} files written, {restored} faces restored{skipped}")
+    typer.echo(
+        f"{written} of {counted(len(told.files), 'file')} written, {counted(restored, 'face')} restored{skipped}"
+    )
 
 
 def bench(

@@ -65,6 +65,14 @@ class ControlClient:
             raise self._no_answer("another program answered on its port")
         return told
 
+    def show_bare(self) -> None:
+        """Shows the untouched picture for two seconds."""
+        self._ask("POST", "/v1/bare")
+
+    def record(self, recording: bool) -> dict[str, Any]:
+        """Starts a recording in the Videos folder, or ends it."""
+        return self._ask("POST", "/v1/recording", {"recording": recording}, timeout=CHANGE_TIMEOUT_S)
+
     def stop(self) -> None:
         self._ask("POST", "/v1/stop")
 

@@ -141,6 +141,7 @@ def build_app(daemon: Daemon, services: Services) -> FastAPI:
 
     from occlufix_vcam import __version__
     from occlufix_vcam.control import answers, page_routes, routes
+    from occlufix_vcam.control.endpoints import enrolling, recording
 
     app = FastAPI(
         title="OccluFix Camera",
@@ -155,7 +156,9 @@ def build_app(daemon: Daemon, services: Services) -> FastAPI:
     answers.explain_errors(app)
     app.include_router(routes.steering(daemon, services))
     app.include_router(routes.settings(daemon))
-    app.include_router(routes.enrolling(daemon))
+    app.include_router(enrolling.enrolling(daemon))
+    app.include_router(enrolling.views(daemon))
+    app.include_router(recording.recording(daemon))
     app.include_router(routes.looking(daemon, services))
     app.include_router(page_routes.page(services.sessions))
     return app

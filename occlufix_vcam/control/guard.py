@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LONGEST_BODY = 64 * 1024
+#: A photograph is longer than any other body.
+PHOTOGRAPH_PATH, LONGEST_PHOTOGRAPH = "/v1/face-photograph", 20 * 1024 * 1024
 REFUSED_A_SECOND = 5.0  # at once; any more wait
 
 #: How a page comes by its session: what these need they carry themselves.
@@ -65,7 +67,7 @@ class Guard:
         refusal = self._refusal(scope)
         if refusal is None:
             await asyncio.sleep(scope["state"]["pace"].delay())
-            body = await _read_body(receive)
+            body = await _read_body(receive, LONGEST_PHOTOGRAPH if scope["path"] == PHOTOGRAPH_PATH else LONGEST_BODY)
             if isinstance(body, bytes):
                 await self._serve(scope, _replay(body, receive), answer)
                 return
@@ -181,7 +183,7 @@ def _refusal_page(told: str) -> bytes:
     ).encode()
 
 
-async def _read_body(receive: Receive) -> bytes | tuple[int, str]:
+async def _read_body(receive: Receive, longest: int) -> bytes | tuple[int, str]:
     """The whole body, or why not: how long a chunked one is shows only while it comes."""
     body = bytearray()
     try:
@@ -189,8 +191,8 @@ async def _read_body(receive: Receive) -> bytes | tuple[int, str]:
             while True:
                 message = await receive()
                 body += message.get("body", b"")
-                if len(body) > LONGEST_BODY or message["type"] != "http.request":
-                    return 413, f"the body is longer than {LONGEST_BODY} bytes"
+                if len(body) > longest or message["type"] != "http.request":
+                    return 413, f"the body is longer than {longest} bytes"
                 if not message.get("more_body", False):
                     return bytes(body)
     except TimeoutError:

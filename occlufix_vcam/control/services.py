@@ -13,7 +13,7 @@ from occlufix_vcam.runtime.daemon import Daemon
 #: What of the status is told when it changes; the rest are figures, which always do.
 STATUS_SIGNS = (
     *("state", "enabled", "camera", "camera_open", "size", "sinks"),
-    *("faces", "restoring", "readers", "trouble", "engine"),
+    *("faces", "restoring", "recognised", "recording", "readers", "trouble", "engine"),
 )
 
 

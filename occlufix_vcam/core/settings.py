@@ -99,7 +99,11 @@ class Settings(BaseModel):
     loop: OfCamera[bool] = Field(True, description="repeat a clip")
     realtime: OfCamera[bool] = Field(True, description="play a clip at its own rate instead of as fast as possible")
     record: OfSinks[Path | None] = Field(None, description="also record to this file: .mp4, .webm, lossless .mkv")
+    record_before: OfSinks[bool] = Field(False, description="record the picture before restoring beside the output")
     enabled: Live[bool] = Field(True, description="restore hidden faces; off passes frames untouched")
+    strength: Live[int] = Field(
+        100, ge=0, le=100, description="share of the restored picture that is mixed in, in percent"
+    )
     finder: OfPipeline[Literal["own", "insightface"]] = "own"
     backend: OfPipeline[str] = Field("auto", description="engine backend; auto picks the fastest")
     precision: OfPipeline[Literal["auto", "fp32", "bf16", "fp16", "int8"]] = "auto"
@@ -118,8 +122,9 @@ class Settings(BaseModel):
         description="what to do with a thing that reaches beyond what can be restored: let it fade out, leave all of "
         "it as it is, or paint over it",
     )
-    mark: OfPipeline[bool] = Field(
-        False, description="write a small `restored` into the corner while a face is restored"
+    mark: OfPipeline[bool] = Field(False, description="write a small `restored` into a corner while a face is restored")
+    mark_corner: OfPipeline[Literal["bottom-left", "bottom-right", "top-left", "top-right"]] = Field(
+        "bottom-left", description="corner of the mark"
     )
     min_coverage: OfPipeline[float] = Field(
         0.02, ge=0, le=1, description="leave a face alone if less than this share of it is hidden"
@@ -131,6 +136,11 @@ class Settings(BaseModel):
         "",
         json_schema_extra={"pattern": HOTKEY},
         description="global hotkey that toggles restoring while the tray icon runs, such as ctrl+alt+o; empty: none",
+    )
+    hotkey_bare: Live[Annotated[str, AfterValidator(_keys)]] = Field(
+        "",
+        json_schema_extra={"pattern": HOTKEY},
+        description="global hotkey that shows the untouched picture for 2 s while the tray icon runs; empty: none",
     )
     log_level: Live[Literal["debug", "info", "warning", "error"]] = "info"
     control_port: AtRestart[int] = Field(0, ge=0, le=65535, description="port of the control API; 0 picks a free one")
@@ -146,6 +156,27 @@ class Settings(BaseModel):
     def but(self, **changes: object) -> Settings:
         """Copy with some settings changed. Raises ConfigError."""
         return validate({**self.model_dump(), **changes})
+
+
+#: Sets of settings for an occasion, by name. What a preset does not name stays as it is.
+PRESETS: Mapping[str, Mapping[str, object]] = {
+    "meeting": {
+        **{"enabled": True, "strength": 100, "min_coverage": 0.02, "memory": True, "restorer": "auto"},
+        **{"when_unsure": "passthrough", "beyond": "fade", "on_failure": "passthrough"},
+    },
+    "objects": {
+        **{"enabled": True, "strength": 100, "min_coverage": 0.05, "memory": True, "restorer": "auto"},
+        **{"when_unsure": "passthrough", "beyond": "leave", "on_failure": "passthrough"},
+    },
+    "mask": {
+        **{"enabled": True, "strength": 100, "min_coverage": 0.02, "memory": True, "restorer": "auto"},
+        **{"when_unsure": "restore", "beyond": "paint", "on_failure": "hold"},
+    },
+    "privacy": {
+        **{"enabled": True, "strength": 100, "min_coverage": 0.0, "when_unsure": "blank", "beyond": "paint"},
+        **{"on_failure": "blank", "hotkey_bare": ""},
+    },
+}
 
 
 def settings_that_reopen(*parts: Reopens) -> frozenset[str]:

@@ -27,7 +27,7 @@ from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks.opening import list_virtual_cameras
 from occlufix_vcam.sources import CameraInfo
 from occlufix_vcam.sources.opening import list_cameras
-from occlufix_vcam.system.linux import LinuxMachine, this_machine
+from occlufix_vcam.system.linux import WITHOUT_MODULE, LinuxMachine, this_machine
 
 Verdict = Literal["ok", "warning", "error"]
 
@@ -180,7 +180,7 @@ def _set_up(machine: Callable[[], LinuxMachine] = this_machine) -> Iterator[Find
     here = machine()
     if not here.is_loaded:
         found = "programs that see kernel cameras only, such as Zoom and Teams, do not list OccluFix Camera"
-        yield Finding("set-up", "warning", found, "run `occlufix-vcam setup`")
+        yield Finding("set-up", "warning", found, "run `occlufix-vcam setup`" if here.can_load else WITHOUT_MODULE)
     for hindrance in setup.hindrances(here):
         yield Finding("set-up", "warning", hindrance)
     for sandbox in setup.sandboxes(here):

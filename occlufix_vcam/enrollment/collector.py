@@ -29,6 +29,22 @@ from occlufix_vcam.stages.identify import match_score, vectors, with_vectors
 from occlufix_vcam.stages.reference import valid_region
 
 Pose = Literal["front", "left", "right"]
+#: What is missing for the next view, as one word for those who say it in another language.
+Need = Literal[
+    "look",
+    "front",
+    "side",
+    "other_side",
+    "done",
+    "no_face",
+    "faces",
+    "small",
+    "hidden",
+    "light",
+    "blurred",
+    "stranger",
+    "same",
+]
 
 #: Views of each pose that a camera should deliver.
 WANTED: dict[Pose, int] = {"front": 4, "left": 2, "right": 2}
@@ -53,17 +69,45 @@ VIEWS_BELOW = 0.1
 LEAST_ALIKE = 0.25
 
 
+#: What the user should do.
+SAID: dict[Need, str] = {
+    "look": "look at the camera",
+    "front": "look straight at the camera",
+    "side": "turn your head a little to one side",
+    "other_side": "turn your head a little to the other side",
+    "done": "done",
+    "no_face": "no face in view: sit in front of the camera",
+    "small": "the face is small: come closer to the camera",
+    "hidden": "part of the face is hidden: uncover it",
+    "light": "the face is too dark or too bright: change the light",
+    "blurred": "the face is blurred: hold still, or clean the lens",
+    "stranger": "this is another face than before: enroll one person at a time",
+    "same": "the same picture was already given",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class EnrollmentProgress:
-    """Progress of a collection: `views` of `wanted`, and one line that tells the user what to do now."""
+    """Progress of a collection: `views` of `wanted`, and one line that tells the user what to do now.
+
+    `need` is that line as a word, `poses` the views of each pose, `turn` how far the head is turned: -1 and 1 are far
+    enough to the left and right of the image.
+    """
 
     views: int
     wanted: int
     say: str
+    need: Need
+    poses: dict[Pose, int]
+    turn: float
 
 
 class UnsuitableView(Exception):
-    """This image is not stored; the message tells the user what to do."""
+    """This image is not stored; the message tells the user what to do, `need` says it as a word."""
+
+    def __init__(self, message: str, need: Need) -> None:
+        super().__init__(message)
+        self.need = need
 
 
 class ViewCollector:
@@ -77,11 +121,15 @@ class ViewCollector:
         self._vectors: list[Embedding] = []
         self._poses: dict[Pose, int] = dict.fromkeys(WANTED, 0)
         self._last_at = float("-inf")
-        self._say = "look at the camera"
+        self._need: Need = "look"
+        self._say = SAID["look"]
+        self._turn = 0.0
 
     @property
     def progress(self) -> EnrollmentProgress:
-        return EnrollmentProgress(len(self._views), sum(WANTED.values()), self._say)
+        return EnrollmentProgress(
+            len(self._views), sum(WANTED.values()), self._say, self._need, dict(self._poses), self._turn
+        )
 
     @property
     def complete(self) -> bool:
@@ -90,20 +138,22 @@ class ViewCollector:
     def offer(self, frame: Frame) -> None:
         """Offers one camera frame: it becomes a view, or `progress` says what is wrong. Raises EngineRunError."""
         faces = self._find(frame)
+        self._turn = turn_of(faces[0].landmarks) / TURNED if len(faces) == 1 else 0.0
         if frame.captured_at - self._last_at < VIEW_EVERY_S:
             return
         try:
             view = self._view(frame, faces)
             pose = pose_of(view.landmarks)
             if self._poses[pose] >= WANTED[pose]:
-                raise UnsuitableView(self._missing())
+                raise _unsuitable(self._missing())
             self._add(view)
         except UnsuitableView as poor:
-            self._say = str(poor)
+            self._say, self._need = str(poor), poor.need
             return
         self._poses[pose] += 1
         self._last_at = frame.captured_at
-        self._say = self._missing()
+        self._need = self._missing()
+        self._say = SAID[self._need]
 
     def add_picture(self, path: Path) -> None:
         """Adds the face of an image file; `leave_out_strangers` checks later whose it is.
@@ -114,10 +164,11 @@ class ViewCollector:
         self._find.reset()
         faces = self._find(frame)
         if len(faces) != 1:
-            raise UnsuitableView(f"it shows {f'{len(faces)} faces' if faces else 'no face'}: crop it to one face")
+            many = f"{len(faces)} faces" if faces else "no face"
+            raise UnsuitableView(f"it shows {many}: crop it to one face", "faces" if faces else "no_face")
         view = self._view(frame, faces)
         if any(is_same_picture(view.image, other.image) for other in self._views):
-            raise UnsuitableView("the same picture was already given")
+            raise _unsuitable("same")
         self._append(view)
 
     def leave_out_strangers(self) -> list[int]:
@@ -167,19 +218,19 @@ class ViewCollector:
     def _view(self, frame: Frame, faces: Sequence[FaceTrack]) -> EnrolledView:
         """View of the only face in a frame, if it is good enough. Raises UnsuitableView."""
         if not faces:
-            raise UnsuitableView("no face in view: sit in front of the camera")
+            raise _unsuitable("no_face")
         if len(faces) > 1:
-            raise UnsuitableView(f"{len(faces)} faces in view: make sure you are alone")
+            raise UnsuitableView(f"{len(faces)} faces in view: make sure you are alone", "faces")
         crop = align(frame, faces[0])
         if crop is None or _eye_distance(faces[0].landmarks) < LEAST_EYES_PX:
-            raise UnsuitableView("the face is small: come closer to the camera")
+            raise _unsuitable("small")
         hidden = self._see_hidden(crop)
         if hidden.coverage > LARGEST_COVERAGE:
-            raise UnsuitableView("part of the face is hidden: uncover it")
+            raise _unsuitable("hidden")
         if not LIGHT[0] <= _light(crop.image) <= LIGHT[1]:
-            raise UnsuitableView("the face is too dark or too bright: change the light")
+            raise _unsuitable("light")
         if sharpness(crop.image) < LEAST_SHARPNESS:
-            raise UnsuitableView("the face is blurred: hold still, or clean the lens")
+            raise _unsuitable("blurred")
         points = transform_points(faces[0].landmarks, crop.to_crop)
         return EnrolledView(crop.image.copy(), valid_region(frame.image, crop.to_crop, hidden.mask), points)
 
@@ -187,20 +238,24 @@ class ViewCollector:
         """Adds a view of a camera, unless it shows another person than before. Raises UnsuitableView."""
         (vector,) = vectors([view], self.embed)
         if self._vectors and match_score(np.stack(self._vectors), vector) < self.embed.same_person - VIEWS_BELOW:
-            raise UnsuitableView("this is another face than before: enroll one person at a time")
+            raise _unsuitable("stranger")
         self._append(view, vector)
 
     def _append(self, view: EnrolledView, vector: Embedding | None = None) -> None:
         self._views.append(view)
         self._vectors.append(vectors([view], self.embed)[0] if vector is None else vector)
 
-    def _missing(self) -> str:
+    def _missing(self) -> Need:
         """What the user should do for the views that are still missing."""
         if self._poses["front"] < WANTED["front"]:
-            return "look straight at the camera"
+            return "front"
         if self._poses["left"] < WANTED["left"] and self._poses["right"] < WANTED["right"]:
-            return "turn your head a little to one side"
-        return "done" if self.complete else "turn your head a little to the other side"
+            return "side"
+        return "done" if self.complete else "other_side"
+
+
+def _unsuitable(need: Need) -> UnsuitableView:
+    return UnsuitableView(SAID[need], need)
 
 
 def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
@@ -278,11 +333,16 @@ def _alike_others(embeddings: Sequence[Embedding], number: int) -> float:
 
 
 def pose_of(landmarks: Points) -> Pose:
-    """Direction of the head as seen in the image, from the nose's distance to the eyes' middle."""
+    """Direction of the head as seen in the image."""
+    turn = turn_of(landmarks)
+    return "left" if turn < -TURNED else "right" if turn > TURNED else "front"
+
+
+def turn_of(landmarks: Points) -> float:
+    """Distance of the nose from the eyes' middle, in eye distances; negative to the left of the image."""
     left, right, nose = landmarks[:3]
     across = right - left
-    turn = float((nose - (left + right) / 2) @ across / max(float(across @ across), 1.0))
-    return "left" if turn < -TURNED else "right" if turn > TURNED else "front"
+    return float((nose - (left + right) / 2) @ across / max(float(across @ across), 1.0))
 
 
 def sharpness(image: Image) -> float:

@@ -10,16 +10,21 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from typing_extensions import TypedDict
 
+from engines.contract import Image
 from engines.errors import EngineError
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Broadcast
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.enrollment.collector import ViewCollector, keep
+from occlufix_vcam.enrollment.photographs import enroll_from_photographs
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.people.person import EnrollmentError, checked_name
 from occlufix_vcam.people.store import PeopleStore
@@ -27,6 +32,8 @@ from occlufix_vcam.people.store import PeopleStore
 log = logging.getLogger(__name__)
 
 LONGEST_S = 30.0
+#: A source that shows a person who is not the user.
+DEMO = "demo"
 #: Looking more often would take time from the output.
 LOOK_EVERY_S = 0.1
 PATIENCE_S = 0.2
@@ -42,7 +49,10 @@ class EnrollmentBusy(EnrollmentError):
 
 
 class EnrolmentStatus(TypedDict):
-    """Status for page and tray. `say` is one line for the user, `hint` what to do after a failure."""
+    """Status for page and tray. `say` is one line for the user, `hint` what to do after a failure.
+
+    `need`, `poses` and `turn`: see EnrollmentProgress; `need` is "" where nothing is looked at.
+    """
 
     name: str
     state: Literal["looking", "done", "failed"]
@@ -50,6 +60,9 @@ class EnrolmentStatus(TypedDict):
     wanted: int
     say: str
     hint: str
+    need: str
+    poses: dict[str, int]
+    turn: float
 
 
 class CameraEnrollment(threading.Thread):
@@ -79,7 +92,17 @@ class CameraEnrollment(threading.Thread):
         self._build = build
         self._clock = clock
         self._cancelled = threading.Event()
-        self._status = EnrolmentStatus(name=self.person, state="looking", views=0, wanted=1, say="preparing", hint="")
+        self._status = EnrolmentStatus(
+            name=self.person,
+            state="looking",
+            views=0,
+            wanted=1,
+            say="preparing",
+            hint="",
+            need="",
+            poses={},
+            turn=0.0,
+        )
 
     @property
     def status(self) -> EnrolmentStatus:
@@ -118,7 +141,7 @@ class CameraEnrollment(threading.Thread):
             if frame.index >= 0:  # else it is a placeholder frame
                 enrollment.offer(_untouched(frame))
                 now = enrollment.progress
-                self._tell(views=now.views, wanted=now.wanted, say=now.say)
+                self._tell(**{**asdict(now), "turn": round(now.turn, 1)})
             self._cancelled.wait(LOOK_EVERY_S)
 
     def _tell(self, **news: object) -> None:
@@ -126,8 +149,11 @@ class CameraEnrollment(threading.Thread):
 
 
 class PersonFacts(TypedDict):
+    """Number of a person's views, and the id of each."""
+
     name: str
     views: int
+    ids: list[str]
 
 
 class PeopleFacts(TypedDict):
@@ -158,6 +184,8 @@ class Enrollments:
 
     def start(self, name: str, settings: Settings) -> EnrolmentStatus:
         """Starts to enroll `name` at the camera. Raises EnrollmentError, EnrollmentBusy."""
+        if settings.source == DEMO:
+            raise EnrollmentError("the demo photograph cannot be enrolled", "choose your camera first")
         with self._starting:
             if self._current is not None and self._current.is_alive():
                 raise EnrollmentBusy(f"{self._current.person} is being enrolled", "wait until it is done, or cancel it")
@@ -187,11 +215,32 @@ class Enrollments:
         self._store.delete(name)
         return self.people()
 
+    def view(self, name: str, view_id: str) -> Image:
+        """One stored view: 256x256x3 BGR. Raises EnrollmentError."""
+        return self._store.find_view(name, view_id).image
+
+    def delete_view(self, name: str, view_id: str) -> PeopleFacts:
+        """Deletes one view for good, and with the last one the person. Raises EnrollmentError."""
+        self._store.delete_view(name, view_id)
+        return self.people()
+
+    def add_photograph(self, name: str, stored: bytes, settings: Settings) -> PeopleFacts:
+        """Enrolls `name` from a photograph, the content of an image file. Raises OccluFixError, EngineError."""
+        name = checked_name(name)
+        with TemporaryDirectory() as folder, closing(EngineSet(settings)) as engines:
+            file = Path(folder) / "photograph"
+            file.write_bytes(stored)
+            enroll_from_photographs(name, [file], self._build(settings, engines), self._store)
+        return self.people()
+
 
 def list_people(store: PeopleStore) -> PeopleFacts:
     loaded = store.load()
     return PeopleFacts(
-        people=[PersonFacts(name=person.name, views=len(person.views)) for person in loaded.people],
+        people=[
+            PersonFacts(name=person.name, views=len(person.views), ids=[view.id for view in person.views])
+            for person in loaded.people
+        ],
         protection=store.protection,
         problems=[{"message": problem.message, "hint": problem.hint} for problem in loaded.problems],
     )

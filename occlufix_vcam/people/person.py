@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class EnrolledView:
     image: Image
     mask: Image
     landmarks: Points
+
+    @property
+    def id(self) -> str:
+        """Names this view among others."""
+        return hashlib.sha256(self.image.tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
@@ -22,7 +22,7 @@ from occlufix_vcam import APP_NAME
 from occlufix_vcam.core.files import sync_folder, write_atomically
 from occlufix_vcam.core.folders import UserFolder
 from occlufix_vcam.people.keys import KEY_BYTES, KeyFile, KeyPlace, SystemKeyring
-from occlufix_vcam.people.person import EnrollmentError, Person, checked_name
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 from occlufix_vcam.people.sealed import open_sealed, seal
 
 log = logging.getLogger(__name__)
@@ -135,6 +135,32 @@ class PeopleStore:
                 raise self._unusable(error) from error
             if not self._files():
                 self._key_place().remove()
+
+    def find_view(self, name: str, view_id: str) -> EnrolledView:
+        """Raises EnrollmentError for a view or name that there is not."""
+        for view in self._find(name).views:
+            if view.id == view_id:
+                return view
+        raise EnrollmentError(f"{name} has no such view", "look at the list again")
+
+    def delete_view(self, name: str, view_id: str) -> None:
+        """Deletes one view, and with the last one the person. Raises EnrollmentError."""
+        with self.locked():
+            self.find_view(name, view_id)
+            person = self._find(name)
+            kept = [number for number, view in enumerate(person.views) if view.id != view_id]
+            if not kept:
+                self.delete(name)
+                return
+            views = tuple(person.views[number] for number in kept)
+            self.save(replace(person, views=views, embeddings=person.embeddings[kept]))
+
+    def _find(self, name: str) -> Person:
+        name = checked_name(name)
+        found = next((person for person in self.load().people if person.name == name), None)
+        if found is None:
+            raise self._unknown(name)
+        return found
 
     def _is_copy(self, file: Path, name: str) -> bool:
         """Whether `file` opens and shows the person of this name."""

@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import av
+import numpy as np
 
+from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.output_transform import OutputTransform, even_size
@@ -35,16 +37,18 @@ class Recorder:
         *,
         size: tuple[int, int],
         rate: float,
+        beside: bool = False,
         free_bytes: Callable[[Path], int] = free_bytes,
     ) -> None:
-        """Raises ConfigError, SinkUnavailable."""
+        """`beside`: the picture before restoring beside each frame, left of it. Raises ConfigError, SinkUnavailable."""
         check_recording(Path(target))
         self._path = unused(Path(target).expanduser())
         self.name = self._path.name
         self._partial = part_of(self._path)
         self._free_bytes = free_bytes
         self._check_space()
-        self._fit = OutputTransform(even_size(size))
+        even = even_size(size)
+        self._fit, self._beside = OutputTransform(even), beside
         self._sent = 0
         self._is_broken = False
         try:
@@ -55,7 +59,7 @@ class Recorder:
             ) from error
         self._film = open_recording(self._file, self._path.suffix)
         self._writer: FilmWriter | None = FilmWriter(
-            self._film, size, rate, HD, quality=quality_in(self._path), live=True
+            self._film, (2 * even[0], even[1]) if beside else size, rate, HD, quality=quality_in(self._path), live=True
         )
         self.codec = self._writer.codec
 
@@ -71,11 +75,18 @@ class Recorder:
         if self._sent % _FRAMES_BETWEEN_CHECKS == 0:
             self._check_space()
         try:
-            self._writer.write(self._fit(frame.image), self._sent, 1)
+            self._writer.write(self._picture(frame), self._sent, 1)
         except (OSError, av.FFmpegError) as error:
             self._is_broken = True
             raise self._broken(error) from error
         self._sent += 1
+
+    def _picture(self, frame: Frame) -> Image:
+        after = self._fit(frame.image)
+        if not self._beside:
+            return after
+        before = self._fit(frame.restored_from.image) if frame.restored_from is not None else after
+        return np.hstack([before, after])
 
     def close(self) -> None:
         writer, self._writer = self._writer, None

@@ -20,6 +20,7 @@ from occlufix_vcam.sinks.places import failed, named_places, open_first
 from occlufix_vcam.sinks.v4l2_node import BYTES_OF_4_PIXELS, LoopbackNode, V4l2Node
 from occlufix_vcam.sinks.v4l2_readers import Readers, WhoReads
 from occlufix_vcam.system import v4l2
+from occlufix_vcam.system.linux import WITHOUT_MODULE, this_machine
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,8 @@ def find_virtual_cameras() -> list[VirtualCameraInfo]:
     nodes = [node for node in v4l2.video_nodes(virtual_only=True) if node.loopback]
     if not nodes:
         problem = "the kernel module v4l2loopback is not loaded"
-        return [VirtualCameraInfo("v4l2loopback", "", "", problem, _SETUP_HINT)]
+        hint = _SETUP_HINT if this_machine().can_load else WITHOUT_MODULE
+        return [VirtualCameraInfo("v4l2loopback", "", "", problem, hint)]
     exclusive = {node.path: v4l2.is_exclusive(place) for place, node in enumerate(nodes)}
     return [_look_at(node, exclusive[node.path]) for node in sorted(nodes, key=lambda node: not node.is_ours)]
 

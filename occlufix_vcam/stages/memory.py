@@ -20,6 +20,7 @@ from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
 from occlufix_vcam.people.person import Person
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding, cosine
+from occlufix_vcam.stages.fine import fine_detail
 from occlufix_vcam.stages.geometry import face_area, face_share
 from occlufix_vcam.stages.motion import IDENTITY, Continuity, MotionFeatures, motion, motion_features
 from occlufix_vcam.stages.reference import (
@@ -61,12 +62,15 @@ DOUBTED_FRAMES = 12
 class Memory(Protocol):
     """Learns from every crop, and recalls references for hidden ones; `forget` names lost tracks.
 
-    `whose` numbers the remembered faces: a track that shows somebody else gets another number.
+    `whose` numbers the remembered faces: a track that shows somebody else gets another number. `name` is the enrolled
+    person as whom a track is recognised, or "".
     """
 
     def __call__(self, hidden: HiddenCrop) -> Reference: ...
 
     def whose(self, track_id: int) -> int: ...
+
+    def name(self, track_id: int) -> str: ...
 
     def forget(self, track_ids: Iterable[int]) -> None: ...
 
@@ -81,6 +85,9 @@ class NoMemory:
 
     def whose(self, track_id: int) -> int:
         return track_id
+
+    def name(self, track_id: int) -> str:
+        return ""
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Does nothing: no track is remembered."""
@@ -119,12 +126,14 @@ class FaceMemory:
         self._tracks: dict[int, _Face] = {}
         self._gone: list[tuple[float, _Face]] = []
         self._enrolled: dict[str, tuple[Person, list[ReferenceView]]] = {}
+        self._names: dict[int, str] = {}
 
     def __call__(self, hidden: HiddenCrop) -> Reference:
         """Learns from what a crop shows of the face, and recalls what it does not show. Raises EngineRunError."""
         crop, mask = hidden.crop, hidden.mask
         face = self._face(crop, mask)
         person = self._known.identify(crop.face.track_id, crop, mask) if self._known is not None else None
+        self._names[crop.face.track_id] = person.name if person is not None else ""
         face.learn(hidden)
         if not mask.any():
             return NO_REFERENCE
@@ -134,10 +143,15 @@ class FaceMemory:
         """Number of the remembered face that a track showed last."""
         return self._tracks[track_id].number
 
+    def name(self, track_id: int) -> str:
+        """Enrolled person as whom a track is recognised, or ""."""
+        return self._names.get(track_id, "")
+
     def forget(self, track_ids: Iterable[int]) -> None:
         """Keeps the faces of lost tracks for a while, in case they return."""
         track_ids = list(track_ids)
         for track_id in track_ids:
+            self._names.pop(track_id, None)
             face = self._tracks.pop(track_id, None)
             if face is not None and face.who is not None and face.views:
                 self._gone = [*self._gone, (self._clock(), face)][-MOST_GONE:]
@@ -242,7 +256,8 @@ class _Face:
         while self._waiting and self._waiting[0][0] <= self._frames - KEPT_AFTER:
             self._keep(self._waiting.pop(0)[1])
         if self._frames % VIEW_EVERY == 0 and hidden.coverage <= PARTLY_HIDDEN:
-            view = make_view(hidden.crop.image, without_rim(cv2.bitwise_not(mask)) if mask.any() else WHOLE)
+            shown = without_rim(cv2.bitwise_not(mask)) if mask.any() else WHOLE
+            view = make_view(hidden.crop.image, shown, fine_detail(hidden.crop))
             if view.is_good():
                 self._waiting.append((self._frames, view))
 
@@ -334,6 +349,9 @@ class FixedReference:
 
     def whose(self, track_id: int) -> int:
         return track_id
+
+    def name(self, track_id: int) -> str:
+        return ""
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Does nothing: the photograph stays."""

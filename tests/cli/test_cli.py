@@ -271,8 +271,10 @@ def test_what_is_wrong_is_said_with_what_to_do(capsys: pytest.CaptureFixture[str
 def test_a_life_in_the_background(home: Path) -> None:
     started = start("--record", home / "film.mp4")
     assert started.returncode == 0, started.stderr
-    assert "is running" in started.stdout and "fake on none" in started.stdout
-    assert re.search(r"control  http://127\.0\.0\.1:\d+", started.stdout)
+    running, frames, page = started.stdout.splitlines()
+    assert "is running" in running and frames.startswith("frames go to null")
+    assert re.fullmatch(r"control page http://127\.0\.0\.1:\d+: open it with `occlufix-vcam preview`", page)
+    assert "fake on none" in call("status").stdout
     told = json.loads(call("status", "--json").stdout)
     assert set(told) == set(get_type_hints(Status))
     assert told["state"] == "running" and told["frames"] > 0 and told["size"] == [1280, 720]

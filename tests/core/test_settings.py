@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from occlufix_vcam.core.errors import ConfigError
-from occlufix_vcam.core.settings import Settings, config_path, from_text, load_settings, save_settings
+from occlufix_vcam.core.settings import (
+    PRESETS,
+    Reopens,
+    Settings,
+    config_path,
+    from_text,
+    load_settings,
+    reopened_by,
+    save_settings,
+)
 
 
 @pytest.fixture
@@ -167,3 +176,16 @@ def test_a_linked_file_stays_a_link(file: Path, tmp_path: Path) -> None:
     file.symlink_to(real)
     save_settings({"rate": 25})
     assert file.is_symlink() and "# mine" in real.read_text() and "rate = 25" in real.read_text()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_holds_valid_settings_that_a_running_daemon_can_change(name: str) -> None:
+    changed = Settings().but(**PRESETS[name])
+    assert {reopened_by(key) for key in PRESETS[name]}.isdisjoint({Reopens.RESTART, Reopens.CAMERA, Reopens.SINKS})
+    assert changed.enabled
+
+
+def test_a_mark_is_a_switch_and_its_corner_apart(file: Path) -> None:
+    file.write_text('mark = true\nmark_corner = "top-right"\nstrength = 60\n')
+    settings = load_settings()
+    assert settings.mark is True and settings.mark_corner == "top-right" and settings.strength == 60

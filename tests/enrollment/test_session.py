@@ -164,6 +164,13 @@ def test_one_at_a_time(store: PeopleStore) -> None:
     assert status is not None and status["state"] == "failed"
 
 
+def test_the_demo_is_nobody_who_could_be_enrolled(store: PeopleStore) -> None:
+    enrollments = Enrollments(Broadcast(), open_collector, store)
+    with pytest.raises(EnrollmentError, match="demo"):
+        enrollments.start("Ann", Settings(source="demo"))
+    assert enrollments.status() is None
+
+
 def test_people_are_listed_and_deleted(scene: Scene, store: PeopleStore) -> None:
     scene.person = BOB
     pictures: Broadcast[Frame] = Broadcast()
@@ -171,7 +178,9 @@ def test_people_are_listed_and_deleted(scene: Scene, store: PeopleStore) -> None
     worker.start()
     film(scene, pictures, worker)
     enrollments = Enrollments(pictures, open_collector, store)
-    assert enrollments.people()["people"] == [{"name": "Bob", "views": 8}]
+    (bob,) = enrollments.people()["people"]
+    assert (bob["name"], bob["views"], len(bob["ids"])) == ("Bob", 8, 8)
+    assert enrollments.view("Bob", bob["ids"][0]).shape == (256, 256, 3)
     assert enrollments.delete("Bob")["people"] == []
     with pytest.raises(EnrollmentError, match="no one"):
         enrollments.delete("Bob")

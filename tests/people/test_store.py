@@ -315,3 +315,18 @@ def test_a_keyring_that_asks_the_user_holds_nobody_up(tmp_path: Path) -> None:
     assert enrolled.people() == ()
     answered.set()
     assert [person.name for person in enrolled.wait(5)] == ["Ann"]
+
+
+def test_one_view_is_deleted_and_with_the_last_the_person(store: PeopleStore) -> None:
+    person = somebody(views=3)
+    store.save(person)
+    first, second, third = (view.id for view in person.views)
+    store.delete_view(person.name, second)
+    (left,) = store.load().people
+    assert [view.id for view in left.views] == [first, third]
+    assert np.array_equal(left.embeddings, person.embeddings[[0, 2]])
+    with pytest.raises(EnrollmentError, match="no such view"):
+        store.delete_view(person.name, second)
+    store.delete_view(person.name, first)
+    store.delete_view(person.name, third)
+    assert store.load().people == ()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
-from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.frame import Frame, Origin
 from occlufix_vcam.sinks.fan_out import Sinks
 from occlufix_vcam.sinks.recorder import Recorder
 from tests.harness.sinks import frame_of
@@ -43,6 +43,16 @@ def test_what_is_sent_is_played(tmp_path: Path) -> None:
     rate, pictures = play(tmp_path / "call.mp4")
     assert rate == 25 and [round(p.mean() / 10) for p in pictures] == [2, 9, 16, 23]
     assert [file.name for file in tmp_path.iterdir()] == ["call.mp4"]
+
+
+def test_before_lies_beside_after(tmp_path: Path) -> None:
+    before, after = frame_of((64, 48), 40), frame_of((64, 48), 200)
+    recorder = Recorder(str(tmp_path / "call.mkv"), size=(64, 48), rate=30, beside=True)
+    recorder.send(Frame(after.image, 0, 0.0, Origin(before.image, ())))
+    recorder.send(after)
+    recorder.close()
+    halves = [(picture[:, :64].mean(), picture[:, 64:].mean()) for picture in play(tmp_path / "call.mkv")[1]]
+    assert halves == [(40, 200), (200, 200)]
 
 
 def test_an_mkv_loses_nothing(tmp_path: Path) -> None:
@@ -184,7 +194,7 @@ def test_a_file_that_can_grow_no_more_is_told(tmp_path: Path) -> None:
 import resource, sys
 import numpy as np
 from occlufix_vcam.core.errors import SinkUnavailable
-from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.frame import Frame, Origin
 from occlufix_vcam.sinks.recorder import Recorder
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))

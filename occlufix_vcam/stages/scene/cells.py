@@ -1,7 +1,4 @@
-"""Coarse grids over a frame, on which the scene's motion, light and trust are computed.
-
-A cell is a square of frame pixels for optical flow; a block is 2 x 2 cells, for everything else.
-"""
+"""The coarse grid over a frame on which the scene's motion, light and trust are computed: blocks of its pixels."""
 
 from __future__ import annotations
 
@@ -21,8 +18,8 @@ from occlufix_vcam.stages.geometry import WIDE_CORNERS, compose, inverse, scale_
 
 Levels: TypeAlias = NDArray[np.float32]
 
-#: Number of cells along the frame's longer side.
-CELLS = 320
+#: Number of blocks along the frame's longer side, about.
+BLOCKS = 128
 #: Radius, in blocks, around a thing that counts as hidden: its shadow and motion blur.
 RIM = 1
 #: A view reaches this far beyond the wide field, in crop pixels, left, above, right and below: arms come from there.
@@ -72,7 +69,7 @@ def scene_frame(image: Image, at: float, faces: Sequence[HiddenCrop], people: Se
 
 def block_px(image: Image) -> int:
     longer: int = max(image.shape[0], image.shape[1])
-    return 2 * max(round(longer / CELLS), 1)
+    return max(round(longer / BLOCKS), 1)
 
 
 @functools.lru_cache(maxsize=8)

@@ -39,7 +39,7 @@ class SceneMemory:
 
     def __init__(self) -> None:
         self._optical_flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-        self._optical_flow.setFinestScale(1)
+        self._optical_flow.setFinestScale(0)
         self._views: list[SceneView] = []
         self._waiting: list[SceneView] = []
         self._taken_at = self._last_at = -np.inf
@@ -102,11 +102,7 @@ class SceneMemory:
             else:
                 self.forget()
                 return None
-        x, y, width, height = cv2.boundingRect(hidden)
-        boxes = [_meet((x, y, width, height), view.blocks) for view in found]
-        fills = [
-            view.rendered(box, now.image) for view, box in zip(found, boxes, strict=True) if box[2] and view.trust.any()
-        ]
+        fills = [fill for view in found if (fill := view.rendered(hidden, now.image)) is not None]
         return _composed(fills) if fills else None
 
 

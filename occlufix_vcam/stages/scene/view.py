@@ -22,7 +22,7 @@ DIFFERS = 12.0
 DARK = 12.0
 GAIN_RANGE = (0.4, 2.5)
 #: Expected error of a fill, in grey levels, up to which it has full trust, and from which on it has none.
-FULL_TRUST_BELOW, NO_TRUST_ABOVE = 12.0, 24.0
+FULL_TRUST_BELOW, NO_TRUST_ABOVE = 11.0, 22.0
 #: Expected error, in grey levels: for each level by which the visible blocks around differ, and by which they do so
 #: beyond DIFFERS_ABOVE; for the root of motion's disagreement times detail; for each crop pixel from what is visible
 #: times the root of the detail; for each second of age. Fitted on films whose truth is known.
@@ -32,6 +32,8 @@ THING_FROM = 16.0
 #: Pixels that differ no more than this from the fill need none, in grey levels.
 SAME_LEVELS = 6
 _RISE: Image = np.clip((np.arange(256) - SAME_LEVELS) * 24, 0, HIDDEN).astype(np.uint8)
+#: A view is rendered in bands of so many blocks: a slanting arm fills little of its box.
+BAND = 8
 #: So far beyond a view's edge, in blocks, its last pixels are repeated.
 EDGE_BLOCKS = 2.0
 _SQUARE = np.ones((3, 3), np.uint8)
@@ -88,10 +90,10 @@ class SceneView:
         """Finds the view in a frame; returns whether the scene and the camera still are where they were."""
         assert frame.visible is not None
         x, y, width, height = self.box
-        now = reduced_by(frame.image[y : y + height, x : x + width], self.block // 2)
+        now = reduced_by(frame.image[y : y + height, x : x + width], self.block)
         prior, heads = self._prior(frame)
         raw = self._measured(now, self._flow if self._flow is not None else prior, frame, optical_flow)
-        colours = reduced_by(now, 2).astype(np.float32)
+        colours = now.astype(np.float32)
         moved = np.asarray(warped(self._colours, raw * np.float32(1 / self.block)), np.float32)
         valid = self._valid_now(raw)
         both = self._seen(frame) * valid
@@ -113,34 +115,51 @@ class SceneView:
         self._trust = trust if self._trust is None else np.minimum(trust, self._trust + EASE * (trust - self._trust))
         return True
 
-    def rendered(self, blocks: Box, frame: Image) -> Fill:
-        """The view as it looks now, in a box of the frame's blocks that lies inside. Only after `find`."""
-        assert self._flow is not None and self._light is not None
-        left, top, columns, rows = blocks
-        block, size = self.block, (columns * self.block, rows * self.block)
-        x, y = left - self.blocks[0], top - self.blocks[1]
-        part = slice(y, y + rows), slice(x, x + columns)
-        there = _resized(self._flow[part] + np.array((x * block, y * block), np.float32), size)
-        cv2.add(there, grid(size[::-1]), dst=there)
-        image = cv2.remap(self._image, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-        light = _resized(self._light[part], size)
-        cv2.multiply(image, light, dst=image, dtype=cv2.CV_8U)
+    def rendered(self, wanted: Image, frame: Image) -> Fill | None:
+        """The view as it looks now where the blocks of the frame are `wanted`; None if it shows none of that.
+
+        Only after `find`.
+        """
+        wanted = self.part(wanted)
+        left, top, columns, rows = cv2.boundingRect(wanted)
+        if not columns or not self.trust.any():
+            return None
+        size = (columns * self.block, rows * self.block)
+        image = np.zeros((size[1], size[0], 3), np.uint8)
+        for first in range(top, top + rows, BAND):
+            last = min(first + BAND, top + rows)
+            x, _, width, _ = cv2.boundingRect(wanted[first:last])
+            if width:
+                to = np.s_[(first - top) * self.block : (last - top) * self.block, (x - left) * self.block :]
+                image[to][:, : width * self.block] = self._pixels((x, first, width, last - first))
+        part = np.s_[top : top + rows, left : left + columns]
         trust = cv2.resize((self.trust[part] * HIDDEN).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
-        box: Box = (left * block, top * block, *size)
+        box: Box = (self.box[0] + left * self.block, self.box[1] + top * self.block, *size)
         thing = _outlined(self.thing[part], image, frame, box) if self.thing[part].any() else None
         return Fill(box, image, np.asarray(trust, np.uint8), thing)
 
-    @functools.cached_property
-    def _small(self) -> Image:
-        return reduced_by(self._image, self.block // 2)
+    def _pixels(self, blocks: Box) -> Image:
+        """The view as it looks now in a box of its blocks."""
+        assert self._flow is not None and self._light is not None
+        x, y, columns, rows = blocks
+        block = self.block
+        # With a block around it: what is interpolated must not depend on where a box ends.
+        left, top = max(x - 1, 0), max(y - 1, 0)
+        part = np.s_[top : y + rows + 1, left : x + columns + 1]
+        whole = self._flow[part].shape[1] * block, self._flow[part].shape[0] * block
+        own = np.s_[(y - top) * block : (y - top + rows) * block, (x - left) * block : (x - left + columns) * block]
+        there = cv2.add(_resized(self._flow[part], whole)[own], grid((rows * block, columns * block)))
+        start = np.array((x * block, y * block), np.float32)
+        image = cv2.remap(self._image, there + start, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        return np.asarray(cv2.multiply(image, _resized(self._light[part], whole)[own], dtype=cv2.CV_8U), np.uint8)
 
     @functools.cached_property
     def _grey(self) -> Image:
-        return np.asarray(cv2.cvtColor(self._small, cv2.COLOR_BGR2GRAY), np.uint8)
+        return np.asarray(cv2.cvtColor(reduced_by(self._image, self.block), cv2.COLOR_BGR2GRAY), np.uint8)
 
     @functools.cached_property
     def _colours(self) -> Levels:
-        return reduced_by(self._small, 2).astype(np.float32)
+        return reduced_by(self._image, self.block).astype(np.float32)
 
     def _to_blocks(self) -> Affine:
         """Matrix from frame pixels to this view's blocks."""
@@ -174,16 +193,12 @@ class SceneView:
 
     def _measured(self, now: Image, expected: Levels, frame: SceneFrame, optical_flow: cv2.DenseOpticalFlow) -> Levels:
         """Optical flow from now to the view, in pixels; where nothing is visible, the expected one."""
-        cell, size = self.block // 2, (now.shape[1], now.shape[0])
-        guess = _resized(expected * np.float32(1 / cell), size)
-        valid = self._valid_now(expected)
-        thing = np.asarray(cv2.dilate(self.thing, _SQUARE), np.uint8)
-        visible = ((self._seen(frame) > 0) & valid & (thing == 0)).astype(np.uint8)
+        guess = expected * np.float32(1 / self.block)
+        known = (self._seen(frame) > 0) & self._valid_now(expected) & (cv2.dilate(self.thing, _SQUARE) == 0)
         today = warped(self._grey, guess)
-        known = cv2.resize(visible, size, interpolation=cv2.INTER_NEAREST)
-        cv2.copyTo(cv2.cvtColor(now, cv2.COLOR_BGR2GRAY), known, today)
+        cv2.copyTo(cv2.cvtColor(now, cv2.COLOR_BGR2GRAY), known.astype(np.uint8), today)
         flow = optical_flow.calc(today, self._grey, guess)
-        return _resized(flow, self.blocks[2:]) * np.float32(cell)
+        return np.asarray(flow * np.float32(self.block), np.float32)
 
     def _valid_now(self, flow: Levels) -> NDArray[np.bool_]:
         """Blocks for which the view has something valid, at most a little beyond its edge."""
@@ -277,7 +292,8 @@ def _light(then: Levels, now: Levels, weight: Levels) -> Levels:
     half = (size[0] + 1) // 2, (size[1] + 1) // 2
     share = _resized(weight, half)
     levels = [cv2.blur(spread(_resized(picture, half), share), (5, 5)) for picture in (now, then)]
-    whole = np.float32(DARK) * levels[0].mean(axis=(0, 1)) / (levels[1].mean(axis=(0, 1)) + 1)
+    now_mean, then_mean = (np.array(cv2.mean(level)[:3], np.float32) for level in levels)
+    whole = np.float32(DARK) * now_mean / (then_mean + 1)
     return _resized(np.clip((levels[0] + whole) / (levels[1] + np.float32(DARK)), *GAIN_RANGE), size)
 
 
@@ -285,7 +301,8 @@ def _eased(last: Levels | None, light: Levels) -> Levels:
     """`light`, of which the part that is not the same everywhere changes slowly."""
     if last is None:
         return light
-    last = last * (light.mean(axis=(0, 1)) / last.mean(axis=(0, 1)))
+    now_mean, then_mean = (np.array(cv2.mean(each)[:3], np.float32) for each in (light, last))
+    last = last * (now_mean / then_mean)
     return np.asarray(last + np.float32(EASE) * (light - last), np.float32)
 
 
@@ -304,7 +321,7 @@ def _extended(flow: Levels, prior: Levels, weight: Levels, head: Levels) -> tupl
     inside, outside = (spread(values, weight * layer + np.float32(1e-3) * weight) for layer in (head, 1 - head))
     smooth = outside + (inside - outside) * head[..., None]
     blurred = cv2.GaussianBlur(smooth, (0, 0), 1.5)
-    variance = blurred[..., 2] - np.square(blurred[..., :2]).sum(axis=2)
+    variance = blurred[..., 2] - np.square(blurred[..., 0]) - np.square(blurred[..., 1])
     return prior + smooth[..., :2], np.sqrt(np.maximum(variance, 0))
 
 
@@ -316,8 +333,9 @@ def _texture(colours: Levels) -> Levels:
 
 def _detail(colours: Levels) -> Levels:
     """Mean difference between neighbouring blocks, in levels."""
-    across, down = (cv2.Sobel(colours, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
-    return np.asarray(cv2.blur((np.abs(across) + np.abs(down)).mean(axis=2), (3, 3)), np.float32)
+    grey = cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY)
+    across, down = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
+    return np.asarray(cv2.blur(np.abs(across) + np.abs(down), (3, 3)), np.float32)
 
 
 @functools.cache
