@@ -20,6 +20,7 @@ from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
 from occlufix_vcam.people.person import Person
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding, cosine
+from occlufix_vcam.stages.fine import fine_detail
 from occlufix_vcam.stages.geometry import face_area, face_share
 from occlufix_vcam.stages.motion import IDENTITY, Continuity, MotionFeatures, motion, motion_features
 from occlufix_vcam.stages.reference import (
@@ -255,7 +256,8 @@ class _Face:
         while self._waiting and self._waiting[0][0] <= self._frames - KEPT_AFTER:
             self._keep(self._waiting.pop(0)[1])
         if self._frames % VIEW_EVERY == 0 and hidden.coverage <= PARTLY_HIDDEN:
-            view = make_view(hidden.crop.image, without_rim(cv2.bitwise_not(mask)) if mask.any() else WHOLE)
+            shown = without_rim(cv2.bitwise_not(mask)) if mask.any() else WHOLE
+            view = make_view(hidden.crop.image, shown, fine_detail(hidden.crop))
             if view.is_good():
                 self._waiting.append((self._frames, view))
 
