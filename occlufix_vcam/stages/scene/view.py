@@ -36,6 +36,8 @@ _RISE: Image = np.clip((np.arange(256) - SAME_LEVELS) * 24, 0, HIDDEN).astype(np
 BAND = 8
 #: So far beyond a view's edge, in blocks, its last pixels are repeated.
 EDGE_BLOCKS = 2.0
+#: Over so many blocks a thing fades that leaves the view, but not the frame.
+FADE_BLOCKS = 6
 _SQUARE = np.ones((3, 3), np.uint8)
 #: Share of the way to the newest light and trust in one frame.
 EASE = 0.5
@@ -135,8 +137,22 @@ class SceneView:
         part = np.s_[top : top + rows, left : left + columns]
         trust = cv2.resize((self.trust[part] * HIDDEN).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
         box: Box = (self.box[0] + left * self.block, self.box[1] + top * self.block, *size)
-        thing = _outlined(self.thing[part], image, frame, box) if self.thing[part].any() else None
+        thing = None
+        if self.thing[part].any():
+            rough = cv2.blur(cv2.dilate(self.thing, _SQUARE), (3, 3)) * self._inside(frame)
+            thing = _outlined(rough[part].astype(np.uint8), image, frame, box)
         return Fill(box, image, np.asarray(trust, np.uint8), thing)
+
+    def _inside(self, frame: Image) -> Levels:
+        """1, falling to 0 at those edges of the view that are not the frame's."""
+        ramps = []
+        for axis in (0, 1):
+            first, count = self.blocks[axis], self.blocks[axis + 2]
+            ends = first + count >= frame.shape[1 - axis] // self.block
+            before = np.arange(count) + FADE_BLOCKS * (first == 0)
+            after = np.arange(count)[::-1] + FADE_BLOCKS * ends
+            ramps.append(np.clip(np.minimum(before, after) / FADE_BLOCKS, 0, 1))
+        return np.asarray(np.minimum.outer(ramps[1], ramps[0]), np.float32)
 
     def _pixels(self, blocks: Box) -> Image:
         """The view as it looks now in a box of its blocks."""
@@ -270,7 +286,7 @@ class SceneView:
 def _outlined(thing: Image, fill: Image, frame: Image, box: Box) -> Image:
     """A thing's blocks as a weight by pixel: what looks as the fill does stays as it is."""
     x, y, width, height = box
-    rough = cv2.resize(cv2.blur(cv2.dilate(thing, _SQUARE), (3, 3)), (width, height), interpolation=cv2.INTER_LINEAR)
+    rough = cv2.resize(thing, (width, height), interpolation=cv2.INTER_LINEAR)
     blue, green, red = cv2.split(cv2.absdiff(fill, frame[y : y + height, x : x + width]))
     weight = cv2.LUT(cv2.max(cv2.max(blue, green), red), _RISE)
     weight = cv2.blur(cv2.dilate(weight, np.ones((7, 7), np.uint8)), (5, 5))
