@@ -106,12 +106,13 @@ class SceneView:
         off = _difference(moved * light, colours)
         self._follow_thing(off, both, frame)
         agreed = both * np.exp(-np.square(off / DIFFERS))
-        if agreed.sum() < SAME_SCENE * both.sum() or self._camera_moved(raw, agreed, frame):
+        measured = agreed * _texture(colours)
+        if agreed.sum() < SAME_SCENE * both.sum() or self._camera_moved(raw, measured, frame):
             return False
         light = _light(moved, colours, agreed + np.float32(1e-3) * both)
         off = _difference(moved * light, colours)
         self._found_at = frame.at
-        self._flow, disagreement = _extended(raw, prior, agreed * _texture(colours), heads)
+        self._flow, disagreement = _extended(raw, prior, measured + np.float32(0.02) * agreed, heads)
         trust = self._trusted(moved, off, both, disagreement, frame) * valid * self._known_faces(frame)
         self._light = _eased(self._light, light)
         self._trust = trust if self._trust is None else np.minimum(trust, self._trust + EASE * (trust - self._trust))
@@ -344,14 +345,15 @@ def _extended(flow: Levels, prior: Levels, weight: Levels, head: Levels) -> tupl
 def _texture(colours: Levels) -> Levels:
     """How far motion can be measured in each block, 0..1."""
     detail = cv2.blur(_detail(colours), (3, 3))
-    return np.asarray(np.minimum(0.02 + 0.1 * detail, 1), np.float32)
+    return np.asarray(np.minimum(0.1 * detail, 1), np.float32)
 
 
 def _detail(colours: Levels) -> Levels:
     """Mean difference between neighbouring blocks, in levels."""
     grey = cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY)
     across, down = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
-    return np.asarray(cv2.blur(np.abs(across) + np.abs(down), (3, 3)), np.float32)
+    # A running mean of zeros may end just below zero.
+    return np.maximum(np.asarray(cv2.blur(np.abs(across) + np.abs(down), (3, 3)), np.float32), 0)
 
 
 @functools.cache
