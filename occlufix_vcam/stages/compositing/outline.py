@@ -40,7 +40,8 @@ def outline(frame: Image, patch: Patch, box: Box) -> Image:
     x, y, width, height = box
     to_wide = compose(to_wide_field(patch.crop.to_crop), translation(x, y))
     if patch.exact:
-        return _warped(patch.wide_mask, to_wide, (width, height))
+        # With its rim, or the pixels along it would show half of the thing.
+        return _warped(np.asarray(cv2.dilate(patch.wide_mask, _square(1)), np.uint8), to_wide, (width, height))
     step = int(np.ceil(np.sqrt(width * height / MOST_PIXELS)))
     small = frame[y : y + height : step, x : x + width : step]
     every = np.array([[step, 0, 0], [0, step, 0]], np.float32)
