@@ -25,8 +25,8 @@ CELL_PX, REACH_CELLS = 4, 3
 NOISE = 0.03**2
 #: A pixel belongs to the thing from the second value on, and not at all below the first.
 DOUBTFUL, SURE = 0.2, 0.5
-#: The refined outline is extended by this much, and fades over as much again, in crop pixels.
-EXTENT_PX, FADE_PX = 2.0, 1.5
+#: The refined outline is extended by this much, and fades to both sides of that over this much, in crop pixels.
+EXTENT_PX, FADE_PX = 1.5, 1.0
 #: The outline lies at most this far, in crop pixels, from the segmenter's.
 BAND_PX = 5
 #: Larger boxes are refined at a lower resolution.
