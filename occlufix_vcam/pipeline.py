@@ -11,6 +11,7 @@ from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.blend import Blender
 from occlufix_vcam.stages.find import FaceFinder
+from occlufix_vcam.stages.gate import FaceGate
 from occlufix_vcam.stages.memory import Memory
 from occlufix_vcam.stages.reference import Reference
 from occlufix_vcam.stages.watermark import put_mark
@@ -54,13 +55,18 @@ class Pipeline:
         restore: FaceRestorer,
         telemetry: Telemetry,
         *,
+        gate: FaceGate | None = None,
         mark: bool = False,
     ) -> None:
-        """`mark` writes "restored" into a corner of each frame that has a restored face."""
+        """Without a `gate` every hidden face is restored.
+
+        `mark` writes "restored" into a corner of each frame that has a restored face.
+        """
         self._find = find
         self._see_hidden = see_hidden
         self._remember = remember
         self._restore = restore
+        self._gate = gate
         self._blend = Blender(see_hidden.margin_px)
         self._telemetry = telemetry
         self._mark = mark
@@ -73,12 +79,17 @@ class Pipeline:
             with span("find"):
                 faces = self._find(frame)
             with span("align"):
-                crops = [crop for face in faces if (crop := align(frame, face)) is not None]
+                present = faces if self._gate is None else self._gate.present(frame, faces)
+                crops = [crop for face in present if (crop := align(frame, face)) is not None]
             with span("hidden"):
                 seen = [self._see_hidden(crop) for crop in crops]
             with span("remember"):
                 known = [self._remember(crop) for crop in seen]
-            pairs = [(crop, face) for crop, face in zip(seen, known, strict=True) if crop.mask.any()]
+            pairs = [
+                (crop, face)
+                for crop, face in zip(seen, known, strict=True)
+                if (self._gate is None or self._gate.restores(crop, faces)) and crop.mask.any()
+            ]
             hidden = tuple(crop for crop, _ in pairs)
             with span("restore"):
                 patches = [patch for crop, face in pairs if (patch := self._restore(crop, face)) is not None]
@@ -98,7 +109,8 @@ class Pipeline:
     def _summarise(self, faces: Sequence[FaceTrack], hidden: Sequence[HiddenCrop], restored: int) -> FrameSummary:
         """Counts faces and tells the stages which tracks are lost."""
         tracks = frozenset(face.track_id for face in faces)
-        for stage in (self._see_hidden, self._remember, self._restore):
+        stages = (self._see_hidden, self._remember, self._restore)
+        for stage in stages if self._gate is None else (*stages, self._gate):
             stage.forget(self._tracks - tracks)
         self._tracks = tracks
         self._telemetry.count("faces", len(faces))

@@ -11,6 +11,7 @@ from engines.base import InferenceEngine, Tensor
 from engines.contract import CROP_PX, HIDDEN, Image
 from occlufix_vcam.core.frame import Crop, HiddenCrop
 from occlufix_vcam.stages.geometry import face_area, face_share, warp_mask
+from occlufix_vcam.stages.pose import covers_face, turn_of
 
 #: Share of the way to the newest probability in one frame: a hand appears at once and disappears over four frames.
 ATTACK, RELEASE = 0.7, 0.3
@@ -45,11 +46,16 @@ class HiddenSegmenter:
         self._growth = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
 
     def __call__(self, crop: Crop) -> HiddenCrop:
-        probability = self._engine.run({"face": crop.image[None]})["hidden"]
+        probability = self._engine.run({"face": crop.image[None]})["hidden"].reshape(CROP_PX, CROP_PX)
         track = self._tracks.setdefault(crop.face.track_id, MaskSmoother())
-        seen = track.update(probability.reshape(CROP_PX, CROP_PX), self._on, self._off)
+        least = self._min_coverage * (LET_GO if track.covered else 1.0)
+        if not covers_face(
+            np.greater_equal(probability, self._off).astype(np.uint8), turn_of(crop.face.landmarks), least
+        ):
+            probability = np.zeros_like(probability)  # it only marks the background beside the far cheek
+        seen = track.update(probability, self._on, self._off)
         coverage = face_share(seen)
-        track.covered = coverage >= self._min_coverage * (LET_GO if track.covered else 1.0)
+        track.covered = coverage >= least
         mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
         if not track.covered:
             return HiddenCrop(crop, mask, 0.0)

@@ -1,0 +1,158 @@
+"""Follows faces that reach out of the picture, where detectors squeeze the landmarks into it.
+
+While a face lies in the picture, its look is kept; once a part of it is outside, its position comes from the motion of
+what is still seen since then, so that the template keeps its size and the part outside is known, too. A face that left
+is recognised by the same look when it comes back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from engines.contract import CROP_PX, HIDDEN, Affine, Image, Points, similarity, transform_points
+from engines.faces_maps import Detection, template_box
+from occlufix_vcam.stages.geometry import compose, face_area, inverse
+from occlufix_vcam.stages.motion import IDENTITY, MotionFeatures, motion, motion_features
+
+#: Up to this share of the face outside the picture the detector's landmarks are trusted, of a face that is followed;
+#: a new face is let in up to the second value.
+TRUSTED_OUTSIDE, NEW_OUTSIDE = 0.05, 0.3
+#: Share of the corners that must follow, for a face that is followed and for one that comes back.
+FOUND, FOUND_AGAIN = 0.4, 0.55
+#: Seconds for which the look of a face that left at the edge is kept.
+AWAY_S = 10.0
+#: Sizes of a detection, relative to the followed face, at which the two agree.
+AGREED_SIZE = (0.87, 1.15)
+_NEAR = face_area(1.5)
+
+
+@dataclass(slots=True, eq=False)
+class _Look:
+    """A face as it was when it last lay in the picture, and where it is now."""
+
+    features: MotionFeatures
+    landmarks: Points
+    speed: Points
+    seen_at: float
+    #: Landmarks in the crop of `features`.
+    points: Points
+    followed: bool = False
+
+
+class EdgeFollower:
+    """Keeps tracks at the picture's edge. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._looks: dict[int, _Look] = {}
+
+    def clear(self) -> None:
+        self._looks = {}
+
+    def follow(self, image: Image, track_id: int, find: Detection | None, at: float) -> Detection | None:
+        """`find`, or the same face where its motion says that it is; None if neither is known."""
+        look = self._looks.get(track_id)
+        if find is not None and self._is_trusted(image, find, look):
+            self._keep(image, track_id, find, at)
+            return find
+        if look is None or at - look.seen_at > AWAY_S:
+            return find
+        return self._moved(image, look, find, at)
+
+    def returned(self, image: Image, find: Detection, at: float, present: set[int]) -> tuple[int, Detection] | None:
+        """The track that `find`, partly outside the picture, belongs to, of those that left, and where its face is."""
+        self._looks = {id_: look for id_, look in self._looks.items() if id_ in present or at - look.seen_at <= AWAY_S}
+        for track_id, look in self._looks.items():
+            if track_id in present:
+                continue
+            for eye in (0, 1):
+                guess = look.landmarks + (find.landmarks[eye] - look.landmarks[eye])
+                landmarks = _found(image, look, guess, FOUND_AGAIN)
+                if landmarks is not None:
+                    look.landmarks, look.speed, look.seen_at = landmarks, np.zeros((5, 2), np.float32), at
+                    look.followed = True
+                    return track_id, Detection(find.score, template_box(landmarks), landmarks)
+        return None
+
+    def is_followed(self, track_id: int) -> bool:
+        look = self._looks.get(track_id)
+        return look is not None and look.followed
+
+    def _is_trusted(self, image: Image, find: Detection, look: _Look | None) -> bool:
+        if outside(image, find.landmarks) > TRUSTED_OUTSIDE:
+            return False
+        if look is None or not look.followed:
+            return True
+        ratio = _size(find.landmarks) / _size(look.landmarks)
+        return AGREED_SIZE[0] < ratio < AGREED_SIZE[1]
+
+    def _keep(self, image: Image, track_id: int, find: Detection, at: float) -> None:
+        """Keeps the look of a face near the edge; one far from it needs none."""
+        if outside(image, find.landmarks, _NEAR) == 0:
+            self._looks.pop(track_id, None)
+            return
+        last = self._looks.get(track_id)
+        speed = find.landmarks - last.landmarks if last is not None else np.zeros((5, 2), np.float32)
+        to_crop = similarity(find.landmarks)
+        crop, inside = _crop(image, to_crop)
+        features = motion_features(crop, cv2.bitwise_and(inside, face_area()).astype(np.uint8))
+        points = transform_points(find.landmarks, to_crop)
+        self._looks[track_id] = _Look(features, find.landmarks, speed, at, points)
+
+    def _moved(self, image: Image, look: _Look, find: Detection | None, at: float) -> Detection | None:
+        landmarks = _found(image, look, look.landmarks + look.speed, FOUND)
+        if landmarks is None:
+            return None
+        look.speed, look.landmarks = landmarks - look.landmarks, landmarks
+        look.seen_at, look.followed = at, True
+        return Detection(find.score if find is not None else FOUND, template_box(landmarks), landmarks)
+
+
+def at_edge(image: Image, find: Detection) -> bool:
+    """Whether what a detector squeezed into the picture may reach out of it."""
+    return outside(image, find.landmarks, _NEAR) > 0
+
+
+def outside(image: Image, landmarks: Points, area: Image | None = None) -> float:
+    """Share of the face with these landmarks that lies outside the picture, 0..1."""
+    area = face_area() if area is None else area
+    try:
+        to_crop = similarity(landmarks)
+    except ValueError:
+        return 1.0
+    inside = cv2.bitwise_and(_in_picture(image, to_crop), area)
+    return 1 - cv2.countNonZero(inside) / cv2.countNonZero(area)
+
+
+def _found(image: Image, look: _Look, guess: Points, least: float) -> Points | None:
+    """Landmarks of the face of `look`, which is about at the landmarks `guess`; None if it is not there."""
+    to_crop = similarity(guess, look.points)
+    crop, inside = _crop(image, to_crop)
+    seen = np.asarray(cv2.bitwise_and(inside, face_area()), np.uint8)
+    now = motion_features(crop, seen)
+    moved = motion(look.features, now, seen, IDENTITY, levels=3)
+    if moved is None or moved.share < least:
+        return None
+    return transform_points(look.points, compose(inverse(to_crop), moved.matrix))
+
+
+def _crop(image: Image, to_crop: Affine) -> tuple[Image, Image]:
+    """The template's crop, and where it lies in the picture (255)."""
+    size = (CROP_PX, CROP_PX)
+    crop = cv2.warpAffine(image, to_crop, size, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(crop, np.uint8), _in_picture(image, to_crop)
+
+
+def _in_picture(image: Image, to_crop: Affine) -> Image:
+    """255 where the template lies in the picture: 256x256 uint8."""
+    height, width = image.shape[:2]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32) - 0.5
+    inside = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    cv2.fillConvexPoly(inside, np.round(transform_points(corners, to_crop)).astype(np.int32), HIDDEN)
+    return inside
+
+
+def _size(landmarks: Points) -> float:
+    return float(np.hypot(*(landmarks[:2].mean(axis=0) - landmarks[3:].mean(axis=0))))
