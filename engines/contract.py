@@ -18,6 +18,13 @@ Affine: TypeAlias = NDArray[np.float32]
 CROP_PX = 256
 HIDDEN = 255
 
+#: Side of the wide field: the template's scale with hair, neck, shoulders and background around it.
+WIDE_PX = 416
+#: Template's first pixel in the wide field: x, y. Crop pixel p is wide pixel p + WIDE_OFFSET.
+WIDE_OFFSET = (80, 56)
+#: Template in an array of the wide field: rows, columns.
+TEMPLATE_PART = np.s_[WIDE_OFFSET[1] : WIDE_OFFSET[1] + CROP_PX, WIDE_OFFSET[0] : WIDE_OFFSET[0] + CROP_PX]
+
 #: Eye, eye, nose tip, mouth corner, mouth corner (left to right in the image), in crop pixels.
 TEMPLATE: Points = np.array(
     [[89.6, 104.96], [166.4, 104.96], [128.2, 148.7], [96.2, 193.5], [160.0, 193.5]], dtype=np.float32

@@ -68,6 +68,7 @@ def build_pipeline(
         telemetry=telemetry,
         gate=FaceGate() if see_hidden is None else None,
         mark=settings.mark,
+        beyond=settings.beyond,
     )
 
 

@@ -9,7 +9,8 @@ from typing import Protocol
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin, Patch
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.stages.align import align
-from occlufix_vcam.stages.blend import Blender
+from occlufix_vcam.stages.compositing.beyond import Beyond
+from occlufix_vcam.stages.compositing.blend import Blender
 from occlufix_vcam.stages.find import FaceFinder
 from occlufix_vcam.stages.gate import FaceGate
 from occlufix_vcam.stages.memory import Memory
@@ -18,9 +19,7 @@ from occlufix_vcam.stages.watermark import put_mark
 
 
 class OcclusionSegmenter(Protocol):
-    """Segments what hides a face, in masks that extend `margin_px` beyond it; `forget` names lost tracks."""
-
-    margin_px: int
+    """Segments what hides a face; `forget` names lost tracks."""
 
     def __call__(self, crop: Crop) -> HiddenCrop: ...
 
@@ -57,17 +56,18 @@ class Pipeline:
         *,
         gate: FaceGate | None = None,
         mark: bool = False,
+        beyond: Beyond = "fade",
     ) -> None:
         """Without a `gate` every hidden face is restored.
 
-        `mark` writes "restored" into a corner of each frame that has a restored face.
+        `mark` writes "restored" into a corner of each frame that has a restored face; `beyond` is the Blender's.
         """
         self._find = find
         self._see_hidden = see_hidden
         self._remember = remember
         self._restore = restore
         self._gate = gate
-        self._blend = Blender(see_hidden.margin_px)
+        self._blend = Blender(beyond)
         self._telemetry = telemetry
         self._mark = mark
         self._tracks: frozenset[int] = frozenset()
@@ -94,7 +94,7 @@ class Pipeline:
             with span("restore"):
                 patches = [patch for crop, face in pairs if (patch := self._restore(crop, face)) is not None]
             with span("blend"):
-                image = self._blend(frame.image, patches)
+                image = self._blend(frame.image, patches, at=frame.captured_at)
             if self._mark and patches:
                 put_mark(image)
             summary = self._summarise(faces, hidden, len(patches))
@@ -109,7 +109,7 @@ class Pipeline:
     def _summarise(self, faces: Sequence[FaceTrack], hidden: Sequence[HiddenCrop], restored: int) -> FrameSummary:
         """Counts faces and tells the stages which tracks are lost."""
         tracks = frozenset(face.track_id for face in faces)
-        stages = (self._see_hidden, self._remember, self._restore)
+        stages = (self._see_hidden, self._remember, self._restore, self._blend)
         for stage in stages if self._gate is None else (*stages, self._gate):
             stage.forget(self._tracks - tracks)
         self._tracks = tracks

@@ -32,8 +32,6 @@ class Finder:
 class Seer:
     """Sees the lower half hidden on the tracks that the test names."""
 
-    margin_px = 6
-
     def __init__(self, hidden_tracks: Sequence[int]) -> None:
         self.hidden_tracks = hidden_tracks
         self.forgotten: set[int] = set()
@@ -41,9 +39,9 @@ class Seer:
     def __call__(self, crop: Crop) -> HiddenCrop:
         mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
         if crop.face.track_id not in self.hidden_tracks:
-            return HiddenCrop(crop, mask, 0.0)
+            return HiddenCrop.of_template(crop, mask, 0.0)
         mask[130:230, 60:196] = 255
-        return HiddenCrop(crop, mask, 0.4)
+        return HiddenCrop.of_template(crop, mask, 0.4)
 
     def forget(self, track_ids) -> None:
         self.forgotten |= set(track_ids)
@@ -59,7 +57,7 @@ class Negative:
     def __call__(self, hidden: HiddenCrop, reference: object) -> Patch | None:
         if hidden.crop.face.track_id in self.unsure:
             return None
-        return Patch(hidden.crop, hidden.mask, 255 - hidden.crop.image)
+        return Patch.of_hidden(hidden, 255 - hidden.crop.image)
 
     def forget(self, track_ids) -> None:
         self.forgotten |= set(track_ids)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from engines.contract import Affine, Image, Points
+import numpy as np
+
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Affine, Image, Points
+
+#: Part of a frame: x, y, width, height.
+Box: TypeAlias = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,29 +42,77 @@ class FaceTrack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crop:
-    """A face in the template: 256x256x3 uint8 BGR; `to_crop` is the 2x3 similarity, frame pixels to crop pixels."""
+    """A face in the template: 256x256x3 uint8 BGR; `to_crop` is the 2x3 similarity, frame pixels to crop pixels.
+
+    `wide` is the face in the wide field, 416x416x3: `image` is its part TEMPLATE_PART. `in_frame` (416x416 uint8) is
+    255 where the wide field lies in the frame; beyond, the frame's edge is repeated.
+    """
 
     face: FaceTrack
     image: Image
     to_crop: Affine
+    wide: Image
+    in_frame: Image
+
+    @classmethod
+    def of_template(cls, face: FaceTrack, image: Image, to_crop: Affine) -> Crop:
+        """A face of which only the template is known; the wide field repeats its edge."""
+        left, top = WIDE_OFFSET
+        rows, columns = (np.clip(np.arange(WIDE_PX) - at, 0, CROP_PX - 1) for at in (top, left))
+        inside = in_wide(np.full((CROP_PX, CROP_PX), HIDDEN, np.uint8))
+        return cls(face, image, to_crop, image[rows[:, None], columns], inside)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HiddenCrop:
-    """`mask` is 256x256 uint8, 255 = hidden; `coverage` is the share of the face that is hidden, 0..1."""
+    """`mask` is 256x256 uint8, 255 = hidden; `coverage` is the share of the face that is hidden, 0..1.
+
+    `wide_mask` (416x416 uint8) is all of the thing that hides the face, in the wide field: `mask` is its part
+    TEMPLATE_PART. `exact` masks are followed as they are; others are refined along their outline.
+    """
 
     crop: Crop
     mask: Image
     coverage: float
+    wide_mask: Image
+    exact: bool = False
+
+    @classmethod
+    def of_template(cls, crop: Crop, mask: Image, coverage: float) -> HiddenCrop:
+        """A mask that is known in the template only."""
+        return cls(crop, mask, coverage, in_wide(mask))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
-    """A restored crop: `image` 256x256x3 uint8 BGR, to be blended where `mask` (256x256 uint8) is not 0."""
+    """A restored crop: `image` 256x256x3 uint8 BGR, to be blended where `mask` (256x256 uint8) is not 0.
+
+    `wide_mask` and `exact` are those of the HiddenCrop.
+    """
 
     crop: Crop
     mask: Image
     image: Image
+    wide_mask: Image
+    exact: bool = False
+
+    @classmethod
+    def of_hidden(cls, hidden: HiddenCrop, image: Image) -> Patch:
+        return cls(hidden.crop, hidden.mask, image, hidden.wide_mask, hidden.exact)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fill:
+    """What lies behind the things in a frame, in the frame's own pixels.
+
+    `image` (height x width x 3 uint8 BGR) and `trust` (height x width uint8) are those of `box`. Trust is 255 where the
+    image is as good as seen, 0 where nothing is known, and steady in time. On the face itself, the restored template is
+    shown; everywhere else the fill wherever it is trusted, also beyond the template.
+    """
+
+    box: Box
+    image: Image
+    trust: Image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,3 +121,10 @@ class Origin:
 
     image: Image
     hidden: tuple[HiddenCrop, ...]
+
+
+def in_wide(mask: Image) -> Image:
+    """`mask` (256x256 uint8) in the wide field: 0 around it."""
+    wide = np.zeros((WIDE_PX, WIDE_PX), np.uint8)
+    wide[TEMPLATE_PART] = mask
+    return wide

@@ -98,6 +98,11 @@ class Settings(BaseModel):
         description="what to do with a face of which too little is visible or remembered: restore it anyway, leave it, "
         "hold its last restored image, or pixelate it",
     )
+    beyond: OfPipeline[Literal["fade", "leave", "paint"]] = Field(
+        "fade",
+        description="what to do with a thing that reaches beyond what can be restored: let it fade out, leave all of "
+        "it as it is, or paint over it",
+    )
     mark: OfPipeline[bool] = Field(
         False, description="write a small `restored` into the corner while a face is restored"
     )

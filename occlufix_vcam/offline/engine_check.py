@@ -13,7 +13,7 @@ import numpy as np
 import engines
 from engines import EngineBuildError, EngineOptions, EngineRunError, InferenceEngine
 from engines.base import Tensor
-from engines.contract import CROP_PX, HIDDEN, Image
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image
 from engines.errors import ContractMismatch
 from engines.manifest import Model
 from occlufix_vcam.core.frame import Frame
@@ -65,10 +65,15 @@ class EngineCheck:
 
 @dataclass(frozen=True, slots=True)
 class CheckPictures:
-    """Frames of the demo and the face in each, in the template."""
+    """Frames of the demo and the face in each, in the wide field."""
 
     frames: Sequence[Image]
-    crops: Sequence[Image]
+    faces: Sequence[Image]
+
+    def face(self, turn: int, side: int) -> Image:
+        """The wide field, for an input of that side; else the template."""
+        wide = self.faces[turn]
+        return wide if side == WIDE_PX else wide[TEMPLATE_PART]
 
 
 def compare(
@@ -172,11 +177,12 @@ def _feeds(engine: InferenceEngine, pictures: CheckPictures, turn: int) -> dict[
     """Inputs as the product would feed them, by name. Raises ContractMismatch for unknown inputs."""
     hidden = np.zeros((CROP_PX, CROP_PX), np.uint8)
     cv2.ellipse(hidden, (128, 175), (70, 60), 0, 0, 360, HIDDEN, cv2.FILLED)
+    side = engine.inputs[0].shape[1]
     known = {
         "frame": pictures.frames[turn],
-        "face": pictures.crops[turn],
+        "face": pictures.face(turn, side),
         "mask": hidden,
-        "reference": pictures.crops[turn - 1],
+        "reference": pictures.face(turn - 1, side),
         "reference_mask": np.full((CROP_PX, CROP_PX), HIDDEN, np.uint8),
     }
     feeds: dict[str, Tensor] = {}
@@ -199,7 +205,7 @@ def _feeds(engine: InferenceEngine, pictures: CheckPictures, turn: int) -> dict[
 def real_pictures(settings: Settings) -> CheckPictures:
     """CROPS moments of the demo, each with its face as found by the FP32 ONNX."""
     frames: list[Image] = []
-    crops: list[Image] = []
+    wide: list[Image] = []
     exact = EngineSet(settings.but(backend="onnxruntime", precision="fp32"))
     with closing(Demo("demo", SourceOptions(realtime=False))) as demo, closing(exact):
         finder = open_finder("own", exact.load)
@@ -211,8 +217,8 @@ def real_pictures(settings: Settings) -> CheckPictures:
             if crop is not None:
                 small = cv2.resize(frame.image, FRAME_SIZE, interpolation=cv2.INTER_AREA)
                 frames.append(small.astype(np.uint8, copy=False))
-                crops.append(crop.image)
-    if not crops:
+                wide.append(crop.wide)
+    if not wide:
         raise EngineRunError("the `faces` network finds no face in the demo", "run `occlufix-vcam doctor`")
-    repeats = [turn % len(crops) for turn in range(CROPS)]  # a crop for a face that was not found
-    return CheckPictures([frames[turn] for turn in repeats], [crops[turn] for turn in repeats])
+    repeats = [turn % len(wide) for turn in range(CROPS)]  # a crop for a face that was not found
+    return CheckPictures([frames[turn] for turn in repeats], [wide[turn] for turn in repeats])

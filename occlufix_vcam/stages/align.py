@@ -1,17 +1,28 @@
-"""Aligns a face: warps it from the frame into the face template."""
+"""Aligns a face: warps it from the frame into the wide field, of which the face template is a part."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from engines.contract import CROP_PX, similarity
+from engines.contract import HIDDEN, TEMPLATE_PART, WIDE_PX, Affine, Image, similarity, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame
-from occlufix_vcam.stages.geometry import box_in_frame, compose, inverse, reduced, scale_of, translation
+from occlufix_vcam.stages.geometry import (
+    TEMPLATE_CORNERS,
+    WIDE_CORNERS,
+    box_in_frame,
+    compose,
+    inverse,
+    reduced,
+    scale_of,
+    to_wide_field,
+    translation,
+)
 
 #: Crop pixels per frame pixel: eyes 3840 px apart to eyes 6 px apart; beyond that, no face is visible.
 SCALE_RANGE = (0.02, 12.8)
-CROP_CORNERS = np.array([[0, 0], [CROP_PX, 0], [CROP_PX, CROP_PX], [0, CROP_PX]], dtype=np.float32) - 0.5
+_WHOLE: Image = np.full((WIDE_PX, WIDE_PX), HIDDEN, np.uint8)
+_WHOLE.flags.writeable = False
 
 
 def align(frame: Frame, face: FaceTrack) -> Crop | None:
@@ -25,20 +36,39 @@ def align(frame: Frame, face: FaceTrack) -> Crop | None:
         to_crop = similarity(face.landmarks)
     except ValueError:
         return None
-    scale = scale_of(to_crop)
-    if not SCALE_RANGE[0] <= scale <= SCALE_RANGE[1]:
+    if not SCALE_RANGE[0] <= scale_of(to_crop) <= SCALE_RANGE[1]:
         return None
-    x, y, width, height = box_in_frame(CROP_CORNERS, to_crop, frame.image)
+    _, _, width, height = box_in_frame(TEMPLATE_CORNERS, to_crop, frame.image)
     if width < 1 or height < 1:
         return None
-    image, matrix = frame.image, to_crop
+    wide = _wide_field(frame.image, to_crop)
+    return Crop(face, np.ascontiguousarray(wide[TEMPLATE_PART]), to_crop, wide, _in_frame(frame.image, to_crop))
+
+
+def _wide_field(image: Image, to_crop: Affine) -> Image:
+    """The wide field around a face, 416x416x3."""
+    matrix = to_wide_field(to_crop)
+    scale = scale_of(to_crop)
     if scale <= 0.5:
         # A plain warp would skip pixels of a face this large and alias.
         factor = round(1 / scale)
+        x, y, width, height = box_in_frame(WIDE_CORNERS, to_crop, image)
         # Whole multiples of the factor, where the frame extends that far, average several times faster.
         part = image[y : y + height + -height % factor, x : x + width + -width % factor]
         image, to_reduced = reduced(part, factor)
-        matrix = compose(to_crop, compose(translation(x, y), inverse(to_reduced)))
-    crop = np.empty((CROP_PX, CROP_PX, 3), np.uint8)
-    cv2.warpAffine(image, matrix, (CROP_PX, CROP_PX), dst=crop, borderMode=cv2.BORDER_REPLICATE)
-    return Crop(face, crop, to_crop)
+        matrix = compose(matrix, compose(translation(x, y), inverse(to_reduced)))
+    wide = np.empty((WIDE_PX, WIDE_PX, 3), np.uint8)
+    return np.asarray(cv2.warpAffine(image, matrix, (WIDE_PX, WIDE_PX), dst=wide, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _in_frame(image: Image, to_crop: Affine) -> Image:
+    """Where the wide field lies in the frame, 416x416 uint8: 255 inside."""
+    height, width = image.shape[:2]
+    corners = transform_points(WIDE_CORNERS, inverse(to_crop))
+    if (corners >= 0).all() and (corners <= (width - 1, height - 1)).all():
+        return _WHOLE
+    frame = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float32)
+    inside = np.zeros((WIDE_PX, WIDE_PX), np.uint8)
+    rim = np.round(transform_points(frame, to_wide_field(to_crop))).astype(np.int32)
+    cv2.fillConvexPoly(inside, rim, HIDDEN)
+    return inside

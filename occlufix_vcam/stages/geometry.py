@@ -9,7 +9,16 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-from engines.contract import CROP_PX, HIDDEN, Affine, Image, transform_points
+from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, WIDE_PX, Affine, Image, Points, transform_points
+
+
+def _square(side: int) -> Points:
+    return np.array([[0, 0], [side, 0], [side, side], [0, side]], dtype=np.float32) - 0.5
+
+
+#: Corners of the template and of the wide field, in crop pixels.
+TEMPLATE_CORNERS: Points = _square(CROP_PX)
+WIDE_CORNERS: Points = _square(WIDE_PX) - np.array(WIDE_OFFSET, np.float32)
 
 
 @functools.cache
@@ -28,10 +37,10 @@ def face_share(part: MatLike) -> float:
     return cv2.countNonZero(cv2.bitwise_and(part, area)) / cv2.countNonZero(area)
 
 
-def warp_mask(mask: Image, matrix: Affine, least: int = HIDDEN) -> Image:
-    """`mask` warped into the crop by `matrix`: 256x256 uint8, 255 where it is at least `least`, 0 elsewhere."""
-    moved = np.empty((CROP_PX, CROP_PX), np.uint8)
-    cv2.warpAffine(mask, matrix, (CROP_PX, CROP_PX), dst=moved, borderMode=cv2.BORDER_CONSTANT)
+def warp_mask(mask: Image, matrix: Affine, least: int = HIDDEN, side: int = CROP_PX) -> Image:
+    """`mask` warped by `matrix` into a square: uint8, 255 where it is at least `least`, 0 elsewhere."""
+    moved = np.empty((side, side), np.uint8)
+    cv2.warpAffine(mask, matrix, (side, side), dst=moved, borderMode=cv2.BORDER_CONSTANT)
     cv2.threshold(moved, least - 1, HIDDEN, cv2.THRESH_BINARY, dst=moved)
     return moved
 
@@ -60,8 +69,19 @@ def scale_of(matrix: Affine) -> float:
     return float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
+def to_cells(side: int) -> Affine:
+    """Matrix from pixels to cells of `side` x `side` pixels."""
+    scale = 1 / side
+    return np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]], dtype=np.float32)
+
+
 def translation(x: float, y: float) -> Affine:
     return np.array([[1, 0, x], [0, 1, y]], dtype=np.float32)
+
+
+def to_wide_field(to_crop: Affine) -> Affine:
+    """Matrix to the wide field, from one to the crop."""
+    return compose(translation(*WIDE_OFFSET), to_crop)
 
 
 def compose(second: Affine, first: Affine) -> Affine:

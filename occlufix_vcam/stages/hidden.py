@@ -6,14 +6,17 @@ from collections.abc import Iterable
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 
 from engines.base import InferenceEngine, Tensor
-from engines.contract import CROP_PX, HIDDEN, Image
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image
 from occlufix_vcam.core.frame import Crop, HiddenCrop
-from occlufix_vcam.stages.geometry import face_area, face_share, warp_mask
+from occlufix_vcam.stages.geometry import face_area, face_share, to_wide_field, warp_mask
 from occlufix_vcam.stages.pose import covers_face, turn_of
+from occlufix_vcam.stages.timing import Stopwatch, eased
 
-#: Share of the way to the newest probability in one frame: a hand appears at once and disappears over four frames.
+#: Share of the way to the newest probability in a thirtieth of a second: a hand appears at once and disappears within a
+#: tenth of a second.
 ATTACK, RELEASE = 0.7, 0.3
 #: A smaller spot, in crop pixels, is noise of the network and no occluder.
 SPECK_PX = 80
@@ -28,16 +31,17 @@ LET_GO = 0.5
 class HiddenSegmenter:
     """Runs the network and smooths each track over time, so that no pixel and no face flickers on or off.
 
+    The network sees the template or the wide field, whichever its input is as large as. In the wide field, a thing that
+    hides some of the face is marked wholly, and one that hides nothing of it is left out.
     A pixel becomes hidden at probability `on` and known again below `off`. A face whose hidden share stays below
     `min_coverage` gets an empty mask, so that it passes untouched. Used by one thread.
     """
-
-    margin_px = GROWTH_PX
 
     def __init__(
         self, engine: InferenceEngine, *, on: float = 0.5, off: float = 0.35, min_coverage: float = 0.02
     ) -> None:
         self._engine = engine
+        self._side = engine.inputs[0].shape[1]
         self._on = round(on * 255)
         self._off = round(off * 255)
         self._min_coverage = min_coverage
@@ -46,21 +50,27 @@ class HiddenSegmenter:
         self._growth = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
 
     def __call__(self, crop: Crop) -> HiddenCrop:
-        probability = self._engine.run({"face": crop.image[None]})["hidden"].reshape(CROP_PX, CROP_PX)
+        is_wide = self._side == WIDE_PX
+        probability = self._engine.run({"face": (crop.wide if is_wide else crop.image)[None]})["hidden"]
+        probability = probability.reshape(self._side, self._side)
+        part = TEMPLATE_PART if is_wide else np.s_[:]
         track = self._tracks.setdefault(crop.face.track_id, MaskSmoother())
         least = self._min_coverage * (LET_GO if track.covered else 1.0)
-        if not covers_face(
-            np.greater_equal(probability, self._off).astype(np.uint8), turn_of(crop.face.landmarks), least
-        ):
+        if not covers_face(np.greater_equal(probability[part], self._off), turn_of(crop.face.landmarks), least):
             probability = np.zeros_like(probability)  # it only marks the background beside the far cheek
-        seen = track.update(probability, self._on, self._off)
-        coverage = face_share(seen)
+        seen = track.update(probability, self._on, self._off, crop.face.at)
+        coverage = face_share(seen[part])
         track.covered = coverage >= least
-        mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
         if not track.covered:
-            return HiddenCrop(crop, mask, 0.0)
-        cv2.dilate(cv2.bitwise_and(seen, face_area(FACE_REACH)), self._growth, dst=mask)
-        return HiddenCrop(crop, mask, coverage)
+            return HiddenCrop.of_template(crop, np.zeros((CROP_PX, CROP_PX), np.uint8), 0.0)
+        if not is_wide:
+            mask = self._grown(cv2.bitwise_and(seen, face_area(FACE_REACH)))
+            return HiddenCrop.of_template(crop, mask, coverage)
+        wide_mask = self._grown(before_face(seen))
+        return HiddenCrop(crop, np.ascontiguousarray(wide_mask[TEMPLATE_PART]), coverage, wide_mask)
+
+    def _grown(self, mask: MatLike) -> Image:
+        return np.asarray(cv2.dilate(mask, self._growth), np.uint8)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Forgets lost tracks; unknown ones are ignored."""
@@ -71,37 +81,40 @@ class HiddenSegmenter:
 class GivenMask:
     """Mask in frame pixels (height x width uint8, white = hidden) for every frame and face."""
 
-    margin_px = 0
-
     def __init__(self, mask: Image) -> None:
         self._mask = mask
 
     def __call__(self, crop: Crop) -> HiddenCrop:
-        mask = warp_mask(self._mask, crop.to_crop, least=128)
-        return HiddenCrop(crop, mask, face_share(mask))
+        wide_mask = warp_mask(self._mask, to_wide_field(crop.to_crop), least=128, side=WIDE_PX)
+        mask = np.ascontiguousarray(wide_mask[TEMPLATE_PART])
+        return HiddenCrop(crop, mask, face_share(mask), wide_mask, exact=True)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Does nothing: no track is remembered."""
 
 
 class MaskSmoother:
-    """Smoothed probability of one face and its mask, both 256x256 uint8 in the template."""
+    """Smoothed probability of one face and its mask, both uint8, as large as the network's input."""
 
     def __init__(self) -> None:
         self.covered = False
+        self._watch = Stopwatch()
         self._probability: Image | None = None
-        self._mask: Image = np.zeros((CROP_PX, CROP_PX), np.uint8)
-        self._risen: Image = np.empty_like(self._mask)
+        self._mask: Image
+        self._risen: Image
 
-    def update(self, probability: Tensor, on: int, off: int) -> Image:
-        """Mask after one more frame, valid until the next update; thresholds 0..255."""
+    def update(self, probability: Tensor, on: int, off: int, at: float) -> Image:
+        """Mask after one more frame, of time `at` (seconds), valid until the next update; thresholds 0..255."""
+        seconds = self._watch.step(at)
         newest = probability.astype(np.uint8, copy=False)
         if self._probability is None:
             self._probability = newest.copy()
+            self._mask, self._risen = np.zeros_like(newest), np.empty_like(newest)
         else:
             # The higher of the two mixtures is the fast one where the probability rose, and the slow one where it fell.
-            cv2.addWeighted(newest, ATTACK, self._probability, 1 - ATTACK, 0, dst=self._risen)
-            cv2.addWeighted(newest, RELEASE, self._probability, 1 - RELEASE, 0, dst=self._probability)
+            attack, release = eased(ATTACK, seconds), eased(RELEASE, seconds)
+            cv2.addWeighted(newest, attack, self._probability, 1 - attack, 0, dst=self._risen)
+            cv2.addWeighted(newest, release, self._probability, 1 - release, 0, dst=self._probability)
             cv2.max(self._risen, self._probability, dst=self._probability)
         hidden = (self._probability >= on) | ((self._probability >= off) & (self._mask != 0))
         np.multiply(hidden, HIDDEN, out=self._mask, casting="unsafe")
@@ -115,3 +128,13 @@ def remove_specks(mask: Image) -> None:
     specks = [outline for outline in outlines if cv2.contourArea(outline) < SPECK_PX]
     if specks:
         cv2.drawContours(mask, specks, -1, 0, cv2.FILLED)
+
+
+def before_face(mask: Image) -> Image:
+    """Of `mask` (416x416 uint8), the connected parts that hide more than a speck of the face's area."""
+    count, labels = cv2.connectedComponents(mask, ltype=cv2.CV_16U)
+    if count <= 2:
+        return mask  # one thing: the face is covered, so it is this one that covers it
+    hides = np.bincount(labels[TEMPLATE_PART][face_area() != 0], minlength=count) >= SPECK_PX
+    before: Image = np.where(hides, HIDDEN, 0).astype(np.uint8)[labels]
+    return before & mask

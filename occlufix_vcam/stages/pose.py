@@ -6,6 +6,7 @@ import functools
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image, Points
 from occlufix_vcam.stages.geometry import face_area, face_share
@@ -46,8 +47,8 @@ def _visible_face(turn: float) -> Image:
     return np.where(area > 127, np.uint8(HIDDEN), np.uint8(0))
 
 
-def covers_face(mask: Image, turn: float, least: float) -> bool:
-    """Whether `mask` hides a share of at least `least` of what a face turned this far shows."""
+def covers_face(hidden: NDArray[np.bool_], turn: float, least: float) -> bool:
+    """Whether a share of at least `least` of a face turned this far is `hidden` (256x256); True for a frontal face."""
     if abs(turn) < ASIDE:
         return True
-    return face_share(cv2.bitwise_and(mask, visible_face(turn))) >= least
+    return face_share(cv2.copyTo(visible_face(turn), hidden.view(np.uint8))) >= least

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 
 from engines.base import InferenceEngine
 from engines.contract import CROP_PX, HIDDEN, Affine, Image
-from occlufix_vcam.core.frame import HiddenCrop, Patch
+from occlufix_vcam.core.frame import HiddenCrop, Patch, in_wide
 from occlufix_vcam.stages.geometry import face_area
 from occlufix_vcam.stages.reference import Reference
 
@@ -57,7 +58,7 @@ class Restorer:
                 _lay_over(image, reference.image, weight)
         else:
             image = reference.image
-        return self._steady(Patch(hidden.crop, hidden.mask, image), reference.motion)
+        return self._steady(Patch.of_hidden(hidden, image), reference.motion)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         track_ids = list(track_ids)
@@ -78,7 +79,8 @@ class Restorer:
             return self._steady.hold(hidden, reference.motion)
         few = cv2.resize(hidden.crop.image, (SQUARES, SQUARES), interpolation=cv2.INTER_AREA)
         squares = cv2.resize(few, (CROP_PX, CROP_PX), interpolation=cv2.INTER_NEAREST)
-        return Patch(hidden.crop, face_area(1.2), squares.astype(np.uint8, copy=False))
+        area = face_area(1.2)
+        return Patch(hidden.crop, area, squares.astype(np.uint8, copy=False), in_wide(area), exact=True)
 
     def _weight(self, reference: Reference) -> Image | None:
         """Weight of the memory, 256x256 uint8; None for zero."""
@@ -128,7 +130,7 @@ class TemporalSmoother:
         last = self._shown.get(hidden.crop.face.track_id)
         if last is None:
             return None
-        newest = Patch(hidden.crop, hidden.mask, last[0])
+        newest = Patch.of_hidden(hidden, last[0])
         patch = self._mixed(newest, *last, motion, 0.0) if motion is not None else newest
         self._shown[hidden.crop.face.track_id] = patch.image, patch.mask
         return patch
@@ -146,7 +148,7 @@ class TemporalSmoother:
         newest = image[part]
         mixed = cv2.addWeighted(newest, share, carried, 1 - share, 0)
         cv2.copyTo(mixed, cv2.bitwise_and(was_hidden, patch.mask[part]), newest)
-        return Patch(patch.crop, patch.mask, image)
+        return replace(patch, image=image)
 
 
 def _is_whole(weight: Image, mask: Image) -> bool:

@@ -37,8 +37,8 @@ def restored(before: int, after: int, mask: Image | None = None) -> Frame:
     """A frame in which the crop is the frame's part from (100, 50) to (356, 306)."""
     image = grey(0)[:256, :256]
     face = FaceTrack(1, np.zeros((5, 2), np.float32), 1.0)
-    crop = Crop(face, image, np.array([[1, 0, -100], [0, 1, -50]], np.float32))
-    hidden = HiddenCrop(crop, np.zeros((256, 256), np.uint8) if mask is None else mask, 0.5)
+    crop = Crop.of_template(face, image, np.array([[1, 0, -100], [0, 1, -50]], np.float32))
+    hidden = HiddenCrop.of_template(crop, np.zeros((256, 256), np.uint8) if mask is None else mask, 0.5)
     return Frame(grey(after), 1, 1.0, Origin(grey(before), (hidden,)))
 
 

@@ -50,7 +50,7 @@ class Scene:
         mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
         if self.coverage:
             mask[200:] = 255
-        return HiddenCrop(crop, mask, self.coverage)
+        return HiddenCrop.of_template(crop, mask, self.coverage)
 
     def __call__(self, crop: Crop, mask: Image) -> Embedding:
         return np.eye(128, dtype=np.float32)[self.person]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import engines
+from engines.base import TensorSpec
 from engines.contract import CLOSE_UP_SIZE, CROP_PX, TEMPLATE
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.settings import Settings
@@ -20,7 +21,8 @@ class StandIn:
     """Stands in for each network: a face in the middle, its lower half hidden, restored as its negative."""
 
     backend, device, precision = "stand-in", "none", "none"
-    inputs = outputs = passed_over = ()
+    inputs = (TensorSpec("face", (1, CROP_PX, CROP_PX, 3), "uint8"),)
+    outputs = passed_over = ()
     sees_faces = True
 
     def __init__(self, model: str) -> None:

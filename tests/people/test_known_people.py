@@ -41,7 +41,7 @@ def crop(faces: FaceSet, index: int, rng: np.random.Generator) -> Crop:
     """The picture with a camera's noise, in other light from frame to frame."""
     noisy = faces.image(index) * rng.uniform(0.97, 1.03) + rng.normal(0, 3, (CROP_PX, CROP_PX, 3))
     face = FaceTrack(1, faces.rows[index].landmarks, 1.0)
-    return Crop(face, noisy.clip(0, 255).astype(np.uint8), np.eye(2, 3, dtype=np.float32))
+    return Crop.of_template(face, noisy.clip(0, 255).astype(np.uint8), np.eye(2, 3, dtype=np.float32))
 
 
 def take_turns(

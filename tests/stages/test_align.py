@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.contract import TEMPLATE, Image, Points, transform_points
+from engines.contract import TEMPLATE, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Image, Points, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame
 from occlufix_vcam.stages.align import align
 
@@ -50,7 +50,30 @@ def test_a_large_face_does_not_alias():
     stripes = np.zeros((2160, 3840, 3), np.uint8)
     stripes[:, ::2] = 255
     crop = crop_of(stripes, landmarks(500, at=(1900, 1000), turn=0.1))
-    assert np.abs(crop.image.astype(int) - 128).max() < 24  # a plain warp shows stripes of 0 and 255
+    inside = crop.wide[crop.in_frame > 0].astype(int)
+    assert np.abs(inside - 128).max() < 24  # a plain warp shows stripes of 0 and 255
+
+
+@pytest.mark.parametrize("eye_distance", [40, 100, 250])
+def test_the_template_is_a_part_of_the_wide_field(eye_distance):
+    image = smooth_picture()
+    crop = crop_of(image, landmarks(eye_distance))
+    assert crop.wide.shape == (WIDE_PX, WIDE_PX, 3)
+    assert np.array_equal(crop.wide[TEMPLATE_PART], crop.image) and crop.image.flags.c_contiguous
+    corner = transform_points(np.float32([[0, 0]]) - WIDE_OFFSET, cv2.invertAffineTransform(crop.to_crop))[0]
+    if eye_distance < 200:
+        assert crop.in_frame.all()
+        x, y = np.round(corner).astype(int)
+        assert np.abs(crop.wide[0, 0].astype(int) - image[y, x]).max() < 8
+
+
+def test_what_lies_beyond_the_frame_is_told_apart():
+    image = np.full((720, 1280, 3), 100, np.uint8)
+    crop = crop_of(image, landmarks(76.8, at=(1240, 360), turn=0.0))
+    outside = transform_points(np.float32([[1280, 0]]), crop.to_crop)[0, 0] + WIDE_OFFSET[0]
+    columns = np.flatnonzero(crop.in_frame.all(axis=0))
+    assert columns.max() + 1 == pytest.approx(outside, abs=1.5)
+    assert not crop.in_frame[:, columns.max() + 1 :].any()
 
 
 @pytest.mark.parametrize(

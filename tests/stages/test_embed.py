@@ -38,7 +38,7 @@ class MeanEngine:
 
 def crop(level: int) -> Crop:
     image = np.full((CROP_PX, CROP_PX, 3), level, np.uint8)
-    return Crop(FaceTrack(1, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
+    return Crop.of_template(FaceTrack(1, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
 
 
 def test_a_vector_is_of_length_1_and_outlives_the_next_call() -> None:

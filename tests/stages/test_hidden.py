@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.contract import CROP_PX, TEMPLATE, Image
+from engines.base import TensorSpec
+from engines.contract import CROP_PX, TEMPLATE, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack
 from occlufix_vcam.stages.geometry import face_area, face_share
 from occlufix_vcam.stages.hidden import GROWTH_PX, GivenMask, HiddenSegmenter, remove_specks
@@ -16,14 +17,15 @@ class SaidProbability:
     """An engine that says what the test set, into an array that it reuses, as real engines do."""
 
     backend = device = precision = "fake"
-    inputs = outputs = passed_over = ()
+    outputs = passed_over = ()
 
-    def __init__(self) -> None:
-        self._output = np.zeros((1, CROP_PX, CROP_PX, 1), np.uint8)
+    def __init__(self, side: int = CROP_PX) -> None:
+        self.inputs = (TensorSpec("face", (1, side, side, 3), "uint8"),)
+        self._output = np.zeros((1, side, side, 1), np.uint8)
         self.probability: Image = self._output[0, ..., 0]
 
     def run(self, feeds):
-        assert feeds["face"].shape == (1, CROP_PX, CROP_PX, 3) and feeds["face"].dtype == np.uint8
+        assert feeds["face"].shape == self.inputs[0].shape and feeds["face"].dtype == np.uint8
         return {"hidden": self._output}
 
     def close(self) -> None: ...
@@ -36,7 +38,7 @@ def engine():
 
 def crop(track_id: int = 1) -> Crop:
     image = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
-    return Crop(FaceTrack(track_id, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
+    return Crop.of_template(FaceTrack(track_id, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
 
 
 def box(top: int, bottom: int, left: int = 60, right: int = 196) -> tuple[slice, slice]:
@@ -109,6 +111,36 @@ def test_what_is_far_from_the_face_is_left_in_the_picture(engine):
     assert not mask[235:, 235:].any()
 
 
+def test_a_network_of_the_template_marks_nothing_beyond_it(engine):
+    engine.probability[box(150, 220)] = 255
+    hidden = HiddenSegmenter(engine)(crop())
+    assert np.array_equal(hidden.wide_mask[TEMPLATE_PART], hidden.mask) and hidden.mask.any()
+    assert cv2.countNonZero(hidden.wide_mask) == cv2.countNonZero(hidden.mask)
+
+
+def test_in_the_wide_field_a_thing_is_marked_wholly_if_it_hides_some_of_the_face():
+    """The arm of the hand before the mouth belongs to it; a cup on the table hides nothing of the face."""
+    engine = SaidProbability(WIDE_PX)
+    engine.probability[206:416, 150:270] = 255
+    engine.probability[340:400, 20:80] = 255
+    hidden = HiddenSegmenter(engine)(crop())
+    assert hidden.wide_mask[206:416, 150:270].all() and not hidden.wide_mask[:, :100].any()
+    assert np.array_equal(hidden.wide_mask[TEMPLATE_PART], hidden.mask)
+    assert hidden.coverage == face_share(engine.probability[TEMPLATE_PART])
+
+
+def test_a_given_mask_counts_beyond_the_template_too():
+    mask = np.zeros((720, 1280), np.uint8)
+    mask[300:700, 600:680] = 255
+    to_crop = np.array([[1, 0, -512], [0, 1, -200]], np.float32)
+    hidden = GivenMask(mask)(Crop.of_template(FaceTrack(1, TEMPLATE, 1.0), crop().image, to_crop))
+    left, top = 600 - 512 + WIDE_OFFSET[0], 300 - 200 + WIDE_OFFSET[1]
+    expected = np.zeros((WIDE_PX, WIDE_PX), np.uint8)
+    expected[top:, left : left + 80] = 255
+    assert np.array_equal(hidden.wide_mask, expected)
+    assert np.array_equal(hidden.mask, expected[TEMPLATE_PART])
+
+
 def test_specks_are_the_networks_doubt(engine):
     see = HiddenSegmenter(engine, min_coverage=0.0)
     engine.probability[100:105, 100:105] = 255
@@ -148,7 +180,7 @@ def test_a_given_mask_is_taken_as_it_is():
     mask = np.zeros((720, 1280), np.uint8)
     mask[300:420, 500:700] = 255
     to_crop = np.array([[0.5, 0, -200], [0, 0.5, -100]], np.float32)
-    hidden = GivenMask(mask)(Crop(FaceTrack(1, TEMPLATE, 1.0), crop().image, to_crop))
+    hidden = GivenMask(mask)(Crop.of_template(FaceTrack(1, TEMPLATE, 1.0), crop().image, to_crop))
     expected = np.zeros((CROP_PX, CROP_PX), np.uint8)
     expected[50:110, 50:150] = 255
     assert (hidden.mask != expected).sum() < 350  # at most the rim, by one pixel

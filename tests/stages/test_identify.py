@@ -38,7 +38,7 @@ class Told:
 
 def crop(level: int = 120) -> Crop:
     image = np.full((CROP_PX, CROP_PX, 3), level, np.uint8)
-    return Crop(FaceTrack(1, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
+    return Crop.of_template(FaceTrack(1, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
 
 
 def mixed(a: Embedding, share: float, b: Embedding) -> Embedding:

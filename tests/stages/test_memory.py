@@ -28,8 +28,8 @@ PICTURE = np.random.default_rng(0).integers(0, 255, (CROP_PX, CROP_PX, 3), dtype
 
 
 def asked() -> HiddenCrop:
-    crop = Crop(FaceTrack(1, TEMPLATE, 1.0), np.zeros_like(PICTURE), np.eye(2, 3, dtype=np.float32))
-    return HiddenCrop(crop, np.full((CROP_PX, CROP_PX), 255, np.uint8), 1.0)
+    crop = Crop.of_template(FaceTrack(1, TEMPLATE, 1.0), np.zeros_like(PICTURE), np.eye(2, 3, dtype=np.float32))
+    return HiddenCrop.of_template(crop, np.full((CROP_PX, CROP_PX), 255, np.uint8), 1.0)
 
 
 def test_no_reference_is_all_zeros():
@@ -57,7 +57,7 @@ def test_what_the_picture_does_not_show_is_not_valid():
 def test_what_is_hidden_in_the_picture_is_not_valid():
     mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
     mask[150:200, 60:196] = 255
-    reference = FixedReference(PICTURE, TEMPLATE, lambda crop: HiddenCrop(crop, mask, 0.2))(asked())
+    reference = FixedReference(PICTURE, TEMPLATE, lambda crop: HiddenCrop.of_template(crop, mask, 0.2))(asked())
     assert not reference.mask[150 - MARGIN_PX : 200 + MARGIN_PX, 60:196].any()
     assert reference.mask[20:140, 60:196].all()
 
@@ -85,8 +85,8 @@ MOUTH[150:230, 70:186] = 255
 
 
 def seen(image: np.ndarray, mask: np.ndarray = NOTHING, track_id: int = 1) -> HiddenCrop:
-    crop = Crop(FaceTrack(track_id, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
-    return HiddenCrop(crop, mask, float((mask != 0).mean()))
+    crop = Crop.of_template(FaceTrack(track_id, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
+    return HiddenCrop.of_template(crop, mask, float((mask != 0).mean()))
 
 
 def covered(image: np.ndarray, mask: np.ndarray = MOUTH, level: int = 240) -> np.ndarray:

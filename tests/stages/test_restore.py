@@ -33,8 +33,8 @@ class Negative:
 
 def hidden_crop(value: int, coverage: float = 0.4, track_id: int = 1) -> HiddenCrop:
     image = np.full((CROP_PX, CROP_PX, 3), value, np.uint8)
-    crop = Crop(FaceTrack(track_id, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
-    return HiddenCrop(crop, np.full((CROP_PX, CROP_PX), 255, np.uint8), coverage)
+    crop = Crop.of_template(FaceTrack(track_id, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
+    return HiddenCrop.of_template(crop, np.full((CROP_PX, CROP_PX), 255, np.uint8), coverage)
 
 
 def remembered(value: int, confidence: int, motion=None) -> Reference:

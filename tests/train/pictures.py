@@ -18,4 +18,4 @@ def smooth(seed: int, channels: int, sigma: float) -> Image:
 
 
 def crop_of(image: Image) -> Crop:
-    return Crop(FaceTrack(1, TEMPLATE, 1.0), image, IDENTITY)
+    return Crop.of_template(FaceTrack(1, TEMPLATE, 1.0), image, IDENTITY)

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.contract import CROP_PX, TEMPLATE
+from engines.contract import CROP_PX, TEMPLATE, WIDE_PX
 from train.data.dev_set import in_dev_set
 from train.data.face_set import DataError, FaceSet
 from train.data.open_faces import open_faces
-from train.data.wide import CORNER, WIDE_PX, WideSet
+from train.data.wide import CORNER, WideSet
 
 PEOPLE = [f"cfp{number:03d}" for number in range(40)]
 

@@ -10,15 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.contract import CROP_PX, TEMPLATE, Image
+from engines.contract import CROP_PX, TEMPLATE, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Image
 from train.data.face_set import DataError
-from train.data.photographs import TEMPLATE_AT, TEMPLATE_PART, WIDE_PX, Photograph, Photographs, PhotographSet
+from train.data.photographs import Photograph, Photographs, PhotographSet
 from train.evaluation.photographs import BAND_PX, photograph_figures
 from train.occlusion.transplants import Transplants
 from train.tasks.hidden_samples import SegmentationSamples
 from train.tasks.live_view import live_view
 
-LANDMARKS = (TEMPLATE + TEMPLATE_AT).tolist()
+LANDMARKS = (TEMPLATE + WIDE_OFFSET).tolist()
 WHOLE = [[0, 0], [WIDE_PX, 0], [WIDE_PX, WIDE_PX], [0, WIDE_PX]]
 #: Where the thing of each drawn photograph is, in the wide field: x, y, x, y.
 THING = (150, 220, 250, 330)

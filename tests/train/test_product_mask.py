@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.base import TensorSpec
 from engines.contract import CROP_PX, HIDDEN, Image
 from occlufix_vcam.stages import geometry, hidden
 from tests.train.pictures import crop_of, smooth
@@ -18,7 +19,8 @@ class SaidProbability:
     """A segmenter that always gives the same probability."""
 
     backend = device = precision = "fake"
-    inputs = outputs = passed_over = ()
+    inputs = (TensorSpec("face", (1, CROP_PX, CROP_PX, 3), "uint8"),)
+    outputs = passed_over = ()
 
     def __init__(self, probability: Image) -> None:
         self._probability = probability

@@ -17,7 +17,7 @@ def test_a_reference_is_lit_as_the_product_lights_it() -> None:
     hole, valid = np.zeros((CROP_PX, CROP_PX), np.uint8), np.zeros((CROP_PX, CROP_PX), np.uint8)
     hole[140:230, 60:200], valid[30:] = HIDDEN, HIDDEN
     shown = reference.TrackedReference(reference.make_view(photograph, relighting.without_rim(valid)), IDENTITY, 0.0)
-    made = shown.reference(HiddenCrop(crop_of(crop), hole, 0.3), reference.known_face(hole))
+    made = shown.reference(HiddenCrop.of_template(crop_of(crop), hole, 0.3), reference.known_face(hole))
     assert np.array_equal(made.mask, relighting.without_rim(valid))
     relit = relighting.relit(photograph, made.mask, crop, hole)
     assert np.array_equal(relit, made.image) and not np.array_equal(relit, photograph)

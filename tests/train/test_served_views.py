@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE, WIDE_PX, Image
 from train.config import RECIPES
 from train.data import product_mask
 from train.data.dev_set import in_dev_set
 from train.data.face_set import DataError
 from train.data.mixed import Bare, WideFaces, open_mixed
-from train.data.wide import CORNER, WIDE_PX
+from train.data.wide import CORNER
 from train.occlusion import camera, served_views
 from train.occlusion.compositing import FaceGeometry
 from train.occlusion.hands import HOLDING_CHANCE

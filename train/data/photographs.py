@@ -18,14 +18,9 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from engines.contract import CROP_PX, HIDDEN, Affine, Image, Points
+from engines.contract import HIDDEN, WIDE_PX, Affine, Image, Points
 from train.data.face_set import DataError
 
-WIDE_PX = 416
-#: Where the template's first pixel lies in the wide field: x, y.
-TEMPLATE_AT = (80, 56)
-#: The same as slices of a wide picture.
-TEMPLATE_PART = np.s_[TEMPLATE_AT[1] : TEMPLATE_AT[1] + CROP_PX, TEMPLATE_AT[0] : TEMPLATE_AT[0] + CROP_PX]
 #: How much of what is drawn each set is.
 SET_SHARES = {"things": 0.65, "masks_worn": 0.35}
 #: How often a photograph is drawn, by the skin's tone: there are few of dark skin.

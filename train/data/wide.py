@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.contract import CROP_PX, Image, Points
+from engines.contract import TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Image, Points
 from train.data.face_set import FaceRow, PictureSet
 
-WIDE_PX = 416
 #: Where the template's corner lies in a wide picture: x, y.
-CORNER: Points = np.array([80.0, 56.0], np.float32)
-_X, _Y = (int(at) for at in CORNER)
+CORNER: Points = np.array(WIDE_OFFSET, np.float32)
 
 
 class WideSet(PictureSet):
@@ -53,4 +51,4 @@ class TemplateFaces:
 
 def template_part(wide: Image) -> Image:
     """The 256x256 template of a wide picture or mask, as an array of its own."""
-    return np.ascontiguousarray(wide[_Y : _Y + CROP_PX, _X : _X + CROP_PX])
+    return np.ascontiguousarray(wide[TEMPLATE_PART])

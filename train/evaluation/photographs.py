@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engines.contract import HIDDEN, Image
-from train.data.photographs import TEMPLATE_PART, Photograph, PhotographRow, Photographs
+from engines.contract import HIDDEN, TEMPLATE_PART, Image
+from train.data.photographs import Photograph, PhotographRow, Photographs
 from train.evaluation.mask_figures import See, iou, look, marked, overlay, write_sheet
 from train.tasks.hidden_data import SegmentationSample
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from engines.contract import CROP_PX, Image, Points, similarity
+from engines.contract import CROP_PX, TEMPLATE_PART, WIDE_PX, Image, Points, similarity
 from train.data.face_set import mirror_landmarks
-from train.data.photographs import TEMPLATE_PART, WIDE_PX, Photograph, Photographs
+from train.data.photographs import Photograph, Photographs
 from train.occlusion.compositing import FaceGeometry, Layer, composite, scaled
 from train.occlusion.sprites import continued
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from engines.contract import HIDDEN, Affine, Image
-from train.data.photographs import TEMPLATE_AT, Photograph
+from engines.contract import HIDDEN, WIDE_OFFSET, Affine, Image
+from train.data.photographs import Photograph
 from train.occlusion.camera import misalignment, relight, webcam
 from train.tasks.hidden_data import SegmentationSample
 
@@ -39,7 +39,7 @@ def _maps(matrix: Affine, rng: np.random.Generator, size: int) -> tuple[np.ndarr
     y, x = np.mgrid[:size, :size].astype(np.float32)
     x, y = x + bend[..., 0], y + bend[..., 1]
     back = cv2.invertAffineTransform(matrix)
-    left, top = back[:, 2] + TEMPLATE_AT
+    left, top = back[:, 2] + WIDE_OFFSET
     return back[0, 0] * x + back[0, 1] * y + np.float32(left), back[1, 0] * x + back[1, 1] * y + np.float32(top)
 
 

@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image
-from occlufix_vcam.core.frame import Patch
-from occlufix_vcam.stages.blend import Blender, feather, match_colours
+from occlufix_vcam.core.frame import Crop, Patch, in_wide
+from occlufix_vcam.stages.compositing.blend import Blender, match_colours
 from tests.stages.test_align import crop_of, landmarks, smooth_picture
 
 FADE_PX = 6
+
+
+def patch(crop: Crop, mask: Image, image: Image, exact: bool = False) -> Patch:
+    return Patch(crop, mask, image, in_wide(mask), exact)
 
 
 def hole() -> Image:
@@ -26,7 +30,7 @@ def test_a_face_partly_outside_the_frame_is_restored_inside_it(at, eye_distance)
     image = smooth_picture()
     before = image.copy()
     crop = crop_of(image, landmarks(eye_distance, at=at))
-    result = Blender(FADE_PX)(image, [Patch(crop, np.full_like(hole(), 255), 255 - crop.image)])
+    result = Blender()(image, [patch(crop, np.full_like(hole(), 255), 255 - crop.image)])
     assert result.shape == image.shape
     assert not np.array_equal(result, image)
     assert np.array_equal(image, before)
@@ -36,16 +40,16 @@ def test_a_face_partly_outside_the_frame_is_restored_inside_it(at, eye_distance)
 def test_any_size_of_frame(shape):
     image = smooth_picture(*(max(side, 80) for side in shape))[: shape[0], : shape[1]]
     crop = crop_of(image, landmarks(20, at=(shape[1] / 2, shape[0] / 2)))
-    result = Blender(FADE_PX)(image, [Patch(crop, hole(), crop.image)])
+    result = Blender()(image, [patch(crop, hole(), crop.image)])
     assert np.abs(result.astype(int) - image).max() <= 24
 
 
 def test_a_frame_of_another_size_in_mid_stream():
-    blend = Blender(FADE_PX)
+    blend = Blender()
     for height, width in ((120, 160), (720, 1280), (120, 160)):
         image = smooth_picture(height, width)
         crop = crop_of(image, landmarks(height / 6, at=(width / 2, height / 2)))
-        changed = blend(image, [Patch(crop, hole(), 255 - crop.image)]) != image
+        changed = blend(image, [patch(crop, hole(), 255 - crop.image)]) != image
         assert changed.any()
 
 
@@ -53,7 +57,7 @@ def test_pixels_outside_the_mask_are_the_inputs_bit_for_bit():
     image = smooth_picture()
     before = image.copy()
     crop = crop_of(image, landmarks())
-    result = Blender(FADE_PX)(image, [Patch(crop, hole(), 255 - crop.image)])
+    result = Blender()(image, [patch(crop, hole(), 255 - crop.image)])
     covered = cv2.warpAffine(hole(), crop.to_crop, (1280, 720), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     changed = (result != image).any(axis=2)
     assert changed[covered == 255].mean() > 0.9
@@ -65,8 +69,8 @@ def test_pixels_outside_the_mask_are_the_inputs_bit_for_bit():
 def test_nothing_to_restore_gives_the_very_same_picture(mask):
     image = smooth_picture()
     crop = crop_of(image, landmarks())
-    assert Blender(FADE_PX)(image, [Patch(crop, mask, 255 - crop.image)]) is image
-    assert Blender(FADE_PX)(image, []) is image
+    assert Blender()(image, [patch(crop, mask, 255 - crop.image)]) is image
+    assert Blender()(image, []) is image
 
 
 def test_the_middle_of_the_hole_is_the_restored_picture():
@@ -74,7 +78,7 @@ def test_the_middle_of_the_hole_is_the_restored_picture():
     image = np.full((256, 256, 3), 120, np.uint8)
     crop = crop_of(image, TEMPLATE)
     noise = np.random.default_rng(1).integers(116, 125, image.shape, dtype=np.uint8)
-    result = Blender(FADE_PX)(image, [Patch(crop, hole(), noise)])
+    result = Blender()(image, [patch(crop, hole(), noise)])
     inner = cv2.erode(hole(), np.ones((2 * FADE_PX + 1,) * 2, np.uint8)) > 0
     assert np.abs(result[inner].astype(int) - noise[inner]).max() <= 1
 
@@ -85,7 +89,7 @@ def test_without_a_margin_the_hole_is_replaced_to_its_rim():
     restored = image.copy()
     restored[hole() > 0] = (119, 121, 120)
     restored[185, 128] = (0, 0, 0)
-    result = Blender(0)(image, [Patch(crop, hole(), restored)])
+    result = Blender()(image, [patch(crop, hole(), restored, exact=True)])
     expected = match_colours(crop.image, restored, hole())
     assert np.array_equal(result[hole() > 0], expected[hole() > 0])
 
@@ -93,7 +97,7 @@ def test_without_a_margin_the_hole_is_replaced_to_its_rim():
 def test_two_faces_are_both_restored():
     image = smooth_picture()
     crops = [crop_of(image, landmarks(60, at=at)) for at in ((300, 300), (900, 400))]
-    result = Blender(FADE_PX)(image, [Patch(crop, hole(), 255 - crop.image) for crop in crops])
+    result = Blender()(image, [patch(crop, hole(), 255 - crop.image) for crop in crops])
     for x in (300, 900):
         assert (result[:, x - 150 : x + 150] != image[:, x - 150 : x + 150]).any()
 
@@ -103,7 +107,7 @@ def test_a_true_restoration_leaves_no_trace(eye_distance):
     """At any size of the face: the warps there and back agree to a fraction of a pixel."""
     image = smooth_picture()
     crop = crop_of(image, landmarks(eye_distance))
-    result = Blender(FADE_PX)(image, [Patch(crop, hole(), crop.image)])
+    result = Blender()(image, [patch(crop, hole(), crop.image)])
     assert cv2.PSNR(result, image) > 45
     assert np.abs(result.astype(int) - image).max() <= 20
 
@@ -125,14 +129,3 @@ def test_an_edge_at_the_rim_is_no_wrong_shade():
     known[:, :128][hole()[:, :128] == 0] = 30
     matched = match_colours(known, restored, hole()).astype(int)
     assert np.abs(matched - 180)[hole() > 0].max() <= 2
-
-
-def test_feather_rises_smoothly_inside_the_mask_and_ends_at_the_crops_edge():
-    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
-    mask[100:, 50:200] = 255
-    weights = feather(mask, FADE_PX).astype(int)
-    assert not weights[mask == 0].any()
-    assert weights[150, 50 + FADE_PX] == 255 and weights[128, 100] == 255
-    assert weights[-1, 100] < 64
-    assert np.abs(np.diff(weights, axis=1)).max() < 100
-    assert np.array_equal(feather(mask, 0), mask)

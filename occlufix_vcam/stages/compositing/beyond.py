@@ -1,0 +1,192 @@
+"""What happens to the part of a thing that lies beyond what is restored: it fades out, stays, or is painted over.
+
+The restorer paints the template, and a fill of the scene covers what was seen before. A thing that reaches beyond both
+must not end along a line. Everything here is decided in the wide field at a quarter of the template's resolution.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image
+from occlufix_vcam.core.frame import Fill, Patch, in_wide
+from occlufix_vcam.stages.geometry import compose, face_area, to_cells, to_wide_field, translation
+
+Beyond = Literal["fade", "leave", "paint"]
+Cells = NDArray[np.float32]
+
+#: Side of a cell in crop pixels, and of the wide field in cells.
+CELL_PX = 4
+CELLS = WIDE_PX // CELL_PX
+#: Distance beyond the restored part over which a thing fades: a third of a face's width, in crop pixels.
+FADE_PX = 53
+#: Width of the transition at the template's and the wide field's edges, in crop pixels.
+EDGE_PX = 20
+#: A thing reaches beyond if so many of its cells are not restored; once it is left, until fewer are.
+LEFT_FROM, LEFT_DOWN_TO = 40, 15
+#: Time, in seconds, for which a choice stays although the other one would be right.
+DWELL_S = 0.6
+#: Trust in a fill from which on it counts as restored.
+TRUSTED = 128
+
+
+@dataclass(slots=True)
+class _Choice:
+    """Whether things of a track are left, when that was last right, and which cells they cover."""
+
+    leaves: bool
+    right_at: float
+    left: Image
+
+    def decide(self, leaves: bool, at: float) -> None:
+        """Changes its mind only after DWELL_S in which it was wrong."""
+        if leaves == self.leaves or at - self.right_at >= DWELL_S:
+            self.leaves, self.right_at = leaves, at
+
+
+class Reach:
+    """Decides how far things are replaced beyond the template. Used by one thread.
+
+    `beyond` says what is done with a thing that reaches farther than can be filled with trust: it fades out over
+    FADE_PX, is left wholly as it is, or is painted over with a continuation of what surrounds it.
+    """
+
+    def __init__(self, beyond: Beyond = "fade") -> None:
+        self._beyond = beyond
+        self._choices: dict[int, _Choice] = {}
+
+    def __call__(self, patch: Patch, fill: Fill | None, at: float) -> Image | None:
+        """Weight of the restored image by cell, 255 = as outlined; None if that holds everywhere.
+
+        `at` is the frame's time in seconds.
+        """
+        thing = _reduced(patch.wide_mask)
+        sure = _restored_cells() if fill is None else np.maximum(_restored_cells(), _trust(fill, patch))
+        outside = _where(sure < TRUSTED) & thing
+        if self._beyond == "leave" and not patch.exact:
+            return self._left(patch.crop.face.track_id, thing, outside, at)
+        if not outside.any():
+            return None
+        if self._beyond == "paint" or patch.exact:
+            return _wide_edge()
+        return _faded(sure)
+
+    def forget(self, track_ids: Iterable[int]) -> None:
+        for track_id in track_ids:
+            self._choices.pop(track_id, None)
+
+    def _left(self, track_id: int, thing: Image, outside: Image, at: float) -> Image | None:
+        """0 for the connected things that reach beyond, 255 elsewhere; None if there are none."""
+        count, labels = cv2.connectedComponents(thing, ltype=cv2.CV_16U)
+        beyond = np.bincount(labels[outside != 0], minlength=count)
+        most = int(beyond[1:].max(initial=0))
+        choice = self._choices.setdefault(track_id, _Choice(most >= LEFT_FROM, at, np.zeros_like(thing)))
+        choice.decide(most >= (LEFT_DOWN_TO if choice.leaves else LEFT_FROM), at)
+        if not choice.leaves:
+            return None
+        before = np.bincount(labels[choice.left != 0], minlength=count)
+        stays = (beyond >= LEFT_DOWN_TO) | (before > np.bincount(labels.ravel()) / 2)
+        stays[0] = False
+        choice.left = _where(stays[labels])
+        # With its rim: cells are coarse.
+        return np.asarray(cv2.erode(~choice.left, np.ones((3, 3), np.uint8)), np.uint8)
+
+
+def continued(image: Image, known: Image) -> Image:
+    """`image` (h x w x 3) smoothly continued to where it is not `known` (h x w, 255): pull-push.
+
+    Source: S. Gortler et al., "The Lumigraph", 1996.
+    """
+    weight = known.astype(np.float32) / HIDDEN
+    levels = [(image.astype(np.float32) * weight[..., None], weight)]
+    while min(levels[-1][1].shape) > 2:
+        colours, weight = levels[-1]
+        size = -(-weight.shape[1] // 2), -(-weight.shape[0] // 2)
+        share = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+        # A cell that is known in part is known: that keeps far colours out.
+        gain = np.minimum(share * 4, 1) / np.maximum(share, 1e-6)
+        levels.append((cv2.resize(colours, size, interpolation=cv2.INTER_AREA) * gain[..., None], share * gain))
+    filled = levels[-1][0] / np.maximum(levels[-1][1], 1e-6)[..., None]
+    for colours, weight in reversed(levels[:-1]):
+        coarse = cv2.resize(filled, weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        filled = colours + coarse * (1 - weight[..., None])
+    return np.asarray(np.clip(filled, 0, HIDDEN), np.uint8)
+
+
+def composed_wide(patch: Patch, restored: Image) -> Image:
+    """The restored template, continued into the rest of the thing: 416x416x3."""
+    wide = patch.crop.wide.copy()
+    known = ~patch.wide_mask & patch.crop.in_frame
+    known[TEMPLATE_PART] |= _where(template_weight() >= HIDDEN // 2)
+    part = wide[TEMPLATE_PART]
+    part[...] = restored
+    around = continued(_by_cell(wide), _reduced(known, whole=True))
+    smooth = cv2.resize(around, (WIDE_PX, WIDE_PX), interpolation=cv2.INTER_CUBIC)
+    share = template_weight().astype(np.float32) / HIDDEN
+    cv2.blendLinear(restored, np.ascontiguousarray(smooth[TEMPLATE_PART]), share, 1 - share, dst=smooth[TEMPLATE_PART])
+    return np.asarray(smooth, np.uint8)
+
+
+@functools.cache
+def template_weight() -> Image:
+    """255 inside the template, falling to 0 over EDGE_PX at its edge: 256x256 uint8."""
+    return _faded_edge(CROP_PX)
+
+
+@functools.cache
+def face_weight() -> Image:
+    """255 on the face and its rim, where the template is shown rather than a fill: 256x256 uint8, soft."""
+    return np.asarray(cv2.GaussianBlur(face_area(1.06), (0, 0), 8), np.uint8)
+
+
+def _faded(sure: Image) -> Image:
+    """255 where it is sure, falling to 0 over FADE_PX beyond."""
+    distance = cv2.distanceTransform(_where(sure < TRUSTED), cv2.DIST_L2, 5)
+    share = np.clip(1 - distance * (CELL_PX / FADE_PX), 0, 1)
+    smooth = share * share * (3 - 2 * share)
+    return np.asarray(cv2.min(cv2.convertScaleAbs(smooth, alpha=HIDDEN), _wide_edge()), np.uint8)
+
+
+def _trust(fill: Fill, patch: Patch) -> Image:
+    """Trust in the fill, by cell."""
+    to_wide = compose(to_wide_field(patch.crop.to_crop), translation(*fill.box[:2]))
+    # Cells are larger than pixels of most frames; the trust map is smooth.
+    return np.asarray(cv2.warpAffine(fill.trust, compose(to_cells(CELL_PX), to_wide), (CELLS, CELLS)), np.uint8)
+
+
+@functools.cache
+def _restored_cells() -> Image:
+    """255 where the template is restored, by cell."""
+    return _by_cell(in_wide(template_weight()))
+
+
+@functools.cache
+def _wide_edge() -> Image:
+    """255, falling to 0 at the wide field's edge: what lies beyond is not known."""
+    return _by_cell(_faded_edge(WIDE_PX))
+
+
+def _faded_edge(side: int) -> Image:
+    ramp = np.clip((np.arange(side) + 0.5) / EDGE_PX, 0, 1)
+    ramp = np.minimum(ramp, ramp[::-1])
+    return (np.minimum(ramp[:, None], ramp) * HIDDEN).astype(np.uint8)
+
+
+def _reduced(mask: Image, whole: bool = False) -> Image:
+    """A mask of the wide field by cell: 255 where half of it, or if `whole` all of it is 255."""
+    return _where(_by_cell(mask) >= (HIDDEN if whole else TRUSTED))
+
+
+def _by_cell(image: Image) -> Image:
+    return np.asarray(cv2.resize(image, (CELLS, CELLS), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _where(there: NDArray[np.bool_]) -> Image:
+    return np.multiply(there, HIDDEN, dtype=np.uint8)

@@ -1,0 +1,114 @@
+"""A thing that reaches beyond what is restored is never cut off along a line: it fades, stays wholly, or is painted."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.contract import TEMPLATE, TEMPLATE_PART, WIDE_PX, Image
+from occlufix_vcam.core.frame import Fill, Patch
+from occlufix_vcam.stages.compositing.beyond import CELL_PX, CELLS, DWELL_S, FADE_PX, Beyond, Reach, continued
+from occlufix_vcam.stages.compositing.blend import Blender
+from tests.stages.test_align import crop_of
+
+SHIFT = (300, 200)
+
+
+def arm(bottom: int = WIDE_PX) -> Image:
+    mask = np.zeros((WIDE_PX, WIDE_PX), np.uint8)
+    mask[220:bottom, 180:240] = 255
+    return mask
+
+
+def patch(mask: Image, frame: Image | None = None, exact: bool = False) -> Patch:
+    """A face at the template's own scale, grey behind a mask that is to become black."""
+    image = np.full((720, 1280, 3), 150, np.uint8) if frame is None else frame
+    crop = crop_of(image, TEMPLATE + np.float32(SHIFT))
+    return Patch(crop, np.ascontiguousarray(mask[TEMPLATE_PART]), np.zeros_like(crop.image), mask, exact)
+
+
+def test_a_thing_inside_the_template_is_replaced_wholly():
+    assert Reach()(patch(arm(bottom=280)), None, 0.0) is None
+
+
+def test_beyond_the_template_it_fades_over_a_third_of_a_face_without_a_line():
+    reach = Reach("fade")(patch(arm()), None, 0.0)
+    assert reach is not None
+    middle = 250 // CELL_PX
+    down = reach[middle:, 210 // CELL_PX].astype(int)
+    edge = TEMPLATE_PART[0].stop // CELL_PX - middle
+    assert (down[: edge - 5] == 255).all()
+    assert not down[edge + FADE_PX // CELL_PX + 2 :].any()
+    assert (np.diff(down[edge - 5 :]) <= 0).all() and np.abs(np.diff(down)).max() < 40
+
+
+def test_what_the_scene_remembers_is_filled_and_does_not_fade():
+    trust = np.full((720, 1280), 255, np.uint8)
+    fill = Fill((0, 0, 1280, 720), np.full((720, 1280, 3), 90, np.uint8), trust)
+    assert Reach("fade")(patch(arm()), fill, 0.0) is None
+    frame = np.full((720, 1280, 3), 150, np.uint8)
+    result = Blender()(frame, [patch(arm(), frame)], fill)
+    x, y = SHIFT[0] + 210 - 80, SHIFT[1] + 380 - 56
+    assert (result[y, x] == 90).all(), "beyond the template, the fill"
+    y = SHIFT[1] + 240 - 56
+    assert (result[y, x] < 60).all(), "on the face, the template"
+
+
+def test_leave_leaves_all_of_a_thing_that_reaches_beyond_and_restores_the_others():
+    mask = arm()
+    mask[150:200, 180:240] = 255
+    reach = Reach("leave")(patch(mask), None, 0.0)
+    assert reach is not None
+    assert not reach[225 // CELL_PX : -1, 184 // CELL_PX : 236 // CELL_PX].any()
+    assert (reach[150 // CELL_PX : 196 // CELL_PX, 180 // CELL_PX : 240 // CELL_PX] == 255).all()
+
+
+def test_the_choice_to_leave_does_not_flicker():
+    """An arm whose end moves around the limit is left, or restored, for a while at least."""
+    reach = Reach("leave")
+    ends = [360, 300, 360, 300, 360, 300]
+    left = [is_left(reach(patch(arm(end)), None, n / 30)) for n, end in enumerate(ends)]
+    assert len(set(left)) == 1
+    assert is_left(reach(patch(arm()), None, 1.0)) and is_left(reach(patch(arm()), None, 1.0 + DWELL_S))
+    reach.forget([1])
+    assert not is_left(reach(patch(arm(290)), None, 3.0))
+
+
+def is_left(weight: Image | None) -> bool:
+    return weight is not None and not weight[240 // CELL_PX, 210 // CELL_PX]
+
+
+def test_paint_goes_as_far_as_the_wide_field():
+    reach = Reach("paint")(patch(arm()), None, 0.0)
+    assert reach is not None and (reach[20:-8, 20:-8] == 255).all() and not reach[-1].max() > 60
+
+
+@pytest.mark.parametrize("beyond", ["fade", "leave"])
+def test_a_mask_from_the_user_counts_wherever_it_is(beyond: Beyond):
+    reach = Reach(beyond)(patch(arm(), exact=True), None, 0.0)
+    assert reach is not None and (reach[20:-8, 20:-8] == 255).all()
+
+
+@pytest.mark.parametrize("beyond", ["fade", "paint"])
+def test_no_line_at_the_templates_edge(beyond: Beyond):
+    frame = cv2.merge([np.full((720, 1280), level, np.uint8) for level in (150, 150, 150)])
+    mask = arm()
+    frame[SHIFT[1] + 164 : SHIFT[1] + 360, SHIFT[0] + 100 : SHIFT[0] + 160] = 60
+    crop = crop_of(frame, TEMPLATE + np.float32(SHIFT))
+    restored = Patch(crop, np.ascontiguousarray(mask[TEMPLATE_PART]), np.full_like(crop.image, 150), mask)
+    result = Blender(beyond)(frame, [restored])
+    column = result[SHIFT[1] + 180 : SHIFT[1] + 355, SHIFT[0] + 130, 1].astype(int)
+    assert np.abs(np.diff(column)).max() <= 9
+    assert np.abs(column[:50] - 150).max() <= 6
+
+
+def test_a_continuation_is_smooth_and_leaves_what_is_known():
+    image = np.zeros((CELLS, CELLS, 3), np.uint8)
+    image[:] = np.arange(CELLS, dtype=np.uint8)[None, :, None] * 2
+    known = np.full((CELLS, CELLS), 255, np.uint8)
+    known[30:70, 30:70] = 0
+    filled = continued(np.where(known[..., None] > 0, image, 255), known).astype(int)
+    assert np.array_equal(filled[known > 0], image[known > 0])
+    assert np.abs(filled - image)[known == 0].mean() < 14
+    assert np.abs(np.diff(filled, axis=1)).max() < 40
