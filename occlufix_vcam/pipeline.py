@@ -84,12 +84,9 @@ class Pipeline:
             with span("hidden"):
                 seen = [self._see_hidden(crop) for crop in crops]
             with span("remember"):
-                known = [self._remember(crop) for crop in seen]
-            pairs = [
-                (crop, face)
-                for crop, face in zip(seen, known, strict=True)
-                if (self._gate is None or self._gate.restores(crop, faces)) and crop.mask.any()
-            ]
+                open_ = seen if self._gate is None else [crop for crop in seen if self._gate.restores(crop, faces)]
+                known = [self._remember(crop) for crop in open_]
+            pairs = [(crop, face) for crop, face in zip(open_, known, strict=True) if crop.mask.any()]
             hidden = tuple(crop for crop, _ in pairs)
             with span("restore"):
                 patches = [patch for crop, face in pairs if (patch := self._restore(crop, face)) is not None]

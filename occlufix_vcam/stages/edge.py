@@ -17,16 +17,18 @@ from engines.faces_maps import Detection, template_box
 from occlufix_vcam.stages.geometry import compose, face_area, inverse
 from occlufix_vcam.stages.motion import IDENTITY, MotionFeatures, motion, motion_features
 
-#: Up to this share of the face outside the picture the detector's landmarks are trusted, of a face that is followed;
-#: a new face is let in up to the second value.
-TRUSTED_OUTSIDE, NEW_OUTSIDE = 0.05, 0.3
+#: Up to this share of the face outside the picture the detector's landmarks are trusted, of a face that is followed.
+TRUSTED_OUTSIDE = 0.05
+#: A new face is let in up to this share outside, with its landmarks this far inside, in distances from eyes to mouth.
+NEW_OUTSIDE, NEW_INSIDE = 0.3, 0.15
 #: Share of the corners that must follow, for a face that is followed and for one that comes back.
 FOUND, FOUND_AGAIN = 0.4, 0.55
 #: Seconds for which the look of a face that left at the edge is kept.
 AWAY_S = 10.0
-#: Sizes of a detection, relative to the followed face, at which the two agree.
-AGREED_SIZE = (0.87, 1.15)
-_NEAR = face_area(1.5)
+#: Sizes and shapes of a detection, relative to the followed face, at which the two agree.
+AGREED = (0.87, 1.15)
+#: A face is near the edge if the second area reaches out, and lies wholly in the picture if the first one does not.
+_WHOLE, _NEAR = face_area(1.15), face_area(1.5)
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +41,8 @@ class _Look:
     seen_at: float
     #: Landmarks in the crop of `features`.
     points: Points
+    #: Distance between the eyes to that from eyes to mouth, when all of the face was in the picture.
+    shape: float
     followed: bool = False
 
 
@@ -59,7 +63,11 @@ class EdgeFollower:
             return find
         if look is None or at - look.seen_at > AWAY_S:
             return find
-        return self._moved(image, look, find, at)
+        moved = self._moved(image, look, find, at)
+        if moved is None and find is not None and outside(image, find.landmarks, _WHOLE) == 0:
+            self._keep(image, track_id, find, at)
+            return find
+        return moved
 
     def returned(self, image: Image, find: Detection, at: float, present: set[int]) -> tuple[int, Detection] | None:
         """The track that `find`, partly outside the picture, belongs to, of those that left, and where its face is."""
@@ -83,10 +91,10 @@ class EdgeFollower:
     def _is_trusted(self, image: Image, find: Detection, look: _Look | None) -> bool:
         if outside(image, find.landmarks) > TRUSTED_OUTSIDE:
             return False
-        if look is None or not look.followed:
+        if look is None:
             return True
-        ratio = _size(find.landmarks) / _size(look.landmarks)
-        return AGREED_SIZE[0] < ratio < AGREED_SIZE[1]
+        ratios = _shape(find.landmarks) / look.shape, _size(find.landmarks) / _size(look.landmarks)
+        return all(AGREED[0] < ratio < AGREED[1] for ratio in ratios)
 
     def _keep(self, image: Image, track_id: int, find: Detection, at: float) -> None:
         """Keeps the look of a face near the edge; one far from it needs none."""
@@ -99,7 +107,9 @@ class EdgeFollower:
         crop, inside = _crop(image, to_crop)
         features = motion_features(crop, cv2.bitwise_and(inside, face_area()).astype(np.uint8))
         points = transform_points(find.landmarks, to_crop)
-        self._looks[track_id] = _Look(features, find.landmarks, speed, at, points)
+        is_cut = last is not None and outside(image, find.landmarks, _WHOLE) > 0
+        shape = last.shape if last is not None and is_cut else _shape(find.landmarks)
+        self._looks[track_id] = _Look(features, find.landmarks, speed, at, points, shape)
 
     def _moved(self, image: Image, look: _Look, find: Detection | None, at: float) -> Detection | None:
         landmarks = _found(image, look, look.landmarks + look.speed, FOUND)
@@ -113,6 +123,13 @@ class EdgeFollower:
 def at_edge(image: Image, find: Detection) -> bool:
     """Whether what a detector squeezed into the picture may reach out of it."""
     return outside(image, find.landmarks, _NEAR) > 0
+
+
+def lies_in(image: Image, find: Detection) -> bool:
+    """Whether a new face lies so far in the picture that its landmarks can be right."""
+    far_edges = np.array(image.shape[1::-1], np.float32) - 1
+    inside = float(np.minimum(find.landmarks, far_edges - find.landmarks).min())
+    return bool(inside >= NEW_INSIDE * _size(find.landmarks)) and outside(image, find.landmarks) <= NEW_OUTSIDE
 
 
 def outside(image: Image, landmarks: Points, area: Image | None = None) -> float:
@@ -156,3 +173,7 @@ def _in_picture(image: Image, to_crop: Affine) -> Image:
 
 def _size(landmarks: Points) -> float:
     return float(np.hypot(*(landmarks[:2].mean(axis=0) - landmarks[3:].mean(axis=0))))
+
+
+def _shape(landmarks: Points) -> float:
+    return float(np.hypot(*(landmarks[1] - landmarks[0]))) / max(_size(landmarks), 1e-3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -17,12 +18,12 @@ import numpy as np
 from engines.base import InferenceEngine
 from engines.contract import CLOSE_UP_SIZE, SEARCH_SIZE, Image, Points
 from engines.errors import EngineUnavailable, ModelMissing
-from engines.faces_maps import Detection, Maps, TwoPassDetector
+from engines.faces_maps import SURE_IN_VIDEO, Detection, Maps, TwoPassDetector
 from engines.installing import install_extra
 from engines.offline import import_offline
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import FaceTrack, Frame
-from occlufix_vcam.stages.edge import NEW_OUTSIDE, EdgeFollower, at_edge, outside
+from occlufix_vcam.stages.edge import EdgeFollower, at_edge, lies_in
 from occlufix_vcam.stages.track import FaceTracker, is_inside, is_new_face
 
 LoadEngine = Callable[[str, Mapping[str, tuple[int, ...]]], InferenceEngine]
@@ -68,6 +69,7 @@ class OwnFinder:
         self._edge = EdgeFollower()
         self._max_faces = max_faces
         self._searched_at = -math.inf
+        self._is_first = True
         self._shape: tuple[int, ...] = ()
 
     def __call__(self, frame: Frame) -> Sequence[FaceTrack]:
@@ -80,39 +82,51 @@ class OwnFinder:
         if due or not finds or len(finds) < self._tracks.count:
             self._searched_at = at
             new, returned = self._search(image, finds, at)
-            return self._tracks.update([*finds, *new], at, returned)
+            finds = [*new, *(find for find in finds if find.sure or is_new_face(find, new))]
+            return self._tracks.update(finds, at, returned)
         return self._tracks.update(finds, at)
 
     def reset(self) -> None:
         self._tracks.clear()
         self._edge.clear()
         self._searched_at = -math.inf
+        self._is_first = True
 
     def _follow(self, image: Image, at: float) -> list[Detection]:
         """Each known face, detected near its last position; tracks that converge on one face give it once."""
         finds: list[Detection] = []
-        for track_id, landmarks in self._tracks.last_seen():
-            find = self._edge.follow(image, track_id, self._detector.look(image, landmarks), at)
+        for track_id, last in self._tracks.last_seen():
+            find = self._edge.follow(image, track_id, self._detector.look(image, last.landmarks), at)
             if find and is_new_face(find, finds):
-                finds.append(find)
+                finds.append(replace(find, sure=last.sure))
         return finds
 
     def _search(
         self, image: Image, finds: Sequence[Detection], at: float
     ) -> tuple[list[Detection], dict[int, Detection]]:
-        """Every face besides `finds` that lies in the frame, and those that are back at its edge, by track."""
+        """Every face besides those of `finds` that are sure, and those that are back at the edge, by track."""
         new: list[Detection] = []
         returned: dict[int, Detection] = {}
+        known_faces = [find for find in finds if find.sure]
         here = {track_id for track_id, _ in self._tracks.last_seen()}
-        for face in self._detector.find(image, self._max_faces, known=finds):
-            if any(is_inside(face, other) for other in finds):
+        for face in self._look_around(image, known_faces):
+            if any(is_inside(face, other) for other in known_faces):
                 continue
             known = self._edge.returned(image, face, at, here | returned.keys()) if at_edge(image, face) else None
             if known is not None:
                 returned[known[0]] = known[1]
-            elif outside(image, face.landmarks) <= NEW_OUTSIDE:
+            elif lies_in(image, face):
                 new.append(face)
         return new, returned
+
+    def _look_around(self, image: Image, known: Sequence[Detection]) -> list[Detection]:
+        """Faces besides those `known`. In the first frame, which may be the only one, also turned ones."""
+        if not self._is_first:
+            return self._detector.find(image, self._max_faces, known, SURE_IN_VIDEO)
+        self._is_first = False
+        finds = self._detector.find(image, self._max_faces)
+        turned = [] if any(find.sure for find in finds) else self._detector.find_turned(image, self._max_faces)
+        return [*turned, *(find for find in finds if is_new_face(find, turned))]
 
 
 class InsightFaceFinder:

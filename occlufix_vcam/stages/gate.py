@@ -108,9 +108,8 @@ def _hides(other: FaceTrack, hidden: HiddenCrop) -> bool:
 
 def _is_nearer(other: FaceTrack, face: FaceTrack) -> bool:
     ratio = _size(other) / max(_size(face), 1e-3)
-    if not face.seen or ratio > NEARER:
-        return other.seen and ratio > 1 / NEARER
-    return ratio > 1 / NEARER and other.confidence > face.confidence
+    surer = not face.seen or other.confidence > face.confidence
+    return other.seen and (ratio > NEARER or (surer and ratio > 1 / NEARER))
 
 
 def _size(face: FaceTrack) -> float:

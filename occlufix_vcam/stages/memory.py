@@ -12,7 +12,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from engines.contract import Image, Points
+from engines.contract import TEMPLATE_PART, Image, Points
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
 from occlufix_vcam.people.person import Person
@@ -45,6 +45,8 @@ VIEW_EVERY_S, KEPT_AFTER_S = 0.13, 0.26
 MOST_VIEWS = 8
 #: With more of the face hidden than this, nothing is learnt from the rest.
 PARTLY_HIDDEN = 0.35
+#: With more of the face hidden or outside the picture, it is not checked who it is.
+TOO_LITTLE_SEEN = 0.65
 #: Minimum sharpness of a view relative to the sharpest kept one; a moving face is blurred.
 SHARP_ENOUGH = 0.6
 #: If no view is found, or a part of the hole is in none, all are tried again after so many seconds.
@@ -57,7 +59,7 @@ GONE_S, MOST_GONE, CHECK_EVERY_S = 30.0, 4, 1.0
 DOUBTED_S = 0.4
 #: One doubtful look at a covered face proves nothing: the same person behind a mask has cosines down to 0.37. The face
 #: is looked at again this often, and given up after so many doubtful looks in a row if their mean is this far below the
-#: threshold: clearly another person. An uncovered face is given up after two.
+#: threshold: clearly another person. While they are, nothing of it is shown. An uncovered face is given up after two.
 LOOK_AGAIN_S, DOUBTFUL_LOOKS, CLEARLY_BELOW = 0.5, 4, 0.3
 UNCOVERED_LOOKS = 2
 
@@ -113,12 +115,12 @@ class FaceMemory:
 
     def __call__(self, hidden: HiddenCrop) -> Reference:
         """Learns from what a crop shows of the face, and recalls what it does not show. Raises EngineRunError."""
-        crop, mask = hidden.crop, hidden.mask
+        crop, unseen = hidden.crop, _unseen(hidden)
         self._now = crop.face.at
-        face = self._face(crop, mask)
-        person = self._known.identify(crop.face.track_id, crop, mask) if self._known is not None else None
-        face.learn(hidden)
-        if not mask.any():
+        face = self._face(hidden, unseen)
+        person = self._known.identify(crop.face.track_id, crop, unseen) if self._known is not None else None
+        face.learn(hidden, unseen)
+        if not hidden.mask.any():
             return NO_REFERENCE
         return face.recall(hidden, self._views_of(person) if person is not None else [])
 
@@ -137,16 +139,19 @@ class FaceMemory:
         if self._known is not None:
             self._known.close()
 
-    def _face(self, crop: Crop, mask: Image) -> _Face:
+    def _face(self, hidden: HiddenCrop, unseen: Image) -> _Face:
         """Memory of this crop's face; a new one if it shows another person than before."""
-        track_id, is_hidden = crop.face.track_id, bool(mask.any())
+        crop, is_hidden = hidden.crop, bool(hidden.mask.any())
+        track_id = crop.face.track_id
         face = self._tracks.get(track_id) or self._returned(lambda id_, _: id_ == track_id)
         is_new = face is None
         face = face or _Face()
-        broken = face.continuity.broken(crop.image, mask)
+        broken = face.continuity.broken(crop.image, unseen)
         due = face.is_check_due(is_hidden, crop.face.at) or is_new or broken
-        if due and self._embed is not None:
-            who, same_person = self._embed(crop, mask), self._embed.same_person
+        if face_share(unseen) > TOO_LITTLE_SEEN:
+            pass  # what is left of it tells nobody from anybody
+        elif due and self._embed is not None:
+            who, same_person = self._embed(crop, unseen), self._embed.same_person
             if is_new:
                 face = self._returned(lambda _, gone: gone.is_same(who, same_person)) or face
             elif face.is_another(who, same_person, is_hidden, broken):
@@ -188,6 +193,7 @@ class _Face:
         self._watch = Stopwatch()
         self._check_at = CHECK_EVERY_S
         self._doubtful: list[float] = []
+        self._is_suspect = False
         self._waiting: list[tuple[float, ReferenceView]] = []
         self._view_at = 0.0
         self._shown: list[TrackedReference] = []
@@ -198,8 +204,13 @@ class _Face:
 
     @property
     def doubted(self) -> bool:
-        """Whether it may be another person, until a view is found well again."""
+        """Whether its views are not to be relied on, until one is found well again."""
         return self.doubted_until > 0
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether it may be another person."""
+        return self.doubted or self._is_suspect
 
     def is_check_due(self, is_hidden: bool, at: float) -> bool:
         """Counts one more frame, of time `at`; returns whether to check that the face still is the same person's."""
@@ -217,13 +228,13 @@ class _Face:
     def is_another(self, who: Embedding, same_person: float, is_hidden: bool, broken: bool) -> bool:
         """Whether one more look makes it another person's face: doubtful looks that agree, or one at a cut."""
         if self.who is None or (likeness := cosine(self.who, who)) >= same_person - DOUBT_BELOW:
-            self._doubtful = []
+            self._doubtful, self._is_suspect = [], False
             return False
         self._doubtful.append(likeness)
         self._check_at = self.now + (LOOK_AGAIN_S if is_hidden else 0)
-        clearly = float(np.mean(self._doubtful)) < same_person - CLEARLY_BELOW
-        if is_hidden and not (broken and clearly):
-            return clearly and len(self._doubtful) >= DOUBTFUL_LOOKS
+        self._is_suspect = float(np.mean(self._doubtful)) < same_person - CLEARLY_BELOW
+        if is_hidden and not (broken and self._is_suspect):
+            return self._is_suspect and len(self._doubtful) >= DOUBTFUL_LOOKS
         return broken or len(self._doubtful) >= UNCOVERED_LOOKS
 
     def met(self, who: Embedding, same_person: float) -> None:
@@ -237,20 +248,19 @@ class _Face:
         """Ends what was shown."""
         self._shown, self._last, self._wanted = [], None, 0.0
 
-    def learn(self, hidden: HiddenCrop) -> None:
+    def learn(self, hidden: HiddenCrop, unseen: Image) -> None:
         """Learns from one more crop: it may become a view, unless it is hidden a moment later."""
-        mask = hidden.mask
-        if not mask.any():
+        if not hidden.mask.any():
             self.nothing_hidden()
         if self.doubted:
             self._settle(hidden)
             return
-        self._waiting = [(at, view) for at, view in self._waiting if not is_covered(view, mask)]
+        self._waiting = [(at, view) for at, view in self._waiting if not is_covered(view, hidden.mask)]
         while self._waiting and self._waiting[0][0] <= self.now - KEPT_AFTER_S:
             self._keep(self._waiting.pop(0)[1])
-        if self.now >= self._view_at and hidden.coverage <= PARTLY_HIDDEN:
+        if self.now >= self._view_at and max(hidden.coverage, face_share(unseen)) <= PARTLY_HIDDEN:
             self._view_at = self.now + VIEW_EVERY_S
-            view = make_view(hidden.crop.image, without_rim(cv2.bitwise_not(mask)) if mask.any() else WHOLE)
+            view = make_view(hidden.crop.image, without_rim(cv2.bitwise_not(unseen)) if unseen.any() else WHOLE)
             if view.is_good():
                 self._waiting.append((self.now, view))
 
@@ -280,7 +290,7 @@ class _Face:
         moved = motion(self._last, now, known) if self._last is not None else None
         self._last = now
         step = moved.matrix if moved is not None else None
-        if self.doubted:
+        if self.is_withheld:
             self._shown = []
         for shown in self._shown:
             shown.follow(now, known, step)
@@ -303,13 +313,21 @@ class _Face:
     def _search(self, now: MotionFeatures, known: Image, wanting: Image, enrolled: list[ReferenceView]) -> None:
         """Searches for one more view; if none is found at all, the nearest enrolled one is placed by its landmarks."""
         still = [shown for shown in self._shown if shown.is_found()][-1:]
-        views = [] if self.doubted else self.views
+        views = [] if self.is_withheld else self.views
         found = best_shown(views, now, known, wanting) or best_shown(enrolled, now, known, wanting)
         if found is not None:
             self._shown = [*still, found]
         elif not self._shown and enrolled:
             nearest = min(enrolled, key=lambda view: float(cv2.absdiff(view.features.grey, now.grey).mean()))
             self._shown = [TrackedReference(nearest, IDENTITY, 0.0)]
+
+
+def _unseen(hidden: HiddenCrop) -> Image:
+    """What the crop does not show of the face: hidden, or outside the picture. 256x256 uint8, 255 = unseen."""
+    in_frame = hidden.crop.in_frame[TEMPLATE_PART]
+    return (
+        hidden.mask if in_frame.all() else np.asarray(cv2.bitwise_or(hidden.mask, cv2.bitwise_not(in_frame)), np.uint8)
+    )
 
 
 class FixedReference:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,9 +50,9 @@ class FaceTracker:
     def count(self) -> int:
         return len(self._tracks)
 
-    def last_seen(self) -> list[tuple[int, Points]]:
-        """Id and last detected position (5x2, not smoothed) of each face, largest first."""
-        return [(track.track_id, track.find.landmarks) for track in self._tracks]
+    def last_seen(self) -> list[tuple[int, Detection]]:
+        """Id and last detection, not smoothed, of each face, largest first, also of those that are not sure yet."""
+        return [(track.track_id, track.find) for track in self._tracks]
 
     def clear(self) -> None:
         """Ends all tracks; ids are never reused."""
@@ -63,11 +63,12 @@ class FaceTracker:
     ) -> list[FaceTrack]:
         """Faces after a frame of time `at` (seconds) with the detections `finds`, largest first.
 
-        `returned` are faces that are back under the id that they had.
+        A face of which no detection was sure yet is not among them. `returned` are faces that are back under the id
+        that they had.
         """
         waiting = list(finds)
         for track, find in self._pairs(waiting):
-            track.find, track.seen_at = find, at
+            track.find, track.seen_at = replace(find, sure=find.sure or track.find.sure), at
             track.landmarks = track.smooth(find.landmarks, track.size_px, at)
             waiting.remove(find)
         self._tracks = [track for track in self._tracks if at - track.seen_at <= GRACE_S]
@@ -79,6 +80,7 @@ class FaceTracker:
         return [
             FaceTrack(track.track_id, track.landmarks, track.find.score, at, track.seen_at == at)
             for track in self._tracks
+            if track.find.sure
         ]
 
     def _pairs(self, finds: Sequence[Detection]) -> list[tuple[_Track, Detection]]:
@@ -100,8 +102,8 @@ class FaceTracker:
         if not is_new_face(find, [track.find for track in self._tracks]):
             return
         if len(self._tracks) >= self._max_faces:
-            smallest = min(self._tracks, key=lambda track: track.size_px)
-            if _size_px(find) < LARGER * smallest.size_px:
+            smallest = min(self._tracks, key=lambda track: (track.find.sure, track.size_px))
+            if smallest.find.sure and _size_px(find) < LARGER * smallest.size_px:
                 return
             self._tracks.remove(smallest)
         smooth = OneEuro()
