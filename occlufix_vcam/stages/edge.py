@@ -7,6 +7,7 @@ is recognised by the same look when it comes back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -75,18 +76,16 @@ class EdgeFollower:
         for track_id, look in self._looks.items():
             if track_id in present:
                 continue
-            for eye in (0, 1):
-                guess = look.landmarks + (find.landmarks[eye] - look.landmarks[eye])
-                landmarks = _found(image, look, guess, FOUND_AGAIN)
-                if landmarks is not None:
-                    look.landmarks, look.speed, look.seen_at = landmarks, np.zeros((5, 2), np.float32), at
-                    look.followed = True
-                    return track_id, Detection(find.score, template_box(landmarks), landmarks)
+            landmarks = _found(image, look, _by_eyes(look, find), FOUND_AGAIN)
+            if landmarks is not None:
+                look.landmarks, look.speed, look.seen_at = landmarks, np.zeros((5, 2), np.float32), at
+                look.followed = True
+                return track_id, Detection(find.score, template_box(landmarks), landmarks)
         return None
 
-    def is_followed(self, track_id: int) -> bool:
-        look = self._looks.get(track_id)
-        return look is not None and look.followed
+    def has_away(self, present: set[int]) -> bool:
+        """Whether a face left at the edge and may come back."""
+        return not self._looks.keys() <= present
 
     def _is_trusted(self, image: Image, find: Detection, look: _Look | None) -> bool:
         if outside(image, find.landmarks) > TRUSTED_OUTSIDE:
@@ -112,7 +111,8 @@ class EdgeFollower:
         self._looks[track_id] = _Look(features, find.landmarks, speed, at, points, shape)
 
     def _moved(self, image: Image, look: _Look, find: Detection | None, at: float) -> Detection | None:
-        landmarks = _found(image, look, look.landmarks + look.speed, FOUND)
+        guesses = [look.landmarks + look.speed, *(_by_eyes(look, find) if find is not None else [])]
+        landmarks = _found(image, look, guesses, FOUND)
         if landmarks is None:
             return None
         look.speed, look.landmarks = landmarks - look.landmarks, landmarks
@@ -143,16 +143,21 @@ def outside(image: Image, landmarks: Points, area: Image | None = None) -> float
     return 1 - cv2.countNonZero(inside) / cv2.countNonZero(area)
 
 
-def _found(image: Image, look: _Look, guess: Points, least: float) -> Points | None:
-    """Landmarks of the face of `look`, which is about at the landmarks `guess`; None if it is not there."""
-    to_crop = similarity(guess, look.points)
-    crop, inside = _crop(image, to_crop)
-    seen = np.asarray(cv2.bitwise_and(inside, face_area()), np.uint8)
-    now = motion_features(crop, seen)
-    moved = motion(look.features, now, seen, IDENTITY, levels=3)
-    if moved is None or moved.share < least:
-        return None
-    return transform_points(look.points, compose(inverse(to_crop), moved.matrix))
+def _by_eyes(look: _Look, find: Detection) -> list[Points]:
+    """Where the face of `look` may be: one of its eyes where `find` has it."""
+    return [look.landmarks + (find.landmarks[eye] - look.landmarks[eye]) for eye in (0, 1)]
+
+
+def _found(image: Image, look: _Look, guesses: Sequence[Points], least: float) -> Points | None:
+    """Landmarks of the face of `look`, which is about where one of the `guesses` says; None if it is not there."""
+    for guess in guesses:
+        to_crop = similarity(guess, look.points)
+        crop, inside = _crop(image, to_crop)
+        seen = np.asarray(cv2.bitwise_and(inside, face_area()), np.uint8)
+        moved = motion(look.features, motion_features(crop, seen), seen, IDENTITY, levels=3)
+        if moved is not None and moved.share >= least:
+            return transform_points(look.points, compose(inverse(to_crop), moved.matrix))
+    return None
 
 
 def _crop(image: Image, to_crop: Affine) -> tuple[Image, Image]:

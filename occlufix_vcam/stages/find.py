@@ -117,7 +117,17 @@ class OwnFinder:
                 returned[known[0]] = known[1]
             elif lies_in(image, face):
                 new.append(face)
+        if not returned and self._edge.has_away(here):
+            returned |= self._back_at_edge(image, at, here)
         return new, returned
+
+    def _back_at_edge(self, image: Image, at: float, here: set[int]) -> dict[int, Detection]:
+        """A face that left at the edge and is back, where too little of it is seen for the close-up."""
+        for candidate in self._detector.search(image, self._max_faces):
+            known = self._edge.returned(image, candidate, at, here) if at_edge(image, candidate) else None
+            if known is not None:
+                return dict([known])
+        return {}
 
     def _look_around(self, image: Image, known: Sequence[Detection]) -> list[Detection]:
         """Faces besides those `known`. In the first frame, which may be the only one, also turned ones."""
