@@ -20,8 +20,9 @@ from occlufix_vcam.stages.motion import IDENTITY, MotionFeatures, motion, motion
 
 #: Up to this share of the face outside the picture the detector's landmarks are trusted, of a face that is followed.
 TRUSTED_OUTSIDE = 0.05
-#: A new face is let in up to this share outside, with its landmarks this far inside, in distances from eyes to mouth.
-NEW_OUTSIDE, NEW_INSIDE = 0.3, 0.15
+#: A new face is let in up to this share outside, with its landmarks this far inside, in distances from eyes to mouth;
+#: if any of it is outside, only with its eyes this far apart: a squeezed face is narrower.
+NEW_OUTSIDE, NEW_INSIDE, NEW_SHAPE = 0.3, 0.15, 0.85
 #: Share of the corners that must follow, for a face that is followed and for one that comes back.
 FOUND, FOUND_AGAIN = 0.4, 0.55
 #: Seconds for which the look of a face that left at the edge is kept.
@@ -129,7 +130,9 @@ def lies_in(image: Image, find: Detection) -> bool:
     """Whether a new face lies so far in the picture that its landmarks can be right."""
     far_edges = np.array(image.shape[1::-1], np.float32) - 1
     inside = float(np.minimum(find.landmarks, far_edges - find.landmarks).min())
-    return bool(inside >= NEW_INSIDE * _size(find.landmarks)) and outside(image, find.landmarks) <= NEW_OUTSIDE
+    share = outside(image, find.landmarks)
+    is_narrow = share > TRUSTED_OUTSIDE / 2 and _shape(find.landmarks) < NEW_SHAPE
+    return inside >= NEW_INSIDE * _size(find.landmarks) and share <= NEW_OUTSIDE and not is_narrow
 
 
 def outside(image: Image, landmarks: Points, area: Image | None = None) -> float:
