@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 
@@ -80,13 +81,23 @@ def remembered(model: Model, candidates: Sequence[EngineCandidate]) -> list[Cand
     """Cached times of these candidates, fastest first; empty if there are none or if their inputs changed."""
     cache, key = EngineCache(), _key(model, candidates)
     try:
-        told = json.loads(cache.path(key, SUFFIX).read_text(encoding="utf-8"))
-        return [CandidateTiming(EngineCandidate(**one["candidate"]), one["p50_ms"], one["reason"]) for one in told]
+        told = json.loads(cache.read_beside(key, SUFFIX))
+        return [_checked(one, candidates) for one in told]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         _log.warning("cannot read the times of %s: %s", model.name, error)
         return []
+
+
+def _checked(one: dict[str, Any], candidates: Sequence[EngineCandidate]) -> CandidateTiming:
+    """Cached time as it was stored. Raises ValueError, KeyError, TypeError if it is not one of these candidates'."""
+    timing = CandidateTiming(EngineCandidate(**one["candidate"]), one["p50_ms"], str(one["reason"]))
+    if timing.candidate not in candidates:
+        raise ValueError(f"{timing.candidate} is no candidate")
+    if timing.p50_ms is not None and not 0 < float(timing.p50_ms) < float("inf"):
+        raise ValueError(f"{timing.p50_ms} ms is no time")
+    return timing
 
 
 def measure(

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -101,6 +102,8 @@ class EngineCache:
         """Writes one file of an entry atomically, for this user only. Raises CacheUnusable."""
         target = self.path(key, suffix)
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        if not target.is_file():
+            self._clear(target)
         try:
             part.unlink(missing_ok=True)
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
@@ -115,7 +118,7 @@ class EngineCache:
         """Deletes an entry. Raises CacheUnusable."""
         for suffix in (".plan", ".json", ".jit"):
             try:
-                self.path(key, suffix).unlink(missing_ok=True)
+                _remove(self.path(key, suffix))
             except OSError as error:
                 raise self._unusable(error) from error
 
@@ -140,7 +143,10 @@ class EngineCache:
     def locked(self, key: CacheKey, go_on: GoOn = lambda: True) -> Iterator[None]:
         """Lock of one key, held by one process; the system releases it if that process dies. Raises CacheUnusable."""
         self._prepare()
-        lock = filelock.FileLock(self.path(key, ".lock"), mode=0o600)
+        path = self.path(key, ".lock")
+        if not path.is_file():
+            self._clear(path)
+        lock = filelock.FileLock(path, mode=0o600)
         while not lock.is_locked:
             try:
                 lock.acquire(timeout=LOCK_POLL_S)
@@ -156,6 +162,10 @@ class EngineCache:
         finally:
             lock.release()
 
+    def read_beside(self, key: CacheKey, suffix: str) -> bytes:
+        """Reads one file of an entry. Raises OSError, also if it is no regular file of this user."""
+        return _read_own(self.path(key, suffix))
+
     def entries(self) -> list[CacheEntry]:
         """All complete entries, by name. Raises CacheUnusable."""
         self._prepare()
@@ -163,10 +173,10 @@ class EngineCache:
         for path in sorted(self.folder.glob("*.json")):
             plan = path.with_suffix(".plan")
             try:
-                told = json.loads(_read_own(path))
+                told = _read_json(path)
                 size = plan.stat().st_size
                 found.append(CacheEntry(plan, told["model"], told["facts"], size, told["built_at"], told["notes"]))
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue  # unfinished or damaged: `read` handles it
         return found
 
@@ -179,7 +189,7 @@ class EngineCache:
                 continue
             try:
                 size = path.lstat().st_size
-                path.unlink(missing_ok=True)
+                _remove(path)
             except OSError as error:
                 raise self._unusable(error) from error
             engines += path.suffix == ".plan"
@@ -196,7 +206,9 @@ class EngineCache:
     def _look(self, key: CacheKey) -> tuple[bytes | None, str]:
         """The plan if it is intact, and what is wrong with it if not."""
         try:
-            plan, told = _read_own(self.path(key)), json.loads(_read_own(self.path(key, ".json")))
+            plan, told = _read_own(self.path(key)), _read_json(self.path(key, ".json"))
+            if (told["model"], told["facts"]) != (key.model, json.loads(json.dumps(key.facts))):
+                return None, "it belongs to another engine"
             if told["plan_sha256"] == hashlib.sha256(plan).hexdigest():
                 return plan, ""
             return None, "its content has changed"
@@ -222,6 +234,13 @@ class EngineCache:
         except OSError as error:
             raise self._unusable(error) from error
 
+    def _clear(self, path: Path) -> None:
+        """Removes whatever is at a file's path. Raises CacheUnusable."""
+        try:
+            _remove(path)
+        except OSError as error:
+            raise self._unusable(error) from error
+
     def _unusable(self, error: OSError) -> CacheUnusable:
         return CacheUnusable(
             f"the engine cache {self.folder} cannot be used: {error.strerror or error}",
@@ -234,12 +253,38 @@ _OTHER_PLACE = "set OCCLUFIX_CACHE_DIR to another folder"
 
 def _read_own(path: Path) -> bytes:
     """Content of a regular file that belongs to this user. Raises OSError."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags), "rb") as file:
-        found = os.fstat(file.fileno())
+    # Without O_NONBLOCK, opening a FIFO waits for a writer.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise PermissionError(f"{path.name} is not a regular file")
         if hasattr(os, "getuid") and found.st_uid != os.getuid():
             raise PermissionError(f"{path.name} belongs to another user")
-        return file.read()
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Raises OSError, ValueError."""
+    try:
+        told = json.loads(_read_own(path))
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deep") from None
+    if not isinstance(told, dict):
+        raise ValueError(f"{path.name} holds no entry")
+    return told
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, link, FIFO or folder, if it is there. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _unlink(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 from engines import autotune
 from engines.autotune import CandidateTiming, EngineCandidate
-from engines.backends import BACKENDS
+from engines.backends import BACKENDS, TEST_BACKEND
 from engines.base import EngineOptions, InferenceEngine, Precision, SkippedBackend
 from engines.errors import (
     ContractMismatch,
@@ -105,9 +105,11 @@ def timed(model: str | Path) -> list[CandidateTiming]:
 
 
 def survey() -> list[BackendReport]:
-    """Backends of this machine, in the order of the table. Loads no model."""
+    """Backends of this machine, in the order of the table, without the one for tests. Loads no model."""
     reports = []
     for name in BACKENDS:
+        if name == TEST_BACKEND:
+            continue
         try:
             backend = _backend(name)
             reports.append(BackendReport(name, True, backend.devices()[0], "", backend.warning()))
@@ -120,7 +122,7 @@ def _candidates(model: Model, options: EngineOptions) -> tuple[list[EngineCandid
     """Candidates for a model, best first, and the backends that are missing. Raises EngineUnavailable."""
     candidates: list[EngineCandidate] = []
     missing: list[tuple[str, EngineError]] = []
-    for name in [name for name in BACKENDS if name != "fake"] if options.backend == "auto" else [options.backend]:
+    for name in [name for name in BACKENDS if name != TEST_BACKEND] if options.backend == "auto" else [options.backend]:
         try:
             backend = _backend(name)
             for device in backend.devices():

@@ -19,7 +19,7 @@ from engines.installing import install_again
 
 MODELS = Path(__file__).parent / "models"
 MANIFEST = "models.toml"
-#: "precision" of a user's own file, whatever its types.
+#: "precision" of a user's own file, of any types.
 OWN = "own"
 
 Shapes = Mapping[str, tuple[int, ...]]

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from engines.errors import EngineError, ModelCorrupt
-from occlufix_vcam.core.errors import OccluFixError, SinkUnavailable
+from occlufix_vcam.core.errors import ConfigError, OccluFixError, SinkUnavailable
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
@@ -56,9 +56,10 @@ def build_pipeline(
     """
     from occlufix_vcam.pipeline import Pipeline
     from occlufix_vcam.stages.find import open_finder
-    from occlufix_vcam.stages.gate import FaceGate
     from occlufix_vcam.stages.hidden import HiddenSegmenter
+    from occlufix_vcam.stages.presence.gate import FaceGate
     from occlufix_vcam.stages.restore import Restorer
+    from occlufix_vcam.stages.scene.memory import SceneMemory
 
     return Pipeline(
         find=find or open_finder(settings.finder, engines.load, settings.max_faces),
@@ -67,8 +68,10 @@ def build_pipeline(
         restore=Restorer(engines.load("restore"), settings.restorer, settings.when_unsure),
         telemetry=telemetry,
         gate=FaceGate() if see_hidden is None else None,
-        mark=settings.mark,
+        mark=settings.mark_corner if settings.mark else None,
+        strength=settings.strength,
         beyond=settings.beyond,
+        scene=SceneMemory() if settings.memory and settings.restorer != "network" else None,
     )
 
 
@@ -140,7 +143,7 @@ def open_camera(settings: Settings) -> CameraSource:
 def open_sinks(
     settings: Settings, size: tuple[int, int], rate: float, kept: Mapping[str, KeptSink] = NOTHING_KEPT
 ) -> Sinks:
-    """Opens every sink in the settings, and the recording. Raises SinkUnavailable.
+    """Opens every sink in the settings, and the recording, which is left out if it cannot be. Raises SinkUnavailable.
 
     `kept` holds open sinks of that size by key. Those that the settings still name stay open untouched, so that
     programs reading them notice nothing; the others are closed once everything else is open. If something does not
@@ -152,10 +155,7 @@ def open_sinks(
         for name in settings.sinks:
             opened |= _open_named(name, size, rate, kept, left_out)
         if settings.record is not None:
-            key = f"recorder {settings.record}"
-            opened[key] = kept.get(key) or KeptSink(
-                open_sink("recorder", size=size, rate=rate, path=settings.record), None
-            )
+            opened |= _open_recording(settings, size, rate, kept, left_out)
     except BaseException:
         Sinks([one.sink for key, one in opened.items() if key not in kept]).close()
         raise
@@ -165,20 +165,37 @@ def open_sinks(
     return Sinks(sinks, openers, left_out=left_out, keys=list(opened))
 
 
+def _open_recording(
+    settings: Settings, size: tuple[int, int], rate: float, kept: Mapping[str, KeptSink], left_out: list[LeftOut]
+) -> dict[str, KeptSink]:
+    """Opens the recording. If it cannot be, that keeps no camera from starting; whoever set it was told."""
+    path, beside = settings.record, settings.record_before
+    key = f"recorder {path}{' with before' if beside else ''}"
+    opener = partial(open_sink, "recorder", size=size, rate=rate, path=path, beside=beside)
+    try:
+        return {key: kept.get(key) or KeptSink(opener(), None)}
+    except (SinkUnavailable, ConfigError) as error:
+        log.warning("there is no recording: %s; %s", error.message, error.hint)
+        left_out.append(LeftOut(key, error, opener))
+        return {}
+
+
 def _open_named(
     name: str, size: tuple[int, int], rate: float, kept: Mapping[str, KeptSink], left_out: list[LeftOut]
 ) -> dict[str, KeptSink]:
     """Opens the sink of that name or, for "auto", every virtual camera that opens; by kind."""
     opened: dict[str, KeptSink] = {}
     failed: list[LeftOut] = []
+    errors: list[SinkUnavailable] = []
     for kind in VIRTUAL_CAMERAS.get(sys.platform, (name,)) if name == "auto" else (name,):
         opener = partial(open_sink, kind, size=size, rate=rate)
         try:
             opened[kind] = kept.get(kind) or KeptSink(opener(), opener)
         except SinkUnavailable as error:
+            errors.append(error)
             failed.append(LeftOut(kind, error, opener))
     if not opened:
-        raise none_opened([one.error for one in failed])
+        raise none_opened(errors)
     for one in failed:
         log.info("left out: %s", one.error.message)
     left_out += failed

@@ -6,16 +6,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Origin, Patch
+import cv2
+import numpy as np
+
+from engines.contract import Image
+from occlufix_vcam.core.frame import Crop, FaceTrack, Fill, Frame, HiddenCrop, Origin, Patch
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.compositing.beyond import Beyond
 from occlufix_vcam.stages.compositing.blend import Blender
 from occlufix_vcam.stages.find import FaceFinder
-from occlufix_vcam.stages.gate import FaceGate
 from occlufix_vcam.stages.memory import Memory
+from occlufix_vcam.stages.presence.gate import FaceGate
 from occlufix_vcam.stages.reference import Reference
-from occlufix_vcam.stages.watermark import put_mark
+from occlufix_vcam.stages.scene.memory import SceneMemory
+from occlufix_vcam.stages.watermark import Corner, put_mark
 
 
 class OcclusionSegmenter(Protocol):
@@ -36,11 +41,12 @@ class FaceRestorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FrameSummary:
-    """Faces in one frame, how many of them were restored, and the largest hidden share of a face."""
+    """Faces in one frame, how many of them were restored, the largest hidden share of a face, and who is recognised."""
 
     faces: int = 0
     restored: int = 0
     coverage: float = 0.0
+    people: tuple[str, ...] = ()
 
 
 class Pipeline:
@@ -55,21 +61,27 @@ class Pipeline:
         telemetry: Telemetry,
         *,
         gate: FaceGate | None = None,
-        mark: bool = False,
+        mark: Corner | None = None,
+        strength: int = 100,
         beyond: Beyond = "fade",
+        scene: SceneMemory | None = None,
     ) -> None:
         """Without a `gate` every hidden face is restored.
 
-        `mark` writes "restored" into a corner of each frame that has a restored face; `beyond` is the Blender's.
+        `mark` is the corner into which "restored" is written while a face is; `beyond` is the Blender's. `scene`
+        remembers what surrounds the faces; None: nothing of it.
         """
         self._find = find
         self._see_hidden = see_hidden
         self._remember = remember
+        self._scene = scene
         self._restore = restore
         self._gate = gate
         self._blend = Blender(beyond)
         self._telemetry = telemetry
         self._mark = mark
+        #: Share of the restored picture that is mixed in, in percent. It may change between two frames.
+        self.strength = strength
         self._tracks: frozenset[int] = frozenset()
 
     def __call__(self, frame: Frame) -> tuple[Frame, FrameSummary]:
@@ -86,18 +98,25 @@ class Pipeline:
             with span("remember"):
                 open_ = seen if self._gate is None else [crop for crop in seen if self._gate.restores(crop, faces)]
                 known = [self._remember(crop) for crop in open_]
+                fill = self._behind(frame, open_)
             pairs = [(crop, face) for crop, face in zip(open_, known, strict=True) if crop.mask.any()]
             hidden = tuple(crop for crop, _ in pairs)
             with span("restore"):
                 patches = [patch for crop, face in pairs if (patch := self._restore(crop, face)) is not None]
             with span("blend"):
-                image = self._blend(frame.image, patches, at=frame.captured_at)
-            if self._mark and patches:
-                put_mark(image)
+                image = _mixed(frame.image, self._blend(frame.image, patches, fill, frame.captured_at), self.strength)
+            if self._mark is not None and patches and image is not frame.image:
+                put_mark(image, self._mark)
             summary = self._summarise(faces, hidden, len(patches))
         if image is frame.image:
             return frame, summary
         return Frame(image, frame.index, frame.captured_at, Origin(frame.image, hidden)), summary
+
+    def _behind(self, frame: Frame, seen: Sequence[HiddenCrop]) -> Fill | None:
+        """What the scene's memory knows of what the things in a frame hide."""
+        if self._scene is None:
+            return None
+        return self._scene(frame, seen, [self._remember.whose(crop.crop.face.track_id) for crop in seen])
 
     def close(self) -> None:
         """Ends the memory's threads. Engines belong to their EngineSet."""
@@ -112,4 +131,16 @@ class Pipeline:
         self._tracks = tracks
         self._telemetry.count("faces", len(faces))
         self._telemetry.count("restored", restored)
-        return FrameSummary(len(faces), restored, max((crop.coverage for crop in hidden), default=0.0))
+        people = [self._remember.name(face.track_id) for face in faces]
+        coverage = max((crop.coverage for crop in hidden), default=0.0)
+        return FrameSummary(len(faces), restored, coverage, tuple(name for name in people if name))
+
+
+def _mixed(untouched: Image, restored: Image, strength: int) -> Image:
+    """`restored` with a share of the `untouched` image; equal pixels keep their value. One of the two at 0 and 100."""
+    if strength >= 100 or restored is untouched:
+        return restored
+    if strength <= 0:
+        return untouched
+    share = strength / 100
+    return np.asarray(cv2.addWeighted(restored, share, untouched, 1 - share, 0), np.uint8)

@@ -26,7 +26,9 @@ class Shelf:
     def __init__(self, **sinks: FakeSink | Exception) -> None:
         self._sinks = sinks
 
-    def open_sink(self, name: str, *, size: tuple[int, int], rate: float, path: Path | None = None) -> FakeSink:
+    def open_sink(
+        self, name: str, *, size: tuple[int, int], rate: float, path: Path | None = None, beside: bool = False
+    ) -> FakeSink:
         found = self._sinks[name]
         if isinstance(found, Exception):
             raise found
@@ -90,13 +92,11 @@ def test_starting_and_ending_a_recording_leaves_the_virtual_camera_open(on_linux
     assert (film.closed, film.sent) == (1, 1)
 
 
-def test_what_is_kept_stays_open_where_the_recording_does_not_open(on_linux) -> None:
+def test_a_recording_that_does_not_open_keeps_no_camera_from_starting(on_linux) -> None:
     camera = FakeSink("pipewire")
     on_linux(v4l2=KERNEL, pipewire=camera, recorder=SinkUnavailable("the disk is full"))
-    kept = open_sinks(Settings(), SIZE, RATE).release()
-    with pytest.raises(SinkUnavailable, match="the disk is full"):
-        open_sinks(Settings().but(record="call.mp4"), SIZE, RATE, kept)
-    assert camera.closed == 0 and open_sinks(Settings(), SIZE, RATE, kept).name == "pipewire"
+    sinks = open_sinks(Settings().but(record="call.mp4"), SIZE, RATE)
+    assert sinks.name == "pipewire" and sinks.left_out["recorder call.mp4"].what == "the disk is full"
 
 
 def test_a_sink_that_is_named_no_longer_is_closed(on_linux) -> None:
@@ -108,7 +108,7 @@ def test_a_sink_that_is_named_no_longer_is_closed(on_linux) -> None:
 
 
 def test_a_network_without_a_threshold_recognises_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which likeness means one person belongs to the network: without it nobody may be named."""
+    """The threshold for one person belongs to the network: without it no track gets a name."""
     model = Model("embed", {"fp32": ModelFile(Path("embed.fp32.onnx"), "0")}, metrics={"whole_equal_error": 0.1})
     monkeypatch.setattr(manifest, "find_model", lambda name: model)
     with pytest.raises(ModelCorrupt, match="cosine") as caught:

@@ -41,7 +41,7 @@ def test_ci_runs_every_lane(lane: str) -> None:
     assert f"run_tests.py {lane}" in steps or re.search(rf"lane: \[.*\b{lane}\b.*\]", steps)
 
 
-@pytest.mark.parametrize("workflow", ["ci.yml", "release.yml"])
+@pytest.mark.parametrize("workflow", ["ci.yml", "gpu.yml", "release.yml"])
 def test_a_workflow_may_write_only_where_it_says_so(workflow: str) -> None:
     text = (GITHUB / "workflows" / workflow).read_text(encoding="utf-8")
     assert "\npermissions:\n  contents: read\n" in text

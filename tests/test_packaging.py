@@ -28,7 +28,7 @@ LARGEST_WHEEL = 58_000_000
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """Built anew from this tree."""
+    """The wheel, built from this tree."""
     hatchling = pytest.importorskip("hatchling.builders.wheel", reason="hatchling is missing: pip install -e .[dev]")
     folder = tmp_path_factory.mktemp("wheel")
     built = next(hatchling.WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"]))

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.contract import CROP_PX, TEMPLATE, Image
+from engines.contract import CROP_PX, TEMPLATE, TEMPLATE_PART, WIDE_PX, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Patch
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.pipeline import FrameSummary, Pipeline
 from occlufix_vcam.stages.memory import NoMemory
+from occlufix_vcam.stages.scene.memory import SceneMemory
 
 STAGES = ["find", "align", "hidden", "remember", "restore", "blend", "total"]
 
@@ -137,6 +138,40 @@ def test_every_stage_is_timed_and_counted():
     assert telemetry.counts() == {"faces": 6, "restored": 3}
 
 
+class Acquaintance(NoMemory):
+    """Knows the first track."""
+
+    def name(self, track_id: int) -> str:
+        return "Ada" if track_id == 1 else ""
+
+
+def test_the_summary_names_who_is_recognised():
+    finder = Finder([face(1, 100), face(2, 600)])
+    _, summary = Pipeline(finder, Seer([2]), Acquaintance(), Negative(), Telemetry())(frame())
+    assert summary.people == ("Ada",)
+
+
+@pytest.mark.parametrize("strength", [0, 40, 100])
+def test_strength_is_the_share_of_the_restored_picture(strength: int):
+    restore_faces = pipeline(Finder([face(1, 100)]), Seer([1]))
+    given = frame()
+    whole = restore_faces(given)[0].image.astype(float)
+    restore_faces.strength = strength
+    result, summary = restore_faces(given)
+    wanted = given.image + (whole - given.image) * strength / 100
+    assert np.abs(result.image - wanted).max() <= 0.5
+    assert summary.restored == 1 and (result is given) == (strength == 0)
+
+
+@pytest.mark.parametrize("corner", ["bottom-left", "bottom-right", "top-left", "top-right"])
+def test_the_mark_is_in_its_corner(corner):
+    given = frame()
+    marked = Pipeline(Finder([face(1, 100)]), Seer([1]), NoMemory(), Negative(), Telemetry(), mark=corner)(given)[0]
+    bare = pipeline(Finder([face(1, 100)]), Seer([1]))(given)[0]
+    rows, columns = np.nonzero((marked.image != bare.image).any(axis=2))
+    assert (rows.mean() < 100) == corner.startswith("top") and (columns.mean() < 200) == corner.endswith("left")
+
+
 class ClosableMemory(NoMemory):
     closed = False
 
@@ -148,3 +183,33 @@ def test_closing_ends_the_memory():
     memory = ClosableMemory()
     Pipeline(Finder([]), Seer([]), memory, Negative(), Telemetry()).close()
     assert memory.closed
+
+
+class WideSeer(Seer):
+    """From a frame on sees a thing hidden that hangs out of the template to the left."""
+
+    def __init__(self, since: int) -> None:
+        super().__init__([])
+        self.since, self.frames = since, 0
+
+    def __call__(self, crop: Crop) -> HiddenCrop:
+        self.frames += 1
+        wide = np.zeros((WIDE_PX, WIDE_PX), np.uint8)
+        if self.frames > self.since:
+            wide[260:310, 20:240] = 255
+        return HiddenCrop(crop, np.ascontiguousarray(wide[TEMPLATE_PART]), 0.2 if wide.any() else 0.0, wide)
+
+
+def test_what_the_scene_showed_before_is_seen_again_beyond_the_template():
+    plain = frame().image
+    arm = (slice(320, 350), slice(180, 240))
+    restore_faces = Pipeline(
+        Finder([face(1, 200)]), WideSeer(since=40), NoMemory(), Negative(), Telemetry(), scene=SceneMemory()
+    )
+    for number in range(45):
+        image = plain.copy()
+        if number >= 40:
+            image[arm] = 255
+        result, _ = restore_faces(Frame(image, number, number / 30))
+    assert (image[arm] == 255).all()
+    assert cv2.absdiff(result.image[arm], plain[arm]).mean() < 2

@@ -102,7 +102,7 @@ def read(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where a run goes on; `fresh` names the modules that the checkpoint did not hold and that start anew."""
+    """Where a run goes on; `fresh` names the modules that the checkpoint did not hold and that start from scratch."""
 
     step: int
     images: int
@@ -126,8 +126,8 @@ def restore(
     if fresh and not grow:
         names = ", ".join(f"`{name}`" for name in fresh)
         raise CheckpointError(
-            f"this checkpoint has no {names} as the recipe wants it; go on with --grow (what is missing starts anew), "
-            "or start another run with --out"
+            f"this checkpoint has no {names} as the recipe wants it; go on with --grow (what is missing starts "
+            "from scratch), or start another run with --out"
         )
     for name in task.modules.keys() - fresh:
         task.modules[name].load_state_dict(content["modules"][name])
@@ -162,7 +162,7 @@ def write_weights(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def start(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe, anew: bool = False) -> Resumed:
-    """Puts what `write_weights` wrote into `task`, whose optimisers start anew. Raises CheckpointError.
+    """Puts what `write_weights` wrote into `task`, whose optimisers start from scratch. Raises CheckpointError.
 
     With `anew` only the network is taken: steps count from 0, and discriminators, learning rate and ramps begin again.
     """

@@ -27,7 +27,7 @@ LOG_EVERY = 50
 
 
 class _Samples(Dataset[Sample]):
-    """The endless samples of a run by their number: the same ones however often it is resumed, by how many workers."""
+    """The endless samples of a run by their number: the same after each resumption, with any number of workers."""
 
     def __init__(self, task: Task, seed: int) -> None:
         self._task = task
@@ -152,7 +152,7 @@ class _Run:
         else:
             return
         self.step, self.images, self._pending = resumed.step, resumed.images, _PendingLosses(resumed.pending)
-        anew = f"; started anew: {', '.join(resumed.fresh)}" if resumed.fresh else ""
+        anew = f"; started from scratch: {', '.join(resumed.fresh)}" if resumed.fresh else ""
         self._console.print(f"resumed at step {self.step}, {self.images} images{anew}")
 
     def train(self, minutes: float) -> None:
@@ -184,7 +184,7 @@ class _Run:
     def _loader(self) -> DataLoader[Sample]:
         return DataLoader(
             _Samples(self._task, self._recipe.seed),
-            batch_sampler=_numbers(self._recipe, self._world, self.step),  # type: ignore[arg-type]  # nobody takes its length
+            batch_sampler=_numbers(self._recipe, self._world, self.step),  # type: ignore[arg-type]  # its length is never asked for
             num_workers=self._recipe.workers,
             prefetch_factor=4 if self._recipe.workers else None,
             pin_memory=self._where.type == "cuda",

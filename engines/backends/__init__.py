@@ -8,3 +8,5 @@ BACKENDS = {
     "onnxruntime": "engines.backends.onnxruntime:OnnxRuntimeEngine",
     "fake": "engines.backends.fake:FakeEngine",
 }
+#: Answers without computing anything: for tests, and where only the virtual camera is tried.
+TEST_BACKEND = "fake"

@@ -43,7 +43,7 @@ class TensorRtEngine(BufferedEngine):
     backend = "tensorrt"
 
     def __init__(self, model: Model, device: str, options: EngineOptions, plan: Plan | None = None) -> None:
-        """Loads the plan from the cache, or builds it. With `plan`, runs that one whatever the cache holds."""
+        """Loads the plan from the cache, or builds it. With `plan`, runs that one and ignores the cache."""
         library, cuda = open_library(), Cuda()
         gpu = cuda.find_gpu()
         wanted = plan_request(model, options, gpu.architecture, here=True)
@@ -305,9 +305,8 @@ def _tensor_specs(library: ModuleType, engine: Any) -> tuple[list[TensorSpec], l
 
 def _read_jit(cache: EngineCache, key: CacheKey) -> bytes | None:
     """Cached kernels. TensorRT checks them itself and rejects those of another machine."""
-    path = cache.path(key, _JIT)
     try:
-        return None if path.is_symlink() else path.read_bytes()
+        return cache.read_beside(key, _JIT)
     except OSError:
         return None
 

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 class PlanRequest:
     """What to build: a model file for one architecture ("sm86" or PORTABLE), in fixed shapes.
 
-    `here`: the architecture is this machine's, whatever its name.
+    `here`: the architecture is this machine's, under any name.
     """
 
     model: Model

@@ -6,12 +6,14 @@ Each command imports what it needs, so that `status` does not wait for OpenCV.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import traceback
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from engines.errors import EngineError
 from occlufix_vcam import __version__
@@ -47,8 +49,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+class Command(typer.core.TyperCommand):
+    """Command whose help shows the type of one value where several may be given."""
+
+    def get_help(self, ctx: Any) -> str:
+        return re.sub(r"<list\[(\S+?)\]>", r"<\1>      ", super().get_help(ctx))
+
+
 for command in COMMANDS:
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def main(failure: Exception | None = None) -> NoReturn:

@@ -7,22 +7,26 @@ import os
 import signal
 import sys
 import threading
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from occlufix_vcam.cli.render import print_running, print_status
+from occlufix_vcam.cli.render import print_running, print_started, print_status
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.settings import Settings, load_settings
 from occlufix_vcam.core.state import NotRunning, StateFolder
+from occlufix_vcam.media.film_formats import check_recording
 
 if TYPE_CHECKING:
     from occlufix_vcam.client.client import ControlClient
+    from occlufix_vcam.core.status import Status
     from occlufix_vcam.runtime.daemon import Daemon
 
 STOPPED_WITHIN_S = 10.0
+GONE_POLL_S = 0.02
 
 
 class Switch(StrEnum):
@@ -35,11 +39,12 @@ def start(
     sink: Annotated[
         list[str] | None, typer.Option(help="auto, null or the name of a virtual camera; repeatable")
     ] = None,
-    record: Annotated[Path | None, typer.Option(help="also record to this file: .mp4, or lossless .mkv")] = None,
+    record: Annotated[Path | None, typer.Option(help="also record to this file: .mp4, .webm, lossless .mkv")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="stop after this many seconds")] = None,
     finder: Annotated[str | None, typer.Option(help="face detector: own or insightface")] = None,
     backend: Annotated[str | None, typer.Option(help="engine backend; auto picks the fastest")] = None,
     always_on: Annotated[bool, typer.Option("--always-on", help="keep the camera open while no program reads")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="print engines and sinks too")] = False,
     foreground: Annotated[bool, typer.Option("--foreground", help="run in this terminal until Ctrl-C")] = False,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
 ) -> None:
@@ -53,12 +58,17 @@ def start(
         "always_on": always_on or None,
     }
     settings = load_settings({name: value for name, value in given.items() if value is not None})
+    if record is not None:
+        check_recording(record)
     state = StateFolder()
     if foreground or detached:
-        _run_daemon(settings, state, seconds, detached)
+        _run_daemon(settings, state, seconds, detached, verbose)
         return
     if state.held():
         raise state.already_running()
+    from occlufix_vcam.sinks.opening import check_names
+
+    check_names(settings.sinks)
     arguments = [f"--{name}={given[name]}" for name in ("source", "record", "finder", "backend") if given[name]]
     arguments += [f"--sink={name}" for name in sink or ()]
     arguments += ["--always-on"] if always_on else []
@@ -69,15 +79,24 @@ def start(
     if running is None:
         typer.echo("stopped before it was ready")
     else:
-        print_running(*running)
+        _print_start(*running, verbose)
 
 
-def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, detached: bool) -> None:
+def _print_start(status: Status, url: str, verbose: bool) -> None:
+    if verbose:
+        print_running(status, url)
+    else:
+        print_started(status, url)
+
+
+def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, detached: bool, verbose: bool) -> None:
     from occlufix_vcam.control.api import serve
     from occlufix_vcam.core.telemetry import configure_logging
     from occlufix_vcam.runtime.daemon import Daemon
     from occlufix_vcam.runtime.idle_autotune import autotune_when_idle
+    from occlufix_vcam.system.core_dumps import disable_core_dumps
 
+    disable_core_dumps()
     with state.hold():
         configure_logging(state.log, settings.log_level.upper())
         daemon = Daemon(settings)
@@ -88,7 +107,7 @@ def _run_daemon(settings: Settings, state: StateFolder, seconds: float | None, d
                 if detached:
                     _go_silent()
                 else:
-                    print_running(daemon.status(), address.url)
+                    _print_start(daemon.status(), address.url, verbose)
 
             daemon.run(seconds, on_running=told)
         if not detached:
@@ -100,9 +119,10 @@ def _stop_on_signals(daemon: Daemon) -> None:
         # In a thread: the handler may have interrupted a wait that holds the lock `stop` needs.
         threading.Thread(target=daemon.stop, name="stop").start()
 
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), stop)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores one
+            signal.signal(number, stop)
 
 
 def _go_silent() -> None:
@@ -118,9 +138,24 @@ def stop() -> None:
     with open_client(state) as client:
         pid = client.address.pid
         client.stop()
-    if not state.wait_until_free(STOPPED_WITHIN_S):
+    if not (state.wait_until_free(STOPPED_WITHIN_S) and _is_gone(pid, STOPPED_WITHIN_S)):
         raise OccluFixError(f"process {pid} did not stop within {STOPPED_WITHIN_S:.0f} s", "end that process")
     typer.echo("stopped")
+
+
+def _is_gone(pid: int, within_s: float) -> bool:
+    """Whether the process has ended, after waiting for that; its lock is free a little earlier."""
+    import psutil
+
+    ends_at = time.monotonic() + within_s
+    while time.monotonic() < ends_at:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(GONE_POLL_S)
+    return False
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False) -> None:

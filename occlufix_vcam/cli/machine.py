@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,12 +15,15 @@ from occlufix_vcam.cli.render import print_devices, print_findings, print_plan, 
 from occlufix_vcam.core import settings as configuration
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.settings import Settings, load_settings
+from occlufix_vcam.media.film_formats import check_recording
 
 
 class ConfigAction(StrEnum):
     SHOW = "show"
     PATH = "path"
+    GET = "get"
     SET = "set"
+    UNSET = "unset"
 
 
 def devices(as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False) -> None:
@@ -71,6 +75,8 @@ def setup(
     print_plan(plan)
     if dry_run or not plan.steps:
         return
+    if not (desktop or undo):
+        steps.check_can_load(here)
     if not yes and not (
         sys.stdin.isatty() and typer.confirm(f"Run these commands{', as root' if plan.needs_root else ''}?")
     ):
@@ -85,17 +91,26 @@ def setup(
 def config(
     action: Annotated[ConfigAction, typer.Argument()] = ConfigAction.SHOW,
     key: Annotated[str | None, typer.Argument()] = None,
-    value: Annotated[str | None, typer.Argument()] = None,
+    values: Annotated[list[str] | None, typer.Argument(metavar="[VALUE...]")] = None,
 ) -> None:
-    """Shows the settings, prints the path of their file, or changes one: `config set KEY VALUE`."""
+    """Shows the settings or the path of their file, prints one (`get KEY`), changes it (`set KEY VALUE`) or resets it
+    (`unset KEY`).
+    """
     if action is ConfigAction.PATH:
         typer.echo(configuration.config_path())
     elif action is ConfigAction.SHOW:
         for name, now in load_settings().model_dump(mode="json").items():
             told = Settings.model_fields[name].description
             typer.echo(f"{name} = {json.dumps(now)}" + (f"  # {told}" if told else ""))
-    elif key is None or value is None:
-        raise ConfigError("`config set` needs a key and a value", "for example: occlufix-vcam config set rate 25")
+    elif key is None or (action is ConfigAction.SET) != bool(values):
+        needed = "a key and a value" if action is ConfigAction.SET else "a key and no value"
+        example = {"get": "get rate", "unset": "unset record"}.get(action.value, "set rate 25")
+        raise ConfigError(f"`config {action.value}` needs {needed}", f"for example: occlufix-vcam config {example}")
+    elif action is ConfigAction.GET:
+        typer.echo(json.dumps(configuration.get_setting(key)))
     else:
+        value = configuration.from_text(key, ",".join(values)) if values else None
+        if key == "record" and value:
+            check_recording(Path(str(value)))
         path = configuration.save_settings({key: value})
         typer.echo(f"saved to {path}; a running camera uses it after a restart")

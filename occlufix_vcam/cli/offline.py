@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from occlufix_vcam.cli.render import print_check, print_kept_engines, progress
+from occlufix_vcam.cli.render import counted, print_check, print_kept_engines, progress
 from occlufix_vcam.core.errors import DeviceError
 from occlufix_vcam.core.settings import load_settings
+from occlufix_vcam.media.film_formats import Quality
 
 if TYPE_CHECKING:
     from occlufix_vcam.offline.engine_check import EngineCheck
+    from occlufix_vcam.offline.process import ProcessReport
 
 
 def process(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="an image, a video or a folder of images")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="an image, a film or a folder of both")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="the output file; a folder if IN is one")],
     mask: Annotated[Path | None, typer.Option(help="mask, white where hidden; a folder if IN is one")] = None,
     reference: Annotated[Path | None, typer.Option(help="a photograph of the same person, unhidden")] = None,
@@ -28,24 +30,40 @@ def process(
         bool, typer.Option("--aligned", help="IN is already aligned: a 256x256 crop in the template")
     ] = False,
     side_by_side: Annotated[bool, typer.Option("--side-by-side", help="show before and after side by side")] = False,
+    quality: Annotated[
+        Quality, typer.Option(help="how well films are encoded; auto is lossless in .mkv, high elsewhere")
+    ] = Quality.AUTO,
     report: Annotated[Path | None, typer.Option(help="write statistics of each file to this JSON file")] = None,
 ) -> None:
-    """Restores an image, a video or a folder of images with the live pipeline."""
+    """Restores an image, a film or a folder of both with the live pipeline; sound, subtitles and dates stay."""
     from occlufix_vcam.offline.process import StageOverrides
     from occlufix_vcam.offline.process import process as run
+    from occlufix_vcam.system.core_dumps import disable_core_dumps
 
-    overrides = StageOverrides(mask, reference, aligned, side_by_side)
-    with progress(source.name) as show:
-        told = run(source, target, overrides, load_settings(), show)
+    disable_core_dumps()
+    overrides = StageOverrides(mask, reference, aligned, side_by_side, quality)
+    with progress(source.name, share=True) as show:
+        told = run(source, target, overrides, load_settings(), show, report)
     if report is not None:
         told.save(report)
-    failed = [one for one in told.files if one.error]
-    for one in failed:
-        typer.echo(f"left out: {one.file}: {one.error}", err=True)
-    restored = sum(one.restored for one in told.files)
-    typer.echo(f"{len(told.files) - len(failed)} of {len(told.files)} files written, {restored} faces restored")
-    if failed:
+    _tell(told)
+    if any(one.error for one in told.files):
         raise typer.Exit(DeviceError.exit_code)
+
+
+def _tell(told: ProcessReport) -> None:
+    """Prints what was done, and what could not be."""
+    for one in told.files:
+        if one.error:
+            typer.echo(f"{'incomplete' if one.out else 'left out'}: {one.file}: {one.error}", err=True)
+        for note in one.notes:
+            typer.echo(f"{one.file}: {note}", err=True)
+    written = sum(one.out is not None for one in told.files)
+    restored = sum(one.restored for one in told.files)
+    skipped = f", {told.skipped} other files skipped" if told.skipped else ""
+    typer.echo(
+        f"{written} of {counted(len(told.files), 'file')} written, {counted(restored, 'face')} restored{skipped}"
+    )
 
 
 def bench(

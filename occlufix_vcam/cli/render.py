@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
 from occlufix_vcam import __version__
+from occlufix_vcam.system.v4l2 import OWN_LABEL
+
+#: Names under which programs list the camera.
+LABELS = (OWN_LABEL, "OBS Virtual Camera")
 
 if TYPE_CHECKING:
     from engines.cache import EngineCache
@@ -28,7 +32,8 @@ def print_status(now: Status, url: str, other: str | None) -> None:
     typer.echo(
         f"  frames   {now['frames']} in {now['uptime_s']:.0f} s, {now['fps']} a second, {now['dropped']} dropped"
     )
-    typer.echo(f"  faces    {now['faces']} seen, {now['restored']} restored so far, {now['failed']} frames failed")
+    faces, failed = counted(now["faces"], "face"), counted(now["failed"], "frame")
+    typer.echo(f"  faces    {faces} seen, {now['restored']} restored so far, {failed} failed")
     for stage, figures in {"capture to sink": now["latency"], **now["stages"]}.items():
         if figures is not None:
             p50, p95, p99 = figures["p50_ms"], figures["p95_ms"], figures["p99_ms"]
@@ -37,7 +42,18 @@ def print_status(now: Status, url: str, other: str | None) -> None:
         typer.echo(f"  version  {other} is running, this command is {__version__}: stop it and start again")
 
 
+def print_started(status: Status, url: str) -> None:
+    """Prints what matters after a start: that it runs, how to choose it, and where to see more."""
+    size = status["size"] or (0, 0)
+    typer.echo(f"OccluFix Camera is {status['state']}: {status['camera']}, {size[0]}x{size[1]}")
+    label = next((label for label in LABELS if any(label in sink for sink in status["sinks"])), "")
+    typer.echo(f"in your call, choose {label}" if label else f"frames go to {', '.join(status['sinks']) or 'nothing'}")
+    _print_troubles("trouble ", status["trouble"], status)
+    typer.echo(f"control page {url}: open it with `occlufix-vcam preview`")
+
+
 def print_running(status: Status, url: str) -> None:
+    """Prints camera, sinks, engines and troubles."""
     size = status["size"] or (0, 0)
     typer.echo(f"OccluFix Camera is {status['state']} (process {status['pid']})")
     closed = "" if status["camera_open"] else ", closed until a program reads"
@@ -71,12 +87,9 @@ def _engine_lines(status: Status) -> Iterator[str]:
 
 
 def print_devices(found: Devices) -> None:
-    typer.echo("cameras")
-    for camera in found.cameras:
-        typer.echo(f"  {camera.index}  {camera.name}  {camera.path}")
-    typer.echo("virtual cameras")
-    for virtual in found.virtual_cameras:
-        typer.echo(f"  {virtual.name or virtual.backend}  {virtual.path}  {virtual.problem or 'ready'}")
+    _print_list("cameras", [f"{camera.index}  {camera.name}  {camera.path}" for camera in found.cameras])
+    virtual_cameras = [(one.name or one.backend, one.path, one.problem or "ready") for one in found.virtual_cameras]
+    _print_list("virtual cameras", ["  ".join(filter(None, facts)) for facts in virtual_cameras])
     typer.echo("engine backends")
     for backend in found.backends:
         typer.echo(f"  {backend.name}  {backend.device if backend.available else backend.reason}")
@@ -85,6 +98,17 @@ def print_devices(found: Devices) -> None:
     typer.echo("engines, fastest first")
     for model, timings in found.engines.items():
         typer.echo(f"  {model}  {'; '.join(timings) or 'not timed yet: run `occlufix-vcam doctor`'}")
+
+
+def _print_list(title: str, lines: Sequence[str]) -> None:
+    typer.echo(title)
+    for line in lines or ("none found",):
+        typer.echo(f"  {line}")
+
+
+def counted(number: int, what: str) -> str:
+    """Number and noun: "1 face", "2 faces"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
@@ -145,15 +169,19 @@ def print_kept_engines(cache: EngineCache) -> None:
 
 
 @contextlib.contextmanager
-def progress(what: str) -> Iterator[Callable[..., None]]:
+def progress(what: str, share: bool = False) -> Iterator[Callable[..., None]]:
     """Shows a progress bar on the terminal during the block; none of it reaches standard output or a log.
 
-    Yields a function that updates it: done, total (None: unknown), and the current step if it changes.
+    `share` adds the percentage and the time that is left. Yields a function that updates it: done, total (None:
+    unknown), and the current step if it changes.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import TaskProgressColumn as PercentageColumn
+    from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    columns += [PercentageColumn(), TextColumn("left"), TimeLeftColumn()] if share else []
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)

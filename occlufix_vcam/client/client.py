@@ -65,6 +65,14 @@ class ControlClient:
             raise self._no_answer("another program answered on its port")
         return told
 
+    def show_bare(self) -> None:
+        """Shows the untouched picture for two seconds."""
+        self._ask("POST", "/v1/bare")
+
+    def record(self, recording: bool) -> dict[str, Any]:
+        """Starts a recording in the Videos folder, or ends it."""
+        return self._ask("POST", "/v1/recording", {"recording": recording}, timeout=CHANGE_TIMEOUT_S)
+
     def stop(self) -> None:
         self._ask("POST", "/v1/stop")
 
@@ -80,14 +88,14 @@ class ControlClient:
         """Cameras, virtual cameras, backends and engines, as in `devices --json`."""
         return self._ask("GET", "/v1/devices", timeout=CHANGE_TIMEOUT_S)
 
-    def enrol(self, name: str) -> EnrolmentStatus:
+    def enroll(self, name: str) -> EnrolmentStatus:
         """Starts to enroll `name` at the camera; `enrolment` reports progress."""
         return cast("EnrolmentStatus", self._ask("POST", "/v1/enroll", {"name": name}))
 
-    def enrolment(self) -> EnrolmentStatus | None:
+    def enrollment(self) -> EnrolmentStatus | None:
         return cast("EnrolmentStatus | None", self._ask("GET", "/v1/enroll/progress")["enrolment"])
 
-    def cancel_enrolment(self) -> None:
+    def cancel_enrollment(self) -> None:
         self._ask("POST", "/v1/enroll/cancel")
 
     def link(self) -> str:

@@ -25,18 +25,18 @@ DEADLINE_HEADER = "Request-Deadline"  # as core/deadline.py has it, which would 
 
 
 def quick_toggle(arguments: Sequence[str]) -> str | None:
-    """What `toggle` prints once it is done; None where the arguments are others, or nobody answers as usual."""
+    """What `toggle` prints once it is done; None for other arguments, or without the usual answer."""
     command, *rest = arguments or [""]
     if command != "toggle" or tuple(rest) not in WANTED:
         return None
     folder = state_folder()
     if not _held(f"{folder}/daemon.lock"):
-        return None  # whoever listens on a killed daemon's port is not asked
+        return None  # a program that listens on a killed daemon's port is not asked
     try:
         with open(f"{folder}/control.json", encoding="utf-8") as file:  # noqa: PTH123  without pathlib
             address = json.load(file)
         connection = socket.create_connection(("127.0.0.1", address["port"]), timeout=TIMEOUT_S)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
     wanted = WANTED[tuple(rest)]
     with connection:
@@ -108,7 +108,7 @@ def _enabled(body: bytes, address: dict[str, Any], wanted: bool | None) -> bool:
     """What the answer says. Raises OccluFixError where it is not what the daemon would say."""
     try:
         enabled = json.loads(body)["enabled"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         enabled = None
     if not isinstance(enabled, bool) or wanted not in (None, enabled):
         raise _no_answer(address, "another program answered on its port")

@@ -17,7 +17,7 @@ from occlufix_vcam.control.builds import BuildUnderWay
 from occlufix_vcam.core import deadline
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.telemetry import SaidOnce
-from occlufix_vcam.enrollment.session import EnrolmentBusy
+from occlufix_vcam.enrollment.session import EnrollmentBusy
 from occlufix_vcam.runtime.supervisor import NeedsRestart, SwitchFailed
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def explain_errors(app: FastAPI) -> None:
     @app.exception_handler(OccluFixError)
     @app.exception_handler(EngineError)
     def explain(request: Request, error: OccluFixError | EngineError) -> JSONResponse:
-        conflict = isinstance(error, (NeedsRestart, SwitchFailed, BuildUnderWay, EnrolmentBusy))
+        conflict = isinstance(error, (NeedsRestart, SwitchFailed, BuildUnderWay, EnrollmentBusy))
         status = 408 if isinstance(error, deadline.TooLate) else 409 if conflict else 422
         return _refuse(status, error.message, error.hint)
 

@@ -108,7 +108,7 @@ class _Server(threading.Thread):
         config = uvicorn.Config(
             guard,
             log_config=None,
-            log_level="critical",  # rubbish would fill whatever it writes to; our own faults we log ourselves
+            log_level="critical",  # malformed requests would fill the log; our own faults we log ourselves
             access_log=False,
             lifespan="off",
             http="h11",
@@ -141,13 +141,14 @@ def build_app(daemon: Daemon, services: Services) -> FastAPI:
 
     from occlufix_vcam import __version__
     from occlufix_vcam.control import answers, page_routes, routes
+    from occlufix_vcam.control.endpoints import enrolling, recording
 
     app = FastAPI(
         title="OccluFix Camera",
         version=__version__,
         description="Loopback only. Every request carries `Authorization: Bearer TOKEN`, with the token of the "
         "user-only control.json, or of the session that the page got for its link. `Request-Deadline`, in seconds "
-        "since the epoch, says until when whoever asks waits: what comes later is refused, and does not happen.",
+        "since the epoch, says until when the client waits: a later request is refused and has no effect.",
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
@@ -155,7 +156,9 @@ def build_app(daemon: Daemon, services: Services) -> FastAPI:
     answers.explain_errors(app)
     app.include_router(routes.steering(daemon, services))
     app.include_router(routes.settings(daemon))
-    app.include_router(routes.enrolling(daemon))
+    app.include_router(enrolling.enrolling(daemon))
+    app.include_router(enrolling.views(daemon))
+    app.include_router(recording.recording(daemon))
     app.include_router(routes.looking(daemon, services))
-    app.include_router(page_routes.page(services))
+    app.include_router(page_routes.page(services.sessions))
     return app

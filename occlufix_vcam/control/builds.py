@@ -1,4 +1,4 @@
-"""Engine builds that somebody asked the daemon for: one at a time, in a thread of its own, with what came of each."""
+"""Engine builds that a client requested: one at a time, in a thread of their own, with the result of each."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Builds:
             if self._status["running"]:
                 raise BuildUnderWay
             self._status = _status(models, running=True)
-        # A daemon thread: a compiler can't be interrupted, and nobody waits for it when the product ends.
+        # A daemon thread: a compiler can't be interrupted, and the product does not wait for it to end.
         threading.Thread(target=self._run, args=(models, settings), name="build", daemon=True).start()
         return self.status()
 
@@ -83,7 +83,7 @@ class Builds:
                     self._status["made"].append(asdict(check))
         except (OccluFixError, EngineError) as failure:
             error, hint = failure.message, failure.hint
-        except Exception as failure:  # the thread's boundary: whoever asked is told
+        except Exception as failure:  # the thread's boundary: the client is told
             log.error("a build failed", exc_info=failure)
             error, hint = repr(failure), "read the log for details"
         with self._lock:

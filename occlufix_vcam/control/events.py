@@ -1,7 +1,7 @@
-"""Server-sent events: what changed, told at once to whoever listens, so that nobody polls.
+"""Server-sent events: changes go to listeners at once, so that no client polls.
 
-While somebody listens, one task looks ten times a second whether a topic's signs changed, for all listeners together.
-Figures change always; they are told to those who ask for them every so often.
+While there are listeners, one task looks ten times a second whether a topic's signs changed, for all of them. Figures
+always change: listeners that ask for them get them at intervals.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ TITLES = {
     "loop": "Repeat clips",
     "realtime": "Play clips in real time",
     "record": "Record to",
+    "record_before": "Record before and after",
     "enabled": "Restore hidden faces",
     "finder": "Face finder",
     "backend": "Engine",
@@ -32,6 +33,7 @@ TITLES = {
     "min_coverage": "Minimum coverage",
     "on_failure": "If restoring fails",
     "hotkey": "Hotkey",
+    "hotkey_bare": "Hotkey for the bare picture",
     "log_level": "Log",
 }
 #: What a choice means, where its name does not say it.
@@ -63,7 +65,7 @@ class Field(TypedDict):
     maximum: float | None
 
 
-#: When a change takes effect; any other one opens something anew.
+#: When a change takes effect; any other one reopens something.
 _APPLIES: dict[Reopens, Applies] = {Reopens.RESTART: "at the next start", Reopens.LIVE: "at once"}
 
 
@@ -105,6 +107,6 @@ def _part(name: str) -> Part:
         return "camera"
     if reopened_by(name) is Reopens.SINKS or name in ("mirror", "fit"):
         return "output"
-    if reopened_by(name) is Reopens.RESTART or name in ("hotkey", "log_level"):
+    if reopened_by(name) is Reopens.RESTART or name in ("hotkey", "hotkey_bare", "log_level"):
         return "program"
     return "restoring"

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LONGEST_BODY = 64 * 1024
+#: A photograph is longer than any other body.
+PHOTOGRAPH_PATH, LONGEST_PHOTOGRAPH = "/v1/face-photograph", 20 * 1024 * 1024
 REFUSED_A_SECOND = 5.0  # at once; any more wait
 
 #: How a page comes by its session: what these need they carry themselves.
 LINK_PATH, PROOF_PATH = "/open", "/resume"
-#: What the page's cookie opens: files that show nothing of anybody.
+#: What the page's cookie opens: files that hold no personal data.
 PAGE_FILES = ("/", "/page/")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -65,7 +67,7 @@ class Guard:
         refusal = self._refusal(scope)
         if refusal is None:
             await asyncio.sleep(scope["state"]["pace"].delay())
-            body = await _read_body(receive)
+            body = await _read_body(receive, LONGEST_PHOTOGRAPH if scope["path"] == PHOTOGRAPH_PATH else LONGEST_BODY)
             if isinstance(body, bytes):
                 await self._serve(scope, _replay(body, receive), answer)
                 return
@@ -139,7 +141,7 @@ def _is_page_file(scope: Scope) -> bool:
 
 
 class _Answer:
-    """Sends with the headers that every answer has. Whoever is refused waits, and has to connect again."""
+    """Sends with the headers that every answer has. A refused client waits, and must connect again."""
 
     def __init__(self, send: Send, refused: Throttle) -> None:
         self._send, self._refused = send, refused
@@ -181,7 +183,7 @@ def _refusal_page(told: str) -> bytes:
     ).encode()
 
 
-async def _read_body(receive: Receive) -> bytes | tuple[int, str]:
+async def _read_body(receive: Receive, longest: int) -> bytes | tuple[int, str]:
     """The whole body, or why not: how long a chunked one is shows only while it comes."""
     body = bytearray()
     try:
@@ -189,8 +191,8 @@ async def _read_body(receive: Receive) -> bytes | tuple[int, str]:
             while True:
                 message = await receive()
                 body += message.get("body", b"")
-                if len(body) > LONGEST_BODY or message["type"] != "http.request":
-                    return 413, f"the body is longer than {LONGEST_BODY} bytes"
+                if len(body) > longest or message["type"] != "http.request":
+                    return 413, f"the body is longer than {longest} bytes"
                 if not message.get("more_body", False):
                     return bytes(body)
     except TimeoutError:

@@ -1,8 +1,8 @@
 """The lobby: new connections wait here until they have asked, at almost no cost, and only some are served.
 
-Nobody knows whose a connection is before its request's head is there, so an honest one must not wait behind a crowd of
-others. Who is let in is served at once. Whoever would be refused waits for one of a few places, so that a flood of them
-takes no time from the pictures. Where too many wait, the one that came first goes: an honest client has asked by then.
+Whose a connection is shows only in the head of its request, so an honest one must not wait behind a crowd of
+others. A client that is let in is served at once. Those that would be refused wait for one of a few places, so that a
+flood of them takes no time from the frames. If too many wait, the oldest goes: an honest client has asked by then.
 """
 
 from __future__ import annotations

@@ -15,8 +15,7 @@ from pydantic import Field as Limits
 
 from occlufix_vcam.control.answers import refusals
 from occlufix_vcam.control.guard import HINT
-from occlufix_vcam.control.services import Services
-from occlufix_vcam.control.sessions import LINK_S, Admission, Session
+from occlufix_vcam.control.sessions import LINK_S, Admission, Session, Sessions
 
 PAGE = Path(__file__).parent / "page"
 #: Where the page finds its session when a link opens it.
@@ -74,12 +73,20 @@ class SignedOutPages(BaseModel):
     signed_out: int
 
 
-def page(services: Services) -> APIRouter:
+def page(sessions: Sessions) -> APIRouter:
+    """All endpoints of the page."""
     router = APIRouter()
-    sessions = services.sessions
+    for part in (_letting_in(sessions), _letting_in_again(sessions), _files()):
+        router.include_router(part)
+    return router
 
-    def give_cookie(response: Response, admission: Admission) -> None:
-        response.set_cookie(sessions.cookie, admission.session.cookie, httponly=True, samesite="strict", path="/")
+
+def _give_cookie(response: Response, sessions: Sessions, admission: Admission) -> None:
+    response.set_cookie(sessions.cookie, admission.session.cookie, httponly=True, samesite="strict", path="/")
+
+
+def _letting_in(sessions: Sessions) -> APIRouter:
+    router = APIRouter()
 
     def session_of(request: Request) -> Session | None:
         return sessions.know(request.headers.get("authorization", "").removeprefix("Bearer "))
@@ -96,7 +103,7 @@ def page(services: Services) -> APIRouter:
 
     @router.get("/v1/page-key", responses=refusals())
     async def page_key(request: Request) -> PageKey:
-        """The key of the page that asks; nobody else has one."""
+        """The key of the page that asks."""
         if (session := session_of(request)) is None:
             raise HTTPException(403, {"message": "only a page that was let in has a key", "hint": HINT})
         return PageKey(key=sessions.key_of(session))
@@ -114,8 +121,14 @@ def page(services: Services) -> APIRouter:
         given = PageSession(session=admission.session.secret, id=admission.session.page, key=admission.key)
         told = html.escape(given.model_dump_json(), quote=True)
         response = HTMLResponse(_index().replace(NO_SESSION, NO_SESSION.replace('""', f'"{told}"')))
-        give_cookie(response, admission)
+        _give_cookie(response, sessions, admission)
         return response
+
+    return router
+
+
+def _letting_in_again(sessions: Sessions) -> APIRouter:
+    router = APIRouter()
 
     @router.get("/resume", responses=refusals())
     async def challenge() -> Challenge:
@@ -128,9 +141,15 @@ def page(services: Services) -> APIRouter:
         admission = sessions.resume(told.id, told.challenge, told.proof)
         if admission is None:
             raise HTTPException(401, {"message": "this page was signed out, or is too old", "hint": HINT})
-        give_cookie(response, admission)
+        _give_cookie(response, sessions, admission)
         session = admission.session
         return Resumed(session=session.secret, id=session.page, key=admission.key, proof=admission.proof)
+
+    return router
+
+
+def _files() -> APIRouter:
+    router = APIRouter()
 
     @router.get("/", include_in_schema=False)
     async def index() -> FileResponse:

@@ -1,4 +1,4 @@
-"""What goes out, as JPEG, for whoever looks on: encoded only while somebody does, once for all of them.
+"""Output frames as JPEG for viewers: encoded only while there are any, once for all of them.
 
 The video path only leaves each picture in `Daemon.broadcast`. A thread of its own takes the newest so many times a
 second; a slow viewer gets fewer of them. The thread has no lower priority than others: one that holds the interpreter's
@@ -67,7 +67,7 @@ class PreviewStream:
         shown: Broadcast[Frame],
         watched: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        """`watched` is entered as long as somebody looks on: it keeps the camera open."""
+        """`watched` is entered while there are viewers: it keeps the camera open."""
         self._shown = shown
         self._watched = watched
         self._viewers: Counter[View] = Counter({"both": 0, "before": 0, "after": 0})
@@ -129,7 +129,7 @@ class PreviewStream:
             self._encoder.start()
 
     def _encode(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Runs until nobody looks on any more."""
+        """Runs until the last viewer leaves."""
         with self._watched():
             self._encode_newest(loop)
 
@@ -138,8 +138,8 @@ class PreviewStream:
         while self._viewers.total() and not self._closing.is_set():
             began = time.monotonic()
             wanted = [view for view, viewers in self._waiting.items() if viewers]
-            somebody_is_new = any(view not in self._newest for view in wanted)
-            shown = self._shown.after(-1 if somebody_is_new else number, PATIENCE_S) if wanted else None
+            has_new_viewer = any(view not in self._newest for view in wanted)
+            shown = self._shown.after(-1 if has_new_viewer else number, PATIENCE_S) if wanted else None
             if shown is not None:
                 number, frame = shown
                 self._hand_over(loop, _encode_views(frame, number, wanted))

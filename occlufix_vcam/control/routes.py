@@ -23,10 +23,9 @@ from occlufix_vcam.control.forms import Field, settings_form
 from occlufix_vcam.control.preview_stream import View
 from occlufix_vcam.control.services import Services
 from occlufix_vcam.core import deadline
-from occlufix_vcam.core.settings import Reopens, Settings, save_settings, settings_that_reopen
+from occlufix_vcam.core.settings import PRESETS, Reopens, Settings, save_settings, settings_that_reopen
 from occlufix_vcam.core.status import Status
 from occlufix_vcam.diagnostics.doctor import list_devices
-from occlufix_vcam.enrollment.session import EnrolmentStatus, PeopleFacts
 from occlufix_vcam.runtime.daemon import Daemon
 
 log = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ T = TypeVar("T")
 
 
 class OneAtATime:
-    """Work that takes a while, in a thread, one after another: whoever asks for much of it waits, and nobody else."""
+    """Runs slow work in a thread, one task after another: only the client that asks for much of it waits."""
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
@@ -72,6 +71,12 @@ def steering(daemon: Daemon, services: Services) -> APIRouter:
     async def toggle(enabled: Annotated[bool | None, Body(embed=True, strict=True)] = None) -> Enabled:
         """Switches restoring on or off; null, or no body, the other way."""
         return Enabled(enabled=daemon.toggle(enabled))
+
+    @router.post("/bare")
+    async def bare() -> Enabled:
+        """Shows the untouched picture for two seconds."""
+        daemon.show_bare()
+        return Enabled(enabled=daemon.settings.enabled)
 
     @router.post("/stop")
     async def stop() -> dict[str, str]:
@@ -132,6 +137,11 @@ def settings(daemon: Daemon) -> APIRouter:
         """What there is to choose, how, and when it takes effect."""
         return settings_form()
 
+    @router.get("/presets")
+    async def presets() -> dict[str, dict[str, Any]]:
+        """Sets of settings for an occasion, by name: what each changes."""
+        return {name: dict(changes) for name, changes in PRESETS.items()}
+
     @router.patch("", responses={**refusals(409), 202: _PENDING}, openapi_extra=_changes_schema())
     async def change(changes: Annotated[dict[str, Any], Body()], response: Response, save: bool = False) -> Settings:
         """Changes settings at once, and where `save` is true also for the next start.
@@ -146,48 +156,6 @@ def settings(daemon: Daemon) -> APIRouter:
         if not await in_turn(daemon.update, at_once, keep):
             response.status_code = 202
         return daemon.settings
-
-    return router
-
-
-# ---- enrolled people ----
-
-
-class Enrolment(BaseModel):
-    """How the last enrolment at the camera does or did; null where there was none."""
-
-    enrolment: EnrolmentStatus | None
-
-
-def enrolling(daemon: Daemon) -> APIRouter:
-    router = APIRouter(prefix="/v1/enroll", responses=refusals())
-    people = daemon.enrolments
-
-    @router.get("")
-    def enrolled() -> PeopleFacts:
-        """Who is enrolled, how that is kept, and what can't be read. A keyring may ask the user first."""
-        return people.people()
-
-    @router.post("", status_code=202, responses=refusals(409))
-    def enrol(name: Annotated[str, Body(embed=True)]) -> EnrolmentStatus:
-        """Begins to look for one face, up to half a minute; `progress` says how that goes."""
-        deadline.check()
-        return people.start(name, daemon.settings)
-
-    @router.get("/progress")
-    def progress() -> Enrolment:
-        return Enrolment(enrolment=people.status())
-
-    @router.post("/cancel")
-    def cancel() -> Enrolment:
-        """Ends it, keeping nothing."""
-        return Enrolment(enrolment=people.cancel())
-
-    @router.delete("/{name}")
-    def delete(name: str) -> PeopleFacts:
-        """Forgets a person for good."""
-        deadline.check()
-        return people.delete(name)
 
     return router
 

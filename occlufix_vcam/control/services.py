@@ -13,7 +13,7 @@ from occlufix_vcam.runtime.daemon import Daemon
 #: What of the status is told when it changes; the rest are figures, which always do.
 STATUS_SIGNS = (
     *("state", "enabled", "camera", "camera_open", "size", "sinks"),
-    *("faces", "restoring", "readers", "trouble", "engine"),
+    *("faces", "restoring", "recognised", "recording", "readers", "trouble", "engine"),
 )
 
 
@@ -33,12 +33,12 @@ class Services:
             "status": Topic(lambda: dict(daemon.status()), STATUS_SIGNS),
             "settings": Topic(lambda: daemon.settings.model_dump(mode="json")),
             "builds": Topic(lambda: dict(builds.status())),
-            "enrolment": Topic(lambda: {"enrolment": daemon.enrolments.status()}),
+            "enrolment": Topic(lambda: {"enrolment": daemon.enrollments.status()}),
         }
         return cls(sessions, PreviewStream(daemon.broadcast, daemon.watched), Events(topics), builds)
 
     def close(self) -> None:
-        """Ends the streams and what nobody opened."""
+        """Ends the streams, and deletes links that were never opened."""
         self.sessions.close()
         self.events.close()
         self.pictures.close()

@@ -56,7 +56,7 @@ class Session:
 
     @contextmanager
     def request(self, task: asyncio.Task[Any]) -> Iterator[None]:
-        """The time in which `task` works for this page. Raises SignedOut where it is signed out meanwhile."""
+        """The time in which `task` works for this page. Raises SignedOut if the page signs out before `task` ends."""
         self._requests.add(task)
         try:
             yield

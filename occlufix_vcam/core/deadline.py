@@ -1,4 +1,4 @@
-"""A request's deadline: until when whoever asked waits for the answer.
+"""Deadline of a request: until when its client waits for the answer.
 
 The client that gives up says "does not answer", so what it asked for must not happen later: it sends the deadline, and
 the daemon refuses what it comes to too late. Both run on one machine, with one clock.
@@ -18,10 +18,10 @@ _now_served: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 
 class TooLate(OccluFixError):
-    """Whoever asked has given up, and was told that nothing happened."""
+    """The client has given up, and has reported that nothing happened."""
 
     def __init__(self) -> None:
-        super().__init__("whoever asked has given up already", "ask again")
+        super().__init__("the client stopped waiting before the request ran", "ask again")
 
 
 def header_for(timeout: float) -> dict[str, str]:

@@ -106,13 +106,15 @@ class Fill:
     """What lies behind the things in a frame, in the frame's own pixels.
 
     `image` (height x width x 3 uint8 BGR) and `trust` (height x width uint8) are those of `box`. Trust is 255 where the
-    image is as good as seen, 0 where nothing is known, and steady in time. On the face itself, the restored template is
-    shown; everywhere else the fill wherever it is trusted, also beyond the template.
+    image is as good as seen, 0 where nothing is known, and steady in time. The fill is shown wherever it
+    is trusted, also beyond the template; on the face itself, only where it is trusted well. `thing` (like `trust`) is
+    255 where the things continue beyond the wide field; None if they do not.
     """
 
     box: Box
     image: Image
     trust: Image
+    thing: Image | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

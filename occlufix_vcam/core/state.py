@@ -18,7 +18,8 @@ import platformdirs
 
 from occlufix_vcam import APP_NAME, __version__
 from occlufix_vcam.core.errors import ConfigError
-from occlufix_vcam.core.files import write_atomically
+from occlufix_vcam.core.files import read_json, write_atomically
+from occlufix_vcam.core.folders import UserFolder
 
 #: A meta refresh only: with a script as well, the page would request the link twice.
 LEADS_TO = '<!doctype html><meta charset=utf-8><meta name=referrer content=no-referrer>\
@@ -63,6 +64,7 @@ class StateFolder:
     def __init__(self, path: Path | None = None) -> None:
         named = os.environ.get("OCCLUFIX_STATE_DIR")
         self.path = path or (Path(named) if named else platformdirs.user_state_path(APP_NAME))
+        self._folder = UserFolder("state directory", self.path, "OCCLUFIX_STATE_DIR")
         self.log = self.path / "occlufix-vcam.log"
         self.startup = self.path / "startup.txt"
         self._control = self.path / "control.json"
@@ -71,18 +73,8 @@ class StateFolder:
         self._lock = self.path / "daemon.lock"
 
     def prepare(self) -> None:
-        """Creates the folder, for this user only."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.path.chmod(0o700)
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: OSError) -> ConfigError:
-        return ConfigError(
-            f"the state directory {self.path} cannot be used: {error.strerror}",
-            "fix its owner, or set OCCLUFIX_STATE_DIR to another folder",
-        )
+        """Creates the folder, for this user only. Raises ConfigError."""
+        self._folder.prepare()
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -95,7 +87,7 @@ class StateFolder:
                 self._clear()
 
     def _clear(self) -> None:
-        """Removes what names a daemon, and links into it: nobody is to find those of one that was killed."""
+        """Removes what names a daemon, and links into it, so that those of a killed one are not found."""
         for file in (self._control, self.path / OLD_PAGE_KEY, *self.path.glob(LINK_FILE.format("*"))):
             file.unlink(missing_ok=True)
 
@@ -116,13 +108,16 @@ class StateFolder:
             lock.acquire(timeout=LOCK_PATIENCE_S)
         except filelock.Timeout:
             raise error() from None
+        except OSError as refused:
+            raise self._folder.unusable(refused) from refused
         try:
             yield
         finally:
             lock.release()
 
     def held(self) -> bool:
-        """Whether a daemon runs."""
+        """Whether a daemon runs. Raises ConfigError if the folder cannot be used."""
+        self._folder.check()
         return not self.wait_until_free(0)
 
     def wait_until_free(self, timeout: float) -> bool:
@@ -137,6 +132,8 @@ class StateFolder:
                 return True
         except filelock.Timeout:
             return False
+        except OSError as refused:
+            raise self._folder.unusable(refused) from refused
 
     def already_running(self) -> ConfigError:
         try:
@@ -146,12 +143,15 @@ class StateFolder:
         return ConfigError(f"OccluFix Camera is already running{who}", "stop it with `occlufix-vcam stop`")
 
     def publish(self, port: int) -> ControlAddress:
-        """Writes the address of this process, with a fresh token."""
+        """Writes the address of this process, with a fresh token. Raises ConfigError."""
         import secrets
 
         address = ControlAddress(port, secrets.token_urlsafe(32), os.getpid(), __version__)
-        write_atomically(self._last_port, str(port).encode())
-        write_atomically(self._control, json.dumps(asdict(address)).encode(), mode=0o600)
+        try:
+            write_atomically(self._last_port, str(port).encode())
+            write_atomically(self._control, json.dumps(asdict(address)).encode(), mode=0o600)
+        except OSError as error:
+            raise self._folder.unusable(error) from error
         return address
 
     def last_port(self) -> int:
@@ -164,7 +164,7 @@ class StateFolder:
     def read_page_keys(self) -> dict[str, PageKey]:
         """The keys of pages that were let in, by page; none where the file can't be read."""
         try:
-            told = json.loads(self._page_keys.read_text(encoding="utf-8"))
+            told = read_json(self._page_keys)
             return {page: PageKey(str(key), float(ends)) for page, (key, ends) in told.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
@@ -185,13 +185,13 @@ class StateFolder:
         try:
             write_atomically(file, LEADS_TO.format(url).encode(), mode=0o600)
         except OSError as error:
-            raise self._unusable(error) from error
+            raise self._folder.unusable(error) from error
         return file
 
     def read_control(self) -> ControlAddress:
         """Address of the daemon. Raises NotRunning if there is none."""
         try:
-            told = json.loads(self._control.read_text(encoding="utf-8"))
+            told = read_json(self._control)
             known = {field.name: told[field.name] for field in fields(ControlAddress) if field.name in told}
             return ControlAddress(**known)
         except (OSError, ValueError, TypeError):

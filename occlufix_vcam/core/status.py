@@ -31,6 +31,13 @@ class EngineFacts(TypedDict):
     passed_over: list[dict[str, str]]
 
 
+class RecordingFacts(TypedDict):
+    """A recording under way: its file, and when it began, in seconds since the epoch."""
+
+    file: str
+    began_at: float
+
+
 class Status(TypedDict):
     """Output of `status --json`. These keys are stable: later versions add keys and never rename any."""
 
@@ -46,6 +53,9 @@ class Status(TypedDict):
     restoring: int
     restored: int
     failed: int
+    coverage: float
+    recognised: list[str]
+    recording: RecordingFacts | None
     engine: dict[str, EngineFacts]
     building: dict[str, float]
     camera: str | None

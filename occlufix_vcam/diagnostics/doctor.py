@@ -22,11 +22,12 @@ from occlufix_vcam.core.settings import config_path, load_settings
 from occlufix_vcam.core.state import NotRunning, StateFolder
 from occlufix_vcam.desktop.autostart import autostart_here
 from occlufix_vcam.diagnostics import setup
+from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks.opening import list_virtual_cameras
 from occlufix_vcam.sources import CameraInfo
 from occlufix_vcam.sources.opening import list_cameras
-from occlufix_vcam.system.linux import LinuxMachine, this_machine
+from occlufix_vcam.system.linux import WITHOUT_MODULE, LinuxMachine, this_machine
 
 Verdict = Literal["ok", "warning", "error"]
 
@@ -72,6 +73,7 @@ def examine() -> list[Finding]:
         _python,
         _settings,
         _state,
+        _faces,
         _log_in,
         _cameras,
         _virtual_cameras,
@@ -111,6 +113,13 @@ def _state() -> Iterator[Finding]:
     state.prepare()
     yield Finding("state", "ok", f"{state.path}, daemon {'running' if state.held() else 'not running'}")
     yield Finding("log", "ok", str(state.log))
+
+
+def _faces() -> Iterator[Finding]:
+    """Folder of enrolled people; no keyring is asked."""
+    store = PeopleStore()
+    store.check()
+    yield Finding("faces", "ok", str(store.folder) if store.folder.exists() else "no one is enrolled")
 
 
 def _log_in() -> Iterator[Finding]:
@@ -171,7 +180,7 @@ def _set_up(machine: Callable[[], LinuxMachine] = this_machine) -> Iterator[Find
     here = machine()
     if not here.is_loaded:
         found = "programs that see kernel cameras only, such as Zoom and Teams, do not list OccluFix Camera"
-        yield Finding("set-up", "warning", found, "run `occlufix-vcam setup`")
+        yield Finding("set-up", "warning", found, "run `occlufix-vcam setup`" if here.can_load else WITHOUT_MODULE)
     for hindrance in setup.hindrances(here):
         yield Finding("set-up", "warning", hindrance)
     for sandbox in setup.sandboxes(here):

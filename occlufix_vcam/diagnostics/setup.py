@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from occlufix_vcam.core.errors import DeviceError
-from occlufix_vcam.system.linux import LOAD_FILE, MODULE, OPTIONS_FILE, LinuxMachine
+from occlufix_vcam.system.linux import LOAD_FILE, MODULE, OPTIONS_FILE, WITHOUT_MODULE, LinuxMachine
 from occlufix_vcam.system.v4l2 import OWN_LABEL
 
 OPTIONS = f'options {MODULE} devices=1 exclusive_caps=1 card_label="{OWN_LABEL}"'
@@ -24,7 +24,7 @@ _OURS = re.compile(rf'^options {MODULE} .*\bexclusive_caps=1\b.*\bcard_label="{O
 DKMS_PACKAGE = "v4l2loopback-dkms"
 FEDORA_PACKAGE = "akmod-v4l2loopback"
 _DONE, _GROUP = "# setup did: ", "group"
-_WITHOUT_MODULE = "the camera in PipeWire needs no module: `occlufix-vcam start --sink pipewire`"
+NO_MODULES = "there are no modules for the running kernel {}: a container, or a kernel just updated (then restart)"
 
 
 class SetupFailed(DeviceError):
@@ -66,8 +66,10 @@ class SetupPlan:
 
 
 def setup_plan(machine: LinuxMachine) -> SetupPlan:
-    """Missing steps on a Linux machine. Raises DeviceError if no known step can help."""
+    """Missing steps on a Linux machine, also where they must fail. Raises DeviceError if no step is known."""
     made = SetupPlan()
+    if not machine.can_load:
+        made.notes.append(f"{NO_MODULES.format(machine.kernel)}: {WITHOUT_MODULE}")
     packages = [] if machine.has_module or machine.is_loaded else _packages(machine)
     joins = machine.user != "root" and not machine.is_in_group("video")
     if packages:
@@ -81,6 +83,12 @@ def setup_plan(machine: LinuxMachine) -> SetupPlan:
         made.notes.append("log out and in again for the group to take effect")
     made.notes.extend(notes(machine))
     return made
+
+
+def check_can_load(machine: LinuxMachine) -> None:
+    """Raises DeviceError if no step can make this kernel load the module."""
+    if not machine.can_load:
+        raise DeviceError(NO_MODULES.format(machine.kernel), WITHOUT_MODULE)
 
 
 def undo_plan(machine: LinuxMachine) -> SetupPlan:
@@ -108,11 +116,6 @@ def undo_plan(machine: LinuxMachine) -> SetupPlan:
 
 def _packages(machine: LinuxMachine) -> list[str]:
     """Packages of the module, and what it is built with."""
-    if not machine.modules.is_dir():
-        raise DeviceError(
-            f"there are no modules for the running kernel {machine.kernel}: a container, or a kernel just updated",
-            f"restart the machine and run setup again, or: {_WITHOUT_MODULE}",
-        )
     headers = not machine.has_headers
     match machine.package_manager:
         case "apt":
@@ -124,7 +127,7 @@ def _packages(machine: LinuxMachine) -> list[str]:
     name = machine.release.get("PRETTY_NAME", "this system")
     raise DeviceError(
         f"{name} has no supported package manager to install {MODULE} (apt, dnf or pacman)",
-        f"install {MODULE} the way your system recommends, or: {_WITHOUT_MODULE}",
+        f"install {MODULE} the way your system recommends, or: {WITHOUT_MODULE}",
     )
 
 
@@ -194,7 +197,7 @@ def hindrances(machine: LinuxMachine) -> list[str]:
         for file in machine.other_options
     ]
     if machine.secure_boot and not machine.is_loaded:
-        said.append(f"Secure Boot is on: the kernel takes the module only once its key is enrolled. {_enrol(machine)}")
+        said.append(f"Secure Boot is on: the kernel takes the module only once its key is enrolled. {_enroll(machine)}")
     return said
 
 
@@ -203,13 +206,13 @@ def sandboxes(machine: LinuxMachine) -> list[str]:
     return [_sandbox_note(program.kind, program.identity, program.name) for program in machine.sandboxed]
 
 
-def _enrol(machine: LinuxMachine) -> str:
+def _enroll(machine: LinuxMachine) -> str:
     keys = {"ubuntu": "/var/lib/shim-signed/mok/MOK.der", "dnf": "/etc/pki/akmods/certs/public_key.der"}
     family = machine.release.get("ID", "") if machine.package_manager == "apt" else machine.package_manager or ""
     if family == "pacman":
-        return f"sign it with a key of your own (sbctl) or switch Secure Boot off, or: {_WITHOUT_MODULE}"
+        return f"sign it with a key of your own (sbctl) or switch Secure Boot off, or: {WITHOUT_MODULE}"
     key = keys.get(family, "/var/lib/dkms/mok.pub")
-    return f"`sudo mokutil --import {key}`, restart, choose Enroll MOK; or else: {_WITHOUT_MODULE}"
+    return f"`sudo mokutil --import {key}`, restart, choose Enroll MOK; or else: {WITHOUT_MODULE}"
 
 
 def _sandbox_note(kind: str, identity: str, name: str) -> str:
@@ -254,7 +257,7 @@ def failure(step: Step, said: str) -> SetupFailed:
     known = {
         r"Key was rejected|Required key not available": (
             "the kernel refuses the module: Secure Boot is on and its key is not enrolled",
-            f"run `occlufix-vcam setup` to see which key to enroll, or: {_WITHOUT_MODULE}",
+            f"run `occlufix-vcam setup` to see which key to enroll, or: {WITHOUT_MODULE}",
         ),
         r"is in use|Device or resource busy": (
             f"{MODULE} is in use: a program has one of its devices open",
@@ -266,7 +269,7 @@ def failure(step: Step, said: str) -> SetupFailed:
         ),
         r"Unable to locate package|No match for argument|target not found": (
             f"the package manager does not know {' '.join(step.command[-2:])}",
-            f"look for {MODULE} in your system's packages; or else: {_WITHOUT_MODULE}",
+            f"look for {MODULE} in your system's packages; or else: {WITHOUT_MODULE}",
         ),
     }
     for pattern, (message, hint) in known.items():

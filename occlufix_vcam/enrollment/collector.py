@@ -13,13 +13,14 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.contract import Image, Points, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.people.person import EnrolledView, EnrolmentError, Person, checked_name
+from occlufix_vcam.media.pictures import load_picture
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 from occlufix_vcam.people.sealed import MOST_VIEWS
 from occlufix_vcam.people.store import PeopleStore
-from occlufix_vcam.sources.pictures import load_picture
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.embed import Embedder, Embedding
 from occlufix_vcam.stages.find import FaceFinder
@@ -28,6 +29,22 @@ from occlufix_vcam.stages.identify import match_score, vectors, with_vectors
 from occlufix_vcam.stages.reference import valid_region
 
 Pose = Literal["front", "left", "right"]
+#: What is missing for the next view, as one word for those who say it in another language.
+Need = Literal[
+    "look",
+    "front",
+    "side",
+    "other_side",
+    "done",
+    "no_face",
+    "faces",
+    "small",
+    "hidden",
+    "light",
+    "blurred",
+    "stranger",
+    "same",
+]
 
 #: Views of each pose that a camera should deliver.
 WANTED: dict[Pose, int] = {"front": 4, "left": 2, "right": 2}
@@ -41,23 +58,56 @@ LEAST_EYES_PX = 40.0
 LEAST_SHARPNESS = 2.4
 LIGHT = (45.0, 225.0)
 LARGEST_COVERAGE = 0.03
+#: Mean difference of two small crops, in grey levels, below which they are one photograph.
+SAME_PICTURE = 2.0
 #: Seconds between two views of a camera, so that the next one shows something else.
 VIEW_EVERY_S = 0.35
-#: Views of one person may match less well, by this much, than naming requires; other people's rarely match that well.
+#: Consecutive views of one person at a camera may match less well, by this much, than naming requires.
 VIEWS_BELOW = 0.1
+#: Cosine of a photograph with the mean of one person's other views, in other light, pose and year: 95 % of 20 people's
+#: own photographs are above it, and 90 % of other people's below.
+LEAST_ALIKE = 0.25
+
+
+#: What the user should do.
+SAID: dict[Need, str] = {
+    "look": "look at the camera",
+    "front": "look straight at the camera",
+    "side": "turn your head a little to one side",
+    "other_side": "turn your head a little to the other side",
+    "done": "done",
+    "no_face": "no face in view: sit in front of the camera",
+    "small": "the face is small: come closer to the camera",
+    "hidden": "part of the face is hidden: uncover it",
+    "light": "the face is too dark or too bright: change the light",
+    "blurred": "the face is blurred: hold still, or clean the lens",
+    "stranger": "this is another face than before: enroll one person at a time",
+    "same": "the same picture was already given",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class EnrolmentProgress:
-    """Progress of a collection: `views` of `wanted`, and one line that tells the user what to do now."""
+class EnrollmentProgress:
+    """Progress of a collection: `views` of `wanted`, and one line that tells the user what to do now.
+
+    `need` is that line as a word, `poses` the views of each pose, `turn` how far the head is turned: -1 and 1 are far
+    enough to the left and right of the image.
+    """
 
     views: int
     wanted: int
     say: str
+    need: Need
+    poses: dict[Pose, int]
+    turn: float
 
 
 class UnsuitableView(Exception):
-    """This image is not stored; the message tells the user what to do."""
+    """This image is not stored; the message tells the user what to do, `need` says it as a word."""
+
+    def __init__(self, message: str, need: Need) -> None:
+        super().__init__(message)
+        self.need = need
 
 
 class ViewCollector:
@@ -71,11 +121,15 @@ class ViewCollector:
         self._vectors: list[Embedding] = []
         self._poses: dict[Pose, int] = dict.fromkeys(WANTED, 0)
         self._last_at = float("-inf")
-        self._say = "look at the camera"
+        self._need: Need = "look"
+        self._say = SAID["look"]
+        self._turn = 0.0
 
     @property
-    def progress(self) -> EnrolmentProgress:
-        return EnrolmentProgress(len(self._views), sum(WANTED.values()), self._say)
+    def progress(self) -> EnrollmentProgress:
+        return EnrollmentProgress(
+            len(self._views), sum(WANTED.values()), self._say, self._need, dict(self._poses), self._turn
+        )
 
     @property
     def complete(self) -> bool:
@@ -84,48 +138,78 @@ class ViewCollector:
     def offer(self, frame: Frame) -> None:
         """Offers one camera frame: it becomes a view, or `progress` says what is wrong. Raises EngineRunError."""
         faces = self._find(frame)
+        self._turn = turn_of(faces[0].landmarks) / TURNED if len(faces) == 1 else 0.0
         if frame.captured_at - self._last_at < VIEW_EVERY_S:
             return
         try:
             view = self._view(frame, faces)
             pose = pose_of(view.landmarks)
             if self._poses[pose] >= WANTED[pose]:
-                raise UnsuitableView(self._missing())
+                raise _unsuitable(self._missing())
             self._add(view)
         except UnsuitableView as poor:
-            self._say = str(poor)
+            self._say, self._need = str(poor), poor.need
             return
         self._poses[pose] += 1
         self._last_at = frame.captured_at
-        self._say = self._missing()
+        self._need = self._missing()
+        self._say = SAID[self._need]
 
     def add_picture(self, path: Path) -> None:
-        """Adds the face of an image file. Raises EnrolmentError, DeviceError if the file cannot be read."""
+        """Adds the face of an image file; `leave_out_strangers` checks later whose it is.
+
+        Raises UnsuitableView, DeviceError if the file cannot be read, EngineRunError.
+        """
         frame = Frame(load_picture(path), index=0, captured_at=0.0)
         self._find.reset()
         faces = self._find(frame)
         if len(faces) != 1:
-            raise EnrolmentError(
-                f"{path.name} shows {f'{len(faces)} faces' if faces else 'no face'}",
-                "choose an image with one face, or crop it",
-            )
-        try:
-            self._add(self._view(frame, faces))
-        except UnsuitableView as poor:
-            raise EnrolmentError(f"{path.name} cannot be used: {poor}", "choose another image") from None
+            many = f"{len(faces)} faces" if faces else "no face"
+            raise UnsuitableView(f"it shows {many}: crop it to one face", "faces" if faces else "no_face")
+        view = self._view(frame, faces)
+        if any(is_same_picture(view.image, other.image) for other in self._views):
+            raise _unsuitable("same")
+        self._append(view)
+
+    def leave_out_strangers(self) -> list[int]:
+        """Removes views unlike the others, worst first; returns their numbers in the order in which they were added.
+
+        Of two that are unlike each other, the first stays.
+        """
+        numbers = list(range(len(self._views)))
+        out: list[int] = []
+        while len(self._vectors) > 1:
+            cosines = [_alike_others(self._vectors, at) for at in range(len(self._vectors))]
+            worst = len(cosines) - 1 - int(np.argmin(cosines[::-1]))
+            if cosines[worst] >= LEAST_ALIKE:
+                break
+            out.append(numbers.pop(worst))
+            del self._views[worst], self._vectors[worst]
+        return out
+
+    def missing_poses(self) -> list[Pose]:
+        """Poses of which there is no view."""
+        there = {pose_of(view.landmarks) for view in self._views}
+        return [pose for pose in WANTED if pose not in there]
 
     def person(self, name: str) -> Person:
-        """Person in the views. Raises EnrolmentError if there are none."""
+        """Person in the views, in the most varied of many. Raises EnrollmentError if there are none."""
         if not self._views:
-            raise EnrolmentError(f"no good view of a face: {self._say}", "try again in good light")
-        return Person(name, np.stack(self._vectors), tuple(self._views), self.embed.model)
+            raise EnrollmentError(f"no good view of a face: {self._say}", "try again in good light")
+        kept = most_varied(np.stack(self._vectors), MOST_VIEWS)
+        return Person(
+            name,
+            np.stack([self._vectors[number] for number in kept]),
+            tuple(self._views[number] for number in kept),
+            self.embed.model,
+        )
 
     def person_before_camera(self, name: str) -> Person:
-        """Like `person`, but raises EnrolmentError also if there are few views, or only one pose."""
+        """Like `person`, but raises EnrollmentError also if there are few views, or only one pose."""
         person = self.person(name)
         views, front = len(self._views), self._poses["front"]
         if views < NEEDED or not 0 < front < views:
-            raise EnrolmentError(
+            raise EnrollmentError(
                 f"only {views} good views were taken, {front} of them from the front: {self._say}",
                 "try again, and turn your head slowly to both sides",
             )
@@ -134,68 +218,84 @@ class ViewCollector:
     def _view(self, frame: Frame, faces: Sequence[FaceTrack]) -> EnrolledView:
         """View of the only face in a frame, if it is good enough. Raises UnsuitableView."""
         if not faces:
-            raise UnsuitableView("no face in view: sit in front of the camera")
+            raise _unsuitable("no_face")
         if len(faces) > 1:
-            raise UnsuitableView(f"{len(faces)} faces in view: make sure you are alone")
+            raise UnsuitableView(f"{len(faces)} faces in view: make sure you are alone", "faces")
         crop = align(frame, faces[0])
         if crop is None or _eye_distance(faces[0].landmarks) < LEAST_EYES_PX:
-            raise UnsuitableView("the face is small: come closer to the camera")
+            raise _unsuitable("small")
         hidden = self._see_hidden(crop)
         if hidden.coverage > LARGEST_COVERAGE:
-            raise UnsuitableView("part of the face is hidden: uncover it")
+            raise _unsuitable("hidden")
         if not LIGHT[0] <= _light(crop.image) <= LIGHT[1]:
-            raise UnsuitableView("the face is too dark or too bright: change the light")
+            raise _unsuitable("light")
         if sharpness(crop.image) < LEAST_SHARPNESS:
-            raise UnsuitableView("the face is blurred: hold still, or clean the lens")
+            raise _unsuitable("blurred")
         points = transform_points(faces[0].landmarks, crop.to_crop)
         return EnrolledView(crop.image.copy(), valid_region(frame.image, crop.to_crop, hidden.mask), points)
 
     def _add(self, view: EnrolledView) -> None:
-        """Adds a view, unless it shows another person than before. Raises UnsuitableView."""
+        """Adds a view of a camera, unless it shows another person than before. Raises UnsuitableView."""
         (vector,) = vectors([view], self.embed)
         if self._vectors and match_score(np.stack(self._vectors), vector) < self.embed.same_person - VIEWS_BELOW:
-            raise UnsuitableView("this is another face than before: enroll one person at a time")
-        self._views.append(view)
-        self._vectors.append(vector)
+            raise _unsuitable("stranger")
+        self._append(view, vector)
 
-    def _missing(self) -> str:
+    def _append(self, view: EnrolledView, vector: Embedding | None = None) -> None:
+        self._views.append(view)
+        self._vectors.append(vectors([view], self.embed)[0] if vector is None else vector)
+
+    def _missing(self) -> Need:
         """What the user should do for the views that are still missing."""
         if self._poses["front"] < WANTED["front"]:
-            return "look straight at the camera"
+            return "front"
         if self._poses["left"] < WANTED["left"] and self._poses["right"] < WANTED["right"]:
-            return "turn your head a little to one side"
-        return "done" if self.complete else "turn your head a little to the other side"
+            return "side"
+        return "done" if self.complete else "other_side"
+
+
+def _unsuitable(need: Need) -> UnsuitableView:
+    return UnsuitableView(SAID[need], need)
 
 
 def keep(person: Person, store: PeopleStore, embed: Embedder) -> Person:
     """Adds `person` to the store, with the earlier views under that name, newest first.
 
-    Raises EnrolmentError if the name belongs to another person, or the face is enrolled under another name.
+    Raises EnrollmentError if the name belongs to another person, or the face is enrolled under another name.
     """
-    name = checked_name(person.name)
-    before: Person | None = None
-    for other in store.load().people:
-        match = person_similarity(with_vectors(other, embed), person)
-        if other.name == name:
-            before = other
-            if match < embed.same_person - VIEWS_BELOW:
-                raise EnrolmentError(
-                    f"{name} is enrolled with another face",
-                    f"use another name, or remove the old one: occlufix-vcam enroll --delete {name!r}",
-                )
-        elif match >= embed.same_person:
-            raise EnrolmentError(
+    person = replace(person, name=checked_name(person.name))
+    with store.locked():
+        others = [with_vectors(other, embed) for other in store.load().people]
+        before = next((other for other in others if other.name == person.name), None)
+        _check_is_new(person, [other for other in others if other is not before], embed)
+        if before is not None:
+            person = _joined(person, before)
+        store.save(person)
+    return person
+
+
+def _check_is_new(person: Person, others: Sequence[Person], embed: Embedder) -> None:
+    """Raises EnrollmentError if this face is enrolled under another name."""
+    for other in others:
+        if person_similarity(other, person) >= embed.same_person:
+            raise EnrollmentError(
                 f"this face is already enrolled as {other.name}",
                 f"add to it: occlufix-vcam enroll {other.name!r}, or remove it first: --delete {other.name!r}",
             )
-    if before is not None:
-        old = with_vectors(before, embed)
-        views = (*person.views, *old.views)[:MOST_VIEWS]
-        both = np.concatenate([person.embeddings, old.embeddings])[:MOST_VIEWS]
-        person = replace(person, views=views, embeddings=both)
-    person = replace(person, name=name)
-    store.save(person)
-    return person
+
+
+def _joined(person: Person, before: Person) -> Person:
+    """`person` with the views of `before`. Raises EnrollmentError if they show different people."""
+    if float(_mean_of(person.embeddings) @ _mean_of(before.embeddings)) < LEAST_ALIKE:
+        raise EnrollmentError(
+            f"{person.name} is enrolled with another face",
+            f"use another name, or remove the old one: occlufix-vcam enroll --delete {person.name!r}",
+        )
+    return replace(
+        person,
+        views=(*person.views, *before.views)[:MOST_VIEWS],
+        embeddings=np.concatenate([person.embeddings, before.embeddings])[:MOST_VIEWS],
+    )
 
 
 def person_similarity(enrolled: Person, seen: Person) -> float:
@@ -203,12 +303,46 @@ def person_similarity(enrolled: Person, seen: Person) -> float:
     return float(np.median([match_score(enrolled.embeddings, vector) for vector in seen.embeddings]))
 
 
+def most_varied(embeddings: NDArray[np.float32], count: int) -> list[int]:
+    """Numbers of up to `count` rows that differ most from each other, beginning with the first, in their order."""
+    if len(embeddings) <= count:
+        return list(range(len(embeddings)))
+    kept = [0]
+    while len(kept) < count:
+        nearest = (embeddings @ embeddings[kept].T).max(axis=1)
+        nearest[kept] = np.inf
+        kept.append(int(nearest.argmin()))
+    return sorted(kept)
+
+
+def is_same_picture(one: Image, other: Image) -> bool:
+    """Whether two crops show the same photograph, perhaps stored anew in another format or size."""
+    small = [cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA) for image in (one, other)]
+    return float(cv2.absdiff(small[0], small[1]).mean()) < SAME_PICTURE
+
+
+def _mean_of(embeddings: NDArray[np.float32]) -> Embedding:
+    mean = embeddings.mean(axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32)
+
+
+def _alike_others(embeddings: Sequence[Embedding], number: int) -> float:
+    """Cosine of one embedding with the mean of the others."""
+    others = np.stack([*embeddings[:number], *embeddings[number + 1 :]])
+    return float(_mean_of(others) @ embeddings[number])
+
+
 def pose_of(landmarks: Points) -> Pose:
-    """Direction of the head as seen in the image, from the nose's distance to the eyes' middle."""
+    """Direction of the head as seen in the image."""
+    turn = turn_of(landmarks)
+    return "left" if turn < -TURNED else "right" if turn > TURNED else "front"
+
+
+def turn_of(landmarks: Points) -> float:
+    """Distance of the nose from the eyes' middle, in eye distances; negative to the left of the image."""
     left, right, nose = landmarks[:3]
     across = right - left
-    turn = float((nose - (left + right) / 2) @ across / max(float(across @ across), 1.0))
-    return "left" if turn < -TURNED else "right" if turn > TURNED else "front"
+    return float((nose - (left + right) / 2) @ across / max(float(across @ across), 1.0))
 
 
 def sharpness(image: Image) -> float:

@@ -10,23 +10,30 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from typing_extensions import TypedDict
 
+from engines.contract import Image
 from engines.errors import EngineError
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Broadcast
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.enrollment.collector import ViewCollector, keep
+from occlufix_vcam.enrollment.photographs import enroll_from_photographs
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.people.person import EnrolmentError, checked_name
+from occlufix_vcam.people.person import EnrollmentError, checked_name
 from occlufix_vcam.people.store import PeopleStore
 
 log = logging.getLogger(__name__)
 
 LONGEST_S = 30.0
+#: A source that shows a person who is not the user.
+DEMO = "demo"
 #: Looking more often would take time from the output.
 LOOK_EVERY_S = 0.1
 PATIENCE_S = 0.2
@@ -37,12 +44,15 @@ JOIN_S = 5.0  # most of it for loading the engines
 OpenCollector = Callable[[Settings, EngineSet], ViewCollector]
 
 
-class EnrolmentBusy(EnrolmentError):
+class EnrollmentBusy(EnrollmentError):
     """Another person is being enrolled."""
 
 
 class EnrolmentStatus(TypedDict):
-    """Status for page and tray. `say` is one line for the user, `hint` what to do after a failure."""
+    """Status for page and tray. `say` is one line for the user, `hint` what to do after a failure.
+
+    `need`, `poses` and `turn`: see EnrollmentProgress; `need` is "" where nothing is looked at.
+    """
 
     name: str
     state: Literal["looking", "done", "failed"]
@@ -50,9 +60,12 @@ class EnrolmentStatus(TypedDict):
     wanted: int
     say: str
     hint: str
+    need: str
+    poses: dict[str, int]
+    turn: float
 
 
-class CameraEnrolment(threading.Thread):
+class CameraEnrollment(threading.Thread):
     """Reads the newest frames until there are enough views, `seconds` are over or `cancel` is called."""
 
     def __init__(
@@ -67,7 +80,7 @@ class CameraEnrolment(threading.Thread):
         seconds: float = LONGEST_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`watched` keeps the camera open during the block. Raises EnrolmentError if `name` is invalid."""
+        """`watched` keeps the camera open during the block. Raises EnrollmentError if `name` is invalid."""
         super().__init__(name="enrolment")
         self.person = checked_name(name)
         self.error: OccluFixError | EngineError | None = None
@@ -79,7 +92,17 @@ class CameraEnrolment(threading.Thread):
         self._build = build
         self._clock = clock
         self._cancelled = threading.Event()
-        self._status = EnrolmentStatus(name=self.person, state="looking", views=0, wanted=1, say="preparing", hint="")
+        self._status = EnrolmentStatus(
+            name=self.person,
+            state="looking",
+            views=0,
+            wanted=1,
+            say="preparing",
+            hint="",
+            need="",
+            poses={},
+            turn=0.0,
+        )
 
     @property
     def status(self) -> EnrolmentStatus:
@@ -92,7 +115,7 @@ class CameraEnrolment(threading.Thread):
     def run(self) -> None:
         try:
             with self._watched(), closing(EngineSet(self._settings)) as engines:
-                self._enrol(self._build(self._settings, engines))
+                self._enroll(self._build(self._settings, engines))
         except (OccluFixError, EngineError) as error:
             self.error = error
             self._tell(state="failed", say=error.message, hint=error.hint)
@@ -101,24 +124,24 @@ class CameraEnrolment(threading.Thread):
             self.error = OccluFixError(f"unexpected: {error!r}", "read the log for details")
             self._tell(state="failed", say=self.error.message, hint=self.error.hint)
 
-    def _enrol(self, enrolment: ViewCollector) -> None:
-        self._look(enrolment)
+    def _enroll(self, enrollment: ViewCollector) -> None:
+        self._look(enrollment)
         if self._cancelled.is_set():
             raise OccluFixError("enrollment was cancelled", "nothing was stored")
-        person = keep(enrolment.person_before_camera(self.person), self._store, enrolment.embed)
+        person = keep(enrollment.person_before_camera(self.person), self._store, enrollment.embed)
         self._tell(state="done", say=f"{person.name} is enrolled with {len(person.views)} views")
 
-    def _look(self, enrolment: ViewCollector) -> None:
+    def _look(self, enrollment: ViewCollector) -> None:
         number, ends_at = 0, self._clock() + self._seconds
-        while not enrolment.complete and self._clock() < ends_at and not self._cancelled.is_set():
+        while not enrollment.complete and self._clock() < ends_at and not self._cancelled.is_set():
             shown = self._pictures.after(number, PATIENCE_S)
             if shown is None:
                 continue
             number, frame = shown
             if frame.index >= 0:  # else it is a placeholder frame
-                enrolment.offer(_untouched(frame))
-                now = enrolment.progress
-                self._tell(views=now.views, wanted=now.wanted, say=now.say)
+                enrollment.offer(_untouched(frame))
+                now = enrollment.progress
+                self._tell(**{**asdict(now), "turn": round(now.turn, 1)})
             self._cancelled.wait(LOOK_EVERY_S)
 
     def _tell(self, **news: object) -> None:
@@ -126,8 +149,11 @@ class CameraEnrolment(threading.Thread):
 
 
 class PersonFacts(TypedDict):
+    """Number of a person's views, and the id of each."""
+
     name: str
     views: int
+    ids: list[str]
 
 
 class PeopleFacts(TypedDict):
@@ -138,7 +164,7 @@ class PeopleFacts(TypedDict):
     problems: list[dict[str, str]]
 
 
-class Enrolments:
+class Enrollments:
     """Operations of the control API on enrolled people. Every method may be called from any thread."""
 
     def __init__(
@@ -154,14 +180,16 @@ class Enrolments:
         self._watched = watched
         self._store = store or PeopleStore()
         self._starting = threading.Lock()
-        self._current: CameraEnrolment | None = None
+        self._current: CameraEnrollment | None = None
 
     def start(self, name: str, settings: Settings) -> EnrolmentStatus:
-        """Starts to enroll `name` at the camera. Raises EnrolmentError, EnrolmentBusy."""
+        """Starts to enroll `name` at the camera. Raises EnrollmentError, EnrollmentBusy."""
+        if settings.source == DEMO:
+            raise EnrollmentError("the demo photograph cannot be enrolled", "choose your camera first")
         with self._starting:
             if self._current is not None and self._current.is_alive():
-                raise EnrolmentBusy(f"{self._current.person} is being enrolled", "wait until it is done, or cancel it")
-            self._current = CameraEnrolment(
+                raise EnrollmentBusy(f"{self._current.person} is being enrolled", "wait until it is done, or cancel it")
+            self._current = CameraEnrollment(
                 name, self._pictures, settings, self._store, self._build, watched=self._watched
             )
             self._current.start()
@@ -183,20 +211,41 @@ class Enrolments:
         return list_people(self._store)
 
     def delete(self, name: str) -> PeopleFacts:
-        """Deletes a person for good. Raises EnrolmentError."""
+        """Deletes a person for good. Raises EnrollmentError."""
         self._store.delete(name)
+        return self.people()
+
+    def view(self, name: str, view_id: str) -> Image:
+        """One stored view: 256x256x3 BGR. Raises EnrollmentError."""
+        return self._store.find_view(name, view_id).image
+
+    def delete_view(self, name: str, view_id: str) -> PeopleFacts:
+        """Deletes one view for good, and with the last one the person. Raises EnrollmentError."""
+        self._store.delete_view(name, view_id)
+        return self.people()
+
+    def add_photograph(self, name: str, stored: bytes, settings: Settings) -> PeopleFacts:
+        """Enrolls `name` from a photograph, the content of an image file. Raises OccluFixError, EngineError."""
+        name = checked_name(name)
+        with TemporaryDirectory() as folder, closing(EngineSet(settings)) as engines:
+            file = Path(folder) / "photograph"
+            file.write_bytes(stored)
+            enroll_from_photographs(name, [file], self._build(settings, engines), self._store)
         return self.people()
 
 
 def list_people(store: PeopleStore) -> PeopleFacts:
     loaded = store.load()
     return PeopleFacts(
-        people=[PersonFacts(name=person.name, views=len(person.views)) for person in loaded.people],
+        people=[
+            PersonFacts(name=person.name, views=len(person.views), ids=[view.id for view in person.views])
+            for person in loaded.people
+        ],
         protection=store.protection,
         problems=[{"message": problem.message, "hint": problem.hint} for problem in loaded.problems],
     )
 
 
 def _untouched(frame: Frame) -> Frame:
-    """Untouched frame of the camera: a restored one shows nobody's real face."""
+    """Untouched frame of the camera: a restored one does not show a real face."""
     return frame if frame.restored_from is None else Frame(frame.restored_from.image, frame.index, frame.captured_at)

@@ -1,4 +1,4 @@
-"""`process IN OUT`: the live pipeline on an image, a video or a folder of images.
+"""`process IN OUT`: the live pipeline on an image, a film or a folder of both.
 
 Only stages are replaced (by a given mask, a template crop, a reference photograph); the same code restores as in a
 call. Outputs appear completely or not at all. Pixels that no restored part covers keep their values: an image without a
@@ -9,37 +9,38 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image, Points
 from occlufix_vcam.assembly import build_pipeline
-from occlufix_vcam.core.errors import CameraNotFound, ConfigError, DeviceError, SinkUnavailable
+from occlufix_vcam.core.errors import ConfigError, DeviceError, SinkUnavailable
 from occlufix_vcam.core.frame import FaceTrack, Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
+from occlufix_vcam.media.film_formats import Quality
+from occlufix_vcam.media.picture_writer import KINDS, encode, put_into, write_file
+from occlufix_vcam.media.pictures import load_picture, read_picture, to_bgr
+from occlufix_vcam.offline.films import FilmOptions, Restore, restore_film
+from occlufix_vcam.offline.inputs import Job, Plan, check_report, plan
+from occlufix_vcam.offline.masks import read_mask
+from occlufix_vcam.offline.stills import MOST_FACES, StillFinder, open_tiled_finder
 from occlufix_vcam.pipeline import FrameSummary, Pipeline
-from occlufix_vcam.sinks.opening import open_sink
-from occlufix_vcam.sinks.pictures import encode, put_into, write_file
-from occlufix_vcam.sinks.recorder import FILM_SUFFIXES
-from occlufix_vcam.sources import CameraSource, EndOfClip
-from occlufix_vcam.sources.opening import open_source
-from occlufix_vcam.sources.pictures import PICTURE_SUFFIXES, load_picture, picture_files, read_pixels, to_bgr
 from occlufix_vcam.stages.find import FaceFinder, open_finder
 from occlufix_vcam.stages.hidden import GivenMask, HiddenSegmenter
 from occlufix_vcam.stages.memory import FixedReference
 
-#: (done, total; None if unknown)
-ProcessProgress = Callable[[int, int | None], None]
+#: (done, total), in frames
+ProcessProgress = Callable[[int, int], None]
 
-READ_TIMEOUT_S = 10.0
+MOST_FACES_OF_A_FILM = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class StageOverrides:
     reference: Path | None = None
     aligned: bool = False
     side_by_side: bool = False
+    quality: Quality = Quality.AUTO
 
 
 @dataclass(slots=True)
@@ -63,7 +65,8 @@ class FileReport:
     restored: int = 0
     coverage: float = 0.0
     ms: float = 0.0  # mean over the frames, pipeline only
-    error: str | None = None
+    error: str | None = None  # what is missing, also where `out` was written
+    notes: list[str] = field(default_factory=list)
 
     def add(self, summary: FrameSummary, seconds: float) -> None:
         self.ms += (seconds * 1e3 - self.ms) / (self.frames + 1)
@@ -77,6 +80,7 @@ class FileReport:
 class ProcessReport:
     files: Sequence[FileReport]
     engine: Mapping[str, EngineFacts] = field(default_factory=dict)
+    skipped: int = 0  # files of a folder that are neither images nor films
 
     def save(self, path: Path) -> None:
         write_file(path, json.dumps(asdict(self), indent=2).encode())
@@ -99,112 +103,122 @@ class TemplateFinder:
 
 
 def process(
-    source: Path, target: Path, swaps: StageOverrides, settings: Settings, progress: ProcessProgress
+    source: Path,
+    target: Path,
+    swaps: StageOverrides,
+    settings: Settings,
+    progress: ProcessProgress,
+    report: Path | None = None,
 ) -> ProcessReport:
     """Restores `source` into `target`, both files or both folders. Raises OccluFixError, EngineError.
 
-    An unreadable image in a folder is skipped, with the reason in its report.
+    A file in a folder that cannot be restored is skipped, with the reason in its report. `report` is where the caller
+    saves the report: it is refused before any work.
     """
-    if not source.exists():
-        raise CameraNotFound(f"there is no {source}", "check the path")
-    if target.is_dir() and not source.is_dir():
-        target = target / source.name
-    if source.resolve() == target.resolve():
-        raise ConfigError("IN and OUT are the same", "give OUT another name: the input is never overwritten")
+    todo = plan(source, target)
+    if report is not None:
+        check_report(report, todo, (swaps.mask, swaps.reference))
     with closing(EngineSet(settings)) as engines:
         work = _Work(swaps, settings, engines)
         if source.is_dir():
-            files = _process_folder(work, source, target, progress)
+            files = _process_folder(work, todo, target, progress)
         else:
-            is_picture = source.suffix.lower() in PICTURE_SUFFIXES
-            files = [work.picture(source, target) if is_picture else work.video(source, target, progress)]
-            progress(1, 1)
-        return ProcessReport(files, engines.facts())
+            files = [work.do(todo.jobs[0], lambda done: progress(done, todo.steps))]
+        return ProcessReport(files, engines.facts(), todo.skipped)
 
 
-def _process_folder(work: _Work, source: Path, target: Path, progress: ProcessProgress) -> list[FileReport]:
-    files = picture_files(source)
+def _process_folder(work: _Work, todo: Plan, target: Path, progress: ProcessProgress) -> list[FileReport]:
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SinkUnavailable(f"the folder {target} cannot be created: {error.strerror}", "choose another") from error
-    reports = []
-    for done, file in enumerate(files, start=1):
+    reports, before = [], 0
+    for job in todo.jobs:
         try:
-            reports.append(work.picture(file, target / file.name))
+            reports.append(work.do(job, lambda done, before=before: progress(before + done, todo.steps)))  # type: ignore[misc]
         except (DeviceError, ConfigError) as error:
             if isinstance(error, SinkUnavailable):
                 raise
-            reports.append(FileReport(file.name, error=error.message))
-        progress(done, len(files))
+            reports.append(FileReport(job.source.name, error=error.message))
+        before += job.steps
+        progress(before, todo.steps)
     return reports
 
 
 class _Work:
-    """One run of `process`. Engines, finder and reference are shared; nothing else passes from input to input."""
+    """One run of `process`. Engines, finders and reference are shared; nothing else passes from input to input."""
 
     def __init__(self, swaps: StageOverrides, settings: Settings, engines: EngineSet) -> None:
         self._swaps, self._settings, self._engines = swaps, settings, engines
-        self._finder: FaceFinder = (
-            TemplateFinder() if swaps.aligned else open_finder(settings.finder, engines.load, settings.max_faces)
-        )
+        #: As many faces as the user wants; else all.
+        self._max_faces = settings.max_faces if "max_faces" in settings.model_fields_set else None
         self._reference = self._load_reference(swaps.reference) if swaps.reference else None
 
+    def do(self, job: Job, progress: Callable[[int], None]) -> FileReport:
+        if job.is_film:
+            return self.video(job.source, job.target, lambda done, of: progress(min(done, job.steps)))
+        report = self.picture(job.source, job.target)
+        progress(1)
+        return report
+
+    @cached_property
+    def _still_finder(self) -> StillFinder:
+        load, wanted = self._engines.load, self._max_faces or MOST_FACES
+        if self._swaps.aligned:
+            return StillFinder(TemplateFinder(), wanted)
+        is_own = self._settings.finder == "own"
+        finder = open_tiled_finder(load) if is_own else open_finder(self._settings.finder, load, MOST_FACES)
+        return StillFinder(finder, wanted)
+
+    @cached_property
+    def _film_finder(self) -> FaceFinder:
+        if self._swaps.aligned:
+            return TemplateFinder()
+        return open_finder(self._settings.finder, self._engines.load, self._max_faces or MOST_FACES_OF_A_FILM)
+
     def picture(self, source: Path, target: Path) -> FileReport:
-        if target.suffix.lower() not in PICTURE_SUFFIXES:
+        if target.suffix.lower() not in KINDS:
             raise ConfigError(
                 f"{target} is not an image file name", "use a name that ends in .png, .jpg, .webp, .tif or .bmp"
             )
         report = FileReport(source.name, str(target))
-        pixels = read_pixels(source)
+        pixels, facts = read_picture(source)
         # Transparent pixels keep their colours, so alpha is cut off and not blended in.
         image = to_bgr(pixels[:, :, :3] if pixels.ndim == 3 else pixels)
-        mask = self._given_mask(source, image)
-        with closing(self._pipeline(mask)) as pipeline:
-            restored = self._run(pipeline, Frame(image, 0, time.monotonic()), mask, report)
-        same_kind = source.suffix.lower() == target.suffix.lower()
-        if restored is image and same_kind and not self._swaps.side_by_side:
+        with self._restorer(source, image, report, self._still_finder) as restore:
+            restored = restore(Frame(image, 0, time.monotonic()))
+        if self._still_finder.left:
+            report.notes.append(
+                f"{self._still_finder.left} more faces were left as they are: max_faces is {self._max_faces}"
+            )
+        if restored is image and facts.kind == KINDS[target.suffix.lower()] and not self._swaps.side_by_side:
             write_file(target, source.read_bytes())
             return report
         result = put_into(pixels, image, restored)
         if self._swaps.side_by_side:
             result = np.hstack([pixels, result])
-        write_file(target, encode(result, target.suffix))
+        write_file(target, encode(result, target.suffix, facts))
         return report
 
-    def video(self, source: Path, target: Path, progress: ProcessProgress) -> FileReport:
-        if target.suffix.lower() not in FILM_SUFFIXES:
-            raise ConfigError(
-                f"{target} is not a video file name", "use a name that ends in .mp4, or .mkv for lossless"
-            )
-        # On closing, the recorder keeps what it has; half a video must not replace a whole one.
-        unfinished = target.with_name(f".{target.stem}.unfinished{target.suffix}")
-        try:
-            report = self._film(source, unfinished, progress)
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        report.out = str(target)
-        return report
-
-    def _film(self, source: Path, target: Path, progress: ProcessProgress) -> FileReport:
+    def video(self, source: Path, target: Path, progress: Callable[[int, int], None]) -> FileReport:
         report = FileReport(source.name)
-        with ExitStack() as stack:
-            clip = stack.enter_context(closing(open_source(str(source), loop=False, realtime=False)))
-            width, height = clip.size
-            size = (2 * width if self._swaps.side_by_side else width, height)
-            film = stack.enter_context(closing(open_sink("recorder", size=size, rate=clip.rate, path=target)))
-            frame = _next_frame(clip)
-            mask = self._given_mask(source, frame.image) if frame else None
-            pipeline = stack.enter_context(closing(self._pipeline(mask)))
-            while frame is not None:
-                image = self._run(pipeline, frame, mask, report)
-                if self._swaps.side_by_side:
-                    image = np.hstack([frame.image, image])
-                film.send(Frame(image, frame.index, frame.captured_at))
-                progress(report.frames, None)
-                frame = _next_frame(clip)
+        options = FilmOptions(self._swaps.quality, self._swaps.side_by_side)
+
+        def restorer(image: Image) -> AbstractContextManager[Restore]:
+            return self._restorer(source, image, report, self._film_finder)
+
+        result = restore_film(source, target, restorer, options, progress)
+        report.out, report.error = str(result.path), result.damage
+        report.notes += [f"{what} left out: {target.suffix} cannot hold it" for what in result.left_out]
         return report
+
+    @contextmanager
+    def _restorer(self, source: Path, image: Image, report: FileReport, finder: FaceFinder) -> Iterator[Restore]:
+        """What restores the frames of one input, whose first one shows `image`."""
+        given = self._swaps.mask
+        mask = None if given is None else read_mask(given, source, (image.shape[1], image.shape[0]))
+        with closing(self._pipeline(mask, finder)) as pipeline:
+            yield lambda frame: self._run(pipeline, frame, mask, report)
 
     def _run(self, pipeline: Pipeline, frame: Frame, mask: Image | None, report: FileReport) -> Image:
         """Restored image; `frame.image` itself if nothing was restored."""
@@ -217,34 +231,19 @@ class _Work:
         # Warping to the crop and back moves a mask's edge by a fraction of a pixel; a given mask is followed exactly.
         return np.where(mask[..., None] == HIDDEN, restored, frame.image)
 
-    def _pipeline(self, mask: Image | None) -> Pipeline:
+    def _pipeline(self, mask: Image | None, finder: FaceFinder) -> Pipeline:
         """Pipeline without memory of other inputs; engines that are already loaded are reused."""
-        self._finder.reset()
+        finder.reset()
         # A user's mask is restored however much it hides.
         settings = self._settings if mask is None else self._settings.but(when_unsure="restore")
         return build_pipeline(
             settings,
             Telemetry(),
             self._engines,
-            find=self._finder,
+            find=finder,
             see_hidden=None if mask is None else GivenMask(mask),
             remember=self._reference,
         )
-
-    def _given_mask(self, source: Path, image: Image) -> Image | None:
-        """Mask for `source`, whose (first) frame is `image`: height x width uint8, HIDDEN or 0."""
-        path = self._swaps.mask
-        if path is None:
-            return None
-        if path.is_dir():
-            path = _same_stem(path, source)
-        mask = cv2.cvtColor(load_picture(path), cv2.COLOR_BGR2GRAY)
-        if mask.shape != image.shape[:2]:
-            raise ConfigError(
-                f"the mask {path.name} is {_form(mask.shape)}, the image {source.name} is {_form(image.shape)}",
-                "use a mask of the same size, white where hidden and black elsewhere",
-            )
-        return np.where(mask > HIDDEN // 2, np.uint8(HIDDEN), np.uint8(0))
 
     def _load_reference(self, path: Path) -> FixedReference:
         picture = load_picture(path)
@@ -254,30 +253,7 @@ class _Work:
     def _reference_landmarks(self, path: Path, picture: Image) -> Points:
         if self._swaps.aligned and picture.shape[:2] == (CROP_PX, CROP_PX):
             return TEMPLATE
-        finder = open_finder(self._settings.finder, self._engines.load) if self._swaps.aligned else self._finder
-        faces = finder(Frame(picture, 0, 0.0))
+        faces = open_finder(self._settings.finder, self._engines.load)(Frame(picture, 0, 0.0))
         if not faces:
             raise ConfigError(f"no face found in {path}", "choose an image with one clear, frontal face")
         return max(faces, key=lambda face: float(np.ptp(face.landmarks, axis=0).max())).landmarks
-
-
-def _next_frame(clip: CameraSource) -> Frame | None:
-    """Next frame; None at the end. Its time is the clip's own, not the wall clock: tracking depends on it."""
-    try:
-        frame = clip.read(READ_TIMEOUT_S)
-    except EndOfClip:
-        return None
-    if frame is None:
-        raise DeviceError(f"{clip.description} has no more frames", "check that it plays elsewhere")
-    return Frame(frame.image, frame.index, frame.index / clip.rate)
-
-
-def _same_stem(folder: Path, source: Path) -> Path:
-    for file in picture_files(folder):
-        if file.stem == source.stem:
-            return file
-    raise ConfigError(f"{folder} contains no mask for {source.name}", "give each mask the name of its image")
-
-
-def _form(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"

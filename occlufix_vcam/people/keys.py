@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from occlufix_vcam import APP_NAME
 from occlufix_vcam.core.files import write_atomically
-from occlufix_vcam.people.person import EnrolmentError
+from occlufix_vcam.people.person import EnrollmentError
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ KEY_BYTES = 32
 
 
 class KeyPlace(Protocol):
-    """Storage of the key. Every method raises EnrolmentError if the storage is locked or broken."""
+    """Storage of the key. Every method raises EnrollmentError if the storage is locked or broken."""
 
     said: str
 
@@ -49,13 +49,13 @@ class KeyFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise EnrolmentError(f"{self._path} cannot be read: {error.strerror}", "fix its permissions") from error
+            raise EnrollmentError(f"{self._path} cannot be read: {error.strerror}", "fix its permissions") from error
         if len(key) != KEY_BYTES:
-            raise EnrolmentError(f"{self._path} is not a key file", "delete its folder and enroll again")
+            raise EnrollmentError(f"{self._path} is not a key file", "delete its folder and enroll again")
         return key
 
     def write(self, key: bytes) -> None:
-        write_atomically(self._path, key, mode=0o600)
+        write_atomically(self._path, key, mode=0o600, durable=True)
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ class SystemKeyring:
         try:
             yield
         except Exception as error:  # every keyring has its own errors, and D-Bus too
-            raise EnrolmentError(
+            raise EnrollmentError(
                 f"the system's keyring does not open: {error or type(error).__name__}",
                 "unlock it (log in to the desktop), then start again; until then enrolled faces are not used",
             ) from error

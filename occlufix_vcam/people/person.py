@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from occlufix_vcam.core.errors import ConfigError
 LONGEST_NAME = 64
 
 
-class EnrolmentError(ConfigError):
+class EnrollmentError(ConfigError):
     """A face could not be enrolled, read or deleted."""
 
 
@@ -26,6 +27,11 @@ class EnrolledView:
     image: Image
     mask: Image
     landmarks: Points
+
+    @property
+    def id(self) -> str:
+        """Names this view among others."""
+        return hashlib.sha256(self.image.tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,8 +45,8 @@ class Person:
 
 
 def checked_name(name: str) -> str:
-    """`name` in its normal form. Raises EnrolmentError if it is empty, too long or unprintable."""
+    """`name` in its normal form. Raises EnrollmentError if it is empty, too long or unprintable."""
     normal = unicodedata.normalize("NFC", name).strip()
     if not normal or len(normal) > LONGEST_NAME or not normal.isprintable():
-        raise EnrolmentError(f"{name!r} is not a valid name", f"use 1 to {LONGEST_NAME} printable characters")
+        raise EnrollmentError(f"{name!r} is not a valid name", f"use 1 to {LONGEST_NAME} printable characters")
     return normal

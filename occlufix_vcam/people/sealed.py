@@ -1,4 +1,7 @@
-"""Encrypted file of one person: magic, version, nonce, then AES-GCM over a zip of arrays."""
+"""Encrypted file of one person: magic, version, nonce, then AES-GCM over a zip of arrays.
+
+Header and file name are authenticated with the content, so that nobody can give one person's face another's place.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, Image
-from occlufix_vcam.people.person import EnrolledView, EnrolmentError, Person, checked_name
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 
 MOST_VIEWS = 12
 MAGIC = b"OCCLUFIX-FACE"
-VERSION = 1
+VERSION = 2
+#: Earlier files are bound to no name; they are still read, and bound as soon as they are written.
+UNBOUND_VERSION = 1
 NONCE_BYTES = 12
 
 
-def seal(person: Person, key: bytes) -> bytes:
-    """Encrypted content of a file for `person`. Raises EnrolmentError if the name is invalid."""
+def seal(person: Person, key: bytes, file_name: str) -> bytes:
+    """Encrypted content of the file `file_name` for `person`. Raises EnrollmentError for an invalid name."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     views = person.views[:MOST_VIEWS]
@@ -38,33 +43,36 @@ def seal(person: Person, key: bytes) -> bytes:
     np.savez(plain, **arrays)
     header = MAGIC + bytes([VERSION])
     nonce = os.urandom(NONCE_BYTES)
-    return header + nonce + AESGCM(key).encrypt(nonce, plain.getvalue(), header)
+    return header + nonce + AESGCM(key).encrypt(nonce, plain.getvalue(), header + file_name.encode())
 
 
-def open_sealed(path: Path, key: bytes | None) -> Person:
-    """Decrypts a person's file. Raises EnrolmentError."""
+def open_sealed(path: Path, key: bytes | None, file_name: str | None = None) -> Person:
+    """Decrypts a person's file; `file_name` is the name that it was written under, if not its own.
+
+    Raises EnrollmentError.
+    """
     again = "delete that file and enroll again"
     try:
         sealed = path.read_bytes()
     except OSError as error:
-        raise EnrolmentError(f"{path} cannot be read: {error.strerror}", "fix its permissions") from error
-    header = MAGIC + bytes([VERSION])
+        raise EnrollmentError(f"{path} cannot be read: {error.strerror}", "fix its permissions") from error
+    header = sealed[: len(MAGIC) + 1]
     if not sealed.startswith(MAGIC):
-        raise EnrolmentError(f"{path} is not an enrolled face", again)
-    if not sealed.startswith(header):
-        raise EnrolmentError(f"{path} was written by another version of this program", again)
+        raise EnrollmentError(f"{path} is not an enrolled face", again)
+    if header not in (MAGIC + bytes([VERSION]), MAGIC + bytes([UNBOUND_VERSION])):
+        raise EnrollmentError(f"{path} was written by another version of this program", again)
     if key is None:
-        raise EnrolmentError(f"the key to {path} is missing", again)
-    return _unseal(path, sealed, header, key)
+        raise EnrollmentError(f"the key to {path} is missing", again)
+    bound = (file_name or path.name).encode() if header[-1] != UNBOUND_VERSION else b""
+    return _unseal(path, sealed[len(header) :], header + bound, key)
 
 
-def _unseal(path: Path, sealed: bytes, header: bytes, key: bytes) -> Person:
+def _unseal(path: Path, sealed: bytes, authenticated: bytes, key: bytes) -> Person:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    nonce, rest = sealed[len(header) : len(header) + NONCE_BYTES], sealed[len(header) + NONCE_BYTES :]
     try:
-        plain = AESGCM(key).decrypt(nonce, rest, header)
+        plain = AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], authenticated)
         with np.load(io.BytesIO(plain), allow_pickle=False) as content:
             about = json.loads(content["about"].tobytes())
             landmarks = content["landmarks"]
@@ -75,8 +83,8 @@ def _unseal(path: Path, sealed: bytes, header: bytes, key: bytes) -> Person:
             ]
             return Person(str(about["name"]), content["embeddings"], views, str(about["model"]))
     except (InvalidTag, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise EnrolmentError(
-            f"{path} cannot be opened: it is damaged or was encrypted with another key",
+        raise EnrollmentError(
+            f"{path} cannot be opened: it is damaged, was renamed, or was encrypted with another key",
             "delete that file and enroll again",
         ) from error
 

@@ -11,23 +11,27 @@ import hashlib
 import itertools
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
 
 from occlufix_vcam import APP_NAME
-from occlufix_vcam.core.files import write_atomically
+from occlufix_vcam.core.files import sync_folder, write_atomically
+from occlufix_vcam.core.folders import UserFolder
 from occlufix_vcam.people.keys import KEY_BYTES, KeyFile, KeyPlace, SystemKeyring
-from occlufix_vcam.people.person import EnrolmentError, Person, checked_name
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 from occlufix_vcam.people.sealed import open_sealed, seal
 
 log = logging.getLogger(__name__)
 
 SUFFIX = ".face"
-#: A key file makes one file more than there are people.
 KEY_FILE = "key"
+LOCK_FILE = ".lock"
+#: Nobody holds the lock longer than one save, which may wait for the user to unlock the keyring.
+LOCK_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class LoadedPeople:
     """Everyone whose file could be opened, and why the others could not."""
 
     people: Sequence[Person]
-    problems: Sequence[EnrolmentError]
+    problems: Sequence[EnrollmentError]
 
 
 class PeopleStore:
@@ -44,6 +48,7 @@ class PeopleStore:
     def __init__(self, folder: Path | None = None, key_place: KeyPlace | None = None) -> None:
         named = os.environ.get("OCCLUFIX_FACES_DIR")
         self.folder = folder or (Path(named) if named else platformdirs.user_data_path(APP_NAME) / "faces")
+        self._user_folder = UserFolder("folder of enrolled faces", self.folder, "OCCLUFIX_FACES_DIR")
         self._given_place = key_place
 
     @property
@@ -54,57 +59,127 @@ class PeopleStore:
     def load(self, stops: Callable[[], bool] = lambda: False) -> LoadedPeople:
         """Everyone, by name. Opens the keyring only if anyone is enrolled. `stops` is called before each file."""
         people: list[Person] = []
-        problems: list[EnrolmentError] = []
+        problems: list[EnrollmentError] = []
         files = self._files()
         try:
             key = self._key_place().read() if files else None
-        except EnrolmentError as error:
+        except EnrollmentError as error:
             return LoadedPeople((), (error,))
         for file in itertools.takewhile(lambda _: not stops(), files):
             try:
                 people.append(open_sealed(file, key))
-            except EnrolmentError as error:
+            except EnrollmentError as error:
                 problems.append(error)
         return LoadedPeople(tuple(sorted(people, key=lambda person: person.name)), tuple(problems))
 
+    def has(self, name: str) -> bool:
+        """Whether a person of this name is enrolled. Needs no key. Raises EnrollmentError for an invalid name."""
+        return self._path(checked_name(name)).exists()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes and threads from changing anyone. Nested use is fine. Raises EnrollmentError."""
+        import filelock
+
+        try:
+            self._user_folder.prepare()
+            lock = filelock.FileLock(self.folder / LOCK_FILE, mode=0o600, is_singleton=True, thread_local=True)
+            lock.acquire(timeout=LOCK_PATIENCE_S)
+        except OSError as error:
+            raise self._unusable(error) from error
+        except filelock.Timeout:
+            raise EnrollmentError(
+                f"another program is changing {self.folder}", "finish the other enrollment, then try again"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def save(self, person: Person) -> Path:
-        """Writes one person completely or not at all, replacing an earlier one of that name. Raises EnrolmentError."""
+        """Writes one person completely or not at all, replacing an earlier one of that name. Raises EnrollmentError."""
         name = checked_name(person.name)
         if not person.views:
-            raise EnrolmentError(f"there is no view of {name}", "enroll with a camera or an image")
+            raise EnrollmentError(f"there is no view of {name}", "enroll with a camera or an image")
         place = self._key_place()
         path = self._path(name)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.folder.chmod(0o700)
-            key = place.read()
-            if key is None:
-                key = os.urandom(KEY_BYTES)
-                place.write(key)
-            write_atomically(path, seal(person, key), mode=0o600)
-        except OSError as error:
-            raise EnrolmentError(
-                f"{path} cannot be written: {error.strerror}", "fix the owner of its folder"
-            ) from error
+        with self.locked():
+            try:
+                key = place.read()
+                if key is None:
+                    key = os.urandom(KEY_BYTES)
+                    place.write(key)
+                write_atomically(path, seal(person, key, path.name), mode=0o600, durable=True)
+            except OSError as error:
+                raise self._unusable(error) from error
         return path
 
     def delete(self, name: str) -> None:
-        """Deletes a person, and with the last one the key. Needs no key. Raises EnrolmentError for an unknown name."""
-        path = self._path(checked_name(name))
+        """Deletes a person, and with the last one the key. Raises EnrollmentError for an unknown name.
+
+        Copies of the file under other names go as well, as far as the key is there to open them.
+        """
+        name = checked_name(name)
+        path = self._path(name)
+        if not self.folder.is_dir():
+            raise self._unknown(name)
+        with self.locked():
+            files = [file for file in self._files() if file == path or self._is_copy(file, name)]
+            if not files:
+                raise self._unknown(name)
+            try:
+                for file in (*files, *self.folder.glob(f".{path.name}.*")):  # also left by a killed write
+                    file.unlink(missing_ok=True)
+                sync_folder(self.folder)
+            except OSError as error:
+                raise self._unusable(error) from error
+            if not self._files():
+                self._key_place().remove()
+
+    def find_view(self, name: str, view_id: str) -> EnrolledView:
+        """Raises EnrollmentError for a view or name that there is not."""
+        for view in self._find(name).views:
+            if view.id == view_id:
+                return view
+        raise EnrollmentError(f"{name} has no such view", "look at the list again")
+
+    def delete_view(self, name: str, view_id: str) -> None:
+        """Deletes one view, and with the last one the person. Raises EnrollmentError."""
+        with self.locked():
+            self.find_view(name, view_id)
+            person = self._find(name)
+            kept = [number for number, view in enumerate(person.views) if view.id != view_id]
+            if not kept:
+                self.delete(name)
+                return
+            views = tuple(person.views[number] for number in kept)
+            self.save(replace(person, views=views, embeddings=person.embeddings[kept]))
+
+    def _find(self, name: str) -> Person:
+        name = checked_name(name)
+        found = next((person for person in self.load().people if person.name == name), None)
+        if found is None:
+            raise self._unknown(name)
+        return found
+
+    def _is_copy(self, file: Path, name: str) -> bool:
+        """Whether `file` opens and shows the person of this name."""
         try:
-            path.unlink()
-            for part in self.folder.glob(f".{path.name}.*"):  # left by a killed write
-                part.unlink(missing_ok=True)
-        except FileNotFoundError:
-            raise EnrolmentError(
-                f"no one is enrolled as {name}", "run `occlufix-vcam enroll --list` to see the names"
-            ) from None
-        except OSError as error:
-            raise EnrolmentError(
-                f"{path} cannot be removed: {error.strerror}", "fix the owner of its folder"
-            ) from error
-        if not self._files():
-            self._key_place().remove()
+            return open_sealed(file, self._key_place().read(), self._path(name).name).name == name
+        except EnrollmentError:
+            return False
+
+    def _unusable(self, error: OSError) -> EnrollmentError:
+        told = self._user_folder.unusable(error)
+        return EnrollmentError(told.message, told.hint)
+
+    def check(self) -> None:
+        """Raises ConfigError if the folder is there and cannot be used."""
+        self._user_folder.check()
+
+    @staticmethod
+    def _unknown(name: str) -> EnrollmentError:
+        return EnrollmentError(f"no one is enrolled as {name}", "run `occlufix-vcam enroll --list` to see the names")
 
     def stamp(self) -> int:
         """Value that changes whenever any process enrolls or deletes a person."""

@@ -80,7 +80,7 @@ class Capture:
             if on_demand and not self._demand.wait(PATIENCE_S):
                 self._new_call = True
                 if self._supervisor.is_proven(WorkerName.OUTPUT):
-                    # Nobody reads frames yet, so a busy camera may stay busy.
+                    # There are no readers yet, so a busy camera may stay busy.
                     self._supervisor.well(WorkerName.CAPTURE)
                 continue
             source = self._open_unless_stopped(lambda: self._open_camera(settings))

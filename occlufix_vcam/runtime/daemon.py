@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from occlufix_vcam import __version__
@@ -24,13 +26,15 @@ from occlufix_vcam.core.handoff import Broadcast, Latest
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import State, Status, WorkerName
 from occlufix_vcam.core.telemetry import LOGGER_NAMES, Telemetry
-from occlufix_vcam.enrollment.session import Enrolments
+from occlufix_vcam.enrollment.session import Enrollments
 from occlufix_vcam.inference import EngineSet
+from occlufix_vcam.media.film_formats import check_recording
 from occlufix_vcam.runtime.capture import Capture
 from occlufix_vcam.runtime.demand import Demand
 from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame
 from occlufix_vcam.runtime.output import OpenSinks, Output
 from occlufix_vcam.runtime.processing import Processing
+from occlufix_vcam.runtime.recording import Recording
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 from occlufix_vcam.sinks.fan_out import Sinks
 from occlufix_vcam.sources import CameraSource
@@ -38,6 +42,10 @@ from occlufix_vcam.sources.opening import find_camera
 
 if TYPE_CHECKING:
     from occlufix_vcam.pipeline import Pipeline
+
+
+#: For which the bare picture is shown on request.
+BARE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,9 @@ class Daemon:
         self._finished: Latest[FinishedFrame] = Latest()
         self._demand = Demand(clock)
         #: Enrolled people, and enrollment.
-        self.enrolments = Enrolments(self.broadcast, open_collector, watched=self._demand.held)
+        self.enrollments = Enrollments(self.broadcast, open_collector, watched=self._demand.held)
+        self.recording = Recording(lambda: self.settings, self.update)
+        self._bare = threading.Timer(0, lambda: None)  # never started: nothing waits yet
         supervisor = self._supervisor = Supervisor(settings, clock, (self._captured.close, self._finished.close))
         self._processing = Processing(
             supervisor, self.telemetry, parts.build_pipeline, self._captured, self._finished, clock
@@ -110,7 +120,8 @@ class Daemon:
                         on_running()
             finally:
                 self.stop()
-                self.enrolments.cancel()
+                self._bare.cancel()
+                self.enrollments.cancel()
         self._output.close()
 
     def stop(self) -> None:
@@ -118,7 +129,18 @@ class Daemon:
 
     def toggle(self, enabled: bool | None = None) -> bool:
         """Restores, or passes frames untouched, from the next frame on; None toggles. Returns the new state."""
+        self._bare.cancel()
         return self._supervisor.toggle(enabled)
+
+    def show_bare(self, seconds: float = BARE_S) -> bool:
+        """Passes frames untouched for some seconds, unless restoring is toggled before. False if it is off anyway."""
+        if not self.settings.enabled:
+            return False
+        self.toggle(False)
+        self._bare = threading.Timer(seconds, self._supervisor.toggle, (True,))
+        self._bare.daemon = True
+        self._bare.start()
+        return True
 
     def watched(self) -> AbstractContextManager[None]:
         """Keeps the camera open during the block though no program reads, for a preview."""
@@ -132,6 +154,10 @@ class Daemon:
         NeedsRestart if a key cannot change during a run, SwitchFailed if the new camera, sinks or pipeline cannot be
         opened; then nothing has changed.
         """
+        if "enabled" in changes:
+            self._bare.cancel()
+        if changes.get("record"):
+            check_recording(Path(str(changes["record"])))
         holds = self._supervisor.update(changes, save)
         set_log_level(self.settings.log_level)
         return holds
@@ -157,6 +183,7 @@ class Daemon:
         camera, form = self._capture.camera, self._capture.form
         sinks, readers = self._output.sinks, self._output.readers
         enabled = self.settings.enabled
+        seen = self._processing.summary if enabled else None
         trouble, left_out = self._trouble(sinks), dict(sinks.left_out) if sinks else {}
         return Status(
             state=self.state,
@@ -167,10 +194,13 @@ class Daemon:
             dropped=self._captured.dropped + self._finished.dropped,
             frames=self._output.frames,
             first_picture_s=self._output.first_picture_s,
-            faces=self._processing.faces if enabled else 0,
-            restoring=self._processing.restored if enabled else 0,
+            faces=seen.faces if seen else 0,
+            restoring=seen.restored if seen else 0,
             restored=counts.get("restored", 0),
             failed=counts.get("failed", 0),
+            coverage=round(seen.coverage, 3) if seen else 0.0,
+            recognised=list(seen.people) if seen else [],
+            recording=self.recording.facts(),
             engine=self._processing.facts(),
             building=self._processing.building(),
             camera=self._capture.name,

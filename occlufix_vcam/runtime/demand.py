@@ -53,7 +53,7 @@ class Demand:
 
     def _is_there(self) -> bool:
         now = self._clock()
-        if now - self._asked_at > STOOD_STILL_S:  # nobody can have read in that time, so it does not count
+        if now - self._asked_at > STOOD_STILL_S:  # no reader can have read in that time, so it does not count
             self._until += now - self._asked_at
         self._asked_at = now
         return self._holders > 0 or now < self._until

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.frame import Frame, Origin
 from occlufix_vcam.core.output_transform import OutputTransform
 from occlufix_vcam.core.placeholder import marked, placeholder
 from occlufix_vcam.core.settings import Settings
@@ -39,7 +39,7 @@ class FrameSelector:
         self._held: Frame | None = None  # last one that the pipeline processed since restoring was switched on
         self._arrived_at = float("-inf")
         self._stand_in: tuple[tuple[Frame | None, str], Frame] | None = None
-        self._finished: tuple[tuple[Frame, str, bool], Frame] | None = None
+        self._finished: tuple[tuple[Frame, str, bool, bool], Frame] | None = None
 
     def take(self, finished: FinishedFrame) -> bool:
         """Takes a new frame; returns whether it is newer than the last one."""
@@ -87,9 +87,17 @@ class FrameSelector:
         """`frame` fitted and mirrored as in the settings; a placeholder stays as it is."""
         if frame.index < 0:
             return frame
-        key = (frame, settings.fit, settings.mirror)
+        beside = settings.record is not None and settings.record_before
+        key = (frame, settings.fit, settings.mirror, beside)
         if self._finished is None or self._finished[0] != key:
-            image = OutputTransform(self.size, settings.fit, settings.mirror)(frame.image)
-            done = frame if image is frame.image else Frame(image, frame.index, frame.captured_at)
-            self._finished = key, done
+            self._finished = key, _transformed(frame, OutputTransform(self.size, settings.fit, settings.mirror), beside)
         return self._finished[1]
+
+
+def _transformed(frame: Frame, transform: OutputTransform, beside: bool) -> Frame:
+    """`frame` as it goes out; `beside`: with the picture before restoring, transformed the same way."""
+    image, origin = transform(frame.image), frame.restored_from
+    if image is frame.image:
+        return frame
+    before = Origin(transform(origin.image), ()) if beside and origin is not None else None
+    return Frame(image, frame.index, frame.captured_at, before)

@@ -21,7 +21,7 @@ from occlufix_vcam.runtime.daemon import Daemon
 LOOK_S = 1.0
 IDLE_LOOKS, BUSY_LOOKS = 5, 90
 PATIENCE_S = 0.2
-COMMAND = (sys.executable, "-m", "engines")
+COMMAND = (sys.executable, "-m", "engines", "--end-with-stdin")
 ROOT = Path(__file__).resolve().parents[2]  # folder in which `-m engines` finds it, installed or not
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,9 @@ def _watch(daemon: Daemon, command: tuple[str, ...], look_s: float, ended: threa
 
 def _run(command: tuple[str, ...], give_up: Callable[[], bool]) -> None:
     try:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         with process:
             psutil.Process(process.pid).nice(psutil.IDLE_PRIORITY_CLASS if psutil.WINDOWS else 19)
             while process.poll() is None:

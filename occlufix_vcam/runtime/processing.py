@@ -20,7 +20,7 @@ from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 
 if TYPE_CHECKING:
-    from occlufix_vcam.pipeline import Pipeline
+    from occlufix_vcam.pipeline import FrameSummary, Pipeline
 
 FAILURES_IN_A_ROW = 30  # of an engine before it is reloaded
 
@@ -41,8 +41,8 @@ class Processing:
     ) -> None:
         #: Whether the pipeline is open.
         self.is_ready = False
-        #: Faces in the newest frame, and how many of them were restored.
-        self.faces = self.restored = 0
+        #: What the newest frame showed; None before the first.
+        self.summary: FrameSummary | None = None
         self._supervisor, self._telemetry, self._clock = supervisor, telemetry, clock
         self._build_pipeline, self._captured, self._finished = build_pipeline, captured, finished
         self._busy_since = float("inf")
@@ -102,6 +102,7 @@ class Processing:
     def _restore(self, pipeline: Pipeline, frame: Frame) -> bool:
         """Restores one frame; returns whether it succeeded. A failed one follows `on_failure`."""
         self._busy_since = self._clock()
+        pipeline.strength = self._supervisor.settings.strength
         try:
             finished, summary = pipeline(frame)
             self._finished.put(FinishedFrame(finished, processed=True))
@@ -114,7 +115,7 @@ class Processing:
             return False
         finally:
             self._busy_since = float("inf")
-        self.faces, self.restored = summary.faces, summary.restored
+        self.summary = summary
         return True
 
     def _note_collapse(self, engines: EngineSet) -> None:

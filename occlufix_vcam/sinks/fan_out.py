@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from occlufix_vcam.core.background_open import BackgroundOpen
-from occlufix_vcam.core.errors import SinkUnavailable, Trouble, trouble_of
+from occlufix_vcam.core.errors import OccluFixError, SinkUnavailable, Trouble, trouble_of
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks import Flawed, FrameSink, Watchable
 
@@ -30,9 +30,9 @@ class Audience:
 class Sinks:
     """Several sinks as one. A failed sink is closed and logged once; while another works, it is retried.
 
-    `openers` reopens each sink, one for each of `sinks`; None for one that must not reopen (it would overwrite a
-    recording). `left_out` are requested sinks that did not open: they are retried now and then. `keys` names those
-    that stay open when a change of settings concerns only others: see `release`.
+    `openers` reopens each sink, one for each of `sinks`; None for one that must not reopen (a recording with a gap):
+    its failure is raised again at the end. `left_out` are requested sinks that did not open: they are retried now and
+    then. `keys` names those that stay open when a change of settings concerns only others: see `release`.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Sinks:
         keys: Sequence[str] = (),
     ) -> None:
         self._open = list(sinks)
+        self._ended: list[Exception] = []
         self._openers = {id(sink): opener for sink, opener in zip(sinks, openers, strict=False)}
         self._keys = {id(sink): key for sink, key in zip(sinks, keys, strict=False)}
         self._clock = clock
@@ -104,6 +105,7 @@ class Sinks:
             if id(sink) in self._keys
         }
         self._open = [sink for sink in self._open if id(sink) not in self._keys]
+        self._ended.clear()
         self.close()
         return kept
 
@@ -116,16 +118,21 @@ class Sinks:
         with ExitStack() as closing_all:
             while self._open:
                 closing_all.callback(self._open.pop(0).close)
+        if self._ended:
+            raise self._ended.pop()
 
     def _leave_out(self, sink: FrameSink, error: Exception) -> None:
         self._open.remove(sink)
         self.failures[sink.name] = trouble_of(error)
         log.warning("sink %s failed: %s", sink.name, error)
+        must_not_reopen = self._openers.get(id(sink), sink) is None
         opener, key = self._openers.pop(id(sink), None), self._keys.pop(id(sink), None)
         try:
             sink.close()
         except Exception as trouble:  # noqa: BLE001 - as above; the first error counts
             log.warning("sink %s did not close well: %s", sink.name, trouble)
+        if must_not_reopen:
+            self._ended.append(error)
         if opener is not None:
             self._lost.append(_Lost(sink.name, opener, self._clock() + FIRST_PAUSE_S, key=key))
 
@@ -167,7 +174,7 @@ class LeftOut:
     """Sink that did not open though others did: its name, the reason, and a function that opens it."""
 
     name: str
-    error: SinkUnavailable
+    error: OccluFixError
     opener: Callable[[], FrameSink]
 
 

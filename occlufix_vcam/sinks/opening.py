@@ -13,10 +13,13 @@ from occlufix_vcam.sinks import SINKS, VIRTUAL_CAMERAS, FrameSink, VirtualCamera
 _ANY = ("auto", "virtual_camera")
 
 
-def open_sink(name: str, *, size: tuple[int, int], rate: float, path: Path | None = None) -> FrameSink:
+def open_sink(
+    name: str, *, size: tuple[int, int], rate: float, path: Path | None = None, beside: bool = False
+) -> FrameSink:
     """Opens "auto" (the first virtual camera that opens), a name in SINKS, or a virtual camera by name or path.
 
-    `size` is the output's (width, height), `path` the recorder's file. Raises SinkUnavailable with the reason of every
+    `size` is the output's (width, height), `path` the recorder's file; `beside` records the picture before restoring
+    beside it. Raises SinkUnavailable with the reason of every
     kind, and ConfigError for a recorder without a file.
     """
     if name == "recorder" and path is None:
@@ -26,11 +29,25 @@ def open_sink(name: str, *, size: tuple[int, int], rate: float, path: Path | Non
     errors: list[SinkUnavailable] = []
     for kind in kinds:
         try:
-            sink: FrameSink = pkgutil.resolve_name(SINKS[kind])(target, size=size, rate=rate)
+            more = {"beside": True} if beside else {}
+            sink: FrameSink = pkgutil.resolve_name(SINKS[kind])(target, size=size, rate=rate, **more)
             return sink
         except SinkUnavailable as error:
             errors.append(error)
     raise none_opened(errors)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises SinkUnavailable for a name that is neither a sink nor a virtual camera of this machine."""
+    unknown = [name for name in names if name not in SINKS and name not in _ANY and not Path(name).exists()]
+    if not unknown:
+        return
+    known = {label for camera in list_virtual_cameras() for label in (camera.name, camera.path)}
+    for name in unknown:
+        if name not in known:
+            raise SinkUnavailable(
+                f"there is no sink or virtual camera {name}", "run `occlufix-vcam devices` to list them"
+            )
 
 
 def none_opened(errors: Sequence[SinkUnavailable]) -> SinkUnavailable:

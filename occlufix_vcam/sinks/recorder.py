@@ -1,63 +1,34 @@
-"""Writes the output to a file: .mp4, which every player plays, or lossless .mkv."""
+"""Records the output to a file: .mp4, .mov or .webm, which players play, or lossless .mkv."""
 
 from __future__ import annotations
 
+import io
 import os
-import shutil
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, cast
 
-import cv2
+import av
+import numpy as np
 
 from engines.contract import Image
-from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
+from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.output_transform import OutputTransform, even_size
+from occlufix_vcam.media.colours import HD
+from occlufix_vcam.media.film_formats import check_recording, free_bytes, part_of, quality_in, unused
+from occlufix_vcam.media.film_writer import FilmWriter, open_recording
 
 #: Stops while there is still room to finish the file and for other programs.
 _RESERVE_BYTES = 64 * 2**20
 _FRAMES_BETWEEN_CHECKS = 30
 
-#: (OpenCV's writer, codec) in order of preference: H.264 comes from the system if it has an encoder.
-_H264 = {"win32": (cv2.CAP_MSMF, "H264"), "darwin": (cv2.CAP_AVFOUNDATION, "avc1")}
-_CODECS = {
-    ".mp4": (_H264.get(sys.platform, (cv2.CAP_FFMPEG, "avc1")), (cv2.CAP_FFMPEG, "mp4v")),
-    ".mkv": ((cv2.CAP_FFMPEG, "FFV1"),),
-}
-FILM_SUFFIXES = tuple(_CODECS)
-
-
-class Writer(Protocol):
-    """The part of cv2.VideoWriter that is used here."""
-
-    def isOpened(self) -> bool: ...  # noqa: N802 - OpenCV's name
-
-    def write(self, image: Image) -> bool | None: ...
-
-    def release(self) -> None: ...
-
-
-def open_writer(path: Path, rate: float, size: tuple[int, int]) -> tuple[Writer, str]:
-    """Writer and its codec. Raises SinkUnavailable."""
-    for api, codec in _CODECS[path.suffix.lower()]:
-        writer = cast(Writer, cv2.VideoWriter(str(path), api, cv2.VideoWriter.fourcc(*codec), rate, size))
-        if writer.isOpened():
-            return writer, codec
-        writer.release()
-    raise SinkUnavailable(f"no video encoder could open {path}", "reinstall opencv-python-headless")
-
-
-def free_bytes(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
-
 
 class Recorder:
     """Records one video frame per frame sent, at a constant rate; odd sizes grow by one pixel, as codecs require.
 
-    Writes FILE.part.mp4 and renames it on closing: FILE.mp4 is complete or is the previous one, even after a kill; the
-    same for .mkv.
+    Writes FILE.part.mp4, which plays at any moment up to its last second or two, and renames it on closing. Nothing is
+    overwritten: if a file or a part of that name is there, the new one gets a time stamp. Only this user can read it.
     """
 
     def __init__(
@@ -66,32 +37,34 @@ class Recorder:
         *,
         size: tuple[int, int],
         rate: float,
-        open_writer: Callable[[Path, float, tuple[int, int]], tuple[Writer, str]] = open_writer,
+        beside: bool = False,
         free_bytes: Callable[[Path], int] = free_bytes,
     ) -> None:
-        self._path = Path(target).expanduser()
+        """`beside`: the picture before restoring beside each frame, left of it. Raises ConfigError, SinkUnavailable."""
+        check_recording(Path(target))
+        self._path = unused(Path(target).expanduser())
         self.name = self._path.name
-        self._partial = self._path.with_suffix(f".part{self._path.suffix}")
+        self._partial = part_of(self._path)
         self._free_bytes = free_bytes
-        self._check_place()
-        even = even_size(size)
-        self._fit = OutputTransform(even)
-        self._writer: Writer | None
-        self._writer, self.codec = open_writer(self._partial, rate, even)
-        self._sent = 0
-
-    def _check_place(self) -> None:
-        folder = self._path.parent
-        if self._path.suffix.lower() not in FILM_SUFFIXES:
-            raise ConfigError(f"{self._path} is not a video file name", "use a name that ends in .mp4 or .mkv")
-        if not folder.is_dir():
-            raise SinkUnavailable(f"there is no folder {folder} to record to", "create it, or choose another")
-        if self._path.is_dir() or not os.access(folder, os.W_OK):
-            raise SinkUnavailable(f"{self._path} cannot be written", "choose another file for the recording")
         self._check_space()
+        even = even_size(size)
+        self._fit, self._beside = OutputTransform(even), beside
+        self._sent = 0
+        self._is_broken = False
+        try:
+            self._file = _NewFile(self._partial)
+        except OSError as error:
+            raise SinkUnavailable(
+                f"{self._partial} cannot be written: {error.strerror}", "choose another file for the recording"
+            ) from error
+        self._film = open_recording(self._file, self._path.suffix)
+        self._writer: FilmWriter | None = FilmWriter(
+            self._film, (2 * even[0], even[1]) if beside else size, rate, HD, quality=quality_in(self._path), live=True
+        )
+        self.codec = self._writer.codec
 
     def _check_space(self) -> None:
-        if self._free_bytes(self._path.parent) < _RESERVE_BYTES:
+        if self._free_bytes(self._path) < _RESERVE_BYTES:
             raise SinkUnavailable(
                 f"the disk that holds {self._path} is full", "free some space, or record to another disk"
             )
@@ -101,28 +74,74 @@ class Recorder:
             raise SinkUnavailable(f"the recording {self._path} is closed", "start another")
         if self._sent % _FRAMES_BETWEEN_CHECKS == 0:
             self._check_space()
-        # OpenCV 5 returns False if it could not write, OpenCV 4 returns nothing.
-        if self._writer.write(self._fit(frame.image)) is False:
-            raise SinkUnavailable(
-                f"the recording {self._path} cannot be continued: the disk may be full", "free some space"
-            )
+        try:
+            self._writer.write(self._picture(frame), self._sent, 1)
+        except (OSError, av.FFmpegError) as error:
+            self._is_broken = True
+            raise self._broken(error) from error
         self._sent += 1
 
+    def _picture(self, frame: Frame) -> Image:
+        after = self._fit(frame.image)
+        if not self._beside:
+            return after
+        before = self._fit(frame.restored_from.image) if frame.restored_from is not None else after
+        return np.hstack([before, after])
+
     def close(self) -> None:
-        if self._writer is None:
+        writer, self._writer = self._writer, None
+        if writer is None:
             return
-        self._writer.release()
-        self._writer = None
+        if self._is_broken or not self._sent:
+            self._give_up()
+            return
+        try:
+            writer.finish()
+            self._film.close()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            _renamed(self._partial, self._path)
+        except (OSError, ValueError, av.FFmpegError) as error:
+            self._give_up()
+            raise self._broken(error) from error
+
+    def _give_up(self) -> None:
+        """Leaves the part as it is: finishing it could spoil what plays."""
+        self._file.close()
+        with suppress(OSError, ValueError, av.FFmpegError):
+            self._film.close()
         if not self._sent:
             self._partial.unlink(missing_ok=True)
-            return
-        if not _plays(self._partial):
-            raise SinkUnavailable(f"the recording {self._partial} is broken: the disk may be full", "free some space")
-        self._partial.replace(self._path)
+
+    def _broken(self, error: Exception) -> SinkUnavailable:
+        reason = getattr(error, "strerror", None) or str(error)
+        return SinkUnavailable(
+            f"the recording cannot be continued: the disk may be full ({reason}); what there is of it: {self._partial}",
+            "free some space, or record to another disk",
+        )
 
 
-def _plays(path: Path) -> bool:
-    film = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    plays = film.isOpened() and film.grab()
-    film.release()
-    return bool(plays)
+class _NewFile(io.FileIO):
+    """A new file that only this user can read, unbuffered. Raises FileExistsError where anything, or a link, lies."""
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
+            flags |= getattr(os, name, 0)
+        super().__init__(os.open(path, flags, 0o600), "r+b")
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Writes all of it, in as many steps as the system takes."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[super().write(rest) or 0 :]
+        return len(data)
+
+
+def _renamed(part: Path, path: Path) -> Path:
+    """Gives the finished `part` its name, or one with a time stamp if that was taken meanwhile."""
+    if os.path.lexists(path):
+        path = unused(path)
+    _NewFile(path).close()
+    part.replace(path)
+    return path

@@ -20,6 +20,7 @@ from occlufix_vcam.sinks.places import failed, named_places, open_first
 from occlufix_vcam.sinks.v4l2_node import BYTES_OF_4_PIXELS, LoopbackNode, V4l2Node
 from occlufix_vcam.sinks.v4l2_readers import Readers, WhoReads
 from occlufix_vcam.system import v4l2
+from occlufix_vcam.system.linux import WITHOUT_MODULE, this_machine
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,8 @@ def find_virtual_cameras() -> list[VirtualCameraInfo]:
     nodes = [node for node in v4l2.video_nodes(virtual_only=True) if node.loopback]
     if not nodes:
         problem = "the kernel module v4l2loopback is not loaded"
-        return [VirtualCameraInfo("v4l2loopback", "", "", problem, _SETUP_HINT)]
+        hint = _SETUP_HINT if this_machine().can_load else WITHOUT_MODULE
+        return [VirtualCameraInfo("v4l2loopback", "", "", problem, hint)]
     exclusive = {node.path: v4l2.is_exclusive(place) for place, node in enumerate(nodes)}
     return [_look_at(node, exclusive[node.path]) for node in sorted(nodes, key=lambda node: not node.is_ours)]
 
@@ -186,7 +188,7 @@ def _look_at(node: v4l2.VideoNode, exclusive: bool) -> VirtualCameraInfo:
         problem = "no permission to write to it"
         hint = "join the video group: `sudo usermod -aG video $USER`, then log in again"
         return VirtualCameraInfo(place.backend, place.name, place.path, problem, hint)
-    # A node that accepts no frames is in use, or an earlier program ended without notice and nobody has it.
+    # A node that accepts no frames is in use, or an earlier program ended without notice and no program holds it.
     if not node.accepts and (programs := v4l2.holders(node.path)):
         return _taken(place, ", ".join(programs))
     # A node that keeps an earlier program's format appears as a camera before any program writes to it.

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import cv2
-
 from engines.contract import Image
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
 from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.media.film_reader import FilmReader, in_square_pixels, is_film
+from occlufix_vcam.media.picture_facts import is_picture
+from occlufix_vcam.media.pictures import PICTURE_SUFFIXES, load_picture, picture_files
 from occlufix_vcam.sources import EndOfClip, SourceOptions
 from occlufix_vcam.sources.pace import Pace
-from occlufix_vcam.sources.pictures import PICTURE_SUFFIXES, load_picture, picture_files, to_bgr
 
 log = logging.getLogger(__name__)
 
@@ -113,34 +112,29 @@ class Clip:
         self._reel.close()
 
 
-class _Video:
-    """Video, through FFmpeg."""
+class _Film:
+    """Film, through FFmpeg, in square pixels."""
 
     def __init__(self, path: Path, fallback_rate: float) -> None:
         self._path = path
-        self._open()
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if math.isfinite(rate) and 1 <= rate <= 240 else fallback_rate
-
-    def _open(self) -> None:
-        self._capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
-            raise DeviceError(f"{self._path} is not a readable video or image", "check that it plays elsewhere")
+        self._reader = FilmReader(path)
+        rate = self._reader.rate
+        self.rate = rate if 1 <= rate <= 240 else fallback_rate
 
     def next(self) -> Image | None:
-        there, image = self._capture.read()
-        return to_bgr(image) if there else None
+        frame = self._reader.next()
+        return None if frame is None else in_square_pixels(frame.image, self._reader.pixel_shape)
 
     def skip(self) -> bool:
-        return bool(self._capture.grab())
+        return self._reader.next() is not None
 
     def rewind(self) -> None:
         # Reopened, because not every container can seek.
-        self._capture.release()
-        self._open()
+        self._reader.close()
+        self._reader = FilmReader(self._path)
 
     def close(self) -> None:
-        self._capture.release()
+        self._reader.close()
 
 
 class _Pictures:
@@ -186,4 +180,5 @@ def _open_reel(path: Path, rate: float) -> Reel:
         raise DeviceError(f"{path} cannot be read: {error.strerror}", "check the file's permissions") from error
     if is_empty:
         raise DeviceError(f"{path} is empty", "choose another clip")
-    return _Pictures([path], rate) if path.suffix.lower() in PICTURE_SUFFIXES else _Video(path, rate)
+    is_one = is_picture(path) or (path.suffix.lower() in PICTURE_SUFFIXES and not is_film(path))
+    return _Pictures([path], rate) if is_one else _Film(path, rate)

@@ -23,7 +23,7 @@ from engines.installing import install_extra
 from engines.offline import import_offline
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import FaceTrack, Frame
-from occlufix_vcam.stages.edge import EdgeFollower, at_edge, lies_in
+from occlufix_vcam.stages.presence.edge import EdgeFollower, at_edge, lies_in
 from occlufix_vcam.stages.track import FaceTracker, is_inside, is_new_face
 
 LoadEngine = Callable[[str, Mapping[str, tuple[int, ...]]], InferenceEngine]
@@ -62,9 +62,11 @@ def open_finder(name: str, load_engine: LoadEngine, max_faces: int = 4) -> FaceF
 class OwnFinder:
     """Our `faces` network: a search of the whole frame, and a close-up of each face."""
 
-    def __init__(self, load_engine: LoadEngine, max_faces: int = 4) -> None:
+    def __init__(
+        self, load_engine: LoadEngine, max_faces: int = 4, detector: type[TwoPassDetector] = TwoPassDetector
+    ) -> None:
         engines = (load_engine("faces", {"frame": (1, *size, 3)}) for size in (SEARCH_SIZE, CLOSE_UP_SIZE))
-        self._detector = TwoPassDetector(*(_runner(engine) for engine in engines))
+        self._detector = detector(*(_runner(engine) for engine in engines))
         self._tracks = FaceTracker(max_faces)
         self._edge = EdgeFollower()
         self._max_faces = max_faces

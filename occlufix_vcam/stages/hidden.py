@@ -12,7 +12,7 @@ from engines.base import InferenceEngine, Tensor
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image
 from occlufix_vcam.core.frame import Crop, HiddenCrop
 from occlufix_vcam.stages.geometry import face_area, face_share, to_wide_field, warp_mask
-from occlufix_vcam.stages.pose import covers_face, turn_of
+from occlufix_vcam.stages.presence.pose import covers_face, turn_of
 from occlufix_vcam.stages.timing import Stopwatch, eased
 
 #: Share of the way to the newest probability in a thirtieth of a second: a hand appears at once and disappears within a

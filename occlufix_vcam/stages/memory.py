@@ -6,6 +6,7 @@ Views of an unhidden face are remembered. When something hides it, the best view
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -46,7 +47,7 @@ MOST_VIEWS = 8
 #: With more of the face hidden than this, nothing is learnt from the rest.
 PARTLY_HIDDEN = 0.35
 #: With more of the face hidden or outside the picture, it is not checked who it is.
-TOO_LITTLE_SEEN = 0.65
+MUCH_UNSEEN = 0.65
 #: Minimum sharpness of a view relative to the sharpest kept one; a moving face is blurred.
 SHARP_ENOUGH = 0.6
 #: If no view is found, or a part of the hole is in none, all are tried again after so many seconds.
@@ -65,9 +66,17 @@ UNCOVERED_LOOKS = 2
 
 
 class Memory(Protocol):
-    """Learns from every crop, and recalls references for hidden ones; `forget` names lost tracks."""
+    """Learns from every crop, and recalls references for hidden ones; `forget` names lost tracks.
+
+    `whose` numbers the remembered faces: a track that shows somebody else gets another number. `name` is the enrolled
+    person as whom a track is recognised, or "".
+    """
 
     def __call__(self, hidden: HiddenCrop) -> Reference: ...
+
+    def whose(self, track_id: int) -> int: ...
+
+    def name(self, track_id: int) -> str: ...
 
     def forget(self, track_ids: Iterable[int]) -> None: ...
 
@@ -79,6 +88,12 @@ class NoMemory:
 
     def __call__(self, hidden: HiddenCrop) -> Reference:
         return NO_REFERENCE
+
+    def whose(self, track_id: int) -> int:
+        return track_id
+
+    def name(self, track_id: int) -> str:
+        return ""
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Does nothing: no track is remembered."""
@@ -112,6 +127,7 @@ class FaceMemory:
         self._tracks: dict[int, _Face] = {}
         self._gone: list[tuple[float, int, _Face]] = []
         self._enrolled: dict[str, tuple[Person, list[ReferenceView]]] = {}
+        self._names: dict[int, str] = {}
 
     def __call__(self, hidden: HiddenCrop) -> Reference:
         """Learns from what a crop shows of the face, and recalls what it does not show. Raises EngineRunError."""
@@ -119,15 +135,25 @@ class FaceMemory:
         self._now = crop.face.at
         face = self._face(hidden, unseen)
         person = self._known.identify(crop.face.track_id, crop, unseen) if self._known is not None else None
+        self._names[crop.face.track_id] = person.name if person is not None else ""
         face.learn(hidden, unseen)
         if not hidden.mask.any():
             return NO_REFERENCE
         return face.recall(hidden, self._views_of(person) if person is not None else [])
 
+    def whose(self, track_id: int) -> int:
+        """Number of the remembered face that a track showed last."""
+        return self._tracks[track_id].number
+
+    def name(self, track_id: int) -> str:
+        """Enrolled person as whom a track is recognised, or ""."""
+        return self._names.get(track_id, "")
+
     def forget(self, track_ids: Iterable[int]) -> None:
         """Keeps the faces of lost tracks for a while, in case they return."""
         track_ids = list(track_ids)
         for track_id in track_ids:
+            self._names.pop(track_id, None)
             face = self._tracks.pop(track_id, None)
             if face is not None and face.views:
                 self._gone = [*self._gone, (self._now, track_id, face)][-MOST_GONE:]
@@ -148,16 +174,14 @@ class FaceMemory:
         face = face or _Face()
         broken = face.continuity.broken(crop.image, unseen)
         due = face.is_check_due(is_hidden, crop.face.at) or is_new or broken
-        if face_share(unseen) > TOO_LITTLE_SEEN:
-            pass  # what is left of it tells nobody from anybody
-        elif due and self._embed is not None:
+        if due and self._embed is not None and face_share(unseen) <= MUCH_UNSEEN:
             who, same_person = self._embed(crop, unseen), self._embed.same_person
             if is_new:
                 face = self._returned(lambda _, gone: gone.is_same(who, same_person)) or face
             elif face.is_another(who, same_person, is_hidden, broken):
                 face = _Face()
             face.met(who, same_person)
-        elif broken:
+        elif broken and self._embed is None:
             face.doubted_until = face.now + DOUBTED_S
         self._tracks[track_id] = face
         return face
@@ -180,10 +204,14 @@ class FaceMemory:
         return made[1]
 
 
+_NUMBERS = itertools.count()
+
+
 class _Face:
     """One face: its views, newest last, those that wait to be kept, and those that are shown."""
 
     def __init__(self) -> None:
+        self.number = next(_NUMBERS)
         self.views: list[ReferenceView] = []
         self.who: Embedding | None = None
         self.continuity = Continuity()
@@ -356,6 +384,12 @@ class FixedReference:
         if not hidden.mask.any():
             return NO_REFERENCE
         return self._faces.setdefault(hidden.crop.face.track_id, _Face()).recall(hidden, [self._view])
+
+    def whose(self, track_id: int) -> int:
+        return track_id
+
+    def name(self, track_id: int) -> str:
+        return ""
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Does nothing: the photograph stays."""

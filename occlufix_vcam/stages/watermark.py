@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
 
 from engines.contract import Image
+
+Corner: TypeAlias = Literal["bottom-left", "bottom-right", "top-left", "top-right"]
 
 WORD = "restored"
 #: Height of the mark's letters, and its distance from the corner, as shares of the frame's height.
@@ -15,16 +18,18 @@ LETTERS, DISTANCE = 0.022, 0.02
 GROUND_BGR, INK_BGR = (40, 34, 30), (232, 226, 222)
 
 
-def put_mark(image: Image) -> None:
-    """Writes the mark into the lower left corner of `image`, in place; an image too small for it gets none."""
+def put_mark(image: Image, corner: Corner = "bottom-left") -> None:
+    """Writes the mark into a corner of `image`, in place; an image too small for it gets none."""
     height, width = image.shape[:2]
     mark = _mark(height)
+    rows, columns = mark.shape[:2]
     distance = round(height * DISTANCE)
-    top = height - distance - mark.shape[0]
-    if top < 0 or distance + mark.shape[1] > width:
+    if distance + rows > height or distance + columns > width:
         return
-    corner = image[top : height - distance, distance : distance + mark.shape[1]]
-    cv2.addWeighted(mark, 0.75, corner, 0.25, 0, dst=corner)
+    top = distance if corner.startswith("top") else height - distance - rows
+    left = distance if corner.endswith("left") else width - distance - columns
+    place = image[top : top + rows, left : left + columns]
+    cv2.addWeighted(mark, 0.75, place, 0.25, 0, dst=place)
 
 
 @functools.lru_cache(maxsize=4)

@@ -16,6 +16,10 @@ from occlufix_vcam.system.v4l2 import OWN_LABEL
 
 MODULE = "v4l2loopback"
 OPTIONS_FILE = "etc/modprobe.d/occlufix-vcam.conf"
+WITHOUT_MODULE = (
+    "PipeWire's camera needs no module: `occlufix-vcam start --sink pipewire` on a desktop; or record instead: "
+    "`occlufix-vcam start --sink null --record FILE.mp4`"
+)
 LOAD_FILE = "etc/modules-load.d/occlufix-vcam.conf"
 
 PackageManager = Literal["apt", "dnf", "pacman"]
@@ -71,6 +75,11 @@ class LinuxMachine:
     @property
     def modules(self) -> Path:
         return self.root / "lib/modules" / self.kernel
+
+    @property
+    def can_load(self) -> bool:
+        """Whether the module is loaded, or this kernel has modules at all: in a container it has none."""
+        return self.is_loaded or self.modules.is_dir()
 
     @property
     def has_headers(self) -> bool:

@@ -25,7 +25,7 @@ AT_ONCE, PAUSE_S = 50, 0.05  # so many connections are made before those that we
 
 
 class Idle:
-    """Connections that say nothing, each made anew when it is closed."""
+    """Connections that send nothing; each that is closed is opened again."""
 
     def __init__(self, port: int, how_many: int) -> None:
         self._port, self._missing, self._how_many = port, how_many, how_many

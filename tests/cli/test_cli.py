@@ -26,6 +26,7 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.state import StateFolder
 from occlufix_vcam.core.status import Status
 from occlufix_vcam.runtime.daemon import Daemon
+from tests.harness.films import make_film
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
@@ -191,6 +192,32 @@ def test_process_writes_a_report_and_leaves_out_what_is_no_picture(command: Comm
     ]
 
 
+def test_process_does_films_and_pictures_of_a_folder_and_says_what_it_skipped(command: Command, home: Path) -> None:
+    (home / "in").mkdir()
+    assert cv2.imwrite(str(home / "in" / "grey.png"), np.full((64, 64, 3), 90, np.uint8))
+    make_film(home / "in" / "talk.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 3, [0, 40, 80, 120])
+    (home / "in" / "notes.txt").write_text("neither")
+    answer = command("process", home / "in", home / "out")
+    assert answer.code == 0 and "2 of 2 files written" in answer.out and "1 other files skipped" in answer.out
+    assert (home / "out" / "talk.mp4").read_bytes() == (home / "in" / "talk.mp4").read_bytes()
+
+
+def test_a_report_on_an_input_is_wrong_usage(command: Command, home: Path) -> None:
+    assert cv2.imwrite(str(home / "in.png"), np.full((64, 64, 3), 90, np.uint8))
+    before = (home / "in.png").read_bytes()
+    assert command("process", home / "in.png", home / "out.png", "--report", home / "in.png").code == 2
+    assert (home / "in.png").read_bytes() == before and not (home / "out.png").exists()
+
+
+@pytest.mark.parametrize(("place", "code"), [("absent/call.mp4", 3), ("call.gif", 2)])
+def test_a_recording_that_cannot_be_written_is_refused_where_it_is_set(
+    command: Command, home: Path, place: str, code: int
+) -> None:
+    assert command("config", "set", "record", home / place).code == code
+    assert command("start", "--foreground", "--sink", "null", "--record", home / place).code == code
+    assert not (home / "settings.toml").exists()
+
+
 def test_an_altered_model_is_named_with_the_way_to_restore_it(
     command: Command, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,8 +271,10 @@ def test_what_is_wrong_is_said_with_what_to_do(capsys: pytest.CaptureFixture[str
 def test_a_life_in_the_background(home: Path) -> None:
     started = start("--record", home / "film.mp4")
     assert started.returncode == 0, started.stderr
-    assert "is running" in started.stdout and "fake on none" in started.stdout
-    assert re.search(r"control  http://127\.0\.0\.1:\d+", started.stdout)
+    running, frames, page = started.stdout.splitlines()
+    assert "is running" in running and frames.startswith("frames go to null")
+    assert re.fullmatch(r"control page http://127\.0\.0\.1:\d+: open it with `occlufix-vcam preview`", page)
+    assert "fake on none" in call("status").stdout
     told = json.loads(call("status", "--json").stdout)
     assert set(told) == set(get_type_hints(Status))
     assert told["state"] == "running" and told["frames"] > 0 and told["size"] == [1280, 720]
@@ -278,7 +307,7 @@ def test_a_start_that_fails_says_why_and_exits_as_the_daemon_did() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_signals_end_it_cleanly_in_the_foreground(number: signal.Signals) -> None:
     words = [sys.executable, "-m", "occlufix_vcam", "start", "--foreground"]
     words += ["--source", "demo", "--sink", "null", "--backend", "fake"]

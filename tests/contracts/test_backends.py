@@ -1,18 +1,10 @@
-"""What every entry of BACKENDS has to do alike: inputs and outputs, checks, determinism, closing.
-
-Where there is no NVIDIA GPU, `tensorrt` runs on a stand-in of its libraries: our half of it is the real one.
-"""
+"""What every entry of BACKENDS has to do alike: inputs and outputs, checks, determinism, closing."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.abc
-import shutil
-import sys
 import threading
 import tracemalloc
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import psutil
@@ -23,63 +15,14 @@ from engines import (
     ContractMismatch,
     EngineOptions,
     EngineRunError,
-    EngineUnavailable,
     InferenceEngine,
-    ModelCorrupt,
-    ModelMissing,
     manifest,
 )
 from engines.contract import MODEL_NAMES
-from tests.harness import tensorrt_standin
-from tests.harness.models import write_models
+from tests.harness import cuda_standin
 
-REPORTS = {report.name: report for report in engines.survey()}
-#: What is imported for a backend, where that is not called like it.
-PACKAGES = {"tensorrt": ("tensorrt_rtx", "tensorrt")}
-REAL = [name for name in engines.BACKENDS if name != "fake"]
 Load = Callable[..., InferenceEngine]
 Feeds = dict[str, np.ndarray]
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def models(written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(manifest, "MODELS", written)
-    return written
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Makes a backend usable, or skips the test; gives the device that it runs on."""
-
-    def install(name: str) -> str:
-        monkeypatch.setenv("OCCLUFIX_CACHE_DIR", str(tmp_path / "cache"))
-        if name == "tensorrt" and not REPORTS[name].available:
-            tensorrt_standin.install(monkeypatch, tmp_path / "cache")
-            return tensorrt_standin.DEVICE
-        if not REPORTS[name].available:
-            pytest.skip(f"{name} is not here: {REPORTS[name].reason}")
-        return REPORTS[name].device
-
-    return install
-
-
-@pytest.fixture(params=list(engines.BACKENDS))
-def backend(request: pytest.FixtureRequest, install: Callable[[str], str]) -> str:
-    install(request.param)
-    return str(request.param)
-
-
-@pytest.fixture
-def load(backend: str, models: Path) -> Load:
-    def load_here(name: str, **options: object) -> InferenceEngine:
-        return engines.load(name, EngineOptions(backend=backend, **options))
-
-    return load_here
 
 
 @pytest.fixture
@@ -277,7 +220,7 @@ def test_engines_in_many_threads_do_not_disturb_one_another(load: Load, feeds: F
 def test_runs_allocate_nothing_that_lasts(load: Load, feeds: Feeds) -> None:
     """Neither among Python's objects nor, by the size of the process, in the library; pictures are never copied."""
     engine, process = load("restore"), psutil.Process()
-    if engine.backend == "fake" or engine.device == tensorrt_standin.DEVICE:
+    if engine.backend == "fake" or engine.device == cuda_standin.DEVICE:
         pytest.skip("what stands in for a library does its work in Python")
     for _ in range(20):
         engine.run(feeds)
@@ -317,94 +260,3 @@ def test_what_ships_is_finite_and_the_same_each_time_on_black_white_and_noise(ba
             assert np.isfinite(value).all()
             np.testing.assert_array_equal(value, first[key])
     engine.close()
-
-
-@pytest.mark.parametrize("shapes", [{"picture": (1, 2, 2, 3)}, {"frame": (192, 320, 3)}, {"frame": (1, 0, 320, 3)}])
-def test_impossible_shapes_are_refused(load: Load, shapes: dict[str, tuple[int, ...]]) -> None:
-    with pytest.raises(ContractMismatch, match=r"picture|frame"):
-        load("faces", input_shapes=shapes)
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_an_altered_or_missing_file_is_refused_with_the_command_that_restores_it(
-    name: str,
-    written: Path,
-    tmp_path: Path,
-    install: Callable[[str], str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    install(name)
-    monkeypatch.setattr(manifest, "MODELS", Path(shutil.copytree(written, tmp_path / "engines" / "models")))
-    (tmp_path / ".git").mkdir()
-    options = EngineOptions(backend=name, precision="fp32")
-    file = manifest.MODELS / "hidden.fp32.onnx"
-
-    file.write_bytes(file.read_bytes() + b" ")
-    with pytest.raises(ModelCorrupt, match=r"hidden\.fp32\.onnx") as corrupt:
-        engines.load("hidden", options)
-    file.unlink()
-    with pytest.raises(ModelMissing, match=r"hidden\.fp32\.onnx") as missing:
-        engines.load("hidden", options)
-
-    command = f"git -C {tmp_path} checkout -- engines/models/hidden.fp32.onnx"
-    assert command in corrupt.value.hint
-    assert command in missing.value.hint
-
-
-@pytest.mark.parametrize("content", [b"", b"this is no model" * 9, None], ids=["empty", "text", "cut"])
-@pytest.mark.parametrize("name", REAL)
-def test_a_broken_file_of_ones_own_is_refused(
-    name: str, content: bytes | None, written: Path, tmp_path: Path, install: Callable[[str], str]
-) -> None:
-    install(name)
-    path = tmp_path / "own.onnx"
-    path.write_bytes((written / "restore.fp32.onnx").read_bytes()[:200] if content is None else content)
-
-    with pytest.raises(ModelCorrupt, match=r"own\.onnx"):
-        engines.load(path, EngineOptions(backend=name))
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_a_missing_package_is_named(name: str, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = engines.BACKENDS[name].partition(":")[0]
-    importlib.import_module("engines")
-    monkeypatch.delitem(sys.modules, module, raising=False)
-    for package in PACKAGES.get(name, (name,)):
-        monkeypatch.setitem(sys.modules, package, None)
-
-    with pytest.raises(EngineUnavailable, match=name) as unavailable:
-        engines.load("restore", EngineOptions(backend=name))
-
-    assert "pip install" in unavailable.value.hint
-    assert [report.available for report in engines.survey() if report.name == name] == [False]
-
-
-class _Broken(importlib.abc.MetaPathFinder):
-    """Stands before all finders and fails as a native library does whose other half is missing."""
-
-    def __init__(self, packages: Sequence[str]) -> None:
-        self._packages = packages
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        if fullname in self._packages:
-            raise OSError("libnative.so.4: cannot open shared object file")
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_a_library_that_breaks_at_import_is_said_and_passed_over(
-    name: str, models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    packages = PACKAGES.get(name, (name,))
-    for module in (engines.BACKENDS[name].partition(":")[0], *packages):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.setitem(
-        sys.modules, "cuda.bindings.runtime", tensorrt_standin.cuda_runtime(tensorrt_standin.Machine())
-    )  # a GPU for it
-    monkeypatch.setattr(sys, "meta_path", [_Broken(packages), *sys.meta_path])
-
-    with pytest.raises(EngineUnavailable, match=r"broken.*libnative\.so\.4") as unavailable:
-        engines.load("restore", EngineOptions(backend=name))
-
-    assert "--force-reinstall" in unavailable.value.hint
-    other = engines.load("restore")
-    assert other.backend != name

@@ -190,11 +190,11 @@ def test_a_name_that_will_not_do_is_explained(served: Served) -> None:
 
 def test_enrolling_is_started_followed_and_cancelled(served: Served) -> None:
     with ControlClient(served.state) as client:
-        assert client.enrol("Ann")["name"] == "Ann"
+        assert client.enroll("Ann")["name"] == "Ann"
         again = served.ask("POST", "/v1/enroll", json={"name": "Bob"})
         assert again.status_code == 409 and "Ann is being enrolled" in again.json()["detail"]["message"]
-        client.cancel_enrolment()
-        status = client.enrolment()
+        client.cancel_enrollment()
+        status = client.enrollment()
     assert status is not None and status["state"] == "failed" and status["hint"]
 
 

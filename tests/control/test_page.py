@@ -220,11 +220,15 @@ def test_my_face_is_remembered_at_a_click_or_why_not_is_said(visit: Visit, produ
     page = visit.page
     page.fill("#enrol-name", "Ada")
     page.click("#enrol-start")
+    with product.client() as client:
+        assert client.enrollment() is None  # not before consent is given
+    page.check("#enrol-agreed")
+    page.click("#enrol-start")
     told = page.locator("#enrol-told")
     expect(told).not_to_be_empty(timeout=WAIT_MS)
     expect(page.locator("#enrol-start")).to_be_enabled(timeout=WAIT_MS)
     with product.client() as client:
-        ended = client.enrolment()
+        ended = client.enrollment()
     assert ended is not None and ended["name"] == "Ada" and ended["state"] != "looking"
     expect(told).to_contain_text(ended["say"])
     page.click("#people-shown summary")

@@ -58,6 +58,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         patched.setattr("occlufix_vcam.control.builds.build_engines", lambda *_, **__: iter(()))
         patched.setattr("occlufix_vcam.control.guard.REFUSED_A_SECOND", 10_000.0)
         patched.setattr("occlufix_vcam.control.connection.REQUESTS_A_SECOND", 10_000.0)
+        patched.setattr("occlufix_vcam.runtime.recording.SHOW_FOLDER", ("true",))
+        patched.setattr(daemon.recording, "_folder", lambda: folder / "videos")
         with running(daemon) as raised, serving(daemon, folder / "state") as served:
             daemon.broadcast.show(Frame(np.zeros((48, 64, 3), np.uint8), 0, 0.0))
             yield served

@@ -159,7 +159,7 @@ def test_a_page_comes_back_to_the_next_daemon_which_proves_itself(state: StateFo
 def test_a_recorded_proof_is_worth_nothing(state: StateFolder, clock: Clock) -> None:
     page = let_in(daemon(state, clock)).session.page
     key = state.read_page_keys()[page].key
-    listener = daemon(state, clock)  # whoever listens between two daemons chooses the challenge
+    listener = daemon(state, clock)  # a program that listens between two daemons chooses the challenge
     recorded = listener.challenge(), prove(listener.challenge(), key)
     following = daemon(state, clock)
     assert following.resume(page, *recorded) is None

@@ -1,4 +1,4 @@
-"""Preview, snapshots and events: who looks on sees the newest, and nobody else notices."""
+"""Preview, snapshots and events: viewers get the newest frame, and nothing else slows down."""
 
 from __future__ import annotations
 

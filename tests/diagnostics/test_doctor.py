@@ -16,6 +16,7 @@ from occlufix_vcam.diagnostics import doctor
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.sinks import pipewire as pipewire_module
 from occlufix_vcam.system import v4l2
+from occlufix_vcam.system.linux import LinuxMachine
 from tests.harness.sinks import FakeSink
 
 PIPEWIRE = VirtualCameraInfo("pipewire", "OccluFix Camera in PipeWire", "")
@@ -29,6 +30,7 @@ class Kernel:
         self.holders: list[str] = []
         self.exclusive, self.format = False, ((1280, 720), "YU12")
         monkeypatch.setattr(sys, "platform", "linux")
+        monkeypatch.setattr(LinuxMachine, "can_load", True)
         monkeypatch.setattr(v4l2, "video_nodes", lambda virtual_only=False: self.nodes)
         monkeypatch.setattr(v4l2, "holders", lambda path: self.holders)
         monkeypatch.setattr(v4l2, "is_exclusive", lambda place: self.exclusive)

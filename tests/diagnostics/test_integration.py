@@ -28,7 +28,7 @@ def ada(tmp_path: Path) -> LinuxMachine:
 
 
 def run(step: Step) -> None:
-    """Does it as whoever runs the tests."""
+    """Runs it as the user who runs the tests."""
     subprocess.run(step.command, input=step.text, text=True, check=True)
 
 

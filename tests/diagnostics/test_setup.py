@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from occlufix_vcam.cli import app
 from occlufix_vcam.core.errors import DeviceError
 from occlufix_vcam.diagnostics import doctor, setup
-from occlufix_vcam.diagnostics.setup import OPTIONS, Step, failure, setup_plan, undo_plan
+from occlufix_vcam.diagnostics.setup import OPTIONS, Step, check_can_load, failure, setup_plan, undo_plan
 from occlufix_vcam.sinks import VirtualCameraInfo
 from occlufix_vcam.system import linux
 from occlufix_vcam.system.linux import LinuxMachine
@@ -232,9 +232,12 @@ def test_options_of_others_are_named(laid: Laid) -> None:
 
 def test_a_kernel_without_modules_is_said(laid: Laid) -> None:
     shutil.rmtree(laid.root / "lib/modules")
+    plan = setup_plan(laid.machine)
+    assert plan.steps and any(f"no modules for the running kernel {KERNEL}" in note for note in plan.notes)
     with pytest.raises(DeviceError, match=f"no modules for the running kernel {KERNEL}") as caught:
-        setup_plan(laid.machine)
-    assert "restart" in caught.value.hint and "--sink pipewire" in caught.value.hint
+        check_can_load(laid.machine)
+    assert "restart" in caught.value.message
+    assert "--sink pipewire" in caught.value.hint and "--sink null --record" in caught.value.hint
 
 
 @pytest.mark.parametrize("how", ["no manager", "image"])

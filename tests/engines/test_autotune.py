@@ -172,7 +172,12 @@ def test_one_that_is_hopelessly_slow_is_not_run_to_the_end(monkeypatch: pytest.M
     assert Now.seconds - began < 20
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'[{"candidate": 3}]', b"\xff"], ids=repr)
+STRANGE = '[{"candidate": {"backend": "%s", "device": "CPU", "precision": "fp32"}, "p50_ms": %s, "reason": ""}]'
+DAMAGED = [b"", b"{", b'[{"candidate": 3}]', b"\xff", b"[" * 100_000, (STRANGE % ("other", 1)).encode()]
+DAMAGED += [(STRANGE % ("late", time)).encode() for time in ('"fast"', "NaN", "-1", "[]")]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda content: repr(content[-30:]))
 def test_damaged_times_are_as_good_as_none(content: bytes) -> None:
     engines.measure("hidden")
     (times,) = Path(autotune.EngineCache().folder).glob("*.times")

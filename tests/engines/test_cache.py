@@ -100,8 +100,44 @@ def _link(cache: EngineCache) -> None:
     cache.path(KEY).symlink_to(elsewhere)
 
 
+def _another_engines(cache: EngineCache) -> None:
+    """Plan and words of another engine, which fit each other."""
+    other = CacheKey("hidden", {"model_sha256": "cd"})
+    cache.write(other, b"another plan")
+    for suffix in (".plan", ".json"):
+        cache.path(other, suffix).replace(cache.path(KEY, suffix))
+
+
+def _folder_as(suffix: str) -> Callable[[EngineCache], None]:
+    def harm(cache: EngineCache) -> None:
+        cache.path(KEY, suffix).unlink(missing_ok=True)
+        (cache.path(KEY, suffix) / "full").mkdir(parents=True)
+
+    harm.__name__ = f"_folder_as_{suffix[1:]}"
+    return harm
+
+
+def _fifo_as(suffix: str) -> Callable[[EngineCache], None]:
+    def harm(cache: EngineCache) -> None:
+        cache.path(KEY, suffix).unlink(missing_ok=True)
+        os.mkfifo(cache.path(KEY, suffix))
+
+    harm.__name__ = f"_fifo_as_{suffix[1:]}"
+    return harm
+
+
+def _deep_words(cache: EngineCache) -> None:
+    cache.path(KEY, ".json").write_text("[" * 100_000)
+
+
+HARMS = [_cut, _alter, _foreign, _no_words, _odd_words, _another_engines, _deep_words]
+HARMS += [_folder_as(".plan"), _folder_as(".json")]
+
+
 @pytest.mark.parametrize(
-    "harm", [_cut, _alter, _foreign, _no_words, _odd_words, pytest.param(_link, marks=posix)], ids=lambda f: f.__name__
+    "harm",
+    [*HARMS, *(pytest.param(harm, marks=posix) for harm in (_link, _fifo_as(".plan"), _fifo_as(".json")))],
+    ids=lambda f: f.__name__,
 )
 def test_what_is_not_whole_and_ours_is_deleted_and_built_again(
     cache: EngineCache, harm: Callable[[EngineCache], None]
@@ -114,6 +150,26 @@ def test_what_is_not_whole_and_ours_is_deleted_and_built_again(
     assert not any(cache.path(KEY, suffix).exists() for suffix in (".plan", ".json", ".jit"))
     assert cache.obtain(KEY, lambda: (b"new", {})) == b"new"
     assert cache.read(KEY) == b"new"
+
+
+@pytest.mark.parametrize("harm", [_folder_as(".lock"), pytest.param(_fifo_as(".lock"), marks=posix)])
+def test_what_is_no_lock_is_replaced_by_one(cache: EngineCache, harm: Callable[[EngineCache], None]) -> None:
+    cache._prepare()
+    harm(cache)
+    assert cache.obtain(KEY, lambda: (b"plan", {})) == b"plan"
+    assert cache.path(KEY, ".lock").is_file()
+
+
+@posix
+def test_files_beside_an_engine_are_read_only_where_they_are_files(cache: EngineCache) -> None:
+    cache.write(KEY, b"plan")
+    cache.write_beside(KEY, ".times", b"[]")
+    assert cache.read_beside(KEY, ".times") == b"[]"
+    _fifo_as(".times")(cache)
+    with pytest.raises(OSError):
+        cache.read_beside(KEY, ".times")
+    cache.write_beside(KEY, ".times", b"[1]")
+    assert cache.read_beside(KEY, ".times") == b"[1]"
 
 
 def test_a_build_that_fails_leaves_nothing_and_bars_nobody(cache: EngineCache) -> None:

@@ -70,7 +70,7 @@ def test_auto_goes_on_without_a_package_and_says_so(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
 def test_auto_tries_a_gpu_before_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package may list CUDA on a machine without it; then the session starts without it, and nobody is told."""
+    """The package may list CUDA on a machine without it; then the session starts without it, silently."""
     listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
     assert [report.device for report in engines.survey()] == ["CPU", "CUDA", "none"]

@@ -1,4 +1,4 @@
-"""The stand-in of TensorRT and CUDA is no wish: what it has, the real libraries have, with the same parameters."""
+"""The stand-in of TensorRT and CUDA is true to life: what it has, the real libraries have, with the same parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import tensorrt_standin
+from tests.harness import cuda_standin, tensorrt_standin
 
 
 def real(name: str) -> ModuleType:
@@ -40,7 +40,7 @@ def documented_parameters(function: Any) -> list[list[str]]:
 
 def test_what_tensorrt_for_rtx_has() -> None:
     library = real("tensorrt_rtx")
-    fake = tensorrt_standin.tensorrt(tensorrt_standin.Machine())
+    fake = tensorrt_standin.tensorrt(cuda_standin.Machine())
 
     checked = 0
     for kind in kinds_of(fake):
@@ -85,7 +85,7 @@ def test_what_classic_tensorrt_has_by_the_names_in_its_wheel() -> None:
     (binary,) = (path for path in Path(found.origin).parent.iterdir() if path.name.startswith("tensorrt."))
     names = set(re.findall(rb"[A-Za-z_]\w{3,}", binary.read_bytes()))
 
-    for kind in kinds_of(tensorrt_standin.tensorrt(tensorrt_standin.Machine(), "tensorrt")):
+    for kind in kinds_of(tensorrt_standin.tensorrt(cuda_standin.Machine(), "tensorrt")):
         # A compiler may write a short name into its code, where no search finds it.
         looked_for = [name for name in [kind.__name__, *own_names(kind)] if len(name) > 8]
         missing = {name for name in looked_for if name.encode() not in names}
@@ -96,7 +96,7 @@ def test_what_classic_tensorrt_has_by_the_names_in_its_wheel() -> None:
 
 def test_what_the_cuda_runtime_has() -> None:
     runtime = real("cuda.bindings.runtime")
-    fake = tensorrt_standin.cuda_runtime(tensorrt_standin.Machine())
+    fake = cuda_standin.cuda_runtime(cuda_standin.Machine())
 
     functions = {name: made for name, made in vars(fake).items() if inspect.isfunction(made)}
     assert len(functions) >= 20
@@ -108,7 +108,7 @@ def test_what_the_cuda_runtime_has() -> None:
         assert list(inspect.signature(made).parameters) == parameters, line
     for kind in ("cudaMemcpyKind", "cudaStreamCaptureMode"):
         assert vars(getattr(fake, kind)).keys() <= set(getattr(runtime, kind).__members__)
-    for status in tensorrt_standin.Status:
+    for status in cuda_standin.Status:
         assert int(getattr(runtime.cudaError_t, status.name)) == int(status)
     assert runtime.cudaStreamNonBlocking == fake.cudaStreamNonBlocking
     properties = runtime.cudaDeviceProp()

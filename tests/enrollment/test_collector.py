@@ -1,4 +1,4 @@
-"""Getting to know a person: only good views of one face are kept, and nobody gets another person's name."""
+"""Enrollment collects only good views of one face, and never stores a person under another's name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engines.contract import CROP_PX, TEMPLATE, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
 from occlufix_vcam.enrollment.collector import WANTED, ViewCollector, keep, pose_of, sharpness
 from occlufix_vcam.people.keys import KeyFile
-from occlufix_vcam.people.person import EnrolmentError, Person
+from occlufix_vcam.people.person import EnrollmentError, Person
 from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.stages.embed import Embedding
 
@@ -79,7 +79,7 @@ def scene() -> Scene:
 
 
 @pytest.fixture
-def enrolment(scene: Scene) -> ViewCollector:
+def enrollment(scene: Scene) -> ViewCollector:
     return ViewCollector(Finder(scene), scene.see_hidden, scene)
 
 
@@ -88,26 +88,26 @@ def store(tmp_path: Path) -> PeopleStore:
     return PeopleStore(tmp_path / "faces", KeyFile(tmp_path / "faces" / "key"))
 
 
-def look(scene: Scene, enrolment: ViewCollector, frames: int = 6, turn: float = 0.0) -> str:
+def look(scene: Scene, enrollment: ViewCollector, frames: int = 6, turn: float = 0.0) -> str:
     scene.faces = [Scene.face(turn)]
     for _ in range(frames):
-        enrolment.offer(scene.frame())
-    return enrolment.progress.say
+        enrollment.offer(scene.frame())
+    return enrollment.progress.say
 
 
-def look_round(scene: Scene, enrolment: ViewCollector) -> None:
+def look_round(scene: Scene, enrollment: ViewCollector) -> None:
     for turn in (0.0, -0.2, 0.2):
-        look(scene, enrolment, turn=turn)
+        look(scene, enrollment, turn=turn)
 
 
-def test_several_poses_are_asked_for_and_then_it_is_done(scene: Scene, enrolment: ViewCollector) -> None:
-    assert "straight" in look(scene, enrolment, frames=1)
-    assert "to one side" in look(scene, enrolment)
-    assert "to the other side" in look(scene, enrolment, turn=-0.2)
-    assert not enrolment.complete
-    assert look(scene, enrolment, turn=0.2) == "done" and enrolment.complete
-    person = enrolment.person_before_camera("Ann")
-    assert len(person.views) == len(person.embeddings) == sum(WANTED.values()) == enrolment.progress.views
+def test_several_poses_are_asked_for_and_then_it_is_done(scene: Scene, enrollment: ViewCollector) -> None:
+    assert "straight" in look(scene, enrollment, frames=1)
+    assert "to one side" in look(scene, enrollment)
+    assert "to the other side" in look(scene, enrollment, turn=-0.2)
+    assert not enrollment.complete
+    assert look(scene, enrollment, turn=0.2) == "done" and enrollment.complete
+    person = enrollment.person_before_camera("Ann")
+    assert len(person.views) == len(person.embeddings) == sum(WANTED.values()) == enrollment.progress.views
     assert {pose_of(view.landmarks) for view in person.views} == {"front", "left", "right"}
 
 
@@ -122,70 +122,48 @@ def test_several_poses_are_asked_for_and_then_it_is_done(scene: Scene, enrolment
         (lambda scene: setattr(scene, "blur", 8.0), "blurred"),
     ],
 )
-def test_a_poor_picture_is_not_kept_and_says_why(scene: Scene, enrolment: ViewCollector, spoil, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_poor_picture_is_not_kept_and_says_why(scene: Scene, enrollment: ViewCollector, spoil, said: str) -> None:  # type: ignore[no-untyped-def]
     spoil(scene)
-    enrolment.offer(scene.frame())
-    assert enrolment.progress.views == 0 and said in enrolment.progress.say
-    with pytest.raises(EnrolmentError, match=said):
-        enrolment.person("Ann")
+    enrollment.offer(scene.frame())
+    assert enrollment.progress.views == 0 and said in enrollment.progress.say
+    with pytest.raises(EnrollmentError, match=said):
+        enrollment.person("Ann")
 
 
-def test_views_are_some_time_apart(scene: Scene, enrolment: ViewCollector) -> None:
+def test_views_are_some_time_apart(scene: Scene, enrollment: ViewCollector) -> None:
     for number in range(10):
-        enrolment.offer(Frame(scene.frame().image, number, captured_at=number * 0.01))
-    assert enrolment.progress.views == 1
+        enrollment.offer(Frame(scene.frame().image, number, captured_at=number * 0.01))
+    assert enrollment.progress.views == 1
 
 
-def test_one_pose_alone_is_not_enough_for_a_camera(scene: Scene, enrolment: ViewCollector) -> None:
-    look(scene, enrolment, frames=20)
-    with pytest.raises(EnrolmentError, match="only 4 good views") as told:
-        enrolment.person_before_camera("Ann")
+def test_one_pose_alone_is_not_enough_for_a_camera(scene: Scene, enrollment: ViewCollector) -> None:
+    look(scene, enrollment, frames=20)
+    with pytest.raises(EnrollmentError, match="only 4 good views") as told:
+        enrollment.person_before_camera("Ann")
     assert "turn your head" in told.value.hint
 
 
-def test_somebody_else_who_sits_down_is_not_mixed_in(scene: Scene, enrolment: ViewCollector) -> None:
-    look(scene, enrolment)
+def test_somebody_else_who_sits_down_is_not_mixed_in(scene: Scene, enrollment: ViewCollector) -> None:
+    look(scene, enrollment)
     scene.person = BOB
-    assert "another face" in look(scene, enrolment, turn=0.2)
-    assert enrolment.progress.views == WANTED["front"]
+    assert "another face" in look(scene, enrollment, turn=0.2)
+    assert enrollment.progress.views == WANTED["front"]
 
 
-def test_what_lies_outside_the_picture_is_not_valid(scene: Scene, enrolment: ViewCollector) -> None:
+def test_what_lies_outside_the_picture_is_not_valid(scene: Scene, enrollment: ViewCollector) -> None:
     landmarks = Scene.face().landmarks - np.float32([60, 140])  # the forehead is cut off
     scene.faces = [FaceTrack(1, landmarks, 1.0)]
-    enrolment.offer(scene.frame())
-    (view,) = enrolment.person("Ann").views
+    enrollment.offer(scene.frame())
+    (view,) = enrollment.person("Ann").views
     assert not view.mask[:70].any() and view.mask[90:250, 10:250].all()
     np.testing.assert_allclose(view.landmarks, TEMPLATE, atol=0.1)
 
 
-@pytest.mark.parametrize(("count", "said"), [(0, "shows no face"), (3, "shows 3 faces")])
-def test_a_picture_needs_just_one_face(
-    scene: Scene, enrolment: ViewCollector, tmp_path: Path, count: int, said: str
-) -> None:
-    scene.faces = [Scene.face()] * count
-    picture = tmp_path / "party.png"
-    cv2.imwrite(str(picture), scene.frame().image)
-    with pytest.raises(EnrolmentError, match=said) as told:
-        enrolment.add_picture(picture)
-    assert "party.png" in told.value.message and told.value.hint
-
-
-def test_pictures_of_two_people_are_refused(scene: Scene, enrolment: ViewCollector, tmp_path: Path) -> None:
-    for name, person in (("a.png", ANN), ("b.png", BOB)):
-        cv2.imwrite(str(tmp_path / name), scene.frame().image)
-        scene.person = person
-        if person is ANN:
-            enrolment.add_picture(tmp_path / name)
-    with pytest.raises(EnrolmentError, match=r"b\.png cannot be used: this is another face"):
-        enrolment.add_picture(tmp_path / "b.png")
-
-
 def somebody(scene: Scene, person: int, name: str) -> Person:
     scene.person = person
-    enrolment = ViewCollector(Finder(scene), scene.see_hidden, scene)
-    look_round(scene, enrolment)
-    return enrolment.person_before_camera(name)
+    enrollment = ViewCollector(Finder(scene), scene.see_hidden, scene)
+    look_round(scene, enrollment)
+    return enrollment.person_before_camera(name)
 
 
 def test_views_are_added_to_what_was_there(scene: Scene, store: PeopleStore) -> None:
@@ -197,7 +175,7 @@ def test_views_are_added_to_what_was_there(scene: Scene, store: PeopleStore) -> 
 
 def test_another_face_under_an_enrolled_name_is_refused(scene: Scene, store: PeopleStore) -> None:
     keep(somebody(scene, ANN, "Ann"), store, scene)
-    with pytest.raises(EnrolmentError, match="Ann is enrolled with another face") as told:
+    with pytest.raises(EnrollmentError, match="Ann is enrolled with another face") as told:
         keep(somebody(scene, BOB, "Ann"), store, scene)
     assert "--delete" in told.value.hint
     assert len(store.load().people[0].views) == sum(WANTED.values())
@@ -205,7 +183,7 @@ def test_another_face_under_an_enrolled_name_is_refused(scene: Scene, store: Peo
 
 def test_one_face_under_two_names_is_refused(scene: Scene, store: PeopleStore) -> None:
     keep(somebody(scene, ANN, "Ann"), store, scene)
-    with pytest.raises(EnrolmentError, match="already enrolled as Ann"):
+    with pytest.raises(EnrollmentError, match="already enrolled as Ann"):
         keep(somebody(scene, ANN, "Bob"), store, scene)
     keep(somebody(scene, BOB, "Bob"), store, scene)
     assert [person.name for person in store.load().people] == ["Ann", "Bob"]

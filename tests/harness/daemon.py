@@ -70,7 +70,7 @@ class Stage:
         return self.cameras == [self.camera] or self.camera.closed.wait(WAIT_S)
 
     def show(self, level: int, camera: ScriptedCamera | None = None) -> None:
-        """Until such a picture went out; the first may be lost while the output still believes that nobody looks."""
+        """Until such a picture went out; the first may be lost while the output still counts no viewers."""
         while not {level, 255 - level} & set(self.sink.levels()):
             (camera or self.camera).show(level)
             self.sink.wait_for_more()

@@ -1,4 +1,4 @@
-"""A command without a network: what it asks for is written down, and nobody answers.
+"""A command without a network: its requests are recorded and stay unanswered.
 
 It runs in a namespace that holds loopback only. The name server there knows no name and keeps each question; strace,
 where it is installed, tells each address as well. Run as a program, this file sets the namespace up from within.

@@ -23,9 +23,9 @@ from occlufix_vcam.diagnostics import doctor
 from occlufix_vcam.offline import engine_check
 from occlufix_vcam.offline.build_engine import build_engines
 from occlufix_vcam.offline.engine_check import EngineCheck
-from tests.harness import tensorrt_standin
+from tests.harness import cuda_standin, tensorrt_standin
+from tests.harness.cuda_standin import Machine
 from tests.harness.models import write_graph
-from tests.harness.tensorrt_standin import Machine
 
 SHIPPED = manifest.MODELS
 FEW = 3
@@ -82,7 +82,7 @@ def test_all_models_are_checked_and_timed_beside_the_fp32_onnx(precision: str, n
 def test_an_engine_is_run_before_it_is_installed(machine: Machine) -> None:
     (check,) = build("hidden")
 
-    assert (check.backend, check.device, check.precision) == ("tensorrt", tensorrt_standin.DEVICE, "fp16")
+    assert (check.backend, check.device, check.precision) == ("tensorrt", cuda_standin.DEVICE, "fp16")
     assert check.psnr_db is not None and check.psnr_db > 50
     (entry,) = plans()
     assert check.file == str(entry.path) and entry.notes["checked"] and entry.notes["psnr_db"] == check.psnr_db
@@ -132,7 +132,7 @@ def test_engines_for_others_are_built_and_said_not_to_be_run(machine: Machine) -
     checks = list(build_engines(["hidden"], None, Settings(), ["sm120", "portable", "sm120"]))
 
     assert [check.device for check in checks] == ["sm120", "portable"]
-    here = f"this machine has {tensorrt_standin.DEVICE}"
+    here = f"this machine has {cuda_standin.DEVICE}"
     assert all(here in check.note and check.psnr_db is None for check in checks)
     assert [entry.notes["checked"] for entry in plans()] == [False, False]
 
@@ -216,11 +216,11 @@ def test_the_command_prints_lists_and_cleans(machine: Machine) -> None:
     run = CliRunner().invoke
     built = run(app, ["build-engine", "hidden"])
     assert built.exit_code == 0, built.output
-    assert f"tensorrt on {tensorrt_standin.DEVICE}, fp16" in built.output and f"{FEW} crops" in built.output
+    assert f"tensorrt on {cuda_standin.DEVICE}, fp16" in built.output and f"{FEW} crops" in built.output
     assert "FP32 ONNX p50" in built.output
 
     listed = run(app, ["build-engine", "--list"]).output
-    assert "tensorrt_rtx 1.0.0" in listed and tensorrt_standin.DEVICE in listed and "  checked" in listed
+    assert "tensorrt_rtx 1.0.0" in listed and cuda_standin.DEVICE in listed and "  checked" in listed
     assert "engines deleted" in run(app, ["build-engine", "--clean"]).output
     assert "hidden" not in run(app, ["build-engine", "--list"]).output
 

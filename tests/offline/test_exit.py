@@ -1,20 +1,24 @@
-"""Every run of `process` ends cleanly, also while enrolled people are still being read."""
+"""Every run of `process` ends cleanly, even while it still reads enrolled people."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from engines.contract import CROP_PX, TEMPLATE
+from occlufix_vcam.cli.app import app
 from occlufix_vcam.people.person import EnrolledView, Person
-from occlufix_vcam.people.store import PeopleStore
+from occlufix_vcam.people.store import LoadedPeople, PeopleStore
 
 RUNS = 30
 
@@ -28,6 +32,30 @@ def faces_folder(tmp_path: Path) -> Path:
         views = [EnrolledView(image, np.full((CROP_PX, CROP_PX), 255, np.uint8), TEMPLATE) for image in noise]
         PeopleStore(folder).save(Person(name, np.eye(10, 128, dtype=np.float32), views, "fake"))
     return folder
+
+
+def test_a_thread_that_reads_people_ends_before_its_command(
+    tmp_path: Path, faces_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it reads: one that decodes an image while Python ends aborts the process."""
+    began, over = threading.Event(), threading.Event()
+
+    def endless(store: PeopleStore, stops: Callable[[], bool] = lambda: False) -> LoadedPeople:
+        began.set()
+        while not stops() and not over.wait(0.01):
+            pass
+        return LoadedPeople((), ())
+
+    monkeypatch.setattr(PeopleStore, "load", endless)
+    monkeypatch.setenv("OCCLUFIX_FACES_DIR", str(faces_folder))
+    monkeypatch.setenv("OCCLUFIX_BACKEND", "fake")
+    cv2.imwrite(str(tmp_path / "in.png"), np.zeros((CROP_PX, CROP_PX, 3), np.uint8))
+    try:
+        done = CliRunner().invoke(app, ["process", "--aligned", str(tmp_path / "in.png"), str(tmp_path / "out.png")])
+        left = [thread.name for thread in threading.enumerate() if thread.name == "people"]
+    finally:
+        over.set()
+    assert done.exit_code == 0 and began.is_set() and left == []
 
 
 def test_thirty_runs_with_two_people_enrolled_all_exit_with_0(tmp_path: Path, faces_folder: Path) -> None:

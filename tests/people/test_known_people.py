@@ -1,4 +1,4 @@
-"""The whole of recognising, with the network that ships and real faces: pairs of people enrol and take turns."""
+"""The whole of recognising, with the network that ships and real faces: pairs of people enroll and take turns."""
 
 from __future__ import annotations
 

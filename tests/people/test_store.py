@@ -12,8 +12,9 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
 from occlufix_vcam.people.keys import KeyFile, SystemKeyring
-from occlufix_vcam.people.person import EnrolledView, EnrolmentError, Person
-from occlufix_vcam.people.store import PeopleStore, load_people
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person
+from occlufix_vcam.people.sealed import MAGIC, NONCE_BYTES, UNBOUND_VERSION, VERSION
+from occlufix_vcam.people.store import LOCK_FILE, PeopleStore, load_people
 from occlufix_vcam.people.watcher import PeopleWatcher
 
 
@@ -66,6 +67,11 @@ def store(tmp_path: Path) -> PeopleStore:
 def only_file(store: PeopleStore) -> Path:
     (file,) = store.folder.glob("*.face")
     return file
+
+
+def names(store: PeopleStore) -> set[str]:
+    """Suffixes, or names without one, of what is in the folder beside the lock."""
+    return {file.suffix or file.name for file in store.folder.iterdir() if file.name != LOCK_FILE}
 
 
 def test_a_person_comes_back_as_he_was(store: PeopleStore) -> None:
@@ -141,7 +147,7 @@ def test_the_key_lies_in_the_keyring_where_there_is_one(tmp_path: Path) -> None:
     store = PeopleStore(tmp_path / "faces", SystemKeyring(keyring))
     store.save(somebody())
     assert [len(bytes.fromhex(key)) for key in keyring.held.values()] == [32]
-    assert [file.suffix for file in store.folder.iterdir()] == [".face"]
+    assert names(store) == {".face"}
     assert len(store.load().people) == 1
     assert "keyring" in store.protection and "no keyring" not in store.protection
 
@@ -154,9 +160,9 @@ def test_a_locked_keyring_is_an_error_and_nobody_is_read(tmp_path: Path) -> None
     (problem,) = store.load().problems
     assert "keyring does not open" in problem.message and "unlock" in problem.hint
     assert load_people(store) == ()
-    with pytest.raises(EnrolmentError, match="keyring"):
+    with pytest.raises(EnrollmentError, match="keyring"):
         store.save(somebody("Bob"))
-    assert len(list(store.folder.iterdir())) == 1
+    assert names(store) == {".face"}
 
 
 def test_without_a_keyring_the_user_is_told(tmp_path: Path) -> None:
@@ -175,9 +181,9 @@ def test_deleted_means_gone(store: PeopleStore) -> None:
     (store.folder / f".{store._path('Ann').name}.123.part").write_bytes(b"left by a write that was killed")
     store.delete("Ann")
     assert [person.name for person in store.load().people] == ["Bob"]
-    assert sorted(file.suffix for file in store.folder.iterdir()) == ["", ".face"]
+    assert names(store) == {"key", ".face"}
     store.delete("Bob")
-    assert not list(store.folder.iterdir())
+    assert not names(store)
 
 
 def test_the_last_one_takes_the_key_along(tmp_path: Path) -> None:
@@ -192,17 +198,75 @@ def test_a_damaged_person_can_be_deleted(store: PeopleStore) -> None:
     store.save(somebody("Ann"))
     only_file(store).write_bytes(b"rubbish")
     store.delete("Ann")
-    assert not list(store.folder.iterdir())
+    assert not names(store)
+
+
+def test_a_copy_of_the_file_goes_too(store: PeopleStore) -> None:
+    store.save(somebody("Ann"))
+    store.save(somebody("Bob"))
+    ann = store._path("Ann")
+    (store.folder / "backup.face").write_bytes(ann.read_bytes())
+    store.delete("Ann")
+    assert [file for file in store.folder.glob("*.face")] == [store._path("Bob")]
+
+
+def test_no_file_can_take_the_place_of_another(store: PeopleStore) -> None:
+    store.save(somebody("Ann"))
+    store.save(somebody("Bob", seed=1))
+    store._path("Ann").replace(store._path("Bob"))
+    loaded = store.load()
+    assert not loaded.people and "renamed" in loaded.problems[0].message
+
+
+def test_a_file_of_the_version_before_is_read_and_bound_when_it_is_written(store: PeopleStore) -> None:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    path = store.save(somebody("Ann"))
+    key = (store.folder / "key").read_bytes()
+    sealed = path.read_bytes()
+    new, old = MAGIC + bytes([VERSION]), MAGIC + bytes([UNBOUND_VERSION])
+    nonce, rest = sealed[len(new) : len(new) + NONCE_BYTES], sealed[len(new) + NONCE_BYTES :]
+    plain = AESGCM(key).decrypt(nonce, rest, new + path.name.encode())
+    path.write_bytes(old + nonce + AESGCM(key).encrypt(nonce, plain, old))
+    (ann,) = store.load().people
+    store.save(ann)
+    assert ann.name == "Ann" and path.read_bytes().startswith(new)
+
+
+def test_two_who_are_enrolled_at_once_are_both_kept(tmp_path: Path) -> None:
+    for run in range(8):
+        folder = tmp_path / str(run)
+        stores = [PeopleStore(folder, KeyFile(folder / "key")) for _ in range(2)]
+        both = threading.Barrier(2)
+
+        def enroll(store: PeopleStore, name: str, both: threading.Barrier = both) -> None:
+            person = somebody(name)
+            both.wait()
+            store.save(person)
+
+        threads = [threading.Thread(target=enroll, args=pair) for pair in zip(stores, ("Ann", "Bob"), strict=True)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [person.name for person in stores[0].load().people] == ["Ann", "Bob"]
+
+
+def test_a_name_with_a_slash_comes_and_goes(store: PeopleStore) -> None:
+    store.save(somebody("Ann/Bob"))
+    assert store.has("Ann/Bob")
+    store.delete("Ann/Bob")
+    assert not store.has("Ann/Bob") and not names(store)
 
 
 def test_nobody_cannot_be_deleted(store: PeopleStore) -> None:
-    with pytest.raises(EnrolmentError, match="no one is enrolled as Ann"):
+    with pytest.raises(EnrollmentError, match="no one is enrolled as Ann"):
         store.delete("Ann")
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 65])
 def test_a_name_that_will_not_do_is_refused(store: PeopleStore, name: str) -> None:
-    with pytest.raises(EnrolmentError, match="not a valid name"):
+    with pytest.raises(EnrollmentError, match="not a valid name"):
         store.save(replace(somebody(), name=name))
 
 
@@ -214,9 +278,9 @@ def test_a_write_that_fails_leaves_what_was_there(store: PeopleStore, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(EnrolmentError, match="No space left"):
+    with pytest.raises(EnrollmentError, match="No space left"):
         store.save(somebody(seed=2))
-    assert only_file(store).read_bytes() == before and len(list(store.folder.iterdir())) == 2
+    assert only_file(store).read_bytes() == before and names(store) == {"key", ".face"}
 
 
 def test_a_change_on_disk_is_seen_without_a_restart(store: PeopleStore) -> None:
@@ -251,3 +315,18 @@ def test_a_keyring_that_asks_the_user_holds_nobody_up(tmp_path: Path) -> None:
     assert enrolled.people() == ()
     answered.set()
     assert [person.name for person in enrolled.wait(5)] == ["Ann"]
+
+
+def test_one_view_is_deleted_and_with_the_last_the_person(store: PeopleStore) -> None:
+    person = somebody(views=3)
+    store.save(person)
+    first, second, third = (view.id for view in person.views)
+    store.delete_view(person.name, second)
+    (left,) = store.load().people
+    assert [view.id for view in left.views] == [first, third]
+    assert np.array_equal(left.embeddings, person.embeddings[[0, 2]])
+    with pytest.raises(EnrollmentError, match="no such view"):
+        store.delete_view(person.name, second)
+    store.delete_view(person.name, first)
+    store.delete_view(person.name, third)
+    assert store.load().people == ()

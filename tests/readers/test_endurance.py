@@ -11,6 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from scripts import endurance
+from scripts.harness.endurance.ends import end_again_and_again
+from scripts.harness.endurance.pauses import begin_session_again_and_again, sleep_again_and_again
+from scripts.harness.endurance.replugs import Plug, replug_again_and_again
+from scripts.harness.endurance.scene import RATE, Scene
+from scripts.harness.endurance.tally import Tally
 from scripts.harness.readers import film, session
 
 ASLEEP_S = 4.0  # longer than a camera may be silent
@@ -22,32 +27,32 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[endurance.Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("session")
     with session.programs(folder) as running:
-        yield endurance.Scene(running, folder, pictures=round(2.5 * ASLEEP_S * endurance.RATE))
+        yield Scene(running, folder, pictures=round(2.5 * ASLEEP_S * RATE))
 
 
-def is_good(tally: endurance.Tally, rounds: int) -> bool:
+def is_good(tally: Tally, rounds: int) -> bool:
     assert tally.is_good, tally.told()
     return tally.rounds == rounds
 
 
-def test_killed_it_starts_again_and_leaves_nothing(scene: endurance.Scene) -> None:
-    assert is_good(endurance.end_again_and_again(scene, 2, kill=True), 2)
+def test_killed_it_starts_again_and_leaves_nothing(scene: Scene) -> None:
+    assert is_good(end_again_and_again(scene, 2, kill=True), 2)
 
 
-def test_however_the_camera_goes_it_comes_back_for_the_same_reader(scene: endurance.Scene) -> None:
-    rounds = len(endurance.Plug.WAYS)
-    assert is_good(endurance.replug_again_and_again(scene, rounds), rounds)
+def test_however_the_camera_goes_it_comes_back_for_the_same_reader(scene: Scene) -> None:
+    rounds = len(Plug.WAYS)
+    assert is_good(replug_again_and_again(scene, rounds), rounds)
 
 
-def test_after_a_sleep_it_goes_on_by_itself(scene: endurance.Scene) -> None:
-    assert is_good(endurance.sleep_again_and_again(scene, 2, ASLEEP_S), 2)
+def test_after_a_sleep_it_goes_on_by_itself(scene: Scene) -> None:
+    assert is_good(sleep_again_and_again(scene, 2, ASLEEP_S), 2)
 
 
-def test_it_comes_back_where_pipewire_or_its_manager_start_anew(scene: endurance.Scene) -> None:
-    assert is_good(endurance.begin_session_again_and_again(scene, 2), 2)
+def test_it_comes_back_where_pipewire_or_its_manager_restarts(scene: Scene) -> None:
+    assert is_good(begin_session_again_and_again(scene, 2), 2)
 
 
 def test_stopped_it_starts_again_and_leaves_nothing_and_the_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +63,7 @@ def test_stopped_it_starts_again_and_leaves_nothing_and_the_command_says_so(caps
 
 
 def test_a_round_that_fails_is_told_and_what_is_left_too() -> None:
-    tally = endurance.Tally(before={"nodes": 1})
+    tally = Tally(before={"nodes": 1})
     with tally.round():
         raise TimeoutError("no picture")
     tally.after = {"nodes": 2}

@@ -1,4 +1,4 @@
-"""The camera in PipeWire with programs that nobody here wrote: browsers list it, and numbered pictures arrive.
+"""The camera in PipeWire with third-party programs: browsers list it, and numbered frames arrive.
 
 Needs Debian's packages (see `.ci/run`); what is missing is named in the reason why a test was skipped.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from occlufix_vcam.client.client import ControlClient
+from occlufix_vcam.core.state import StateFolder
 from occlufix_vcam.sinks.pipewire import PipeWireCamera
 from occlufix_vcam.system.v4l2 import OWN_LABEL
 from scripts.harness.readers import browsers, film, numbered, product, session
@@ -106,6 +108,39 @@ def test_it_goes_beside_a_recording(environment: dict[str, str], clip: Path, tmp
         assert len(numbers_of(reader, 10)) == 10
         assert product.status(environment)["sinks"] == [f"{OWN_LABEL} (PipeWire)", "call.mp4"]
     assert recording.stat().st_size > 0
+
+
+#: Changes of a running call, each with the one that takes it back.
+CHANGES: list[dict[str, object]] = [
+    {"record": "call.mkv"},
+    {"record": None},
+    {"width": 640, "height": 360},
+    {"width": 1280, "height": 720},
+    {"sinks": ["pipewire", "null"]},
+    {"sinks": ["pipewire"]},
+    {"backend": "onnxruntime"},
+    {"backend": "auto"},
+    {"source": "demo"},
+]
+
+
+@pytest.mark.usefixtures("reader_is_there")
+def test_no_change_of_a_setting_touches_a_program_that_reads(
+    environment: dict[str, str], clip: Path, tmp_path: Path
+) -> None:
+    with (
+        product.started(environment, f"--source={clip}", "--sink=pipewire"),
+        film.film(environment, tmp_path / "reader.log") as reader,
+        ControlClient(StateFolder(Path(environment["OCCLUFIX_STATE_DIR"]))) as client,
+    ):
+        assert len(numbers_of(reader, 5)) == 5
+        for change in CHANGES:
+            there = {**change, "record": str(tmp_path / "call.mkv")} if change.get("record") else change
+            client.change_settings(there)
+            session.wait_for(lambda: not client.status()["trouble"], f"all to be well after {change}", within=60)
+            for _ in range(30):  # a second of the call goes on
+                reader.next()
+        assert client.status()["readers"]
 
 
 @pytest.mark.usefixtures("reader_is_there")

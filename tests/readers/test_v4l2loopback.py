@@ -1,6 +1,6 @@
 """The camera on v4l2loopback, in a virtual machine: listed, read by real programs, unplugged, killed, started again.
 
-One boot for all checks (`in_machine.py`); what is missing to have the machine is named in the reason of the skip.
+One boot for all checks (`scripts/harness/in_machine`); the reason of a skip names what is missing to have the machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks.recorder import Recorder
 from occlufix_vcam.sources import SourceOptions
 from occlufix_vcam.sources.demo.source import Demo
-from scripts.harness.readers import in_machine, numbered
+from scripts.harness.in_machine import CHECKS
+from scripts.harness.in_machine.scene import CLIP_PICTURES, RATE, SIZE
+from scripts.harness.readers import numbered
 from scripts.vm.machine import NoMachine, find
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,31 +40,31 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     folder = tmp_path_factory.mktemp("machine")
     clip = folder / "numbered.mp4"
     make_clip(clip)
-    command = [sys.executable, "-m", "scripts.harness.readers.in_machine", str(clip)]
+    command = [sys.executable, "-m", "scripts.harness.in_machine", str(clip)]
     status = machine.run(command, folder, LIMIT_S, ROOT)
     told: dict[str, dict[str, Any]] = {}
     if (folder / "found.json").exists():
         told = json.loads((folder / "found.json").read_text())
     if status == OUT_OF_TIME:
         reason = f"NOT PROVED HERE: {LIMIT_S:.0f} s were over before the machine came to it; this computer is too busy"
-        told = {**{name: {"skipped": reason} for name in in_machine.CHECKS}, **told}
+        told = {**{name: {"skipped": reason} for name in CHECKS}, **told}
     sys.stdout.write((folder / "console").read_text(errors="replace")[-6000:])
     return told
 
 
 def make_clip(path: Path) -> None:
     """The demo's face with numbers and colours, slow enough for an emulated processor."""
-    width, height = in_machine.SIZE
-    options = SourceOptions(width, height, in_machine.RATE, realtime=False)
+    width, height = SIZE
+    options = SourceOptions(width, height, RATE, realtime=False)
     with (
         closing(Demo("demo", options)) as demo,
-        closing(Recorder(str(path), size=in_machine.SIZE, rate=in_machine.RATE)) as recorder,
+        closing(Recorder(str(path), size=SIZE, rate=RATE)) as recorder,
     ):
-        for number in range(in_machine.CLIP_PICTURES):
+        for number in range(CLIP_PICTURES):
             recorder.send(Frame(numbered.stamp(demo.render(number), number), number, 0.0))
 
 
-@pytest.mark.parametrize("name", in_machine.CHECKS)
+@pytest.mark.parametrize("name", CHECKS)
 def test_in_the_machine(name: str, found: dict[str, dict[str, Any]], record_property: Callable[..., None]) -> None:
     assert name in found, f"the machine ended before it came to it; it found {found}"
     record_property("found", found[name])

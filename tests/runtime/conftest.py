@@ -28,7 +28,7 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture
 def read_stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """A daemon whose sink tells who reads it: nobody, at first."""
+    """A daemon whose sink reports its readers: none at first."""
     monkeypatch.setattr(demand_module, "LINGER_S", 0.2)
     monkeypatch.setattr(output_module, "IDLE_S", 0.01)
     monkeypatch.setattr(output_module, "LOOK_S", 0.001)

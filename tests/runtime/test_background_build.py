@@ -15,9 +15,9 @@ from occlufix_vcam.runtime import supervisor as supervisor_module
 from occlufix_vcam.runtime.background_build import BackgroundBuild
 from occlufix_vcam.runtime.processing import FAILURES_IN_A_ROW
 from tests.harness import tensorrt_standin
+from tests.harness.cuda_standin import Machine
 from tests.harness.daemon import Stage
 from tests.harness.fakes import WAIT_S, InvertingPipeline, running
-from tests.harness.tensorrt_standin import Machine
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The camera is open while somebody looks, and a moment longer."""
+"""The camera is open while there are viewers, and a moment longer."""
 
 from __future__ import annotations
 

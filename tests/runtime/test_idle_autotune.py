@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
 import pytest
 
 from occlufix_vcam.core.settings import Settings
@@ -80,3 +82,20 @@ def test_a_command_that_is_not_there_is_logged(caplog: pytest.LogCaptureFixture)
         daemon.seen.wait(20)
         await_timing()
     assert "could not time the engines" in caplog.text
+
+
+def test_a_killed_daemon_leaves_no_timing_behind() -> None:
+    """The command's input closes with the process that started it, whatever ended that one."""
+    script = (
+        "import subprocess, sys, time\n"
+        "from occlufix_vcam.runtime.idle_autotune import COMMAND\n"
+        "child = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stdout is not None
+        timing = psutil.Process(int(daemon.stdout.readline()))
+        daemon.kill()
+    gone, _ = psutil.wait_procs([timing], timeout=20)
+    assert gone or timing.status() == psutil.STATUS_ZOMBIE

@@ -1,4 +1,4 @@
-"""The camera is open while somebody reads, and only then."""
+"""The camera is open while there are readers, and only then."""
 
 from __future__ import annotations
 

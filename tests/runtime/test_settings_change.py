@@ -1,10 +1,11 @@
-"""Settings that change while the daemon runs: what opens anew, what stays, and what is put back."""
+"""Settings that change while the daemon runs: what reopens, what stays, and what is put back."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,6 +183,17 @@ def test_what_goes_out_can_be_mirrored_while_it_runs(stage: Stage) -> None:
     while (0, 200) not in [halves(frame) for frame in stage.sink.sent if frame.index >= 0]:
         stage.camera.give(image)
         stage.sink.wait_for_more()
+
+
+@pytest.mark.parametrize("place", ["absent/call.mp4", "call.gif"])
+def test_a_recording_that_could_not_be_written_is_refused_before_anything_changes(tmp_path: Path, place: str) -> None:
+    stage = Stage()
+    with running(stage.daemon):
+        stage.wait_until_running()
+        with pytest.raises((SinkUnavailable, ConfigError)):
+            stage.daemon.update({"record": str(tmp_path / place)})
+        assert stage.daemon.settings.record is None
+    assert len(stage.sink_settings) == 1
 
 
 def test_a_recording_that_starts_leaves_the_sinks_that_are_read_alone() -> None:

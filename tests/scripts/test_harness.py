@@ -6,9 +6,9 @@ import importlib.util
 
 import pytest
 
-from scripts.harness.readers import in_machine
+from scripts.harness.in_machine.scene import MODULES
 
 
-@pytest.mark.parametrize("name", in_machine.MODULES)
+@pytest.mark.parametrize("name", MODULES)
 def test_what_the_daemon_imports_in_the_machine_is_there(name: str) -> None:
     assert importlib.util.find_spec(name) is not None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
-from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.frame import Frame, Origin
 from occlufix_vcam.sinks.fan_out import Sinks
 from occlufix_vcam.sinks.recorder import Recorder
 from tests.harness.sinks import frame_of
@@ -42,6 +45,16 @@ def test_what_is_sent_is_played(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["call.mp4"]
 
 
+def test_before_lies_beside_after(tmp_path: Path) -> None:
+    before, after = frame_of((64, 48), 40), frame_of((64, 48), 200)
+    recorder = Recorder(str(tmp_path / "call.mkv"), size=(64, 48), rate=30, beside=True)
+    recorder.send(Frame(after.image, 0, 0.0, Origin(before.image, ())))
+    recorder.send(after)
+    recorder.close()
+    halves = [(picture[:, :64].mean(), picture[:, 64:].mean()) for picture in play(tmp_path / "call.mkv")[1]]
+    assert halves == [(40, 200), (200, 200)]
+
+
 def test_an_mkv_loses_nothing(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     record(tmp_path / "call.mkv", [Frame(noise, 0, 0.0)])
@@ -63,15 +76,79 @@ def test_frames_of_another_size_are_fitted_in(tmp_path: Path) -> None:
     assert [picture.shape for picture in pictures] == [(48, 64, 3)] * 3
 
 
-def test_until_it_is_closed_an_earlier_recording_stays(tmp_path: Path) -> None:
+def test_no_recording_replaces_another(tmp_path: Path) -> None:
     path = tmp_path / "call.mp4"
-    record(path, [frame_of((64, 48), 20)] * 2)
-    recorder = Recorder(str(path), size=(64, 48), rate=30)
-    for _ in range(3):
-        recorder.send(frame_of((64, 48), 230))
+    for length in (2, 3, 4):
+        record(path, [frame_of((64, 48))] * length)
     assert len(play(path)[1]) == 2
+    later = sorted(len(play(other)[1]) for other in tmp_path.iterdir() if other != path)
+    assert later == [3, 4] and all(file.suffix == ".mp4" for file in tmp_path.iterdir())
+
+
+def test_what_a_killed_recording_left_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "call.part.mp4").write_bytes(b"from before")
+    record(tmp_path / "call.mp4", [frame_of((64, 48))])
+    assert (tmp_path / "call.part.mp4").read_bytes() == b"from before"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_name_that_is_taken_meanwhile_stays(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path / "call.mp4"), size=(64, 48), rate=30)
+    recorder.send(frame_of((64, 48)))
+    (tmp_path / "call.mp4").write_bytes(b"somebody else's")
     recorder.close()
-    assert len(play(path)[1]) == 3
+    assert (tmp_path / "call.mp4").read_bytes() == b"somebody else's"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
+def test_only_this_user_can_read_it_and_the_folder_stays_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    recorder = Recorder(str(tmp_path / "call.mp4"), size=(64, 48), rate=30)
+    recorder.send(frame_of((64, 48)))
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()]
+    recorder.close()
+    modes += [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path, tmp_path / "call.mp4")]
+    assert modes == [0o600, 0o755, 0o600]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_no_link_at_its_names_is_followed(tmp_path: Path) -> None:
+    for name in ("call.mp4", "call.part.mp4"):
+        (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    record(tmp_path / "call.mp4", [frame_of((64, 48))])
+    assert not (tmp_path / "elsewhere").exists() and (tmp_path / "call.mp4").is_symlink()
+
+
+def test_colours_are_those_that_a_player_of_hd_shows(tmp_path: Path) -> None:
+    red = np.full((720, 1280, 3), (38, 57, 198), np.uint8)
+    record(tmp_path / "call.mp4", [Frame(red, 0, 0.0)] * 2, size=(1280, 720))
+    with av.open(str(tmp_path / "call.mp4")) as film:
+        frame = next(film.decode(video=0))
+        shown = frame.reformat(format="bgr24", src_colorspace="ITU709").to_ndarray()
+        assert film.streams.video[0].codec_context.name == "h264" and frame.format.name == "yuv420p"
+    assert (frame.colorspace, frame.color_range) == (1, 1)
+    assert np.abs(shown.mean(axis=(0, 1)) - (38, 57, 198)).max() < 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
+def test_what_was_recorded_until_a_kill_plays(tmp_path: Path, suffix: str) -> None:
+    record_and_die = """
+import os, signal, sys
+import numpy as np
+from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.sinks.recorder import Recorder
+
+recorder = Recorder(sys.argv[1], size=(64, 48), rate=10)
+for index in range(100):
+    recorder.send(Frame(np.full((48, 64, 3), index, np.uint8), index, 0.0))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    run = [sys.executable, "-c", record_and_die, str(tmp_path / f"call.{suffix}")]
+    assert subprocess.run(run, check=False, timeout=60).returncode == -signal.SIGKILL
+    [part] = tmp_path.iterdir()
+    assert part.name == f"call.part.{suffix}" and len(play(part)[1]) >= 60
 
 
 def test_without_a_frame_there_is_no_file(tmp_path: Path) -> None:
@@ -111,63 +188,32 @@ def test_a_disk_that_fills_up_ends_the_recording_and_keeps_it(tmp_path: Path) ->
     assert len(play(tmp_path / "call.mp4")[1]) == 30
 
 
-class UnwritableWriter:
-    """A writer on a disk that is full: OpenCV 5 says so, OpenCV 4 does not."""
-
-    def __init__(self, answer: bool | None) -> None:
-        self._answer = answer
-
-    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
-        return True
-
-    def write(self, image: np.ndarray) -> bool | None:
-        return self._answer
-
-    def release(self) -> None:
-        pass
-
-
-def test_a_write_that_fails_is_sink_unavailable(tmp_path: Path) -> None:
-    recorder = Recorder(
-        str(tmp_path / "call.mp4"), size=(64, 48), rate=30, open_writer=lambda *_: (UnwritableWriter(False), "mp4v")
-    )
-    with pytest.raises(SinkUnavailable, match="cannot be continued"):
-        recorder.send(frame_of((64, 48)))
-
-
-def test_a_recording_that_does_not_play_is_told_at_its_end(tmp_path: Path) -> None:
-    recorder = Recorder(
-        str(tmp_path / "call.mp4"), size=(64, 48), rate=30, open_writer=lambda *_: (UnwritableWriter(None), "mp4v")
-    )
-    recorder.send(frame_of((64, 48)))
-    with pytest.raises(SinkUnavailable, match="broken"):
-        recorder.close()
-    assert not (tmp_path / "call.mp4").exists()
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
 def test_a_file_that_can_grow_no_more_is_told(tmp_path: Path) -> None:
     record_noise = """
 import resource, sys
 import numpy as np
 from occlufix_vcam.core.errors import SinkUnavailable
-from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.frame import Frame, Origin
 from occlufix_vcam.sinks.recorder import Recorder
 
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 rng = np.random.default_rng(0)
 recorder = Recorder(sys.argv[1], size=(320, 240), rate=30)
 try:
-    for index in range(60):
+    for index in range(200):
         recorder.send(Frame(rng.integers(0, 255, (240, 320, 3), dtype=np.uint8), index, 0.0))
     recorder.close()
 except SinkUnavailable as error:
     print(error.message)
 """
+    (tmp_path / "call.mp4").write_bytes(b"an older film")
     run = [sys.executable, "-c", record_noise, str(tmp_path / "call.mp4")]
     done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60)
-    assert "the disk may be full" in done.stdout
-    assert not (tmp_path / "call.mp4").exists()
+    [part] = tmp_path.glob("*.part.mp4")
+    assert "the disk may be full" in done.stdout and str(part) in done.stdout
+    assert (tmp_path / "call.mp4").read_bytes() == b"an older film"
+    assert len(play(part)[1]) >= 1
 
 
 def test_after_the_end_nothing_is_taken(tmp_path: Path) -> None:

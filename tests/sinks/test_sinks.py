@@ -171,6 +171,15 @@ def test_the_kinds_of_virtual_camera_are_tried_in_order(name: str, monkeypatch: 
     assert tried == 2 * ["OccluFix Camera" if name == "OccluFix Camera" else "auto"]
 
 
+def test_a_recording_that_broke_off_is_told_again_at_the_end() -> None:
+    film, camera = FakeSink("call.mp4", breaks=SinkUnavailable("the disk is full")), FakeSink("camera")
+    sinks = Sinks([film, camera], [None, lambda: camera])
+    sinks.send(FRAME)
+    with pytest.raises(SinkUnavailable, match="the disk is full"):
+        sinks.close()
+    assert camera.closed == 1
+
+
 def test_a_recorder_needs_a_file() -> None:
     with pytest.raises(ConfigError) as caught:
         open_sink("recorder", size=(64, 48), rate=30)

@@ -14,6 +14,7 @@ from occlufix_vcam.core.errors import SinkUnavailable, Trouble
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks.v4l2 import V4l2Camera, find_virtual_cameras
 from occlufix_vcam.system import v4l2
+from occlufix_vcam.system.linux import LinuxMachine
 from tests.harness.sinks import FakeLoopback, FakeReaders, frame_of
 
 
@@ -212,9 +213,11 @@ def said(desk: Desk, target: str = "auto") -> tuple[str, str]:
     return caught.value.message, caught.value.hint
 
 
-def test_no_module(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("can_load", "way"), [(True, "occlufix-vcam setup"), (False, "--sink null --record")])
+def test_no_module(monkeypatch: pytest.MonkeyPatch, can_load: bool, way: str) -> None:
+    monkeypatch.setattr(LinuxMachine, "can_load", can_load)
     message, hint = said(Desk(monkeypatch, WEBCAM))
-    assert "v4l2loopback is not loaded" in message and "occlufix-vcam setup" in hint
+    assert "v4l2loopback is not loaded" in message and way in hint
 
 
 def test_a_node_that_another_program_writes_to_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

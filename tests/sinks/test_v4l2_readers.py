@@ -1,4 +1,4 @@
-"""Who reads a node: looked for when somebody came or went, and now and then all the same."""
+"""Readers of a node: looked for when their number changes, and at intervals in any case."""
 
 from __future__ import annotations
 

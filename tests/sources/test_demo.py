@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from occlufix_vcam.media.pictures import load_picture
 from occlufix_vcam.sources import EndOfClip, SourceOptions
 from occlufix_vcam.sources.demo.portrait import photograph_path
 from occlufix_vcam.sources.demo.source import ACTS, ROUND_S, Demo
-from occlufix_vcam.sources.pictures import load_picture
 
 #: A moment within each act, and one between them.
 HELD = {act.occluder: round((act.begin + act.end) / 2 * 30) for act in ACTS}

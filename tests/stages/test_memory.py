@@ -1,4 +1,4 @@
-"""What is remembered is the person's own face, where it truly shows it, where the face now is, and nobody else's."""
+"""The memory holds the person's own face, only where it is visible, placed where the face is now."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_a_face_that_is_always_partly_hidden_is_remembered_where_it_shows():
     recalled = memory(seen(covered(image, hand), hand))
     valid = (recalled.mask != 0) & (MOUTH != 0)
     assert np.abs(recalled.image.astype(int) - image)[valid].mean() < 2
-    assert not recalled.mask[195:225, 115:135].any()  # nobody has seen that
+    assert not recalled.mask[195:225, 115:135].any()  # no view shows that
 
 
 def test_what_one_view_does_not_show_comes_from_another():

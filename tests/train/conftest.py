@@ -1,8 +1,9 @@
-"""A small data folder of drawn pictures, so that training can be tested where no real faces are."""
+"""What several tests of the training share: a small data folder of drawn pictures, and one exported network."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -53,3 +54,25 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     (data / "train" / "index.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     return data
+
+
+# Other lanes read this file where there is no torch, so fixtures import what needs it.
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder into which the small restorer was exported; not to be written to."""
+    from tests.harness.small_restorer import SmallRestorer
+    from train.export.export import export_network
+
+    folder = tmp_path_factory.mktemp("exported") / "models"
+    list(export_network(SmallRestorer(), {"images": 5}, folder, {"mask_psnr": 20.0}))
+    return folder
+
+
+@pytest.fixture
+def quick_export(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export of the small restorer copies the files of `exported`: tracing it again gives the same ones."""
+    from train.export import export
+
+    monkeypatch.setattr(export, "_write_onnx", lambda _, __, path: shutil.copy(exported / path.name, path))

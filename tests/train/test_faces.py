@@ -62,7 +62,7 @@ def test_ignored_regions_count_for_nothing_but_faces_in_them_do() -> None:
     assert counts[18, 18] == 0 and counts[10, 10] == 0 and counts[2, 20] == 1
     assert counts[asked["heat"][0] == 1].all()
     logits = torch.full((1, 1, 24, 24), -9.0)
-    logits[0, 0, 18, 18] = 9.0  # a face where nobody knows
+    logits[0, 0, 18, 18] = 9.0  # a face where the labels are unknown
     batch = {name: torch.from_numpy(asked[name][None]) for name in ("heat", "counts")}
     quiet = heat_loss(torch.full_like(logits, -9.0), **_named(batch))
     assert float(heat_loss(logits, **_named(batch))) == pytest.approx(float(quiet))
@@ -215,11 +215,11 @@ def test_the_model_that_ships_keeps_its_figures(data: Path) -> None:
         pytest.skip(f"no `faces` model to test: {error}")
     reader = TwoPassDetector(lambda frame: search.run({"frame": frame}), lambda frame: close_up.run({"frame": frame}))
     finder = {"own": lambda image: reader.find(image, limit=8)}
-    figures = scene_figures(finder, data, {"own": []})["own"]
+    figures = scene_figures(finder, data, {"own": []}, limit=90)["own"]
     search.close()
     close_up.close()
     assert figures["recall"] >= 0.95
-    assert figures["false_finds"] <= 3
+    assert figures["false_finds"] <= 2
     assert figures["lower_covered_recall"] >= 0.88 and figures["eyes_covered_recall"] >= 0.88
     assert figures["source_masked_recall"] >= 0.8
     assert figures["bare_landmark_error_steady_median"] <= 0.06

@@ -1,4 +1,4 @@
-"""Each loss against a case computed by hand, and its gradient."""
+"""Each loss against a case computed manually, and its gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each figure against a case worked out by hand, or against another's implementation."""
+"""Each figure against a case computed manually, or against a third party's implementation."""
 
 from __future__ import annotations
 

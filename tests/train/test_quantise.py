@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 
 from engines.contract import CROP_PX
 from engines.offline import import_offline
-from tests.train.test_export import SHAPES, Small
+from tests.harness.small_restorer import SHAPES, SmallRestorer
 from train.export import export, quantise
 from train.export.export import ExportError
 from train.task import Sample
@@ -20,7 +21,7 @@ from train.task import Sample
 onnxruntime = import_offline("onnxruntime")
 
 
-class Sampled(Small):
+class Sampled(SmallRestorer):
     """The small restorer, with samples of noise."""
 
     def sample(self, rng: np.random.Generator) -> Sample:
@@ -31,9 +32,8 @@ class Sampled(Small):
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> Path:
-    list(export.export_network(Small(), {"images": 5}, tmp_path / "models", {}))
-    return tmp_path / "models"
+def models(exported: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "models"))
 
 
 def pretend_figures(monkeypatch: pytest.MonkeyPatch, int8_psnr: float) -> None:
@@ -44,6 +44,7 @@ def pretend_figures(monkeypatch: pytest.MonkeyPatch, int8_psnr: float) -> None:
     monkeypatch.setattr(quantise, "load_evaluation", lambda name: evaluate)
 
 
+@pytest.mark.usefixtures("quick_export")
 def test_a_good_one_is_entered_and_keeps_known_pixels(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_figures(monkeypatch, 19.8)
     list(quantise.quantise_network(Sampled(), Path(), models, samples=4))
@@ -60,7 +61,7 @@ def test_a_good_one_is_entered_and_keeps_known_pixels(models: Path, monkeypatch:
     known = feeds["mask"][..., 0] == 0
     np.testing.assert_array_equal(restored[known], feeds["face"][known])
 
-    list(export.export_network(Small(), {"images": 6}, models, {}))
+    list(export.export_network(SmallRestorer(), {"images": 6}, models, {}))
     assert not (models / entry["file"]).exists()
 
 

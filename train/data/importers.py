@@ -177,7 +177,7 @@ class PictureFolder:
     def faces(self, picture: ImportedPicture) -> list[EncodedFace]:
         image = _decoded((self._folder / picture.name).read_bytes())
         finds = self._finder(image)
-        if picture.identity is not None:  # somebody in the background is somebody else
+        if picture.identity is not None:  # a face in the background is another person
             finds = sorted(finds, key=lambda find: -_height(find))[:1]
         faces, reason = [], "no face was found in it"
         for number, find in enumerate(finds):

@@ -26,7 +26,7 @@ from train.data.importers import SPLITS, BrokenPicture, ImportedPicture, Picture
 from train.data.shards import STATES, EncodedFace, index_lines, write_shard
 
 FACES_IN_A_SHARD = 2_000
-#: Pictures of one person that stay together; of somebody with more there are several groups.
+#: Pictures of one person that stay together; a person with more has several groups.
 LARGEST_GROUP = 8
 _INDEX = "index.jsonl"
 _NAMED_AT_MOST = 10

@@ -2,7 +2,7 @@
 
 A prepared folder holds `train/`, `valid/` and `eval/` with NAME-00000.tar, ..., and `prepared/NAME.json`, which says
 what is in them. One sample of a shard is one person: pictures `0.webp`, `1.webp`, ... and `0.json`, `1.json`, ... with
-the fields of train.data.face_set.FaceRow. So whoever reads a face has another picture of the same person at hand.
+the fields of train.data.face_set.FaceRow. So a reader of a face has another picture of the same person at hand.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from rich.console import Console
 
 from engines.contract import CROP_PX, Image
 from train.data.face_set import FaceSet
-from train.evaluation.report import EvalReport, column_table
+from train.evaluation.report import EvalReport, column_report
+from train.evaluation.runners import in_turn
 from train.occlusion.masks import MaskShape, hand, medical_mask
 from train.onnx_runner import Runner
 from train.tasks.embed_data import held_out_people, third_party
@@ -63,18 +63,15 @@ def evaluate(
     pictures; what it does to the people of the evaluation split, enrolled likewise, is measured. `limit` people each.
     """
     del out  # there is nothing to look at
-    torch.set_num_threads(threads)
     evaluated, trained = FaceSet(data, "eval"), FaceSet(data, "train+dev")
     known, held_out = sorted(evaluated.people)[:limit], sorted(held_out_people(trained))[:limit]
     embeds = {name: _embed(run) for name, run in runners.items()} | {"teacher": _third_party(data)}
     found: dict[str, dict[str, float]] = {}
-    for name, embed in embeds.items():
-        if console is not None:
-            console.print(f"looking with {name}")
+    for name, embed in in_turn(embeds, threads, console):
         vectors, names = vectors_by_cover(embed, evaluated, known)
         chosen = enrolled(*vectors_by_cover(embed, trained, held_out))
         found[name] = table(vectors, names, chosen)
-    return EvalReport(next(iter(found.values())), column_table(found, "embed"), {"embed": found})
+    return column_report("embed", found)
 
 
 def _embed(run: Runner) -> Embed:
@@ -125,7 +122,7 @@ def pairs_by_cover(vectors: Mapping[str, np.ndarray], names: np.ndarray) -> dict
 def enrolled(vectors: Mapping[str, np.ndarray], names: np.ndarray) -> dict[str, Pairs]:
     """Each person enrolled with the first half of his pictures; the others and all strangers, covered, against that.
 
-    A likeness is the mean of the two best cosines, as in the product's stages/known.py.
+    A likeness is the mean of the two best cosines, as in the product's stages/identify.py.
     """
     halves = {name: np.flatnonzero(names == name) for name in sorted(set(names))}
     found = {}

@@ -24,7 +24,7 @@ from rich.progress import track
 from engines.contract import Affine, Image, Points, transform_points
 from engines.faces_maps import Detection, Maps, TwoPassDetector, overlap
 from train.data.labels import YuNet, match
-from train.evaluation.report import EvalReport, column_table
+from train.evaluation.report import EvalReport, column_report
 from train.occlusion.scene_occluders import EYE_REGION, LOWER_FACE, Cover, CutOuts
 from train.onnx_runner import Runner
 from train.tasks.faces_data import LabelledPhotograph, load_scenes
@@ -99,13 +99,11 @@ def evaluate(
     if out is not None:
         for name, sheet in sheets.items():
             write_sheet(sheet, out / f"{name.replace('/', '_')}_finds.png")
-    own = found[next(iter(runners))]
-    flat = own | {f"yunet_{name}": value for name, value in found["yunet"].items()}
-    return EvalReport(flat, column_table(found, "faces"), {"faces": found})
+    return column_report("faces", found, {f"yunet_{name}": value for name, value in found["yunet"].items()})
 
 
 def own_finder(run: Runner) -> FindFaces:
-    """The two passes, with the network run by whatever `run` is."""
+    """The two passes, with `run` as the network."""
 
     def look(pictures: Image) -> Maps:
         return run({"frame": pictures})

@@ -7,13 +7,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from engines.contract import Image
 from train.evaluation.mask_figures import See, boundary_f, iou, look, marked, overlay, write_sheet
 from train.evaluation.photographs import photograph_figures
-from train.evaluation.report import EvalReport, column_table
+from train.evaluation.report import EvalReport, column_report
+from train.evaluation.runners import in_turn
 from train.occlusion.occluders import OCCLUDERS, WORN
 from train.onnx_runner import Runner
 from train.tasks.hidden_data import CompositeSamples, real_masks
@@ -31,14 +31,11 @@ def evaluate(
     console: Console | None = None,
 ) -> EvalReport:
     """The figures of each segmenter in `runners`; the first is the one under test."""
-    torch.set_num_threads(threads)
     found = {}
-    for number, (name, run) in enumerate(runners.items()):
-        if console is not None:
-            console.print(f"looking with {name}")
+    for number, (name, run) in enumerate(in_turn(runners, threads, console)):
         folder = out if out is None or number == 0 else out / name.replace("/", "_")
         found[name] = figures(_seer(run), data, folder, min(limit or _EACH_KIND, _EACH_KIND), limit)
-    return EvalReport(next(iter(found.values())), column_table(found, "hidden"), {"hidden": found})
+    return column_report("hidden", found)
 
 
 def _seer(run: Runner) -> See:
@@ -70,7 +67,7 @@ def figures(
     for kind in WORN:
         worn = [(case, look(see, case.face)) for case in examples.fixed([kind], each_kind)]
         found[f"{kind}_marked"] = float(np.mean([marked(seen, case) for case, seen in worn]))
-    # All with a known mask are measured whatever the limit: else there might be none.
+    # All with a known mask are measured despite the limit: else there might be none.
     wanted = (pair for number, pair in enumerate(real_masks(data)) if limit is None or number < limit or pair[1])
     real = [(case, look(see, case.face), known) for case, known in wanted]
     found["iou_real_silver"] = float(np.mean([iou(seen, case) for case, seen, known in real if known]))

@@ -66,6 +66,15 @@ def column_table(figures: Mapping[str, Mapping[str, float]], title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def column_report(network: str, found: Mapping[str, Mapping[str, float]], more: Mapping[str, float] = {}) -> EvalReport:
+    """Report of one table: `found` holds the figures of each network, the one under test first.
+
+    `more` are kept beside that one's own.
+    """
+    own = next(iter(found.values()))
+    return EvalReport({**own, **more}, column_table(found, network), {network: dict(found)})
+
+
 def sheet(path: Path, rows: Sequence[Sequence[Image]], titles: Sequence[str]) -> None:
     """A contact sheet as PNG: a row for each case, the titles above the columns."""
     if not rows:

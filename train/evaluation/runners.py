@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from rich.console import Console
 
 from train import checkpoint, loop
 from train.config import Recipe
@@ -15,8 +16,19 @@ from train.data.face_set import DataError
 from train.onnx_runner import Arrays, Runner, onnx_runner
 from train.task import ModelIO, Task, load_task
 
+T = TypeVar("T")
+
 #: What of a recipe decides which weights a network has.
 _PARTS = ("attention", "blocks")
+
+
+def in_turn(networks: Mapping[str, T], threads: int, console: Console | None) -> Iterator[tuple[str, T]]:
+    """Each network with its name, which goes to the console; torch computes in so many threads."""
+    torch.set_num_threads(threads)
+    for name, network in networks.items():
+        if console is not None:
+            console.print(f"looking with {name}")
+        yield name, network
 
 
 def torch_runner(model_io: ModelIO) -> Runner:

@@ -36,7 +36,7 @@ AWAY = (40.0, 220.0)
 MEASURE_EVERY, SHOWN = 6, (28, 32, 35, 40, 60, 80, 95, 101, 104, 107)
 #: A smaller hole, in pixels of the crop, is not measured.
 SMALLEST_HOLE = 1_500
-#: Frames of an enrolment, taken from another part of the clip, and by how much its light was another.
+#: Frames of an enrollment, taken from another part of the clip, and by how much its light was another.
 ENROL_FRAMES, ENROL_LIGHT = 6, 0.85
 
 SETTINGS: dict[str, dict[str, str]] = {
@@ -166,12 +166,12 @@ def run_product(film: Film, environment: Mapping[str, str], data: Path, scene: F
         home = Path(folder)
         given, taken = home / "covered.mkv", home / "restored.mkv"
         write_film(given, film.covered)
-        enrolment = _enrolment(home, data, scene) if not scene.passes and not environment else []
-        restore_film(given, taken, environment, home, enrolment)
+        enrollment = _enrollment(home, data, scene) if not scene.passes and not environment else []
+        restore_film(given, taken, environment, home, enrollment)
         return list(frames_of(taken))
 
 
-def _enrolment(home: Path, data: Path, scene: FilmScript) -> list[str]:
+def _enrollment(home: Path, data: Path, scene: FilmScript) -> list[str]:
     """Pictures of the same person from before the scene, in another light."""
     frames = read_clip(data, scene.clip, 0, scene.start)
     files = []

@@ -146,7 +146,7 @@ def _strip_metadata(path: Path) -> None:
 
 
 def _face_feeds(model_io: ModelIO, data: Path) -> list[dict[str, np.ndarray]]:
-    """Faces that nobody trained with, hidden by a mask, with another picture of the person as the reference."""
+    """Faces that no network was trained with, hidden by a mask, with another picture of the person as the reference."""
     faces = FaceSet(data, "eval")
     rng = np.random.default_rng(7)
     chosen = rng.choice(len(faces), min(PARITY_FACES, len(faces)), replace=False)

@@ -21,7 +21,7 @@ Say here on whom the networks were trained, for whom they were measured, and for
 
 
 def write_card(models: Path, manifest: Mapping[str, Any]) -> Path:
-    """Writes the card's figures anew in the folder `models`; what people wrote above them stays."""
+    """Rewrites the card's figures in the folder `models`; text above them stays."""
     file = models / CARD
     text = file.read_text(encoding="utf-8") if file.exists() else FIRST
     prose = text.partition(BEGIN)[0].rstrip()

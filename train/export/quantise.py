@@ -77,7 +77,7 @@ def quantise_network(
         }
         with FileLock(models.parent / ".models.lock"):
             if _entry(models, task.name)["fp32"] != entry["fp32"]:
-                raise ExportError(f"{task.name} was exported anew meanwhile; quantise it again")
+                raise ExportError(f"{task.name} was exported again during this run; quantise it again")
             file.replace(models / file.name)
             enter(models / MANIFEST, task.name, entry)
             card = write_card(models, tomllib.loads((models / MANIFEST).read_text(encoding="utf-8")))

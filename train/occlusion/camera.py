@@ -85,7 +85,7 @@ def sensor_noise(size: int, rng: np.random.Generator) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _noise() -> np.ndarray:
-    """Noise is cut from one sheet: drawing it anew for each picture costs more than all the rest."""
+    """Noise is cut from one sheet: drawing new noise for each picture costs more than all the rest."""
     rng = np.random.default_rng(5)
     fine = rng.normal(0, 1, (_NOISE_PX, _NOISE_PX, 3)).astype(np.float32)
     return fine * 0.7 + cv2.GaussianBlur(fine, (0, 0), 1.0) * 1.2

@@ -1,7 +1,7 @@
 """Things that hide faces, composited on aligned crops: what the segmenter learns from and the others are tried on.
 
 Cut-outs of real things and drawn ones, fitted to the five landmarks, in the light of the picture, with a soft shadow.
-What somebody wears as part of the own look (glasses, sunglasses, hats, headphones, strands of hair) is drawn too and
+What people wear as part of their look (glasses, sunglasses, hats, headphones, strands of hair) is drawn too and
 not marked: only what hides the face is. Where the mask is 255 the face is hidden. To remove sunglasses or hair, pass
 `worn_hides`; the restorer fills such holes too (train/occlusion/masks.py).
 
@@ -145,12 +145,12 @@ def thing(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> li
 
 
 def eyeglasses(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
-    """Glasses that somebody wears: the face's own."""
+    """Glasses as people wear them: part of the face."""
     return _worn_on_eyes(cutouts.eyeglasses, scene, rng)
 
 
 def sunglasses(cutouts: Cutouts, scene: FaceGeometry, rng: np.random.Generator) -> list[Layer]:
-    """Sunglasses that somebody wears: the face's own too."""
+    """Sunglasses as people wear them: part of the face, too."""
     return _worn_on_eyes(cutouts.sunglasses, scene, rng)
 
 

@@ -31,7 +31,7 @@ RAGGED = 0.12
 SLEEVE_CHANCE, OWN_TONE_CHANCE = 0.45, 0.5
 #: Where hands go, as Scene.point takes it: mouth, nose, cheeks, eyes, chin, forehead.
 HAND_TARGETS = ((0, 1.0), (0, 1.0), (0, 0.55), (-0.6, 0.7), (0.6, 0.7), (-0.5, 0.0), (0.5, 0.0), (0, 1.45), (0, -0.5))
-#: What a phone's screen keeps of its light: whoever holds it before the face looks at it, and shows its dark back.
+#: What a phone's screen keeps of its light: a person who holds it before the face looks at it, and shows its dark back.
 SCREEN_LIGHT = 0.35
 #: Quarter turns that bring the edge where the arm leaves to the bottom.
 _TURNS = {"bottom": 0, "right": 1, "top": 2, "left": 3}

@@ -150,7 +150,7 @@ class RestoreTask:
         }
 
     def _draw(self, rng: np.random.Generator, paired: bool = False) -> DrawnFace:
-        """A face of the set; where the draw says so the darker one of two. `paired` looks for somebody who is named."""
+        """A face of the set; by chance the darker of two. `paired` looks for a person with a name."""
         if self._faces is None:
             self._faces = open_mixed(self._data, self._views.is_bare)
         for _ in range(PAIRED_DRAWS if paired else 1):

@@ -1,7 +1,7 @@
 // The control page: puts the parts together and says in the head what is going on.
 import { listen } from "./daemon.js";
 import { buildForm, showSettings } from "./form.js";
-import { showEnrolment } from "./faces.js";
+import { showEnrollment } from "./faces.js";
 import { mood, showFigures } from "./figures.js";
 import { watch } from "./preview.js";
 import { ask } from "./session.js";
@@ -13,7 +13,7 @@ let gone = false;
 let formFor = 0; // the process whose settings the form shows
 
 const GONE = ["OccluFix Camera does not answer", "It has stopped or is restarting. This page reconnects by itself. To start it: occlufix-vcam start"];
-const LOCKED = ["This page is not let in", "It was loaded anew, signed out, or is too old. Open it again with occlufix-vcam preview, or from the tray icon"];
+const LOCKED = ["This page is not let in", "It was reloaded, signed out, or is too old. Open it again with occlufix-vcam preview, or from the tray icon"];
 
 function tell(name, value) {
   if (name === "status") {
@@ -30,7 +30,7 @@ function tell(name, value) {
   } else if (name === "builds") {
     showBuild(value);
   } else if (name === "enrolment") {
-    showEnrolment(value);
+    showEnrollment(value);
   }
 }
 

@@ -7,7 +7,7 @@ const RENEW_MS = 3600 * 1000;
 
 /**
  * Keeps listening while the page can be seen. `tell(name, value)` gets every event; `found()` and `lost(reason)` say
- * whether somebody is there: reason "gone" may pass by itself, "locked" needs a new link.
+ * whether a daemon answers: reason "gone" may pass by itself, "locked" needs a new link.
  */
 export function listen(tell, found, lost) {
   let reading = null;

@@ -1,20 +1,20 @@
-// "Remember my face": enrolling at the camera, and who is enrolled. Who that is, is asked only when somebody looks:
+// "Remember my face": enrolling at the camera, and who is enrolled. The names are requested only when this part is shown:
 // a keyring may ask the user first.
 import { ask } from "./session.js";
 
 const by = (id) => document.getElementById(id);
 
 /** How enrolling does, as the daemon tells it. */
-export function showEnrolment({ enrolment }) {
-  const looking = enrolment?.state === "looking";
+export function showEnrollment({ enrolment: enrollment }) {
+  const looking = enrollment?.state === "looking";
   by("enrol-start").disabled = looking;
   by("enrol-name").disabled = looking;
   by("enrol-cancel").hidden = !looking;
   by("enrol-progress").hidden = !looking;
-  if (!enrolment) return;
-  by("enrol-progress").value = enrolment.views / Math.max(1, enrolment.wanted);
-  say(looking ? `${enrolment.name}: ${enrolment.say}` : enrolment.state === "done" ? enrolment.say : `${enrolment.say}. ${enrolment.hint}`, enrolment.state === "failed");
-  if (enrolment.state === "done" && by("people-shown").open) showPeople();
+  if (!enrollment) return;
+  by("enrol-progress").value = enrollment.views / Math.max(1, enrollment.wanted);
+  say(looking ? `${enrollment.name}: ${enrollment.say}` : enrollment.state === "done" ? enrollment.say : `${enrollment.say}. ${enrollment.hint}`, enrollment.state === "failed");
+  if (enrollment.state === "done" && by("people-shown").open) showPeople();
 }
 
 function say(words, bad = false) {
@@ -56,7 +56,7 @@ function person({ name, views }) {
 
 by("enrol").addEventListener("submit", (event) => {
   event.preventDefault();
-  attempt(async () => showEnrolment({ enrolment: await ask("POST", "/v1/enroll", { name: by("enrol-name").value }) }));
+  attempt(async () => showEnrollment({ enrolment: await ask("POST", "/v1/enroll", { name: by("enrol-name").value }) }));
 });
 by("enrol-cancel").addEventListener("click", () => attempt(() => ask("POST", "/v1/enroll/cancel")));
 by("people-shown").addEventListener("toggle", () => by("people-shown").open && attempt(showPeople));

@@ -26,7 +26,7 @@ async function keepReading(signal) {
     try {
       for await (const part of parts(await stream("/v1/preview?view=both", signal))) await show(part);
     } catch {
-      // aborted, or the daemon is gone: whoever listens to its events says so
+      // aborted, or the daemon is gone: the listener of its events says so
     }
     if (!signal.aborted) await new Promise((go) => setTimeout(go, RETRY_MS));
   }

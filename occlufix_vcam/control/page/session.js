@@ -1,5 +1,5 @@
 // Who this page is to the daemon. Session and key live in this module's memory alone: a cookie would go to every other
-// server on this computer, and what a browser stores could be read by whoever listens on this port later.
+// server on this computer, and what a browser stores could be read by a program that listens on this port later.
 
 let own = given();
 
@@ -65,7 +65,7 @@ let renewing = null;
 
 /** A new session and key, of this daemon or the next, which proves as well that it is the one. Throws Refused. */
 export function renew() {
-  renewing ??= prove().finally(() => (renewing = null)); // whoever asks meanwhile waits for the same one
+  renewing ??= prove().finally(() => (renewing = null)); // requests until then wait for the same one
   return renewing;
 }
 

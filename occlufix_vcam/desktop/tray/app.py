@@ -122,7 +122,7 @@ class Tray(QObject):
             self._bind(str(value.get("hotkey", "")))
             self._menu.show_daemon(True)  # not sooner: a click would invert a state that is unknown
         elif name == "enrolment":
-            self._show_enrolment(value["enrolment"])
+            self._show_enrollment(value["enrolment"])
         elif name == "found":
             self._show_version(str(value["version"]))
         elif name == "lost":
@@ -149,11 +149,11 @@ class Tray(QObject):
             self._say(notes, "Restart it from this icon's menu.")
         self._other = other
 
-    def _show_enrolment(self, enrolment: Mapping[str, Any] | None) -> None:
-        self._menu.show_enrolment(enrolment)
-        state = enrolment["state"] if enrolment else ""
-        if enrolment and self._enrolling == "looking" and state != "looking":
-            self._say(str(enrolment["say"]), str(enrolment["hint"]))
+    def _show_enrollment(self, enrollment: Mapping[str, Any] | None) -> None:
+        self._menu.show_enrollment(enrollment)
+        state = enrollment["state"] if enrollment else ""
+        if enrollment and self._enrolling == "looking" and state != "looking":
+            self._say(str(enrollment["say"]), str(enrollment["hint"]))
         self._enrolling = state
 
     def _show(self, status: TrayStatus) -> None:
@@ -211,7 +211,7 @@ class Tray(QObject):
         self._ask(lambda client: client.change_settings(changes, save=True))
 
     def _remember(self, wanted: bool) -> None:
-        self._ask(lambda client: client.enrol(ME) if wanted else client.cancel_enrolment())
+        self._ask(lambda client: client.enroll(ME) if wanted else client.cancel_enrollment())
 
     def _opened(self) -> None:
         """Refreshes what may have changed without an event: connected devices, start at log-in."""

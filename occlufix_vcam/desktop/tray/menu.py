@@ -93,10 +93,10 @@ class TrayMenu(QObject):
         self._cameras.offer([AUTO_CAMERA, *cameras, DEMO_CAMERA])
         self._engines.offer([AUTO_ENGINE, *backends])
 
-    def show_enrolment(self, enrolment: Mapping[str, Any] | None) -> None:
-        self._looking = enrolment is not None and enrolment["state"] == "looking"
-        if self._looking and enrolment is not None:
-            self._face.setText(f"Cancel enrollment ({enrolment['views']} of {enrolment['wanted']} views)")
+    def show_enrollment(self, enrollment: Mapping[str, Any] | None) -> None:
+        self._looking = enrollment is not None and enrollment["state"] == "looking"
+        if self._looking and enrollment is not None:
+            self._face.setText(f"Cancel enrollment ({enrollment['views']} of {enrollment['wanted']} views)")
         else:
             self._face.setText("Remember my face")
 

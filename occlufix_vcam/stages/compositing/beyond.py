@@ -27,6 +27,8 @@ CELL_PX = 4
 CELLS = WIDE_PX // CELL_PX
 #: Distance beyond the restored part over which a thing fades: a third of a face's width, in crop pixels.
 FADE_PX = 53
+#: A thing that ends up to the first distance beyond, in crop pixels, is replaced wholly; the farther, the less.
+ENDS_PX = (80, 110)
 #: Width of the transition at the template's and the wide field's edges, in crop pixels.
 EDGE_PX = 20
 #: A thing reaches beyond if so many of its cells are not restored; once it is left, until fewer are.
@@ -35,6 +37,8 @@ LEFT_FROM, LEFT_DOWN_TO = 40, 15
 DWELL_S = 0.6
 #: Trust in a fill from which on it counts as restored.
 TRUSTED = 128
+#: A thing counts as followed this near to where it is, by cell: its outline is coarse.
+_NEAR = np.ones((9, 9), np.uint8)
 
 
 @dataclass(slots=True)
@@ -67,16 +71,23 @@ class Reach:
 
         `at` is the frame's time in seconds.
         """
-        thing = _reduced(patch.wide_mask)
+        thing = _reduced(patch.wide_mask) & _reduced(patch.crop.in_frame)
         sure = _restored_cells() if fill is None else np.maximum(_restored_cells(), _trust(fill, patch))
+        followed = _followed(fill, patch)
         outside = _where(sure < TRUSTED) & thing
+        at_edge = thing & ~followed
         if self._beyond == "leave" and not patch.exact:
-            return self._left(patch.crop.face.track_id, thing, outside, at)
-        if not outside.any():
+            return self._left(patch.crop.face.track_id, thing, outside | at_edge & _last_cells(EDGE_PX), at)
+        if not outside.any() and not (at_edge & _last_cells(FADE_PX)).any():
             return None
         if self._beyond == "paint" or patch.exact:
-            return _wide_edge()
-        return _faded(sure)
+            return np.maximum(_wide_edge(), followed)
+        return _faded(sure, thing, followed)
+
+    @property
+    def leaves(self) -> bool:
+        """Whether things that reach beyond are left at present."""
+        return any(choice.leaves for choice in self._choices.values())
 
     def forget(self, track_ids: Iterable[int]) -> None:
         for track_id in track_ids:
@@ -128,7 +139,7 @@ def composed_wide(patch: Patch, restored: Image) -> Image:
     part = wide[TEMPLATE_PART]
     part[...] = restored
     around = continued(_by_cell(wide), _reduced(known, whole=True))
-    smooth = cv2.resize(around, (WIDE_PX, WIDE_PX), interpolation=cv2.INTER_CUBIC)
+    smooth = cv2.resize(around, (WIDE_PX, WIDE_PX), interpolation=cv2.INTER_LINEAR)
     share = template_weight().astype(np.float32) / HIDDEN
     cv2.blendLinear(restored, np.ascontiguousarray(smooth[TEMPLATE_PART]), share, 1 - share, dst=smooth[TEMPLATE_PART])
     return np.asarray(smooth, np.uint8)
@@ -142,23 +153,49 @@ def template_weight() -> Image:
 
 @functools.cache
 def face_weight() -> Image:
-    """255 on the face and its rim, where the template is shown rather than a fill: 256x256 uint8, soft."""
+    """255 on the face and its rim, where a fill that is not sure yields to the template: 256x256 uint8, soft."""
     return np.asarray(cv2.GaussianBlur(face_area(1.06), (0, 0), 8), np.uint8)
 
 
-def _faded(sure: Image) -> Image:
-    """255 where it is sure, falling to 0 over FADE_PX beyond."""
-    distance = cv2.distanceTransform(_where(sure < TRUSTED), cv2.DIST_L2, 5)
-    share = np.clip(1 - distance * (CELL_PX / FADE_PX), 0, 1)
-    smooth = share * share * (3 - 2 * share)
-    return np.asarray(cv2.min(cv2.convertScaleAbs(smooth, alpha=HIDDEN), _wide_edge()), np.uint8)
+def _faded(sure: Image, thing: Image, followed: Image) -> Image:
+    """255 where it is sure, falling to 0 over FADE_PX beyond, and towards the wide field's edge.
+
+    A thing that ends nearby is replaced to its end: it would leave no more than a remnant. One that is `followed`
+    beyond the wide field does not fade at its edge.
+    """
+    beyond = cv2.distanceTransform(_where(sure < TRUSTED), cv2.DIST_L2, 5) * CELL_PX
+    inside = np.maximum(_edge_distance(), followed * np.float32(FADE_PX / HIDDEN))
+    share = np.clip(1 - beyond / FADE_PX, 0, 1)
+    count, labels = cv2.connectedComponents(thing, ltype=cv2.CV_16U)
+    for label in range(1, count):
+        cells = labels == label
+        to_edge = float(inside[cells].min())
+        ends = np.clip((ENDS_PX[1] - beyond[cells].max()) / (ENDS_PX[1] - ENDS_PX[0]), 0, 1)
+        start = ENDS_PX[0] * ends * min(to_edge / EDGE_PX, 1)
+        rim = cv2.dilate(cells.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        # What reaches the edge goes on beyond it; what ends before does not fade there.
+        near_edge = np.clip((inside + to_edge) / FADE_PX, 0, 1)
+        share[rim] = np.minimum(np.clip(1 - (beyond - start) / FADE_PX, 0, 1), near_edge)[rim]
+    return np.asarray(cv2.convertScaleAbs(share * share * (3 - 2 * share), alpha=HIDDEN), np.uint8)
 
 
 def _trust(fill: Fill, patch: Patch) -> Image:
     """Trust in the fill, by cell."""
+    return _in_cells(fill.trust, fill, patch)
+
+
+def _followed(fill: Fill | None, patch: Patch) -> Image:
+    """Where a thing is followed beyond the wide field, by cell."""
+    if fill is None or fill.thing is None:
+        return np.zeros((CELLS, CELLS), np.uint8)
+    followed = _in_cells(np.asarray(cv2.min(fill.thing, fill.trust), np.uint8), fill, patch)
+    return _where(np.asarray(cv2.dilate(followed, _NEAR)) >= TRUSTED)
+
+
+def _in_cells(values: Image, fill: Fill, patch: Patch) -> Image:
     to_wide = compose(to_wide_field(patch.crop.to_crop), translation(*fill.box[:2]))
     # Cells are larger than pixels of most frames; the trust map is smooth.
-    return np.asarray(cv2.warpAffine(fill.trust, compose(to_cells(CELL_PX), to_wide), (CELLS, CELLS)), np.uint8)
+    return np.asarray(cv2.warpAffine(values, compose(to_cells(CELL_PX), to_wide), (CELLS, CELLS)), np.uint8)
 
 
 @functools.cache
@@ -171,6 +208,20 @@ def _restored_cells() -> Image:
 def _wide_edge() -> Image:
     """255, falling to 0 at the wide field's edge: what lies beyond is not known."""
     return _by_cell(_faded_edge(WIDE_PX))
+
+
+@functools.cache
+def _edge_distance() -> Cells:
+    """Distance of each cell from the wide field's edge, in crop pixels."""
+    steps = np.arange(CELLS, dtype=np.float32) * CELL_PX
+    steps = np.minimum(steps, steps[::-1])
+    return np.minimum(steps[:, None], steps)
+
+
+@functools.cache
+def _last_cells(within_px: int) -> Image:
+    """255 within this distance of the wide field's edge."""
+    return _where(_edge_distance() < within_px)
 
 
 def _faded_edge(side: int) -> Image:

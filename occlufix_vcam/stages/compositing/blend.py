@@ -17,6 +17,7 @@ from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, Affine, Image
 from occlufix_vcam.core.frame import Box, Fill, Patch
 from occlufix_vcam.stages.compositing.beyond import CELL_PX as REACH_CELL_PX
 from occlufix_vcam.stages.compositing.beyond import Beyond, Reach, composed_wide, face_weight
+from occlufix_vcam.stages.compositing.detail import CUBIC_BELOW, Detail
 from occlufix_vcam.stages.compositing.outline import outline
 from occlufix_vcam.stages.geometry import box_in_frame, compose, reduced, scale_of, to_cells, to_wide_field, translation
 
@@ -35,6 +36,7 @@ class Blender:
     def __init__(self, beyond: Beyond = "fade") -> None:
         """`beyond`: what happens to a thing that reaches beyond what can be restored; see Reach."""
         self._reach = Reach(beyond)
+        self._detail = Detail()
         self._scratch = _Scratch(0)
 
     def __call__(self, image: Image, patches: Sequence[Patch], fill: Fill | None = None, at: float = 0.0) -> Image:
@@ -55,27 +57,31 @@ class Blender:
                 continue
             if result is image:
                 result = image.copy()
-            self._put(result, box, self._restored(patch, box, reach is not None, fill), alpha)
+            restored = self._restored(patch, box, reach is not None)
+            if not patch.exact:
+                self._detail(image, patch, restored, box, at)
+            if fill is not None:
+                self._put_fill(restored, box, fill, compose(patch.crop.to_crop, translation(*box[:2])))
+            self._put(result, box, restored, alpha)
+        if fill is not None and fill.thing is not None and result is not image and not self._reach.leaves:
+            self._put(result, fill.box, fill.image, np.asarray(cv2.min(fill.thing, fill.trust), np.uint8))
         return result
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Forgets lost tracks; unknown ones are ignored."""
-        self._reach.forget(track_ids)
+        for part in (self._reach, self._detail):
+            part.forget(track_ids)
 
-    def _restored(self, patch: Patch, box: Box, is_beyond: bool, fill: Fill | None) -> Image:
+    def _restored(self, patch: Patch, box: Box, is_beyond: bool) -> Image:
         """What is to be seen in `box` of the frame instead of the thing."""
         restored = _matched(patch)
         to_crop = compose(patch.crop.to_crop, translation(box[0], box[1]))
         if is_beyond:
-            image = _warped(composed_wide(patch, restored), to_wide_field(to_crop), box)
-        else:
-            image = _warped(restored, to_crop, box)
-        if fill is not None:
-            self._put_fill(image, box, fill, to_crop)
-        return image
+            return _warped(composed_wide(patch, restored), to_wide_field(to_crop), box)
+        return _warped(restored, to_crop, box)
 
     def _put_fill(self, image: Image, box: Box, fill: Fill, to_crop: Affine) -> None:
-        """Puts the fill into `image`, that of `box`, where it is trusted; on the face, the template stays."""
+        """Puts the fill into `image`, that of `box`, where it is trusted; on the face, only what is trusted well."""
         x, y = max(box[0], fill.box[0]), max(box[1], fill.box[1])
         right = min(box[0] + box[2], fill.box[0] + fill.box[2])
         bottom = min(box[1] + box[3], fill.box[1] + fill.box[3])
@@ -84,7 +90,8 @@ class Blender:
         shared: Box = (x - box[0], y - box[1], right - x, bottom - y)
         theirs = np.s_[y - fill.box[1] : bottom - fill.box[1], x - fill.box[0] : right - fill.box[0]]
         face = _warped(face_weight(), compose(to_crop, translation(shared[0], shared[1])), shared, outside=0)
-        weight = cv2.multiply(fill.trust[theirs], cv2.bitwise_not(face), scale=1 / HIDDEN)
+        doubt = cv2.multiply(face, cv2.bitwise_not(fill.trust[theirs]), scale=1 / HIDDEN)
+        weight = cv2.subtract(fill.trust[theirs], doubt)
         self._put(image, shared, fill.image[theirs], np.asarray(weight, np.uint8))
 
     def _put(self, image: Image, box: Box, other: Image, weight: Image) -> None:
@@ -151,7 +158,7 @@ def _warped(image: Image, matrix: Affine, box: Box, outside: int | None = None) 
     if scale >= 2:
         image, to_reduced = reduced(image, round(scale))
         matrix = compose(to_reduced, matrix)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    flags = (cv2.INTER_CUBIC if scale < CUBIC_BELOW else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
     border = cv2.BORDER_REPLICATE if outside is None else cv2.BORDER_CONSTANT
     return np.asarray(cv2.warpAffine(image, matrix, (box[2], box[3]), flags=flags, borderMode=border), np.uint8)
 

@@ -20,7 +20,7 @@ from occlufix_vcam.stages.hidden import GROWTH_PX
 Plane = NDArray[np.float32]
 
 #: The guided filter's model is computed in cells of this many crop pixels, in windows that reach so many cells.
-CELL_PX, REACH_CELLS = 2, 6
+CELL_PX, REACH_CELLS = 4, 3
 #: Variance of a colour (1.0 = white) below which it counts as noise.
 NOISE = 0.03**2
 #: A pixel belongs to the thing from the second value on, and not at all below the first.
@@ -70,13 +70,23 @@ def thing_share(image: Image, patch: Patch, to_wide: Affine) -> Plane:
     thing = np.asarray(cv2.erode(patch.wide_mask[top:bottom, left:right], _disc(GROWTH_PX)), np.uint8)
     model = colour_model(guide, _cells(thing))
     to_part = compose(to_cells(CELL_PX), compose(translation(-left, -top), to_wide))
-    size = image.shape[1], image.shape[0]
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    planes = cv2.split(cv2.warpAffine(model, to_part, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    planes = cv2.split(_unfolded(model, to_part, (image.shape[1], image.shape[0])))
     share = planes[3]
     for slope, colour in zip(planes[:3], cv2.split(image.astype(np.float32)), strict=True):
         share += cv2.multiply(slope, colour, scale=1 / HIDDEN)
     return np.asarray(share, np.float32)
+
+
+def _unfolded(model: Plane, to_cells: Affine, size: tuple[int, int]) -> Plane:
+    """The model for each pixel of an image of this `size`. It is smooth: half a cell is fine enough for the warp."""
+    step = int(np.clip(0.5 / scale_of(to_cells), 1, 4))
+    coarse = -(-size[0] // step), -(-size[1] // step)
+    matrix = compose(to_cells, np.array([[step, 0, (step - 1) / 2], [0, step, (step - 1) / 2]], np.float32))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(model, matrix, coarse, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    if step > 1:
+        warped = cv2.resize(warped, (coarse[0] * step, coarse[1] * step), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(warped[: size[1], : size[0]])
 
 
 def colour_model(guide: Plane, target: Plane) -> Plane:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -43,16 +45,44 @@ def test_beyond_the_template_it_fades_over_a_third_of_a_face_without_a_line():
     assert (np.diff(down[edge - 5 :]) <= 0).all() and np.abs(np.diff(down)).max() < 40
 
 
+def test_a_thing_that_ends_nearby_goes_to_its_end_and_does_not_jump_as_it_grows():
+    """The lower end of a mask would stay as a triangle below the chin."""
+    reach = Reach("fade")(patch(arm(bottom=370)), None, 0.0)
+    assert reach is not None and (reach[60 : 370 // CELL_PX, 210 // CELL_PX] == 255).all()
+    weights = [Reach("fade")(patch(arm(bottom)), None, 0.0) for bottom in range(360, WIDE_PX + 1, 2)]
+    steps = [np.abs(one.astype(int) - other)[: 360 // CELL_PX].max() for one, other in itertools.pairwise(weights)]
+    assert max(steps) < 128
+
+
 def test_what_the_scene_remembers_is_filled_and_does_not_fade():
     trust = np.full((720, 1280), 255, np.uint8)
-    fill = Fill((0, 0, 1280, 720), np.full((720, 1280, 3), 90, np.uint8), trust)
-    assert Reach("fade")(patch(arm()), fill, 0.0) is None
+    fill = Fill((0, 0, 1280, 720), np.full((720, 1280, 3), 90, np.uint8), trust, trust)
+    reach = Reach("fade")(patch(arm()), fill, 0.0)
+    assert reach is None or (reach == 255).all()
     frame = np.full((720, 1280, 3), 150, np.uint8)
     result = Blender()(frame, [patch(arm(), frame)], fill)
-    x, y = SHIFT[0] + 210 - 80, SHIFT[1] + 380 - 56
+    x, y = SHIFT[0] + 210 - 80, SHIFT[1] + 350 - 56
     assert (result[y, x] == 90).all(), "beyond the template, the fill"
-    y = SHIFT[1] + 240 - 56
-    assert (result[y, x] < 60).all(), "on the face, the template"
+    assert (result[SHIFT[1] + 240 - 56, x] == 90).all(), "on the face too, because it is sure"
+
+
+def test_a_thing_that_is_not_followed_out_of_the_wide_field_does_not_end_in_a_line():
+    trust = np.full((720, 1280), 255, np.uint8)
+    fill = Fill((0, 0, 1280, 720), np.full((720, 1280, 3), 90, np.uint8), trust)
+    reach = Reach("fade")(patch(arm()), fill, 0.0)
+    assert reach is not None
+    down = reach[-30:, 210 // CELL_PX].astype(int)
+    assert down[0] == 255 and down[-1] < 10 and np.abs(np.diff(down)).max() < 40
+
+
+def test_on_the_face_a_fill_that_is_not_sure_yields_to_the_template():
+    frame = np.full((720, 1280, 3), 150, np.uint8)
+    half = np.full((720, 1280), 128, np.uint8)
+    doubtful = Fill((0, 0, 1280, 720), np.full((720, 1280, 3), 90, np.uint8), half)
+    result = Blender()(frame, [patch(arm(), frame)], doubtful)
+    restored = Blender()(frame, [patch(arm(), frame)])
+    y, x = SHIFT[1] + 240 - 56, SHIFT[0] + 210 - 80
+    assert cv2.absdiff(result[y, x], restored[y, x]).max() <= 2
 
 
 def test_leave_leaves_all_of_a_thing_that_reaches_beyond_and_restores_the_others():

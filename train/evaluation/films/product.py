@@ -12,17 +12,17 @@ from train.data.face_set import DataError
 
 
 def restore_film(
-    given: Path, taken: Path, environment: Mapping[str, str], home: Path, enrolment: Sequence[str] = ()
+    given: Path, taken: Path, environment: Mapping[str, str], home: Path, enrollment: Sequence[str] = ()
 ) -> None:
-    """What `occlufix-vcam process` makes of `given`, written to `taken`; `enrolment` are pictures to enrol first.
+    """What `occlufix-vcam process` makes of `given`, written to `taken`; `enrollment` are pictures to enrol first.
 
     `home` is an empty folder. Raises DataError with what the program said where it fails.
     """
     own = {"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_STATE_HOME": str(home)}
     own["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
     surroundings = {**os.environ, **own, **environment}
-    if enrolment:
-        _product(["enroll", "somebody", "--from", *enrolment], surroundings)
+    if enrollment:
+        _product(["enroll", "somebody", "--from", *enrollment], surroundings)
     _product(["process", str(given), str(taken)], surroundings)
 
 

@@ -1,4 +1,4 @@
-"""How easily restored holes are told from true ones: the AUC of a logistic critic, trained anew for each set.
+"""How easily restored holes are told from true ones: the AUC of a logistic critic, trained for each set.
 
 It looks with features that nothing here was trained with, so no restorer has learned to please it. 0.5 is perfect:
 it can only guess. Cross-validated: the true and the restored picture of a case are always in the same fold, so that the

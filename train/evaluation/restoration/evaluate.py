@@ -1,7 +1,7 @@
 """Figures of restorers and baselines on faces that were not trained on, with the same holes at each call.
 
 For each kind of hole and each method: in the hole and over the whole picture, always inside the photograph
-(`valid_quad`). Every figure made with somebody's network carries its name; see train/networks/backbones.py.
+(`valid_quad`). A figure from a third party's network carries its name; see train/networks/backbones.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Figures of restored pictures: by pixels, and by networks that were made by others.
 
-Always inside the photograph (`valid_quad`). Every figure made with somebody's network carries its name; see
+Always inside the photograph (`valid_quad`). A figure from a third party's network carries its name; see
 train/networks/backbones.py.
 """
 

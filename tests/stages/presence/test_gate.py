@@ -10,7 +10,7 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image, similarity
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.stages.gate import BEHIND_S, TURNED, TURNED_BACK, FaceGate
+from occlufix_vcam.stages.presence.gate import BEHIND_S, TURNED, TURNED_BACK, FaceGate
 
 SIZE = (480, 800)
 

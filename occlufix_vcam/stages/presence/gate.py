@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, Affine, Image, Points, similarity, transform_points
 from occlufix_vcam.core.frame import FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.stages.edge import outside
 from occlufix_vcam.stages.geometry import compose, face_share, inverse
-from occlufix_vcam.stages.pose import turn_of
+from occlufix_vcam.stages.presence.edge import outside
+from occlufix_vcam.stages.presence.pose import turn_of
 
 #: A face turned farther than the first value is left alone, until it is turned less than the second: 38 and 33 degrees.
 TURNED, TURNED_BACK = 0.47, 0.4

@@ -7,7 +7,7 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
 from occlufix_vcam.stages.geometry import face_area, face_share
-from occlufix_vcam.stages.pose import ASIDE, covers_face, turn_of, visible_face
+from occlufix_vcam.stages.presence.pose import ASIDE, covers_face, turn_of, visible_face
 
 
 def turned(by: float) -> np.ndarray:

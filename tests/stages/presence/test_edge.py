@@ -8,7 +8,7 @@ import pytest
 
 from engines.contract import TEMPLATE, Image, Points
 from engines.faces_maps import Detection, template_box
-from occlufix_vcam.stages.edge import EdgeFollower, lies_in, outside
+from occlufix_vcam.stages.presence.edge import EdgeFollower, lies_in, outside
 
 HEIGHT, WIDTH = 300, 400
 

@@ -1,0 +1,1 @@
+"""Endurance of the whole daemon in a PipeWire session: what `scripts/endurance.py` and its tests repeat."""
