@@ -15,12 +15,12 @@ from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.compositing.beyond import Beyond
 from occlufix_vcam.stages.compositing.blend import Blender
+from occlufix_vcam.stages.compositing.watermark import Corner, put_mark
 from occlufix_vcam.stages.find import FaceFinder
 from occlufix_vcam.stages.memory import Memory
 from occlufix_vcam.stages.presence.gate import FaceGate
 from occlufix_vcam.stages.reference import Reference
 from occlufix_vcam.stages.scene.memory import SceneMemory
-from occlufix_vcam.stages.watermark import Corner, put_mark
 
 
 class OcclusionSegmenter(Protocol):

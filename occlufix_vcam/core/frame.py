@@ -45,7 +45,8 @@ class Crop:
     """A face in the template: 256x256x3 uint8 BGR; `to_crop` is the 2x3 similarity, frame pixels to crop pixels.
 
     `wide` is the face in the wide field, 416x416x3: `image` is its part TEMPLATE_PART. `in_frame` (416x416 uint8) is
-    255 where the wide field lies in the frame; beyond, the frame's edge is repeated.
+    255 where the wide field lies in the frame; beyond, the frame's edge is repeated. `frame` is the image of the frame,
+    None if unknown.
     """
 
     face: FaceTrack
@@ -53,6 +54,7 @@ class Crop:
     to_crop: Affine
     wide: Image
     in_frame: Image
+    frame: Image | None = None
 
     @classmethod
     def of_template(cls, face: FaceTrack, image: Image, to_crop: Affine) -> Crop:
@@ -84,10 +86,23 @@ class HiddenCrop:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FineDetail:
+    """Detail of a face for which the template's pixels are too few.
+
+    `luma` (square uint8) is that of the face at the frame's scale; `matrix` takes crop pixels to its pixels. `weight`
+    (256x256 uint8) is how far its detail is to be shown; None: wholly.
+    """
+
+    luma: Image
+    matrix: Affine
+    weight: Image | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Patch:
     """A restored crop: `image` 256x256x3 uint8 BGR, to be blended where `mask` (256x256 uint8) is not 0.
 
-    `wide_mask` and `exact` are those of the HiddenCrop.
+    `wide_mask` and `exact` are those of the HiddenCrop. `fine` is detail that was remembered with the image.
     """
 
     crop: Crop
@@ -95,10 +110,11 @@ class Patch:
     image: Image
     wide_mask: Image
     exact: bool = False
+    fine: FineDetail | None = None
 
     @classmethod
-    def of_hidden(cls, hidden: HiddenCrop, image: Image) -> Patch:
-        return cls(hidden.crop, hidden.mask, image, hidden.wide_mask, hidden.exact)
+    def of_hidden(cls, hidden: HiddenCrop, image: Image, fine: FineDetail | None = None) -> Patch:
+        return cls(hidden.crop, hidden.mask, image, hidden.wide_mask, hidden.exact, fine)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -42,7 +42,9 @@ def align(frame: Frame, face: FaceTrack) -> Crop | None:
     if width < 1 or height < 1:
         return None
     wide = _wide_field(frame.image, to_crop)
-    return Crop(face, np.ascontiguousarray(wide[TEMPLATE_PART]), to_crop, wide, _in_frame(frame.image, to_crop))
+    return Crop(
+        face, np.ascontiguousarray(wide[TEMPLATE_PART]), to_crop, wide, _in_frame(frame.image, to_crop), frame.image
+    )
 
 
 def _wide_field(image: Image, to_crop: Affine) -> Image:

@@ -13,12 +13,13 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from engines.contract import TEMPLATE_PART, Image, Points
+from engines.contract import Image, Points
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
 from occlufix_vcam.people.person import Person
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding, cosine
+from occlufix_vcam.stages.fine import fine_detail
 from occlufix_vcam.stages.geometry import face_area, face_share
 from occlufix_vcam.stages.motion import IDENTITY, Continuity, MotionFeatures, motion, motion_features
 from occlufix_vcam.stages.reference import (
@@ -35,6 +36,7 @@ from occlufix_vcam.stages.reference import (
     known_face,
     make_view,
     most_alike,
+    unseen_part,
     valid_region,
     without_rim,
 )
@@ -131,7 +133,7 @@ class FaceMemory:
 
     def __call__(self, hidden: HiddenCrop) -> Reference:
         """Learns from what a crop shows of the face, and recalls what it does not show. Raises EngineRunError."""
-        crop, unseen = hidden.crop, _unseen(hidden)
+        crop, unseen = hidden.crop, unseen_part(hidden)
         self._now = crop.face.at
         face = self._face(hidden, unseen)
         person = self._known.identify(crop.face.track_id, crop, unseen) if self._known is not None else None
@@ -288,7 +290,8 @@ class _Face:
             self._keep(self._waiting.pop(0)[1])
         if self.now >= self._view_at and max(hidden.coverage, face_share(unseen)) <= PARTLY_HIDDEN:
             self._view_at = self.now + VIEW_EVERY_S
-            view = make_view(hidden.crop.image, without_rim(cv2.bitwise_not(unseen)) if unseen.any() else WHOLE)
+            shown = without_rim(cv2.bitwise_not(unseen)) if unseen.any() else WHOLE
+            view = make_view(hidden.crop.image, shown, fine_detail(hidden.crop))
             if view.is_good():
                 self._waiting.append((self.now, view))
 
@@ -348,14 +351,6 @@ class _Face:
         elif not self._shown and enrolled:
             nearest = min(enrolled, key=lambda view: float(cv2.absdiff(view.features.grey, now.grey).mean()))
             self._shown = [TrackedReference(nearest, IDENTITY, 0.0)]
-
-
-def _unseen(hidden: HiddenCrop) -> Image:
-    """What the crop does not show of the face: hidden, or outside the picture. 256x256 uint8, 255 = unseen."""
-    in_frame = hidden.crop.in_frame[TEMPLATE_PART]
-    return (
-        hidden.mask if in_frame.all() else np.asarray(cv2.bitwise_or(hidden.mask, cv2.bitwise_not(in_frame)), np.uint8)
-    )
 
 
 class FixedReference:

@@ -9,8 +9,9 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-from engines.contract import CROP_PX, HIDDEN, Affine, Image
-from occlufix_vcam.core.frame import HiddenCrop
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, Affine, Image
+from occlufix_vcam.core.frame import FineDetail, HiddenCrop
+from occlufix_vcam.stages.fine import moved
 from occlufix_vcam.stages.geometry import compose, face_area, face_share, warp_mask
 from occlufix_vcam.stages.motion import FLOW_PX, MotionFeatures, motion, motion_features
 
@@ -42,13 +43,15 @@ class Reference:
     """The person's own face in the template: `image` 256x256x3 uint8 BGR, `mask` 256x256 uint8, 255 = valid.
 
     `confidence` (256x256 uint8, or None for zero) says how far it may be shown directly; `motion` takes the pixels of
-    the same face's last crop to this one's, and is None if unknown.
+    the same face's last crop to this one's, and is None if unknown. `fine` is detail that the image is too small for,
+    where it may be shown directly.
     """
 
     image: Image
     mask: Image
     confidence: Image | None = None
     motion: Affine | None = None
+    fine: FineDetail | None = None
 
 
 WHOLE: Image = np.full((CROP_PX, CROP_PX), HIDDEN, np.uint8)
@@ -58,12 +61,13 @@ NO_REFERENCE = Reference(np.zeros((CROP_PX, CROP_PX, 3), np.uint8), np.zeros((CR
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReferenceView:
-    """One view of the unhidden face: the crop, where it is valid (255), and its features for motion."""
+    """One view of the unhidden face: the crop, where it is valid (255), its features for motion, and its detail."""
 
     image: Image
     mask: Image
     features: MotionFeatures
     sharpness: float
+    fine: FineDetail | None = None
 
     def is_good(self) -> bool:
         """Whether it is neither too dark nor too bright, and has enough features to track."""
@@ -105,14 +109,16 @@ class TrackedReference:
         confidence = cv2.resize(
             self._confidence * (HIDDEN if self.is_found() else 0), size, interpolation=cv2.INTER_LINEAR
         )
-        return Reference(image, mask, confidence.astype(np.uint8) & mask)
+        shown = confidence.astype(np.uint8) & mask
+        fine = moved(self.view.fine, self._matrix, shown.copy()) if self.view.fine is not None else None
+        return Reference(image, mask, shown, fine=fine)
 
 
-def make_view(image: Image, mask: Image) -> ReferenceView:
+def make_view(image: Image, mask: Image, fine: FineDetail | None = None) -> ReferenceView:
     seen = motion_features(image, cv2.bitwise_and(face_area(), mask).astype(np.uint8))
     inside = cv2.resize(face_area(), (FLOW_PX, FLOW_PX), interpolation=cv2.INTER_NEAREST) > 0
     edges = cv2.Laplacian(seen.grey, cv2.CV_32F)
-    return ReferenceView(image, mask, seen, float(np.abs(edges[inside]).mean()))
+    return ReferenceView(image, mask, seen, float(np.abs(edges[inside]).mean()), fine)
 
 
 def most_alike(views: list[ReferenceView]) -> int:
@@ -178,6 +184,14 @@ def valid_region(picture: Image, to_crop: Affine, hidden: Image | None = None) -
     if hidden is not None:
         valid[hidden != 0] = 0
     return without_rim(valid)
+
+
+def unseen_part(hidden: HiddenCrop) -> Image:
+    """What the crop does not show of the face: hidden, or outside the picture. 256x256 uint8, 255 = unseen."""
+    in_frame = hidden.crop.in_frame[TEMPLATE_PART]
+    return (
+        hidden.mask if in_frame.all() else np.asarray(cv2.bitwise_or(hidden.mask, cv2.bitwise_not(in_frame)), np.uint8)
+    )
 
 
 def known_face(mask: Image) -> Image:

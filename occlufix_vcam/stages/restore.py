@@ -58,7 +58,8 @@ class Restorer:
                 _lay_over(image, reference.image, weight)
         else:
             image = reference.image
-        return self._steady(Patch.of_hidden(hidden, image), reference.motion)
+        fine = reference.fine if weight is not None else None
+        return self._steady(Patch.of_hidden(hidden, image, fine), reference.motion)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         track_ids = list(track_ids)

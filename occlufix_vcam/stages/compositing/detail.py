@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, Affine, Image
-from occlufix_vcam.core.frame import Box, Patch
+from occlufix_vcam.core.frame import Box, FineDetail, Patch
 from occlufix_vcam.stages.geometry import TEMPLATE_CORNERS, box_in_frame, compose, face_area, scale_of, translation
 
 Plane = NDArray[np.float32]
@@ -40,6 +40,10 @@ LEAST_GAIN, LEAST_GRAIN = 0.03, 0.25
 MEASURED_PIXELS, STRIP_AT = 40_000, 92
 #: Side of the sample of noise that is weighed, in frame pixels; rounds of weighing.
 SAMPLE_PX, _ROUNDS = 96, 12
+#: Remembered detail is finer than this, in crop pixels.
+FINE_PX = 1.5
+#: Share of the grain that remembered detail brings along; interpolation costs the rest.
+REMEMBERED_GRAIN = 0.45
 #: Seconds between two measurements of a face, and the share of the newest one.
 MEASURE_EVERY_S, NEWEST = 0.5, 0.4
 #: Grain textures: pixels in a crop pixel.
@@ -64,16 +68,17 @@ class Detail:
     def __call__(self, frame: Image, patch: Patch, restored: Image, box: Box, at: float) -> None:
         """Sharpens `restored`, in place: what `box` of the `frame` shows instead of the thing."""
         found = self._measured(frame, patch, at)
-        if found is None:
+        if found is None and patch.fine is None:
             return
-        change = np.zeros(restored.shape[:2], np.float32)
-        if (found.gain > 1 + LEAST_GAIN).any():
-            for gain, octave in zip(found.gain, _octaves(_grey(restored)), strict=True):
-                cv2.scaleAdd(octave, float(gain - 1), change, dst=change)
-        if found.grain.any():
-            to_crop = compose(patch.crop.to_crop, translation(box[0], box[1]))
-            for grain, octave in zip(found.grain, _octaves(_noise(to_crop, box)), strict=True):
-                cv2.scaleAdd(octave, float(grain), change, dst=change)
+        to_crop = compose(patch.crop.to_crop, translation(box[0], box[1]))
+        change, grain = np.zeros((2, *restored.shape[:2]), np.float32)
+        if found is not None and (found.gain > 1 + LEAST_GAIN).any():
+            _add_octaves(change, _grey(restored), found.gain - 1)
+        if found is not None and found.grain.any():
+            _add_octaves(grain, _noise(to_crop, box), found.grain)
+        if patch.fine is not None:
+            _show_remembered(patch.fine, change, grain, restored, to_crop, box)
+        change += grain
         cv2.add(restored, cv2.merge([change, change, change]), dst=restored, dtype=cv2.CV_8U)
 
     def forget(self, track_ids: Iterable[int]) -> None:
@@ -95,6 +100,22 @@ class Detail:
             gain, grain = (old + NEWEST * (new - old) for old, new in ((last.gain, gain), (last.grain, grain)))
         self._tracks[track_id] = _Measured(gain, grain, at)
         return self._tracks[track_id]
+
+
+def _add_octaves(change: Plane, luma: Plane, weights: Plane) -> None:
+    """Adds to `change`, in place, the octaves of `luma` by their weights."""
+    for weight, octave in zip(weights, _octaves(luma), strict=True):
+        cv2.scaleAdd(octave, float(weight), change, dst=change)
+
+
+def _show_remembered(fine: FineDetail, change: Plane, grain: Plane, restored: Image, to_crop: Affine, box: Box) -> None:
+    """Puts remembered detail in place of the restored: into the `change` of luma; it needs less `grain`."""
+    luma = warped(fine.luma, compose(fine.matrix, to_crop), box).astype(np.float32) - _grey(restored)
+    side = 2 * round(FINE_PX / scale_of(to_crop)) + 1
+    remembered = luma - np.asarray(cv2.GaussianBlur(luma, (side, side), 0), np.float32)
+    weight = np.float32(1) if fine.weight is None else warped(fine.weight, to_crop, box) * np.float32(1 / HIDDEN)
+    change += (remembered - change) * weight
+    grain *= 1 - REMEMBERED_GRAIN * weight
 
 
 def measure(frame: Image, patch: Patch) -> tuple[Plane, Plane] | None:
