@@ -121,6 +121,18 @@ def test_a_still_scene_is_filled_as_it_was():
     assert off < 2
 
 
+def test_a_thing_is_followed_out_of_the_wide_field():
+    fill = play(SceneMemory(), still, range(LAST))
+    assert fill is not None and fill.thing is not None
+    x, y, width, height = fill.box
+    arm = still(LAST - 1).arm[y : y + height, x : x + width]
+    below = np.s_[FIELD[0].stop + 10 - y : FIELD[0].stop + 60 - y]
+    followed = fill.thing[below] > 127
+    differs = cv2.absdiff(fill.image, still(LAST - 1).covered()[y : y + height, x : x + width]).max(axis=2)[below] > 20
+    assert followed[differs & (arm[below] > 0)].mean() > 0.9
+    assert not followed[cv2.dilate(arm, np.ones((21, 21), np.uint8))[below] == 0].any()
+
+
 def sways(number: int) -> Shot:
     shift = 10 * np.sin(number / 8)
     return Shot(scene(shift=shift), shift, arm_until(number))

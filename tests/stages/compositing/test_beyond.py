@@ -54,6 +54,16 @@ def test_a_thing_that_ends_nearby_goes_to_its_end_and_does_not_jump_as_it_grows(
     assert max(steps) < 128
 
 
+def test_a_strap_beyond_the_template_is_painted_and_the_arm_beside_it_fades():
+    mask = arm()
+    mask[180:190, 20:300] = 255
+    reach = Reach("fade")(patch(mask), None, 0.0)
+    assert reach is not None
+    strap = reach[185 // CELL_PX, 28 // CELL_PX : 60 // CELL_PX]
+    assert (strap > 200).all()
+    assert not reach[400 // CELL_PX, 210 // CELL_PX]
+
+
 def test_what_the_scene_remembers_is_filled_and_does_not_fade():
     trust = np.full((720, 1280), 255, np.uint8)
     fill = Fill((0, 0, 1280, 720), np.full((720, 1280, 3), 90, np.uint8), trust, trust)
