@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,13 +43,27 @@ def process(
 
     disable_core_dumps()
     overrides = StageOverrides(mask, reference, aligned, side_by_side, quality)
-    with progress(source.name, share=True) as show:
+    with _cleaned_up(), progress(source.name, share=True) as show:
         told = run(source, target, overrides, load_settings(), show, report)
     if report is not None:
         told.save(report)
     _tell(told)
     if any(one.error for one in told.files):
         raise typer.Exit(DeviceError.exit_code)
+
+
+@contextlib.contextmanager
+def _cleaned_up() -> Iterator[None]:
+    """Ends as on Ctrl-C, leaving no unfinished file, where the terminal closes or the system shuts down."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    defaults = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in defaults:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in defaults:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _tell(told: ProcessReport) -> None:

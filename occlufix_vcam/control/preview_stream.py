@@ -25,6 +25,7 @@ from cv2.typing import MatLike
 from engines.contract import Image
 from occlufix_vcam.core.frame import Frame, HiddenCrop
 from occlufix_vcam.core.handoff import Broadcast
+from occlufix_vcam.stages.geometry import inverse, to_wide_field
 
 View = Literal["both", "before", "after"]
 
@@ -197,7 +198,7 @@ def outlines_of(frame: Frame) -> list[list[tuple[float, float]]]:
 
 def _rims(crop: HiddenCrop) -> list[MatLike]:
     """In frame pixels."""
-    rims, _ = cv2.findContours(crop.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    to_frame = cv2.invertAffineTransform(crop.crop.to_crop)
+    rims, _ = cv2.findContours(crop.wide_mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    to_frame = inverse(to_wide_field(crop.crop.to_crop))
     few = [cv2.approxPolyDP(rim, OUTLINE_PX, closed=True) for rim in rims]
     return [cv2.transform(rim.astype(np.float32), to_frame)[:, 0] for rim in few if len(rim) > 2]

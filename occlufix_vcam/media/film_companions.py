@@ -70,7 +70,11 @@ def copier(stream: Any, target: OutputContainer) -> Carry:
 
     def carry(packet: Packet[Any] | None) -> None:
         nonlocal last
-        if packet is None or packet.dts is None or (last is not None and is_dense and packet.dts <= last):
+        if packet is None or not packet.size:
+            return
+        if packet.dts is None:  # a cover picture has no time
+            packet.pts = packet.dts = packet.pts or 0
+        if last is not None and is_dense and packet.dts <= last:
             return
         last = packet.dts
         packet.stream = copy

@@ -105,5 +105,5 @@ def _encoder(container: str, quality: Quality, rate: Fraction, live: bool) -> tu
     if container == "webm":
         speed = {"deadline": "realtime", "cpu-used": "8"} if live else {"deadline": "good", "cpu-used": "4"}
         return "libvpx-vp9", "yuv420p", {"crf": str(_VP9_CRF[quality]), "b": "0", "row-mt": "1", **speed, **key_frames}
-    speed = {"preset": "superfast", "bf": "0", "rc-lookahead": "0"} if live else {"preset": "fast"}
+    speed = {"preset": "ultrafast"} if live else {"preset": "fast"}
     return "libx264", "yuv420p", {"crf": str(_H264_CRF[quality]), **speed, **key_frames}

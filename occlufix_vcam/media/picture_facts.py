@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from occlufix_vcam.core.errors import CameraNotFound, DeviceError
 #: More than the largest cameras take; beyond, a small file could fill the memory.
 LARGEST_PX = 2**27
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "GIF")
+Pillow.MAX_IMAGE_PIXELS = None  # our own limit says how large the image is
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _ORIENTATION = 0x0112
 #: By the value in EXIF: whether to transpose, and what to flip after that (in OpenCV's codes).
@@ -69,7 +72,7 @@ def is_picture(path: Path) -> bool:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences Pillow's warnings, of damaged tags and of large pictures: we have our own limit."""
+    """Silences Pillow's warnings of damaged tags."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -90,7 +93,7 @@ def _read(path: Path, file: BinaryIO) -> PictureFacts:
                 f"{path} holds several images, and all but the first would be lost",
                 "convert it to a film, or save its images one by one",
             )
-        return _facts(header, size)
+        return _facts(header, file, size)
     except DeviceError:
         raise
     except Exception as error:
@@ -100,14 +103,12 @@ def _read(path: Path, file: BinaryIO) -> PictureFacts:
 def _header(file: BinaryIO) -> Pillow.Image | None:
     try:
         return Pillow.open(file, formats=READABLE)
-    except Pillow.DecompressionBombError:
-        raise DeviceError(*_too_large(str(getattr(file, "name", "the image")), "")) from None
     except Exception:  # noqa: BLE001 - Pillow raises anything on damaged files
         return None
 
 
-def _facts(header: Pillow.Image, size: tuple[int, int]) -> PictureFacts:
-    exif = header.getexif()
+def _facts(header: Pillow.Image, file: BinaryIO, size: tuple[int, int]) -> PictureFacts:
+    exif = header.getexif() if _has_exif(header, file) else Pillow.Exif()
     orientation = exif.get(_ORIENTATION, 1)
     exif[_ORIENTATION] = 1
     is_tiff = header.format == "TIFF"  # its EXIF is the file's own structure, and OpenCV turns it upright
@@ -121,6 +122,27 @@ def _facts(header: Pillow.Image, size: tuple[int, int]) -> PictureFacts:
         dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(0 < float(value) < 1e6 for value in dpi) else None,
         subsampling=_subsampling(header),
     )
+
+
+def _has_exif(header: Pillow.Image, file: BinaryIO) -> bool:
+    """Whether to ask for EXIF: of a PNG, the answer takes decoding all of it, as it may come after the pixels."""
+    if header.format != "PNG" or "exif" in header.info or "Raw profile type exif" in header.info:
+        return True
+    where = file.tell()
+    try:
+        return b"eXIf" in _chunk_names(file)
+    finally:
+        file.seek(where)
+
+
+def _chunk_names(file: BinaryIO) -> set[bytes]:
+    names, place, ends_at = set(), len(b"\x89PNG\r\n\x1a\n"), file.seek(0, os.SEEK_END)
+    while place + 8 <= ends_at:
+        file.seek(place)
+        length, name = struct.unpack(">I4s", file.read(8))
+        names.add(name)
+        place += length + 12
+    return names
 
 
 def _subsampling(header: Pillow.Image) -> int:
@@ -145,12 +167,11 @@ def _tiff_size(path: Path, file: BinaryIO) -> tuple[int, int]:
 
 def _checked(path: Path, size: tuple[int, int]) -> tuple[int, int]:
     if size[0] * size[1] > LARGEST_PX:
-        raise DeviceError(*_too_large(str(path), f" of {size[0]}x{size[1]}"))
+        raise DeviceError(
+            f"{path} is an image of {size[0]}x{size[1]} pixels, more than can be read ({LARGEST_PX / 1e6:.0f} million)",
+            "scale it down first",
+        )
     return size
-
-
-def _too_large(name: str, size: str) -> tuple[str, str]:
-    return f"{name} is an image{size} pixels, more than can be read ({LARGEST_PX // 2**20} Mi)", "scale it down first"
 
 
 def _unreadable(path: Path) -> DeviceError:

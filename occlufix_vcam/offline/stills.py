@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
+import cv2
 import numpy as np
 
-from engines.contract import SEARCH_SIZE, Image
+from engines.contract import SEARCH_SIZE, Affine, Image
 from engines.faces_maps import Detection, TwoPassDetector
 from occlufix_vcam.core.frame import FaceTrack, Frame
 from occlufix_vcam.stages.find import FaceFinder, LoadEngine, OwnFinder
@@ -17,6 +19,8 @@ LEAST_TILE_PX = 1200
 #: A face that only a tile shows must be this certain: a picture has many tiles.
 TILE_THRESHOLD = 0.6
 MOST_FACES = 64
+#: Height and width of a reduced tile: twice what the network sees, so that the last reduction is an exact mean.
+_REDUCED = 2 * SEARCH_SIZE[0], 2 * SEARCH_SIZE[1]
 
 
 class TiledDetector(TwoPassDetector):
@@ -24,10 +28,9 @@ class TiledDetector(TwoPassDetector):
 
     def search(self, image: Image, limit: int) -> list[Detection]:
         finds = super().search(image, limit)
-        for x, y, tile in _tiles(image):
-            shift = np.array([[1, 0, x], [0, 1, y]], np.float32)
-            inside = [find.through(shift) for find in super().search(tile, limit)]
-            finds += [find for find in inside if find.score >= TILE_THRESHOLD]
+        for tile, to_image in _tiles(image):
+            inside = super().search(tile, limit)
+            finds += [find.through(to_image) for find in inside if find.score >= TILE_THRESHOLD]
         best: list[Detection] = []
         for find in sorted(finds, key=lambda find: find.score, reverse=True):
             if is_new_face(find, best):
@@ -56,16 +59,23 @@ def open_tiled_finder(load_engine: LoadEngine) -> FaceFinder:
     return OwnFinder(load_engine, MOST_FACES, detector=TiledDetector)
 
 
-def _tiles(image: Image) -> Iterator[tuple[int, int, Image]]:
-    """Left, top and pixels of tiles that overlap by half, of half the width, a quarter and so on."""
+def _tiles(image: Image) -> Iterator[tuple[Image, Affine]]:
+    """Reduced tiles that overlap by half, of half the image's width, a quarter and so on, and their way to its pixels.
+
+    The image is reduced as a whole, once for each size of tiles.
+    """
     height, width = image.shape[:2]
-    tile = max(width, height * SEARCH_SIZE[1] // SEARCH_SIZE[0]) // 2
-    while tile >= LEAST_TILE_PX:
-        high = tile * SEARCH_SIZE[0] // SEARCH_SIZE[1]
-        for y in _starts(height, high):
-            for x in _starts(width, tile):
-                yield x, y, image[y : y + high, x : x + tile]
-        tile //= 2
+    widest = max(width, height * SEARCH_SIZE[1] // SEARCH_SIZE[0])
+    for halvings in range(int(math.log2(max(1.0, widest / LEAST_TILE_PX))), 0, -1):
+        scale = widest / 2**halvings / _REDUCED[1]
+        size = max(1, round(width / scale)), max(1, round(height / scale))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        for y in _starts(size[1], _REDUCED[0]):
+            for x in _starts(size[0], _REDUCED[1]):
+                # Pixel centres coincide, not corners.
+                shift = scale * (x + 0.5) - 0.5, scale * (y + 0.5) - 0.5
+                to_image = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float32)
+                yield image[y : y + _REDUCED[0], x : x + _REDUCED[1]], to_image
 
 
 def _starts(length: int, tile: int) -> list[int]:

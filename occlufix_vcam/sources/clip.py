@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 #: A clip that decodes more slowly than it plays may skip this long for one frame; beyond that it plays slower.
 _LONGEST_SKIP = 0.15
 
+#: By this part of a frame a frame may come early: times in files are rounded.
+_EARLY = 0.4
+
 
 class Reel(Protocol):
     """Sequence of images, played once."""
@@ -113,25 +116,48 @@ class Clip:
 
 
 class _Film:
-    """Film, through FFmpeg, in square pixels."""
+    """Film, through FFmpeg, in square pixels and at a constant rate: a film of an uneven rate repeats or skips frames.
+
+    Each image is the one that a player shows at that time.
+    """
 
     def __init__(self, path: Path, fallback_rate: float) -> None:
         self._path = path
-        self._reader = FilmReader(path)
+        self._open()
         rate = self._reader.rate
         self.rate = rate if 1 <= rate <= 240 else fallback_rate
 
+    def _open(self) -> None:
+        self._reader = FilmReader(self._path)
+        self._shown, self._following = self._reader.next(), self._reader.next()
+        self._began = self._shown.pts if self._shown else 0
+        self._position = 0
+        self._image: Image | None = None
+
     def next(self) -> Image | None:
-        frame = self._reader.next()
-        return None if frame is None else in_square_pixels(frame.image, self._reader.pixel_shape)
+        if not self.skip() or self._shown is None:
+            return None
+        if self._image is None:
+            self._image = in_square_pixels(self._shown.image, self._reader.pixel_shape)
+        return self._image
 
     def skip(self) -> bool:
-        return self._reader.next() is not None
+        due = self._began + (self._position + _EARLY) / (self.rate * self._reader.time_base)
+        self._position += 1
+        while self._shown is not None and self._ends_at() <= due:
+            self._shown, self._following = self._following, self._reader.next()
+            self._image = None
+        return self._shown is not None
+
+    def _ends_at(self) -> int:
+        """When the shown frame gives way to the next, or the film ends."""
+        assert self._shown is not None
+        return self._following.pts if self._following else self._shown.pts + self._shown.duration
 
     def rewind(self) -> None:
         # Reopened, because not every container can seek.
         self._reader.close()
-        self._reader = FilmReader(self._path)
+        self._open()
 
     def close(self) -> None:
         self._reader.close()

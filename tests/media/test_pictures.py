@@ -75,6 +75,20 @@ def test_every_orientation_of_every_kind_is_turned_upright(tmp_path: Path, kind:
     assert upright.shape == expected.shape and np.abs(upright.astype(int) - expected).mean() < 12
 
 
+def test_an_orientation_after_the_pixels_counts_too(tmp_path: Path) -> None:
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    Pillow.new("RGB", (32, 16)).save(tmp_path / "a.png", exif=exif)
+    data = (tmp_path / "a.png").read_bytes()
+    start = data.index(b"eXIf") - 4
+    length = int.from_bytes(data[start : start + 4], "big") + 12
+    end = data.index(b"IEND") - 4
+    (tmp_path / "a.png").write_bytes(
+        data[:start] + data[start + length : end] + data[start : start + length] + data[end:]
+    )
+    assert load_picture(tmp_path / "a.png").shape == (32, 16, 3)
+
+
 def test_a_small_file_that_would_fill_the_memory_is_refused_by_its_header(tmp_path: Path) -> None:
     Pillow.new("1", (60, 60)).save(tmp_path / "bomb.png")
     data = bytearray((tmp_path / "bomb.png").read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,8 @@ from engines.contract import CROP_PX, TEMPLATE
 from occlufix_vcam.cli.app import app
 from occlufix_vcam.people.person import EnrolledView, Person
 from occlufix_vcam.people.store import LoadedPeople, PeopleStore
+from tests.harness.fakes import until
+from tests.harness.films import make_film
 
 RUNS = 30
 
@@ -71,3 +74,15 @@ def test_thirty_runs_with_two_people_enrolled_all_exit_with_0(tmp_path: Path, fa
     with ThreadPoolExecutor(3) as several:
         ended = list(several.map(run, range(RUNS)))
     assert [code for code, _ in ended] == [0] * RUNS, {said for code, said in ended if code}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
+def test_a_film_that_is_broken_off_by_a_signal_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    film = make_film(tmp_path / "in.mp4", [np.zeros((64, 64, 3), np.uint8)] * 9000, [*range(0, 9001 * 10, 10)])
+    command = [sys.executable, "-m", "occlufix_vcam", "process", str(film), str(tmp_path / "out.mp4")]
+    with subprocess.Popen(command, env={**os.environ, "OCCLUFIX_BACKEND": "fake"}) as process:
+        until(lambda: any(part.stat().st_size for part in tmp_path.glob(".*.part")))
+        process.send_signal(number)
+        assert process.wait(60) != 0
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

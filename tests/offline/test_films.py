@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 from engines.contract import Image
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
@@ -119,6 +121,27 @@ def _add_subtitles(film: Path, target: Path) -> None:
                 if packet.dts is not None:
                     packet.stream = copy
                     out.mux(packet)
+
+
+def test_a_cover_and_attachments_are_kept(tmp_path: Path) -> None:
+    cover = io.BytesIO()
+    Picture.new("RGB", (32, 32), (200, 0, 0)).save(cover, "PNG")
+    with av.open(str(tmp_path / "in.mp4"), "w") as out:
+        stream: Any = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        shown: Any = out.add_stream("png")
+        shown.width, shown.height, shown.pix_fmt = 32, 32, "rgb24"
+        shown.disposition = av.stream.Disposition.attached_pic
+        packet = av.Packet(cover.getvalue())
+        packet.stream, packet.pts, packet.dts, packet.is_keyframe = shown, 0, 0, True
+        out.start_encoding()
+        out.mux(packet)
+        for _ in range(3):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "bgr24")))
+        out.mux(stream.encode(None))
+    result, _ = restore(tmp_path / "in.mp4", tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        assert [one.codec_context.name for one in film.streams.video] == ["h264", "png"] and result.left_out == ()
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import pytest
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
 from occlufix_vcam.sources import EndOfClip, SourceOptions
 from occlufix_vcam.sources.clip import Clip
+from tests.harness.films import make_film
 from tests.harness.sources import FakeClock, grey, number_of, write_clip
 
 EVERY_FRAME = SourceOptions(loop=False, realtime=False)
@@ -102,6 +104,43 @@ def test_a_clip_too_slow_to_decode_runs_slower_but_runs(video: Path) -> None:
     indices = [frame.index for frame in (clip.read(0) for _ in range(10)) if frame]
     assert len(indices) == 10 and indices == sorted(set(indices))
     clip.close()
+
+
+@pytest.mark.parametrize("rate", [23.976, 29.97, 50.0, 59.94])
+def test_rates_that_files_round_give_every_frame_once(tmp_path: Path, rate: float) -> None:
+    times = [round(1000 * n / rate) for n in range(41)]
+    film = make_film(tmp_path / "film.mp4", [grey(n * 6) for n in range(40)], times)
+    seen = [number for _, number in read_all(Clip(str(film), EVERY_FRAME))]
+    assert len(seen) in (39, 40, 41) and len(set(seen)) >= 15 and seen == sorted(seen)
+
+
+def test_an_uneven_film_keeps_its_time(tmp_path: Path) -> None:
+    times = [*range(0, 1000, 100), *range(1000, 3200, 400)]  # ten a second, then two and a half
+    film = make_film(tmp_path / "film.mp4", [grey(16 * n) for n in range(15)], times)
+    clip = Clip(str(film), EVERY_FRAME)
+    numbers = [number for _, number in read_all(clip)]
+    for at, number in ((0.05, 0), (0.45, 4), (1.2, 10), (2.7, 14)):
+        assert abs(numbers[round(at * clip.rate)] - number) <= 1
+    assert len(numbers) / clip.rate == pytest.approx(3.0, abs=0.15)
+
+
+def test_a_film_of_few_frames_lasts_as_long(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "film.mp4", [grey(16), grey(64)], [0, 2000, 4000])
+    clip = Clip(str(film), SourceOptions(rate=10, loop=False, realtime=False))
+    assert clip.rate == 10 and [number for _, number in read_all(clip)] == [1] * 20 + [4] * 20
+
+
+def test_interlaced_films_and_wide_pixels_are_shown_as_players_do(tmp_path: Path) -> None:
+    fields = make_film(tmp_path / "fields.mp4", [grey(16 * n) for n in range(5)], [*range(0, 240, 40)], interlaced=True)
+    assert [number for _, number in read_all(Clip(str(fields), EVERY_FRAME))] == [0, 1, 2, 3, 4]
+    wide = make_film(tmp_path / "wide.mp4", [grey(16)] * 2, [0, 40, 80], shape=Fraction(2))
+    assert Clip(str(wide), EVERY_FRAME).size == (128, 48)
+
+
+def test_a_playlist_opens_nothing(tmp_path: Path, video: Path) -> None:
+    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{video}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(DeviceError, match="not a readable"):
+        Clip(str(tmp_path / "list.m3u8"), EVERY_FRAME)
 
 
 def test_a_folder_is_sorted_as_a_person_would(folder: Path) -> None:

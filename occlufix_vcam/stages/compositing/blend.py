@@ -19,7 +19,16 @@ from occlufix_vcam.stages.compositing.beyond import CELL_PX as REACH_CELL_PX
 from occlufix_vcam.stages.compositing.beyond import Beyond, Reach, composed_wide, face_weight
 from occlufix_vcam.stages.compositing.detail import CUBIC_BELOW, Detail
 from occlufix_vcam.stages.compositing.outline import outline
-from occlufix_vcam.stages.geometry import box_in_frame, compose, reduced, scale_of, to_cells, to_wide_field, translation
+from occlufix_vcam.stages.geometry import (
+    box_in_frame,
+    compose,
+    from_cells,
+    reduced,
+    scale_of,
+    to_cells,
+    to_wide_field,
+    translation,
+)
 
 Levels: TypeAlias = NDArray[np.floating]
 Wide: TypeAlias = NDArray[np.int16]
@@ -149,7 +158,7 @@ def _matched(patch: Patch) -> Image:
 
 def _reach_in(box: Box, patch: Patch, reach: Image) -> Image:
     to_wide = compose(to_wide_field(patch.crop.to_crop), translation(box[0], box[1]))
-    return _warped(reach, compose(to_cells(REACH_CELL_PX), to_wide), box)
+    return from_cells(reach, compose(to_cells(REACH_CELL_PX), to_wide), box[2:])
 
 
 def _warped(image: Image, matrix: Affine, box: Box, outside: int | None = None) -> Image:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engines.contract import HIDDEN, Affine, Image
 from occlufix_vcam.core.frame import Box, Patch
-from occlufix_vcam.stages.geometry import compose, scale_of, to_cells, to_wide_field, translation
+from occlufix_vcam.stages.geometry import compose, from_cells, scale_of, to_cells, to_wide_field, translation
 from occlufix_vcam.stages.hidden import GROWTH_PX
 
 Plane = NDArray[np.float32]
@@ -70,23 +70,11 @@ def thing_share(image: Image, patch: Patch, to_wide: Affine) -> Plane:
     thing = np.asarray(cv2.erode(patch.wide_mask[top:bottom, left:right], _disc(GROWTH_PX)), np.uint8)
     model = colour_model(guide, _cells(thing))
     to_part = compose(to_cells(CELL_PX), compose(translation(-left, -top), to_wide))
-    planes = cv2.split(_unfolded(model, to_part, (image.shape[1], image.shape[0])))
+    planes = cv2.split(from_cells(model, to_part, (image.shape[1], image.shape[0])))
     share = planes[3]
     for slope, colour in zip(planes[:3], cv2.split(image.astype(np.float32)), strict=True):
         share += cv2.multiply(slope, colour, scale=1 / HIDDEN)
     return np.asarray(share, np.float32)
-
-
-def _unfolded(model: Plane, to_cells: Affine, size: tuple[int, int]) -> Plane:
-    """The model for each pixel of an image of this `size`. It is smooth: half a cell is fine enough for the warp."""
-    step = int(np.clip(0.5 / scale_of(to_cells), 1, 4))
-    coarse = -(-size[0] // step), -(-size[1] // step)
-    matrix = compose(to_cells, np.array([[step, 0, (step - 1) / 2], [0, step, (step - 1) / 2]], np.float32))
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(model, matrix, coarse, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    if step > 1:
-        warped = cv2.resize(warped, (coarse[0] * step, coarse[1] * step), interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(warped[: size[1], : size[0]])
 
 
 def colour_model(guide: Plane, target: Plane) -> Plane:
@@ -136,7 +124,11 @@ def _extended(share: Plane, px: float) -> Image:
 
 def _depth(mask: Image) -> Image:
     """Distance to the mask's rim inside it, in _STEPS of a crop pixel: uint8."""
-    return np.asarray(cv2.convertScaleAbs(cv2.distanceTransform(mask, cv2.DIST_L2, 3), alpha=_STEPS), np.uint8)
+    left, top, width, height = cv2.boundingRect(mask)
+    part = np.s_[max(top - 1, 0) : top + height + 1, max(left - 1, 0) : left + width + 1]
+    depth = np.zeros_like(mask)
+    depth[part] = cv2.convertScaleAbs(cv2.distanceTransform(mask[part], cv2.DIST_L2, 3), alpha=_STEPS)
+    return depth
 
 
 @functools.cache

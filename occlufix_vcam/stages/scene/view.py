@@ -36,6 +36,8 @@ _RISE: Image = np.clip((np.arange(256) - SAME_LEVELS) * 24, 0, HIDDEN).astype(np
 BAND = 8
 #: So far beyond a view's edge, in blocks, its last pixels are repeated.
 EDGE_BLOCKS = 2.0
+#: Over so many blocks a thing fades that leaves the view, but not the frame.
+FADE_BLOCKS = 6
 _SQUARE = np.ones((3, 3), np.uint8)
 #: Share of the way to the newest light and trust in one frame.
 EASE = 0.5
@@ -104,12 +106,13 @@ class SceneView:
         off = _difference(moved * light, colours)
         self._follow_thing(off, both, frame)
         agreed = both * np.exp(-np.square(off / DIFFERS))
-        if agreed.sum() < SAME_SCENE * both.sum() or self._camera_moved(raw, agreed, frame):
+        measured = agreed * _texture(colours)
+        if agreed.sum() < SAME_SCENE * both.sum() or self._camera_moved(raw, measured, frame):
             return False
         light = _light(moved, colours, agreed + np.float32(1e-3) * both)
         off = _difference(moved * light, colours)
         self._found_at = frame.at
-        self._flow, disagreement = _extended(raw, prior, agreed * _texture(colours), heads)
+        self._flow, disagreement = _extended(raw, prior, measured + np.float32(0.02) * agreed, heads)
         trust = self._trusted(moved, off, both, disagreement, frame) * valid * self._known_faces(frame)
         self._light = _eased(self._light, light)
         self._trust = trust if self._trust is None else np.minimum(trust, self._trust + EASE * (trust - self._trust))
@@ -135,8 +138,22 @@ class SceneView:
         part = np.s_[top : top + rows, left : left + columns]
         trust = cv2.resize((self.trust[part] * HIDDEN).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
         box: Box = (self.box[0] + left * self.block, self.box[1] + top * self.block, *size)
-        thing = _outlined(self.thing[part], image, frame, box) if self.thing[part].any() else None
+        thing = None
+        if self.thing[part].any():
+            rough = cv2.blur(cv2.dilate(self.thing, _SQUARE), (3, 3)) * self._inside(frame)
+            thing = _outlined(rough[part].astype(np.uint8), image, frame, box)
         return Fill(box, image, np.asarray(trust, np.uint8), thing)
+
+    def _inside(self, frame: Image) -> Levels:
+        """1, falling to 0 at those edges of the view that are not the frame's."""
+        ramps = []
+        for axis in (0, 1):
+            first, count = self.blocks[axis], self.blocks[axis + 2]
+            ends = first + count >= frame.shape[1 - axis] // self.block
+            before = np.arange(count) + FADE_BLOCKS * (first == 0)
+            after = np.arange(count)[::-1] + FADE_BLOCKS * ends
+            ramps.append(np.clip(np.minimum(before, after) / FADE_BLOCKS, 0, 1))
+        return np.asarray(np.minimum.outer(ramps[1], ramps[0]), np.float32)
 
     def _pixels(self, blocks: Box) -> Image:
         """The view as it looks now in a box of its blocks."""
@@ -270,7 +287,7 @@ class SceneView:
 def _outlined(thing: Image, fill: Image, frame: Image, box: Box) -> Image:
     """A thing's blocks as a weight by pixel: what looks as the fill does stays as it is."""
     x, y, width, height = box
-    rough = cv2.resize(cv2.blur(cv2.dilate(thing, _SQUARE), (3, 3)), (width, height), interpolation=cv2.INTER_LINEAR)
+    rough = cv2.resize(thing, (width, height), interpolation=cv2.INTER_LINEAR)
     blue, green, red = cv2.split(cv2.absdiff(fill, frame[y : y + height, x : x + width]))
     weight = cv2.LUT(cv2.max(cv2.max(blue, green), red), _RISE)
     weight = cv2.blur(cv2.dilate(weight, np.ones((7, 7), np.uint8)), (5, 5))
@@ -328,14 +345,15 @@ def _extended(flow: Levels, prior: Levels, weight: Levels, head: Levels) -> tupl
 def _texture(colours: Levels) -> Levels:
     """How far motion can be measured in each block, 0..1."""
     detail = cv2.blur(_detail(colours), (3, 3))
-    return np.asarray(np.minimum(0.02 + 0.1 * detail, 1), np.float32)
+    return np.asarray(np.minimum(0.1 * detail, 1), np.float32)
 
 
 def _detail(colours: Levels) -> Levels:
     """Mean difference between neighbouring blocks, in levels."""
     grey = cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY)
     across, down = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
-    return np.asarray(cv2.blur(np.abs(across) + np.abs(down), (3, 3)), np.float32)
+    # A running mean of zeros may end just below zero.
+    return np.maximum(np.asarray(cv2.blur(np.abs(across) + np.abs(down), (3, 3)), np.float32), 0)
 
 
 @functools.cache

@@ -50,6 +50,16 @@ _FIREFOX = {
 }
 
 
+#: For calls over loopback alone: real addresses in the offers, and loopback among them.
+_CHROMIUM_CALLS = ("--disable-features=WebRtcHideLocalIpsWithMdns", "--allow-loopback-in-peer-connection")
+_CHROMIUM_CALLS += ("--autoplay-policy=no-user-gesture-required",)
+_FIREFOX_CALLS = {
+    "media.peerconnection.ice.loopback": True,
+    "media.peerconnection.ice.obfuscate_host_addresses": False,
+    "media.gmp-manager.url": "http://127.0.0.1:1/",
+}
+
+
 def program(browser: str) -> str | None:
     return next((found for name in PROGRAMS[browser] if (found := shutil.which(name))), None)
 
@@ -68,7 +78,7 @@ def watch(
     with _served() as (port, answers), tempfile.TemporaryDirectory() as profile:
         asked = {"label": label, "pictures": pictures, "bits": numbered.BITS, "pause": round(1000 * pause_s)}
         url = f"http://127.0.0.1:{port}/?{urlencode(asked)}"
-        command = [*_COMMANDS[browser](program(browser) or browser, profile, url), *flags]
+        command = [*command_of(browser, profile, url), *flags]
         with background(command, {**environment, "HOME": profile}, folder / f"{browser}.log"):
             try:
                 return answers.get(timeout=WITHIN_S)
@@ -77,17 +87,24 @@ def watch(
                 raise TimeoutError(f"{browser} reported nothing within {WITHIN_S:.0f} s: {log[-1500:]}") from None
 
 
-def _chromium(path: str, profile: str, url: str) -> list[str]:
-    return [path, *_CHROMIUM, f"--user-data-dir={profile}", "--remote-debugging-port=0", url]
+def command_of(browser: str, profile: str, url: str, *, calls: bool = False) -> list[str]:
+    """Command that opens `url` with a new profile; `calls` lets it take part in calls over loopback."""
+    return _COMMANDS[browser](program(browser) or browser, profile, url, calls)
 
 
-def _firefox(path: str, profile: str, url: str) -> list[str]:
-    lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in _FIREFOX.items()]
+def _chromium(path: str, profile: str, url: str, calls: bool) -> list[str]:
+    flags = (*_CHROMIUM, *(_CHROMIUM_CALLS if calls else ()))
+    return [path, *flags, f"--user-data-dir={profile}", "--remote-debugging-port=0", url]
+
+
+def _firefox(path: str, profile: str, url: str, calls: bool) -> list[str]:
+    wanted = {**_FIREFOX, **(_FIREFOX_CALLS if calls else {})}
+    lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in wanted.items()]
     (Path(profile) / "user.js").write_text("\n".join(lines))
     return [path, "--headless", "--no-remote", "--profile", profile, url]
 
 
-_COMMANDS: dict[str, Callable[[str, str, str], list[str]]] = {"chromium": _chromium, "firefox": _firefox}
+_COMMANDS: dict[str, Callable[[str, str, str, bool], list[str]]] = {"chromium": _chromium, "firefox": _firefox}
 
 
 @contextmanager
