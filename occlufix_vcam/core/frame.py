@@ -28,11 +28,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceTrack:
-    """One face over time: 5x2 float32 landmarks in frame pixels, confidence 0..1."""
+    """One face over time: 5x2 float32 landmarks in frame pixels, confidence 0..1, at a time in seconds.
+
+    A face that is not `seen` in this frame is where it was when it last was.
+    """
 
     track_id: int
     landmarks: Points
     confidence: float
+    at: float = 0.0
+    seen: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-from engines.contract import CROP_PX, HIDDEN, Affine, Image
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, Affine, Image
 from occlufix_vcam.core.frame import FineDetail, HiddenCrop
 from occlufix_vcam.stages.fine import moved
 from occlufix_vcam.stages.geometry import compose, face_area, face_share, warp_mask
@@ -184,6 +184,14 @@ def valid_region(picture: Image, to_crop: Affine, hidden: Image | None = None) -
     if hidden is not None:
         valid[hidden != 0] = 0
     return without_rim(valid)
+
+
+def unseen_part(hidden: HiddenCrop) -> Image:
+    """What the crop does not show of the face: hidden, or outside the picture. 256x256 uint8, 255 = unseen."""
+    in_frame = hidden.crop.in_frame[TEMPLATE_PART]
+    return (
+        hidden.mask if in_frame.all() else np.asarray(cv2.bitwise_or(hidden.mask, cv2.bitwise_not(in_frame)), np.uint8)
+    )
 
 
 def known_face(mask: Image) -> Image:
