@@ -370,6 +370,8 @@ class FixedReference:
                 "the reference image shows no usable face", "choose an image with one clear, frontal face"
             )
         mask = valid_region(picture, crop.to_crop, see_hidden(crop).mask if see_hidden is not None else None)
+        #: The photograph's face, and what of it is not valid (255).
+        self.crop, self.hidden = crop, np.asarray(cv2.bitwise_not(mask), np.uint8)
         image = crop.image.copy()
         image[mask == 0] = 0
         self._view = make_view(image, mask)
