@@ -24,6 +24,8 @@ SPECK_PX = 80
 GROWTH_PX = 6
 #: Occluders farther from the face, as a share of its area's axes, stay in the image: an arm, the foot of a cup.
 FACE_REACH = 1.4
+#: A crop pixel of which a user's mask covers this much, of 255, shows something of the thing.
+LEAST_GIVEN = 32
 #: A face that counts as hidden is released at this share of `min_coverage`.
 LET_GO = 0.5
 
@@ -85,7 +87,7 @@ class GivenMask:
         self._mask = mask
 
     def __call__(self, crop: Crop) -> HiddenCrop:
-        wide_mask = warp_mask(self._mask, to_wide_field(crop.to_crop), least=128, side=WIDE_PX)
+        wide_mask = warp_mask(self._mask, to_wide_field(crop.to_crop), least=LEAST_GIVEN, side=WIDE_PX)
         mask = np.ascontiguousarray(wide_mask[TEMPLATE_PART])
         return HiddenCrop(crop, mask, face_share(mask), wide_mask, exact=True)
 
