@@ -80,7 +80,7 @@ class CameraEnrollment(threading.Thread):
         seconds: float = LONGEST_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`watched` keeps the camera open during the block. Raises EnrollmentError if `name` is invalid, or for the demo."""
+        """`watched` keeps the camera open during the block. Raises EnrollmentError for an invalid name and the demo."""
         super().__init__(name="enrolment")
         self.person = checked_name(name)
         if settings.source == DEMO:
