@@ -30,7 +30,7 @@ PER_DIFFERENCE, DIFFERS_ABOVE, PER_DISAGREEMENT, PER_DISTANCE, PER_SECOND = 0.3,
 #: A block outside the wide field belongs to a thing if it differs from the view by this many grey levels.
 THING_FROM = 16.0
 #: Pixels that differ no more than this from the fill need none, in grey levels.
-SAME_LEVELS = 6
+SAME_LEVELS = 10
 _RISE: Image = np.clip((np.arange(256) - SAME_LEVELS) * 24, 0, HIDDEN).astype(np.uint8)
 #: A view is rendered in bands of so many blocks: a slanting arm fills little of its box.
 BAND = 8
@@ -290,7 +290,7 @@ def _outlined(thing: Image, fill: Image, frame: Image, box: Box) -> Image:
     rough = cv2.resize(thing, (width, height), interpolation=cv2.INTER_LINEAR)
     blue, green, red = cv2.split(cv2.absdiff(fill, frame[y : y + height, x : x + width]))
     weight = cv2.LUT(cv2.max(cv2.max(blue, green), red), _RISE)
-    weight = cv2.blur(cv2.dilate(weight, np.ones((7, 7), np.uint8)), (5, 5))
+    weight = cv2.blur(cv2.dilate(weight, np.ones((5, 5), np.uint8)), (3, 3))
     return np.asarray(cv2.min(weight, rough), np.uint8)
 
 
