@@ -15,6 +15,7 @@ from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, WIDE_PX, Affine, Imag
 from occlufix_vcam.core.frame import Box, Fill
 from occlufix_vcam.stages.geometry import compose, inverse, scale_of, to_cells, to_wide_field, translation
 from occlufix_vcam.stages.scene.cells import AROUND, Levels, SceneFrame, grid, reduced_by, spread, warped
+from occlufix_vcam.stages.scene.follow import followed
 
 #: Visible blocks that differ by this many grey levels count little for motion and light.
 DIFFERS = 12.0
@@ -244,10 +245,8 @@ class SceneView:
         near = np.asarray(cv2.dilate(self.thing, _SQUARE)) > 0
         differs = (off > np.where(near, THING_FROM / 2, THING_FROM)) & (outside > 0) & (seen > 0)
         parts = np.where(differs, np.uint8(HIDDEN), hidden).astype(np.uint8)
-        joined = cv2.morphologyEx(parts, cv2.MORPH_CLOSE, _SQUARE)
-        _, labels = cv2.connectedComponents(np.asarray(joined, np.uint8), ltype=cv2.CV_16U)
-        things = np.unique(labels[hidden > 0])
-        self.thing = np.where(np.isin(labels, things) & (outside > 0), np.uint8(HIDDEN), np.uint8(0))
+        joined = np.asarray(cv2.morphologyEx(parts, cv2.MORPH_CLOSE, _SQUARE), np.uint8)
+        self.thing = followed(joined & outside, np.asarray(cv2.dilate(hidden, _SQUARE), np.uint8))
         seen[cv2.dilate(self.thing, _SQUARE) > 0] = 0
 
     def _camera_moved(self, flow: Levels, agreed: Levels, frame: SceneFrame) -> bool:
