@@ -50,11 +50,14 @@ def build_pipeline(
 ) -> Pipeline:
     """Builds the product's pipeline, in the thread that will use it. A stage that is passed replaces the usual one.
 
+    What `see_hidden` marks, if passed, is restored in every face.
+
     `engines` keeps what was loaded, for its owner to report and close. Raises EngineError, ConfigError.
     """
     from occlufix_vcam.pipeline import Pipeline
     from occlufix_vcam.stages.find import open_finder
     from occlufix_vcam.stages.hidden import HiddenSegmenter
+    from occlufix_vcam.stages.presence.gate import FaceGate
     from occlufix_vcam.stages.restore import Restorer
     from occlufix_vcam.stages.scene.memory import SceneMemory
 
@@ -64,6 +67,7 @@ def build_pipeline(
         remember=remember or _open_memory(settings, engines),
         restore=Restorer(engines.load("restore"), settings.restorer, settings.when_unsure),
         telemetry=telemetry,
+        gate=FaceGate() if see_hidden is None else None,
         mark=settings.mark_corner if settings.mark else None,
         strength=settings.strength,
         beyond=settings.beyond,

@@ -15,11 +15,12 @@ from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.compositing.beyond import Beyond
 from occlufix_vcam.stages.compositing.blend import Blender
+from occlufix_vcam.stages.compositing.watermark import Corner, put_mark
 from occlufix_vcam.stages.find import FaceFinder
 from occlufix_vcam.stages.memory import Memory
+from occlufix_vcam.stages.presence.gate import FaceGate
 from occlufix_vcam.stages.reference import Reference
 from occlufix_vcam.stages.scene.memory import SceneMemory
-from occlufix_vcam.stages.watermark import Corner, put_mark
 
 
 class OcclusionSegmenter(Protocol):
@@ -59,20 +60,23 @@ class Pipeline:
         restore: FaceRestorer,
         telemetry: Telemetry,
         *,
+        gate: FaceGate | None = None,
         mark: Corner | None = None,
         strength: int = 100,
         beyond: Beyond = "fade",
         scene: SceneMemory | None = None,
     ) -> None:
-        """`mark` is the corner into which "restored" is written while a face is; `beyond` is the Blender's.
+        """Without a `gate` every hidden face is restored.
 
-        `scene` remembers what surrounds the faces; None: nothing of it.
+        `mark` is the corner into which "restored" is written while a face is; `beyond` is the Blender's. `scene`
+        remembers what surrounds the faces; None: nothing of it.
         """
         self._find = find
         self._see_hidden = see_hidden
         self._remember = remember
         self._scene = scene
         self._restore = restore
+        self._gate = gate
         self._blend = Blender(beyond)
         self._telemetry = telemetry
         self._mark = mark
@@ -87,13 +91,15 @@ class Pipeline:
             with span("find"):
                 faces = self._find(frame)
             with span("align"):
-                crops = [crop for face in faces if (crop := align(frame, face)) is not None]
+                present = faces if self._gate is None else self._gate.present(frame, faces)
+                crops = [crop for face in present if (crop := align(frame, face)) is not None]
             with span("hidden"):
                 seen = [self._see_hidden(crop) for crop in crops]
             with span("remember"):
-                known = [self._remember(crop) for crop in seen]
-                fill = self._behind(frame, seen)
-            pairs = [(crop, face) for crop, face in zip(seen, known, strict=True) if crop.mask.any()]
+                open_ = seen if self._gate is None else [crop for crop in seen if self._gate.restores(crop, faces)]
+                known = [self._remember(crop) for crop in open_]
+                fill = self._behind(frame, open_)
+            pairs = [(crop, face) for crop, face in zip(open_, known, strict=True) if crop.mask.any()]
             hidden = tuple(crop for crop, _ in pairs)
             with span("restore"):
                 patches = [patch for crop, face in pairs if (patch := self._restore(crop, face)) is not None]
@@ -119,7 +125,8 @@ class Pipeline:
     def _summarise(self, faces: Sequence[FaceTrack], hidden: Sequence[HiddenCrop], restored: int) -> FrameSummary:
         """Counts faces and tells the stages which tracks are lost."""
         tracks = frozenset(face.track_id for face in faces)
-        for stage in (self._see_hidden, self._remember, self._restore, self._blend):
+        stages = (self._see_hidden, self._remember, self._restore, self._blend)
+        for stage in stages if self._gate is None else (*stages, self._gate):
             stage.forget(self._tracks - tracks)
         self._tracks = tracks
         self._telemetry.count("faces", len(faces))

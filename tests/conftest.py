@@ -29,6 +29,7 @@ LANE_OF = {
     "tests/scripts/test_classic_unet.py": "desktop",
     "tests/test_fuzz.py": "desktop",
     "tests/test_notebook.py": "desktop",
+    "tests/test_real_cases.py": "desktop",
     "tests/test_whole.py": "desktop",
     "tests/train": "train",
 }

@@ -9,15 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from occlufix_vcam.cli.app import app
 from occlufix_vcam.core.errors import ConfigError, OccluFixError
+from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings, from_text, load_settings, save_settings
 from occlufix_vcam.core.state import StateFolder
+from occlufix_vcam.offline.process import StageOverrides, process
+from occlufix_vcam.sinks.recorder import Recorder
 
 SEED = 20261129
-SETTINGS, STATES = 10_000, 1_000
+SETTINGS, STATES, MEDIA = 10_000, 1_000, 1_000
 NASTY = (
     *("0", "-1", "1e400", "nan", "inf", "true", '""', '"\\u0000"', '"🎥"', "[]", "{}", "[[[]]]", "1979-05-27", "0x1F"),
     *("9" * 5000, "[" * 2000 + "]" * 2000, f'"{"a" * 70_000}"', '"../../etc/passwd"', "'\\\\?\\C:\\con'", "[1, 'a']"),
@@ -109,3 +114,34 @@ def test_state_folders(state: StateFolder, capsys: pytest.CaptureFixture[str]) -
             app([chance.choice(("status", "toggle", "stop"))], standalone_mode=False)
         assert refused_well(told.value), told.value.message
     capsys.readouterr()
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Small files of every kind that `process` reads, by suffix."""
+    folder = tmp_path_factory.mktemp("media")
+    picture = np.random.default_rng(SEED).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    for suffix in (".png", ".jpg", ".webp", ".tiff", ".bmp"):
+        cv2.imwrite(str(folder / f"picture{suffix}"), picture)
+    for suffix in (".mp4", ".mkv"):
+        with closing(Recorder(str(folder / f"film{suffix}"), size=(64, 48), rate=10.0)) as recorder:
+            for number in range(6):
+                recorder.send(Frame(np.roll(picture, number, axis=1), number, number / 10))
+    return {file.suffix: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_media(media: dict[str, bytes], tmp_path: Path) -> None:
+    """Broken files of one folder: what can be read is written, the others are named with a reason."""
+    chance, source = random.Random(SEED), tmp_path / "in"
+    source.mkdir()
+    for number in range(MEDIA):
+        suffix = chance.choice(sorted(media))
+        whole = media[suffix]
+        data = chance.choice((mutated(whole, chance), whole[: chance.randrange(len(whole))], chance.randbytes(500)))
+        (source / f"{number}{suffix}").write_bytes(data)
+    told = process(source, tmp_path / "out", StageOverrides(), Settings(backend="fake"), lambda *_: None)
+    assert len(told.files) + told.skipped == MEDIA
+    failed = [one for one in told.files if one.error]
+    assert 0 < len(failed) < len(told.files)
+    assert not [one for one in failed if "unexpected" in one.error or "\n" in one.error]
+    assert all((tmp_path / "out" / Path(one.out).name).stat().st_size > 0 for one in told.files if one.out)

@@ -18,7 +18,7 @@ import typer.core
 from engines.errors import EngineError
 from occlufix_vcam import __version__
 from occlufix_vcam.cli import daemon, desktop, enroll, machine, offline
-from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.errors import DeviceError, OccluFixError
 
 #: Threads that may hang in a driver, by the names that daemon and camera give them.
 WORKERS = {"capture", "process", "output", "opening", "camera"}
@@ -86,6 +86,9 @@ def main(failure: Exception | None = None) -> NoReturn:
 def _explained(error: Exception) -> OccluFixError | EngineError:
     if isinstance(error, OccluFixError | EngineError):
         return error
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.filename}: " if error.filename else ""
+        return DeviceError(f"{what}{error.strerror.lower()}", "check the path, its permissions and the free space")
     return OccluFixError(f"unexpected: {error!r}", "run it again with --debug and report what it prints")
 
 

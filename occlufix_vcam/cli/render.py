@@ -33,7 +33,10 @@ def print_status(now: Status, url: str, other: str | None) -> None:
         f"  frames   {now['frames']} in {now['uptime_s']:.0f} s, {now['fps']} a second, {now['dropped']} dropped"
     )
     faces, failed = counted(now["faces"], "face"), counted(now["failed"], "frame")
-    typer.echo(f"  faces    {faces} seen, {now['restored']} restored so far, {failed} failed")
+    known = f", recognised as {', '.join(now['recognised'])}" if now.get("recognised") else ""
+    typer.echo(f"  faces    {faces} seen{known}, {now['restored']} restored so far, {failed} failed")
+    if (recording := now.get("recording")) is not None:
+        typer.echo(f"  records  to {recording['file']}")
     for stage, figures in {"capture to sink": now["latency"], **now["stages"]}.items():
         if figures is not None:
             p50, p95, p99 = figures["p50_ms"], figures["p95_ms"], figures["p99_ms"]

@@ -7,49 +7,29 @@ from typing import Any, Literal
 from typing_extensions import TypedDict
 
 from occlufix_vcam.core.settings import Reopens, Settings, reopened_by
+from occlufix_vcam.language import DEFAULT, read_words
 
 Kind = Literal["switch", "choice", "whole", "number", "text", "list"]
 Part = Literal["camera", "output", "restoring", "program"]
+Unit = Literal["", "px", "fps", "%", "faces"]
 Applies = Literal["at once", "opens anew", "at the next start"]
 
-#: In plain words; any other setting is called by its name.
-TITLES = {
-    "sinks": "Send to",
-    "width": "Width",
-    "height": "Height",
-    "rate": "Frames per second",
-    "always_on": "Keep camera open",
-    "rotate": "Rotate",
-    "flip": "Upside down",
-    "fit": "Fit",
-    "loop": "Repeat clips",
-    "realtime": "Play clips in real time",
-    "record": "Record to",
-    "record_before": "Record before and after",
-    "enabled": "Restore hidden faces",
-    "finder": "Face finder",
-    "backend": "Engine",
-    "max_faces": "Maximum faces",
-    "min_coverage": "Minimum coverage",
-    "on_failure": "If restoring fails",
-    "hotkey": "Hotkey",
-    "hotkey_bare": "Hotkey for the bare picture",
-    "log_level": "Log",
-}
-#: What a choice means, where its name does not say it.
-WORDS = {
-    "passthrough": "Send it untouched",
-    "hold": "Hold the last good frame",
-    "blank": "Send a blank frame",
-    "own": "Built-in",
-    "insightface": "InsightFace (installed separately)",
-    "letterbox": "Add bars",
-    "crop": "Cut the edges",
+#: In which unit a setting counts; "%" for a share, too, which is 0..1.
+UNITS: dict[str, Unit] = {
+    "width": "px",
+    "height": "px",
+    "rate": "fps",
+    "strength": "%",
+    "min_coverage": "%",
+    "max_faces": "faces",
 }
 
 
 class Field(TypedDict):
-    """One setting; `choices`, `words`, `minimum` and `maximum` are None where it has none, `optional` takes null."""
+    """One setting; `choices`, `words`, `minimum` and `maximum` are None where it has none, `optional` takes null.
+
+    Title and words are English; the page has them in its languages.
+    """
 
     name: str
     title: str
@@ -63,6 +43,7 @@ class Field(TypedDict):
     words: list[str] | None
     minimum: float | None
     maximum: float | None
+    unit: Unit
 
 
 #: When a change takes effect; any other one reopens something.
@@ -76,12 +57,13 @@ def settings_form() -> list[Field]:
 
 
 def _field(name: str, told: dict[str, Any]) -> Field:
+    english = read_words(DEFAULT)
     kinds = [kind for kind in told.get("anyOf", [told]) if kind.get("type") != "null"]
     what = {**told, **kinds[0]}
     choices = what.get("enum")
     return Field(
         name=name,
-        title=TITLES.get(name, name.replace("_", " ").capitalize()),
+        title=english(f"set.{name}"),
         description=told.get("description", ""),
         kind=_kind(what),
         part=_part(name),
@@ -89,9 +71,10 @@ def _field(name: str, told: dict[str, Any]) -> Field:
         default=told.get("default"),
         optional=len(kinds) < len(told.get("anyOf", [told])),
         choices=choices,
-        words=choices and [WORDS.get(str(choice), str(choice)) for choice in choices],
+        words=choices and [english.find(f"choice.{name}.{one}", f"choice.{one}") or str(one) for one in choices],
         minimum=what.get("minimum", what.get("exclusiveMinimum")),
         maximum=what.get("maximum", what.get("exclusiveMaximum")),
+        unit=UNITS.get(name, ""),
     )
 
 

@@ -9,9 +9,12 @@ and `connection.py` drop who floods, stalls or sends rubbish before that costs t
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import secrets
+from base64 import b64encode
 from contextlib import nullcontext
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
@@ -19,6 +22,7 @@ from occlufix_vcam.control.connection import STALLED_S, Throttle
 from occlufix_vcam.control.sessions import Session, Sessions, SignedOut
 from occlufix_vcam.core import deadline
 from occlufix_vcam.core.state import ControlAddress
+from occlufix_vcam.language import words_for
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,6 +40,12 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+#: The style of a page that refuses: who is refused gets no file of ours.
+STYLE = (
+    "main{max-width:38rem;margin:12vh auto;padding:0 1.2rem;font:1.05rem/1.5 system-ui,sans-serif}code{font-size:1.1em}"
+)
+_STYLE_HASH = b64encode(sha256(STYLE.encode()).digest()).decode()
+STYLED = POLICY.replace("style-src 'self'", f"style-src 'sha256-{_STYLE_HASH}'")
 SECURITY_HEADERS = [
     (b"content-security-policy", POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -45,6 +55,9 @@ SECURITY_HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 ]
+USED = "this link was already used or has expired"
+MISSING = "the token or the page's session is missing"
+WRONG = "the token or the page's session is wrong, or that of an earlier run"
 HINT = "open the page with `occlufix-vcam preview`; programs read the token from control.json"
 
 
@@ -72,7 +85,7 @@ class Guard:
                 await self._serve(scope, _replay(body, receive), answer)
                 return
             refusal = body
-        await answer.refuse(*refusal, as_page=_is_a_browser(scope))
+        await answer.refuse(*refusal, page=_refusal_page(refusal[1], scope) if _is_a_browser(scope) else None)
 
     def is_known(self, head: bytes) -> bool:
         """Whether the request with this head would be let in; a proof has yet to be looked at."""
@@ -90,15 +103,15 @@ class Guard:
             return None
         if scope["path"] == LINK_PATH:
             keys = parse_qs(scope["query_string"].decode("latin-1")).get("key", [""])
-            return None if self._sessions.expects(keys[0]) else (401, "this link was already used or has expired")
+            return None if self._sessions.expects(keys[0]) else (401, USED)
         if b"authorization" in named:
             right = secrets.compare_digest(named[b"authorization"], self._token) or self._session(scope)
-            return None if right else (401, "the token or the page's session is wrong, or that of an earlier run")
+            return None if right else (401, WRONG)
         if _is_page_file(scope) and self._sessions.know_cookie(named.get(b"cookie", b"")):
             # A cookie knows no ports: what another server on this machine shows may try to ride on it.
             riding = named.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin")
             return (403, "requests from other sites are refused") if riding else None
-        return 401, "the token or the page's session is missing"
+        return 401, MISSING
 
     def _session(self, scope: Scope) -> Session | None:
         told = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
@@ -114,10 +127,10 @@ class Guard:
             with session.request(task) if session and task else nullcontext():
                 await self._app(scope, receive, answer.send)
         except deadline.TooLate as late:
-            await answer.refuse(408, late.message, as_page=False)
+            await answer.refuse(408, late.message)
         except SignedOut:
             if not answer.started:
-                await answer.refuse(401, "this page was signed out", as_page=False)
+                await answer.refuse(401, "this page was signed out")
 
 
 def _read_head(head: bytes) -> Scope:
@@ -159,12 +172,14 @@ class _Answer:
             message = {**message, "headers": [*message["headers"], *ours]}
         await self._send(message)
 
-    async def refuse(self, status: int, told: str, *, as_page: bool) -> None:
-        if as_page:
-            body, kind = _refusal_page(told), b"text/html; charset=utf-8"
+    async def refuse(self, status: int, told: str, page: bytes | None = None) -> None:
+        """Says why as JSON, or with a `page` where a person looks on."""
+        if page is not None:
+            body, kind, more = page, b"text/html; charset=utf-8", [(b"content-security-policy", STYLED.encode())]
         else:
-            body, kind = json.dumps({"detail": {"message": told, "hint": HINT}}).encode(), b"application/json"
-        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+            body = json.dumps({"detail": {"message": told, "hint": HINT}}).encode()
+            kind, more = b"application/json", []
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
@@ -174,12 +189,19 @@ def _is_a_browser(scope: Scope) -> bool:
     return b"text/html" in dict(scope["headers"]).get(b"accept", b"") and scope["method"] == "GET"
 
 
-def _refusal_page(told: str) -> bytes:
+def _refusal_page(told: str, scope: Scope) -> bytes:
+    """What happened and how to get in, in the browser's language."""
+    accepted = dict(scope["headers"]).get(b"accept-language", b"").decode("latin-1")
+    words = words_for(accepted.split(","))
+    kind = "used" if told == USED else "missing" if told in (MISSING, WRONG) else ""
+    title = words(f"lost.{kind}") if kind else words("lost.denied")
+    text = words(f"lost.{kind}text") if kind else told
     return (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        "<meta name=color-scheme content='light dark'><title>OccluFix Camera</title>"
-        f"<h1>OccluFix Camera</h1><p>Access denied: {told}.</p><p>Open the page with <code>occlufix-vcam preview</code>"
-        " or from the tray icon: each link works once.</p>"
+        f"<!doctype html><html lang={words.language}><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width'>"
+        f"<meta name=color-scheme content='light dark'><title>OccluFix Camera</title><style>{STYLE}</style>"
+        f"<main><h1>{html.escape(title)}</h1><p>{html.escape(text)}</p>"
+        "<p><code>occlufix-vcam preview</code></p></main>"
     ).encode()
 
 

@@ -20,7 +20,7 @@ from occlufix_vcam.control.sessions import LINK_S, Admission, Session, Sessions
 PAGE = Path(__file__).parent / "page"
 #: Where the page finds its session when a link opens it.
 NO_SESSION = '<meta name="session" content="">'
-MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml"}
 ShortText = Annotated[str, Limits(max_length=100)]
 
 
@@ -155,7 +155,7 @@ def _files() -> APIRouter:
     async def index() -> FileResponse:
         return FileResponse(PAGE / "index.html", media_type="text/html")
 
-    @router.get("/page/{name}", include_in_schema=False)
+    @router.get("/page/{name:path}", include_in_schema=False)
     async def asset(name: str) -> FileResponse:
         if name not in _assets():
             raise HTTPException(404, {"message": "there is no such file", "hint": "the page is at /"})
@@ -166,7 +166,7 @@ def _files() -> APIRouter:
 
 @functools.cache
 def _assets() -> frozenset[str]:
-    return frozenset(path.name for path in PAGE.iterdir() if path.suffix in MEDIA_TYPES)
+    return frozenset(path.relative_to(PAGE).as_posix() for path in PAGE.rglob("*") if path.suffix in MEDIA_TYPES)
 
 
 @functools.cache

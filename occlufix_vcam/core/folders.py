@@ -33,11 +33,13 @@ class UserFolder:
             raise self.unusable("you may not write to it")
 
     def prepare(self) -> None:
-        """Creates the folder, for this user only. Raises ConfigError."""
+        """Creates the folder, for this user only; one that the user named keeps its mode. Raises ConfigError."""
         self.check()
         try:
+            is_new = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
-            self.path.chmod(0o700)
+            if is_new or self.variable not in os.environ:
+                self.path.chmod(0o700)
         except OSError as error:
             raise self.unusable(error) from error
 

@@ -28,11 +28,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceTrack:
-    """One face over time: 5x2 float32 landmarks in frame pixels, confidence 0..1."""
+    """One face over time: 5x2 float32 landmarks in frame pixels, confidence 0..1, at a time in seconds.
+
+    A face that is not `seen` in this frame is where it was when it last was.
+    """
 
     track_id: int
     landmarks: Points
     confidence: float
+    at: float = 0.0
+    seen: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +102,8 @@ class FineDetail:
 class Patch:
     """A restored crop: `image` 256x256x3 uint8 BGR, to be blended where `mask` (256x256 uint8) is not 0.
 
-    `wide_mask` and `exact` are those of the HiddenCrop. `fine` is detail that was remembered with the image.
+    `wide_mask` and `exact` are those of the HiddenCrop. `remembered` (256x256 uint8) is how far the image
+    is a remembered view of the face, and `fine` the detail of that view.
     """
 
     crop: Crop
@@ -105,11 +111,12 @@ class Patch:
     image: Image
     wide_mask: Image
     exact: bool = False
+    remembered: Image | None = None
     fine: FineDetail | None = None
 
     @classmethod
-    def of_hidden(cls, hidden: HiddenCrop, image: Image, fine: FineDetail | None = None) -> Patch:
-        return cls(hidden.crop, hidden.mask, image, hidden.wide_mask, hidden.exact, fine)
+    def of_hidden(cls, hidden: HiddenCrop, image: Image) -> Patch:
+        return cls(hidden.crop, hidden.mask, image, hidden.wide_mask, hidden.exact)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ import platformdirs
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from occlufix_vcam import APP_NAME
-from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.errors import ConfigError, DeviceError
 from occlufix_vcam.core.files import write_atomically
 
 ENVIRONMENT_PREFIX = "OCCLUFIX_"
@@ -196,8 +196,12 @@ def config_path() -> Path:
 
 
 def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
-    """Settings of this run; `overrides` come from the command line. Raises ConfigError with the place and the key."""
+    """Settings of this run; `overrides` come from the command line. Raises ConfigError with the place and the key.
+
+    Raises DeviceError for a file name that is not UTF-8.
+    """
     path = config_path()
+    _check_utf8(overrides or {})
     file_values = _read_file(path)
     environment_values = {
         name: os.environ[variable]
@@ -208,6 +212,15 @@ def load_settings(overrides: Mapping[str, object] | None = None) -> Settings:
     validate(file_values, where=str(path))
     validate(environment_values, where="the environment (OCCLUFIX_*)")
     return validate({**file_values, **environment_values, **(overrides or {})}, where="the command line")
+
+
+def _check_utf8(overrides: Mapping[str, object]) -> None:
+    """A setting is text in a file and in JSON, which cannot hold such a name."""
+    for value in overrides.values():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise DeviceError(f"the name {value!r} is not UTF-8", "rename it, or link to it by another name") from None
 
 
 def get_setting(key: str) -> object:

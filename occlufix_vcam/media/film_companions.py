@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 #: The muxer writes its own.
 _OF_THE_CONTAINER = frozenset(("major_brand", "minor_version", "compatible_brands", "encoder"))
 _OF_THE_STREAM = frozenset(("encoder", "duration", "number_of_bytes", "number_of_frames"))
+#: By the number of channels, where a file does not name them.
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 _COVER = av.stream.Disposition.attached_pic
 Carry = Callable[["Packet[Any] | None"], None]
 
@@ -56,8 +58,11 @@ class Companions:
             self.left_out.append(f"{stream.type} ({codec})" if codec else str(stream.type))
 
     def _takes(self, stream: Any, codec: str) -> bool:
-        if stream.disposition & _COVER and self._target.format.name not in ("mp4", "mov"):
+        name = self._target.format.name
+        if stream.disposition & _COVER and name not in ("mp4", "mov"):
             return False
+        if codec.startswith("pcm_") and (name == "mp4" or (name == "mov" and _is_unordered(stream))):
+            return False  # no browser plays it, or the muxer refuses it
         return codec in self._target.supported_codecs
 
 
@@ -89,10 +94,16 @@ def take_facts(stream: Any, copy: Any) -> None:
     copy.disposition = stream.disposition
 
 
+def _is_unordered(stream: Any) -> bool:
+    """Whether the file says how many channels there are, but not which, as AVI does."""
+    return str(stream.codec_context.layout.name).endswith(" channels")
+
+
 def _encoder_of_sound(stream: Any, target: OutputContainer) -> Carry:
     codec = "libopus" if target.format.name == "webm" else "aac"
     rate = 48_000 if codec == "libopus" else stream.codec_context.sample_rate
-    copy: Any = target.add_stream(codec, rate=rate, layout=stream.codec_context.layout)
+    layout = _LAYOUTS.get(stream.codec_context.channels, "stereo") if _is_unordered(stream) else None
+    copy: Any = target.add_stream(codec, rate=rate, layout=layout or stream.codec_context.layout)
     take_facts(stream, copy)
     fitted = av.AudioResampler(
         format=copy.codec_context.codec.audio_formats[0],

@@ -35,6 +35,11 @@ def quality_in(path: Path, quality: Quality = Quality.AUTO) -> Quality:
     return quality
 
 
+def keeps_pixel_shape(path: Path, quality: Quality) -> bool:
+    """Whether such a film can have pixels that are not square: in WebM and with FFV1, the muxer is not told."""
+    return quality is not Quality.LOSSLESS and path.suffix.lower() != ".webm"
+
+
 def check_film_name(path: Path) -> None:
     """Raises ConfigError unless it names a film that can be written."""
     if path.suffix.lower() not in FORMATS:

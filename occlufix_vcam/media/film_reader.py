@@ -94,9 +94,10 @@ class FilmReader:
     frames that the file names or that fit its duration. `lost` counts frames that could not be read so far.
     """
 
-    def __init__(self, path: Path, *, companions: bool = False) -> None:
+    def __init__(self, path: Path, *, companions: bool = False, square: bool = False) -> None:
+        """`square` gives frames in square pixels, as they are shown."""
         self.container = open_container(path)
-        self._companions = companions
+        self._companions, self._square = companions, square
         self._early: list[Packet[Any]] = []
         self._carry: Callable[[Packet[Any]], None] = self._early.append
         try:
@@ -131,6 +132,10 @@ class FilmReader:
         self.size = (shown.height, shown.width) if swaps else self._stored
         shape = self.stream.sample_aspect_ratio or Fraction(1)
         self.pixel_shape = Fraction(1) if shape <= 0 else 1 / shape if swaps else shape
+        self._stretch = Fraction(1)
+        if self._square:
+            self._stretch, self.pixel_shape = self.pixel_shape, Fraction(1)
+            self.size = _square_size(self.size, self._stretch)
 
     @property
     def is_cut_off(self) -> bool:
@@ -154,6 +159,7 @@ class FilmReader:
         image = self._colours.to_bgr(frame, self._stored)
         if self._turn is not None:
             image = cv2.rotate(image, self._turn)  # type: ignore[assignment]
+        image = in_square_pixels(image, self._stretch)
         image.flags.writeable = False
         return image
 
@@ -207,12 +213,15 @@ def in_square_pixels(image: Image, pixel_shape: Fraction) -> Image:
     """`image` as it is shown: wider if its pixels are wide, higher if they are high."""
     if pixel_shape == 1:
         return image
-    height, width = image.shape[:2]
-    wide = max(Fraction(1), pixel_shape)
-    size = round(width * wide), round(height * wide / pixel_shape)
+    size = _square_size((image.shape[1], image.shape[0]), pixel_shape)
     square: Image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
     square.flags.writeable = False
     return square
+
+
+def _square_size(size: tuple[int, int], pixel_shape: Fraction) -> tuple[int, int]:
+    wide = max(Fraction(1), pixel_shape)
+    return round(size[0] * wide), round(size[1] * wide / pixel_shape)
 
 
 class _Deinterlacer:

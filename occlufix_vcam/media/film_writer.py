@@ -19,13 +19,14 @@ from occlufix_vcam.media.film_formats import FORMATS, Quality
 #: Constant rate factor by quality, of H.264 and of VP9.
 _H264_CRF = {Quality.HIGH: 17, Quality.MEDIUM: 22, Quality.LOW: 28}
 _VP9_CRF = {Quality.HIGH: 20, Quality.MEDIUM: 30, Quality.LOW: 40}
-#: A killed recording plays up to its last whole second or two; a closed one is an ordinary file.
-_RECORDING = {
-    "mp4": {"movflags": "hybrid_fragmented+frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"},
-    "mov": {"movflags": "hybrid_fragmented+frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"},
-    "matroska": {"cluster_time_limit": "1000", "flush_packets": "1"},
-    "webm": {"cluster_time_limit": "1000", "flush_packets": "1"},
+#: A killed recording plays up to its last half second; a closed one is an ordinary file.
+_MP4 = {
+    "movflags": "hybrid_fragmented+frag_keyframe+empty_moov+default_base_moof",
+    "frag_duration": "500000",  # microseconds
+    "flush_packets": "1",
 }
+_MATROSKA = {"cluster_time_limit": "500", "flush_packets": "1"}
+_RECORDING = {"mp4": _MP4, "mov": _MP4, "matroska": _MATROSKA, "webm": _MATROSKA}
 _FILE: dict[str, dict[str, str]] = {"mp4": {"movflags": "faststart"}, "mov": {"movflags": "faststart"}}
 
 
@@ -103,7 +104,8 @@ def _encoder(container: str, quality: Quality, rate: Fraction, live: bool) -> tu
     if quality is Quality.LOSSLESS:
         return "ffv1", "bgr0", {"level": "3"}
     if container == "webm":
-        speed = {"deadline": "realtime", "cpu-used": "8"} if live else {"deadline": "good", "cpu-used": "4"}
+        live_speed = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
+        speed = live_speed if live else {"deadline": "good", "cpu-used": "4"}
         return "libvpx-vp9", "yuv420p", {"crf": str(_VP9_CRF[quality]), "b": "0", "row-mt": "1", **speed, **key_frames}
-    speed = {"preset": "ultrafast"} if live else {"preset": "fast"}
+    speed = {"preset": "ultrafast", "tune": "zerolatency"} if live else {"preset": "fast"}
     return "libx264", "yuv420p", {"crf": str(_H264_CRF[quality]), **speed, **key_frames}

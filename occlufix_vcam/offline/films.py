@@ -18,7 +18,15 @@ from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.files import NewFile
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.media.film_companions import Companions, copier, take_facts
-from occlufix_vcam.media.film_formats import FORMATS, Quality, check_film_name, part_of, quality_in, unused
+from occlufix_vcam.media.film_formats import (
+    FORMATS,
+    Quality,
+    check_film_name,
+    keeps_pixel_shape,
+    part_of,
+    quality_in,
+    unused,
+)
 from occlufix_vcam.media.film_reader import FilmReader, in_square_pixels
 from occlufix_vcam.media.film_writer import FilmWriter, open_film
 
@@ -68,7 +76,8 @@ def restore_film(
     """
     check_film_name(target)
     options = replace(options, quality=quality_in(target, options.quality))
-    with _open(source) as reader, _told(target), NewFile(target) as new:
+    square = not keeps_pixel_shape(target, options.quality)
+    with _open(source, square) as reader, _told(target), NewFile(target) as new:
         changed, left_out = _encode(reader, new.path, target.suffix, restorer, options, progress)
         cut_off = reader.is_cut_off
         whole = not (changed or options.side_by_side or reader.lost or cut_off or reader.was_interlaced)
@@ -167,8 +176,8 @@ def _copy(reader: FilmReader, source: Path, file: Path, suffix: str) -> list[str
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[FilmReader]:
-    reader = FilmReader(path, companions=True)
+def _open(path: Path, square: bool = False) -> Iterator[FilmReader]:
+    reader = FilmReader(path, companions=True, square=square)
     try:
         yield reader
     finally:

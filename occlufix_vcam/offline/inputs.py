@@ -45,6 +45,8 @@ def plan(source: Path, target: Path) -> Plan:
         raise CameraNotFound(f"there is no {source}", "check the path")
     if source.is_dir():
         return _plan_folder(source, target)
+    if not source.is_file():
+        raise ConfigError(f"{source} is no file", "name an image, a film or a folder of both")
     film = _is_film(source)
     if film is None:
         film = source.suffix.lower() not in PICTURE_SUFFIXES

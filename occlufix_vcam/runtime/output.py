@@ -61,13 +61,7 @@ class Output:
         while (form := self._capture.wait_for_form(PATIENCE_S)) is None:
             if self._supervisor.stopped.is_set():
                 return
-        settings = self._supervisor.settings
-        is_again = self._supervisor.is_proven(WorkerName.OUTPUT) and not self._supervisor.is_asked_anew(
-            WorkerName.OUTPUT
-        )
-        if is_again and not self._kept:  # a second attempt must not overwrite the recording
-            settings = settings.but(record=None)
-        sinks = self._open_sinks(settings, form.size, form.rate, self._kept)
+        sinks = self._open_sinks(self._supervisor.settings, form.size, form.rate, self._kept)
         self._kept = {}
         try:
             self._serve(sinks, form)

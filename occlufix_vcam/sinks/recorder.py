@@ -27,7 +27,7 @@ _FRAMES_BETWEEN_CHECKS = 30
 class Recorder:
     """Records one video frame per frame sent, at a constant rate; odd sizes grow by one pixel, as codecs require.
 
-    Writes FILE.part.mp4, which plays at any moment up to its last second or two, and renames it on closing. Nothing is
+    Writes FILE.part.mp4, which plays at any moment up to its last half second, and renames it on closing. Nothing is
     overwritten: if a file or a part of that name is there, the new one gets a time stamp. Only this user can read it.
     """
 

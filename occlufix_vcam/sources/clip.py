@@ -11,7 +11,7 @@ from typing import Protocol
 from engines.contract import Image
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.media.film_reader import FilmReader, in_square_pixels, is_film
+from occlufix_vcam.media.film_reader import FilmReader, is_film
 from occlufix_vcam.media.picture_facts import is_picture
 from occlufix_vcam.media.pictures import PICTURE_SUFFIXES, load_picture, picture_files
 from occlufix_vcam.sources import EndOfClip, SourceOptions
@@ -128,7 +128,7 @@ class _Film:
         self.rate = rate if 1 <= rate <= 240 else fallback_rate
 
     def _open(self) -> None:
-        self._reader = FilmReader(self._path)
+        self._reader = FilmReader(self._path, square=True)
         self._shown, self._following = self._reader.next(), self._reader.next()
         self._began = self._shown.pts if self._shown else 0
         self._position = 0
@@ -138,7 +138,7 @@ class _Film:
         if not self.skip() or self._shown is None:
             return None
         if self._image is None:
-            self._image = in_square_pixels(self._shown.image, self._reader.pixel_shape)
+            self._image = self._shown.image
         return self._image
 
     def skip(self) -> bool:

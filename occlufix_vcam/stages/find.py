@@ -7,7 +7,9 @@ which is cheaper and gives exact landmarks. InsightFace is a second finder behin
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -16,12 +18,13 @@ import numpy as np
 from engines.base import InferenceEngine
 from engines.contract import CLOSE_UP_SIZE, SEARCH_SIZE, Image, Points
 from engines.errors import EngineUnavailable, ModelMissing
-from engines.faces_maps import Detection, Maps, TwoPassDetector
+from engines.faces_maps import SURE_IN_VIDEO, Detection, Maps, TwoPassDetector
 from engines.installing import install_extra
 from engines.offline import import_offline
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import FaceTrack, Frame
-from occlufix_vcam.stages.track import FaceTracker, is_new_face
+from occlufix_vcam.stages.presence.edge import EdgeFollower, at_edge, lies_in
+from occlufix_vcam.stages.track import FaceTracker, is_inside, is_new_face
 
 LoadEngine = Callable[[str, Mapping[str, tuple[int, ...]]], InferenceEngine]
 
@@ -30,8 +33,8 @@ FINDERS = {
     "insightface": "occlufix_vcam.stages.find:InsightFaceFinder",
 }
 
-#: While every face is tracked, a new one waits at most this many frames.
-SEARCH_EVERY = 8
+#: While every face is tracked, a new one waits at most so many seconds.
+SEARCH_EVERY_S = 0.25
 
 
 class FaceFinder(Protocol):
@@ -65,39 +68,77 @@ class OwnFinder:
         engines = (load_engine("faces", {"frame": (1, *size, 3)}) for size in (SEARCH_SIZE, CLOSE_UP_SIZE))
         self._detector = detector(*(_runner(engine) for engine in engines))
         self._tracks = FaceTracker(max_faces)
+        self._edge = EdgeFollower()
         self._max_faces = max_faces
-        self._since_search = 0
+        self._searched_at = -math.inf
+        self._is_first = True
         self._shape: tuple[int, ...] = ()
 
     def __call__(self, frame: Frame) -> Sequence[FaceTrack]:
-        if frame.image.shape != self._shape:  # landmarks of another frame size are meaningless here
+        image, at = frame.image, frame.captured_at
+        if image.shape != self._shape:  # landmarks of another frame size are meaningless here
             self.reset()
-            self._shape = frame.image.shape
-        finds = self._follow(frame.image)
-        self._since_search += 1
-        if len(finds) < self._tracks.count or not finds or self._since_search >= SEARCH_EVERY:
-            finds = self._search(frame.image, finds)
-            self._since_search = 0
-        return self._tracks.update(finds, frame.captured_at)
+            self._shape = image.shape
+        finds = self._follow(image, at)
+        due = not 0 <= at - self._searched_at < SEARCH_EVERY_S
+        if due or not finds or len(finds) < self._tracks.count:
+            self._searched_at = at
+            new, returned = self._search(image, finds, at)
+            finds = [*new, *(find for find in finds if find.sure or is_new_face(find, new))]
+            return self._tracks.update(finds, at, returned)
+        return self._tracks.update(finds, at)
 
     def reset(self) -> None:
         self._tracks.clear()
-        self._since_search = 0
+        self._edge.clear()
+        self._searched_at = -math.inf
+        self._is_first = True
 
-    def _follow(self, image: Image) -> list[Detection]:
+    def _follow(self, image: Image, at: float) -> list[Detection]:
         """Each known face, detected near its last position; tracks that converge on one face give it once."""
         finds: list[Detection] = []
-        for landmarks in self._tracks.last_seen():
-            find = self._detector.look(image, landmarks)
+        for track_id, last in self._tracks.last_seen():
+            find = self._edge.follow(image, track_id, self._detector.look(image, last.landmarks), at)
             if find and is_new_face(find, finds):
-                finds.append(find)
+                finds.append(replace(find, sure=last.sure))
         return finds
 
-    def _search(self, image: Image, finds: list[Detection]) -> list[Detection]:
-        """`finds` and every other face of the frame."""
-        for face in self._detector.find(image, self._max_faces, known=finds):
-            finds.append(face)
-        return finds
+    def _search(
+        self, image: Image, finds: Sequence[Detection], at: float
+    ) -> tuple[list[Detection], dict[int, Detection]]:
+        """Every face besides those of `finds` that are sure, and those that are back at the edge, by track."""
+        new: list[Detection] = []
+        returned: dict[int, Detection] = {}
+        known_faces = [find for find in finds if find.sure]
+        here = {track_id for track_id, _ in self._tracks.last_seen()}
+        for face in self._look_around(image, known_faces):
+            if any(is_inside(face, other) for other in known_faces):
+                continue
+            known = self._edge.returned(image, face, at, here | returned.keys()) if at_edge(image, face) else None
+            if known is not None:
+                returned[known[0]] = known[1]
+            elif lies_in(image, face):
+                new.append(face)
+        if not returned and self._edge.has_away(here):
+            returned |= self._back_at_edge(image, at, here)
+        return new, returned
+
+    def _back_at_edge(self, image: Image, at: float, here: set[int]) -> dict[int, Detection]:
+        """A face that left at the edge and is back, where too little of it is seen for the close-up."""
+        for candidate in self._detector.search(image, self._max_faces):
+            known = self._edge.returned(image, candidate, at, here) if at_edge(image, candidate) else None
+            if known is not None:
+                return dict([known])
+        return {}
+
+    def _look_around(self, image: Image, known: Sequence[Detection]) -> list[Detection]:
+        """Faces besides those `known`. In the first frame, which may be the only one, also turned ones."""
+        if not self._is_first:
+            return self._detector.find(image, self._max_faces, known, SURE_IN_VIDEO)
+        self._is_first = False
+        finds = self._detector.find(image, self._max_faces)
+        turned = [] if any(find.sure for find in finds) else self._detector.find_turned(image, self._max_faces)
+        return [*turned, *(find for find in finds if is_new_face(find, turned))]
 
 
 class InsightFaceFinder:

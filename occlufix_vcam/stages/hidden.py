@@ -12,8 +12,11 @@ from engines.base import InferenceEngine, Tensor
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image
 from occlufix_vcam.core.frame import Crop, HiddenCrop
 from occlufix_vcam.stages.geometry import face_area, face_share, to_wide_field, warp_mask
+from occlufix_vcam.stages.presence.pose import covers_face, turn_of
+from occlufix_vcam.stages.timing import Stopwatch, eased
 
-#: Share of the way to the newest probability in one frame: a hand appears at once and disappears over four frames.
+#: Share of the way to the newest probability in a thirtieth of a second: a hand appears at once and disappears within a
+#: tenth of a second.
 ATTACK, RELEASE = 0.7, 0.3
 #: A smaller spot, in crop pixels, is noise of the network and no occluder.
 SPECK_PX = 80
@@ -21,6 +24,8 @@ SPECK_PX = 80
 GROWTH_PX = 6
 #: Occluders farther from the face, as a share of its area's axes, stay in the image: an arm, the foot of a cup.
 FACE_REACH = 1.4
+#: A crop pixel of which a user's mask covers this much, of 255, shows something of the thing.
+LEAST_GIVEN = 32
 #: A face that counts as hidden is released at this share of `min_coverage`.
 LET_GO = 0.5
 
@@ -49,10 +54,15 @@ class HiddenSegmenter:
     def __call__(self, crop: Crop) -> HiddenCrop:
         is_wide = self._side == WIDE_PX
         probability = self._engine.run({"face": (crop.wide if is_wide else crop.image)[None]})["hidden"]
+        probability = probability.reshape(self._side, self._side)
+        part = TEMPLATE_PART if is_wide else np.s_[:]
         track = self._tracks.setdefault(crop.face.track_id, MaskSmoother())
-        seen = track.update(probability.reshape(self._side, self._side), self._on, self._off)
-        coverage = face_share(seen[TEMPLATE_PART] if is_wide else seen)
-        track.covered = coverage >= self._min_coverage * (LET_GO if track.covered else 1.0)
+        least = self._min_coverage * (LET_GO if track.covered else 1.0)
+        if not covers_face(np.greater_equal(probability[part], self._off), turn_of(crop.face.landmarks), least):
+            probability = np.zeros_like(probability)  # it only marks the background beside the far cheek
+        seen = track.update(probability, self._on, self._off, crop.face.at)
+        coverage = face_share(seen[part])
+        track.covered = coverage >= least
         if not track.covered:
             return HiddenCrop.of_template(crop, np.zeros((CROP_PX, CROP_PX), np.uint8), 0.0)
         if not is_wide:
@@ -77,7 +87,7 @@ class GivenMask:
         self._mask = mask
 
     def __call__(self, crop: Crop) -> HiddenCrop:
-        wide_mask = warp_mask(self._mask, to_wide_field(crop.to_crop), least=128, side=WIDE_PX)
+        wide_mask = warp_mask(self._mask, to_wide_field(crop.to_crop), least=LEAST_GIVEN, side=WIDE_PX)
         mask = np.ascontiguousarray(wide_mask[TEMPLATE_PART])
         return HiddenCrop(crop, mask, face_share(mask), wide_mask, exact=True)
 
@@ -90,20 +100,23 @@ class MaskSmoother:
 
     def __init__(self) -> None:
         self.covered = False
+        self._watch = Stopwatch()
         self._probability: Image | None = None
         self._mask: Image
         self._risen: Image
 
-    def update(self, probability: Tensor, on: int, off: int) -> Image:
-        """Mask after one more frame, valid until the next update; thresholds 0..255."""
+    def update(self, probability: Tensor, on: int, off: int, at: float) -> Image:
+        """Mask after one more frame, of time `at` (seconds), valid until the next update; thresholds 0..255."""
+        seconds = self._watch.step(at)
         newest = probability.astype(np.uint8, copy=False)
         if self._probability is None:
             self._probability = newest.copy()
             self._mask, self._risen = np.zeros_like(newest), np.empty_like(newest)
         else:
             # The higher of the two mixtures is the fast one where the probability rose, and the slow one where it fell.
-            cv2.addWeighted(newest, ATTACK, self._probability, 1 - ATTACK, 0, dst=self._risen)
-            cv2.addWeighted(newest, RELEASE, self._probability, 1 - RELEASE, 0, dst=self._probability)
+            attack, release = eased(ATTACK, seconds), eased(RELEASE, seconds)
+            cv2.addWeighted(newest, attack, self._probability, 1 - attack, 0, dst=self._risen)
+            cv2.addWeighted(newest, release, self._probability, 1 - release, 0, dst=self._probability)
             cv2.max(self._risen, self._probability, dst=self._probability)
         hidden = (self._probability >= on) | ((self._probability >= off) & (self._mask != 0))
         np.multiply(hidden, HIDDEN, out=self._mask, casting="unsafe")

@@ -1,8 +1,8 @@
 """Identifies which enrolled person a track shows: decided over several frames, dropped at once, never swapped.
 
 Showing another person's face is far worse than showing none. So a track is unnamed until several frames agree, each
-clearly on the same person; it is released as soon as a frame contradicts, or when the image changes abruptly; and it
-can become another person only by being unnamed first.
+clearly on the same person; it is released when several looks in a row contradict, or when the image changes abruptly;
+and it can become another person only by being unnamed first.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from occlufix_vcam.people.person import EnrolledView, Person
 from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding
 from occlufix_vcam.stages.geometry import face_share
 from occlufix_vcam.stages.motion import Continuity
+from occlufix_vcam.stages.timing import Stopwatch
 
 #: Number of frames that have to agree.
 AGREEING = 3
 #: Margin by which the best person must exceed the second best.
 MARGIN = 0.1
-#: An undecided face is checked in each of its first frames, this many; later, and once decided, only now and then.
-EAGER_FRAMES = 12
-ASK_EVERY = 6
+#: An undecided face is checked in each frame at first, for so many seconds; later, and once decided, only this often.
+EAGER_S = 0.4
+ASK_EVERY_S = 0.2
+#: So many looks in a row have to contradict a decision: a mask lowers the cosines of the same person, too.
+CONTRADICTING = 3
 #: With more of the face hidden than this, it is not checked; if the hidden share changes by this much from the last
 #: frame, it is checked at once: another person may be behind it.
 LARGEST_COVERAGE, MUCH_COVERAGE = 0.75, 0.1
@@ -41,13 +44,15 @@ class FaceIdentifier:
         people: Callable[[], Sequence[Person]],
         embed: Embedder,
         at_close: Callable[[], None] = lambda: None,
+        agreeing: int = AGREEING,
     ) -> None:
         """`people` is called in every frame and returns the same object until people are added or deleted.
 
-        `at_close` ends the reader behind `people`.
+        `at_close` ends the reader behind `people`; `agreeing` is the number of frames that have to agree.
         """
         self.close = at_close
         self._ask_people = people
+        self._agreeing = agreeing
         self._embed = embed
         self._enrolled: Sequence[Person] = ()
         self._people: list[Person] = []
@@ -65,7 +70,7 @@ class FaceIdentifier:
         if track.continuity.broken(crop.image, mask):
             track.start_again()
         coverage = face_share(mask)
-        if track.is_due(coverage) and coverage <= LARGEST_COVERAGE:
+        if track.is_due(coverage, crop.face.at) and coverage <= LARGEST_COVERAGE:
             self._weigh(track, self._embed(crop, mask))
         return track.person
 
@@ -88,15 +93,17 @@ class FaceIdentifier:
         best = int(scores.argmax())
         if track.person is not None:
             own = next(index for index, person in enumerate(self._people) if person is track.person)
-            if scores[own] < self._embed.same_person - DOUBT_BELOW or best != own:
+            contradicts = scores[own] < self._embed.same_person - DOUBT_BELOW or best != own
+            track.contradicted = track.contradicted + 1 if contradicts else 0
+            if track.contradicted >= CONTRADICTING:
                 track.start_again()
             return
         track.scores.append(scores)
-        del track.scores[:-AGREEING]
+        del track.scores[: -self._agreeing]
         means = np.mean(track.scores, axis=0)
         best = int(means.argmax())
         second = float(np.delete(means, best).max(initial=-1.0))
-        agreed = len(track.scores) == AGREEING and all(int(one.argmax()) == best for one in track.scores)
+        agreed = len(track.scores) == self._agreeing and all(int(one.argmax()) == best for one in track.scores)
         clear = means[best] >= self._embed.same_person and means[best] - second >= MARGIN
         if agreed and clear and not self._is_here(best):
             track.person = self._people[best]
@@ -136,19 +143,25 @@ class _Track:
 
     person: Person | None = None
     scores: list[np.ndarray] = field(default_factory=list)
-    frames: int = 0
+    contradicted: int = 0
+    now: float = 0.0
+    asked_at: float = 0.0
     coverage: float = 0.0
     continuity: Continuity = field(default_factory=Continuity)
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
-    def is_due(self, coverage: float) -> bool:
-        """Whether to check this frame, with this much of the face hidden."""
-        self.frames += 1
+    def is_due(self, coverage: float, at: float) -> bool:
+        """Whether to check this frame, of time `at`, with this much of the face hidden."""
+        self.now += self.watch.step(at)
         changed = abs(coverage - self.coverage) > MUCH_COVERAGE
         self.coverage = coverage
-        eager = self.person is None and self.frames <= EAGER_FRAMES
-        return eager or changed or self.frames % ASK_EVERY == 0
+        eager = self.person is None and self.now <= EAGER_S
+        due = eager or changed or self.contradicted > 0 or self.now - self.asked_at >= ASK_EVERY_S
+        if due:
+            self.asked_at = self.now
+        return due
 
     def start_again(self) -> None:
         """Releases the person; the next frames are checked."""
-        self.person, self.frames = None, 0
+        self.person, self.contradicted, self.now, self.asked_at = None, 0, 0.0, 0.0
         self.scores.clear()

@@ -7,7 +7,6 @@ Views of an unhidden face are remembered. When something hides it, the best view
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -37,26 +36,35 @@ from occlufix_vcam.stages.reference import (
     known_face,
     make_view,
     most_alike,
+    unseen_part,
     valid_region,
     without_rim,
 )
+from occlufix_vcam.stages.timing import FRAME_S, Stopwatch
 
-#: A view is taken every so many frames, and kept only if nothing hides the face for a while after it: an occluder
-#: is detected a frame or two late.
-VIEW_EVERY, KEPT_AFTER = 4, 8
+#: Seconds: a view is taken this often, and kept only if nothing hides the face for a while after it, because an
+#: occluder is detected a frame or two late.
+VIEW_EVERY_S, KEPT_AFTER_S = 0.13, 0.26
 MOST_VIEWS = 8
 #: With more of the face hidden than this, nothing is learnt from the rest.
 PARTLY_HIDDEN = 0.35
+#: With more of the face hidden or outside the picture, it is not checked who it is.
+MUCH_UNSEEN = 0.65
 #: Minimum sharpness of a view relative to the sharpest kept one; a moving face is blurred.
 SHARP_ENOUGH = 0.6
-#: If no view is found, or a part of the hole is in none, all are tried again after this many frames.
-SEARCH_EVERY = 5
-#: How long, in seconds, and how many faces are kept after they left; a face that stays is checked every so many
-#: frames, to make sure that it still is the same person's.
-GONE_S, MOST_GONE, CHECK_EVERY = 30.0, 4, 30
+#: If no view is found, or a part of the hole is in none, all are tried again after so many seconds.
+SEARCH_EVERY_S = 0.16
+#: How long, in seconds, and how many faces are kept after they left; a face that stays is checked this often, to make
+#: sure that it still is the same person's.
+GONE_S, MOST_GONE, CHECK_EVERY_S = 30.0, 4, 1.0
 #: A face that changed abruptly, as by a hand that is not detected yet, is trusted again if its views are found in it
-#: well within this many frames.
-DOUBTED_FRAMES = 12
+#: well within so many seconds.
+DOUBTED_S = 0.4
+#: One doubtful look at a covered face proves nothing: the same person behind a mask has cosines down to 0.37. The face
+#: is looked at again this often, and given up after so many doubtful looks in a row if their mean is this far below the
+#: threshold: clearly another person. While they are, nothing of it is shown. An uncovered face is given up after two.
+LOOK_AGAIN_S, DOUBTFUL_LOOKS, CLEARLY_BELOW = 0.5, 4, 0.3
+UNCOVERED_LOOKS = 2
 
 
 class Memory(Protocol):
@@ -113,29 +121,25 @@ class FaceMemory:
     one thread.
     """
 
-    def __init__(
-        self,
-        embed: Embedder | None = None,
-        known: KnownPeople | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Without `embed`, a face that was lost for a moment is a new one."""
+    def __init__(self, embed: Embedder | None = None, known: KnownPeople | None = None) -> None:
+        """Without `embed`, a face that was lost for a moment is a new one, unless its track returns."""
         self._embed = embed
         self._known = known
-        self._clock = clock
+        self._now = 0.0
         self._tracks: dict[int, _Face] = {}
-        self._gone: list[tuple[float, _Face]] = []
+        self._gone: list[tuple[float, int, _Face]] = []
         self._enrolled: dict[str, tuple[Person, list[ReferenceView]]] = {}
         self._names: dict[int, str] = {}
 
     def __call__(self, hidden: HiddenCrop) -> Reference:
         """Learns from what a crop shows of the face, and recalls what it does not show. Raises EngineRunError."""
-        crop, mask = hidden.crop, hidden.mask
-        face = self._face(crop, mask)
-        person = self._known.identify(crop.face.track_id, crop, mask) if self._known is not None else None
+        crop, unseen = hidden.crop, unseen_part(hidden)
+        self._now = crop.face.at
+        face = self._face(hidden, unseen)
+        person = self._known.identify(crop.face.track_id, crop, unseen) if self._known is not None else None
         self._names[crop.face.track_id] = person.name if person is not None else ""
-        face.learn(hidden)
-        if not mask.any():
+        face.learn(hidden, unseen)
+        if not hidden.mask.any():
             return NO_REFERENCE
         return face.recall(hidden, self._views_of(person) if person is not None else [])
 
@@ -153,8 +157,8 @@ class FaceMemory:
         for track_id in track_ids:
             self._names.pop(track_id, None)
             face = self._tracks.pop(track_id, None)
-            if face is not None and face.who is not None and face.views:
-                self._gone = [*self._gone, (self._clock(), face)][-MOST_GONE:]
+            if face is not None and face.views:
+                self._gone = [*self._gone, (self._now, track_id, face)][-MOST_GONE:]
         if self._known is not None:
             self._known.forget(track_ids)
 
@@ -163,34 +167,35 @@ class FaceMemory:
         if self._known is not None:
             self._known.close()
 
-    def _face(self, crop: Crop, mask: Image) -> _Face:
+    def _face(self, hidden: HiddenCrop, unseen: Image) -> _Face:
         """Memory of this crop's face; a new one if it shows another person than before."""
-        face = self._tracks.get(crop.face.track_id)
+        crop, is_hidden = hidden.crop, bool(hidden.mask.any())
+        track_id = crop.face.track_id
+        face = self._tracks.get(track_id) or self._returned(lambda id_, _: id_ == track_id)
         is_new = face is None
         face = face or _Face()
-        broken = face.continuity.broken(crop.image, mask)
-        due = face.is_check_due(bool(mask.any())) or is_new or broken
-        if due and self._embed is not None:
-            who = self._embed(crop, mask)
+        broken = face.continuity.broken(crop.image, unseen)
+        due = face.is_check_due(is_hidden, crop.face.at) or is_new or broken
+        if due and self._embed is not None and face_share(unseen) <= MUCH_UNSEEN:
+            who, same_person = self._embed(crop, unseen), self._embed.same_person
             if is_new:
-                face = self._returned(who, self._embed.same_person) or face
-            elif face.is_another(who, self._embed.same_person - DOUBT_BELOW):
+                face = self._returned(lambda _, gone: gone.is_same(who, same_person)) or face
+            elif face.is_another(who, same_person, is_hidden, broken):
                 face = _Face()
-            face.met(who)
-        elif broken:
-            face.doubted = DOUBTED_FRAMES
-        self._tracks[crop.face.track_id] = face
+            face.met(who, same_person)
+        elif broken and self._embed is None:
+            face.doubted_until = face.now + DOUBTED_S
+        self._tracks[track_id] = face
         return face
 
-    def _returned(self, who: Embedding, same_person: float) -> _Face | None:
-        """Face of this person that left recently."""
-        since = self._clock() - GONE_S
-        self._gone = [(left, face) for left, face in self._gone if left >= since]
+    def _returned(self, is_it: Callable[[int, _Face], bool]) -> _Face | None:
+        """Face that left recently: the last one that `is_it`, by its track and its memory."""
+        self._gone = [entry for entry in self._gone if entry[0] >= self._now - GONE_S]
         for entry in reversed(self._gone):
-            if entry[1].is_same(who, same_person):
+            if is_it(*entry[1:]):
                 self._gone.remove(entry)
-                entry[1].nothing_hidden()
-                return entry[1]
+                entry[2].nothing_hidden()
+                return entry[2]
         return None
 
     def _views_of(self, person: Person) -> list[ReferenceView]:
@@ -212,31 +217,61 @@ class _Face:
         self.views: list[ReferenceView] = []
         self.who: Embedding | None = None
         self.continuity = Continuity()
-        #: Frames for which it may be another person, until a view is found well again.
-        self.doubted = 0
-        self._waiting: list[tuple[int, ReferenceView]] = []
+        #: Seconds that this face has been there, and until when it may be another person's; 0 where it is not doubted.
+        self.now = 0.0
+        self.doubted_until = 0.0
+        self._watch, self._seconds = Stopwatch(), FRAME_S
+        self._check_at = CHECK_EVERY_S
+        self._doubtful: list[float] = []
+        self._is_suspect = False
+        self._waiting: list[tuple[float, ReferenceView]] = []
+        self._view_at = 0.0
         self._shown: list[TrackedReference] = []
         self._last: MotionFeatures | None = None
-        self._frames = 0
-        self._search_at = 0
+        self._search_at = 0.0
         self._wanted = 0.0
         self._was_hidden = False
 
-    def is_check_due(self, is_hidden: bool) -> bool:
-        """Counts one more frame; returns whether to check that the face still is the same person's."""
+    @property
+    def doubted(self) -> bool:
+        """Whether its views are not to be relied on, until one is found well again."""
+        return self.doubted_until > 0
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether it may be another person."""
+        return self.doubted or self._is_suspect
+
+    def is_check_due(self, is_hidden: bool, at: float) -> bool:
+        """Counts one more frame, of time `at`; returns whether to check that the face still is the same person's."""
         came = is_hidden and not self._was_hidden
         self._was_hidden = is_hidden
-        self._frames += 1
-        return came or self._frames % CHECK_EVERY == 0
+        self._seconds = self._watch.step(at)
+        self.now += self._seconds
+        if not came and self.now < self._check_at:
+            return False
+        self._check_at = self.now + CHECK_EVERY_S
+        return True
 
     def is_same(self, who: Embedding, least: float) -> bool:
         return self.who is not None and cosine(self.who, who) >= least
 
-    def is_another(self, who: Embedding, least: float) -> bool:
-        return self.who is not None and cosine(self.who, who) < least
+    def is_another(self, who: Embedding, same_person: float, is_hidden: bool, broken: bool) -> bool:
+        """Whether one more look makes it another person's face: doubtful looks that agree, or one at a cut."""
+        if self.who is None or (likeness := cosine(self.who, who)) >= same_person - DOUBT_BELOW:
+            self._doubtful, self._is_suspect = [], False
+            return False
+        self._doubtful.append(likeness)
+        self._check_at = self.now + (LOOK_AGAIN_S if is_hidden else 0)
+        self._is_suspect = float(np.mean(self._doubtful)) < same_person - CLEARLY_BELOW
+        if is_hidden and not (broken and self._is_suspect):
+            return self._is_suspect and len(self._doubtful) >= DOUBTFUL_LOOKS
+        return broken or len(self._doubtful) >= UNCOVERED_LOOKS
 
-    def met(self, who: Embedding) -> None:
-        """Adds one more embedding of this face to the mean."""
+    def met(self, who: Embedding, same_person: float) -> None:
+        """Adds one more embedding of this face to the mean, unless it is a doubtful one."""
+        if self.who is not None and cosine(self.who, who) < same_person - DOUBT_BELOW:
+            return
         mean = who if self.who is None else 0.8 * self.who + 0.2 * who
         self.who = np.asarray(mean / np.linalg.norm(mean), np.float32)
 
@@ -244,32 +279,31 @@ class _Face:
         """Ends what was shown."""
         self._shown, self._last, self._wanted = [], None, 0.0
 
-    def learn(self, hidden: HiddenCrop) -> None:
+    def learn(self, hidden: HiddenCrop, unseen: Image) -> None:
         """Learns from one more crop: it may become a view, unless it is hidden a moment later."""
-        mask = hidden.mask
-        if not mask.any():
+        if not hidden.mask.any():
             self.nothing_hidden()
         if self.doubted:
             self._settle(hidden)
             return
-        self._waiting = [(at, view) for at, view in self._waiting if not is_covered(view, mask)]
-        while self._waiting and self._waiting[0][0] <= self._frames - KEPT_AFTER:
+        self._waiting = [(at, view) for at, view in self._waiting if not is_covered(view, hidden.mask)]
+        while self._waiting and self._waiting[0][0] <= self.now - KEPT_AFTER_S:
             self._keep(self._waiting.pop(0)[1])
-        if self._frames % VIEW_EVERY == 0 and hidden.coverage <= PARTLY_HIDDEN:
-            shown = without_rim(cv2.bitwise_not(mask)) if mask.any() else WHOLE
+        if self.now >= self._view_at and max(hidden.coverage, face_share(unseen)) <= PARTLY_HIDDEN:
+            self._view_at = self.now + VIEW_EVERY_S
+            shown = without_rim(cv2.bitwise_not(unseen)) if unseen.any() else WHOLE
             view = make_view(hidden.crop.image, shown, fine_detail(hidden.crop))
             if view.is_good():
-                self._waiting.append((self._frames, view))
+                self._waiting.append((self.now, view))
 
     def _settle(self, hidden: HiddenCrop) -> None:
         """Whether the face still is the remembered one: its views are found in it again, or forgotten."""
         self._waiting.clear()
-        self.doubted -= 1
         known = known_face(hidden.mask)
         if best_shown(self.views, motion_features(hidden.crop.image, known), known, WHOLE, least=WELL_FOUND):
-            self.doubted = 0
-        elif not self.doubted:
-            self.views, self._shown = [], []
+            self.doubted_until = 0.0
+        elif self.now >= self.doubted_until:
+            self.views, self._shown, self.doubted_until = [], [], 0.0
 
     def _keep(self, view: ReferenceView) -> None:
         if self.views and view.sharpness < SHARP_ENOUGH * max(kept.sharpness for kept in self.views):
@@ -288,15 +322,15 @@ class _Face:
         moved = motion(self._last, now, known) if self._last is not None else None
         self._last = now
         step = moved.matrix if moved is not None else None
-        if self.doubted:
+        if self.is_withheld:
             self._shown = []
         for shown in self._shown:
-            shown.follow(now, known, step)
+            shown.follow(now, known, step, self._seconds)
         wanting = self._wanting(hidden.mask)
         grown = face_share(wanting) > self._wanted + LEAST_SHARE
         self._wanted = face_share(wanting)
-        if self._wanted > LEAST_SHARE and (grown or self._frames >= self._search_at):
-            self._search_at = self._frames + SEARCH_EVERY
+        if self._wanted > LEAST_SHARE and (grown or self.now >= self._search_at):
+            self._search_at = self.now + SEARCH_EVERY_S
             self._search(now, known, wanting, enrolled)
         return composed([shown.reference(hidden, known) for shown in self._shown], step)
 
@@ -311,7 +345,7 @@ class _Face:
     def _search(self, now: MotionFeatures, known: Image, wanting: Image, enrolled: list[ReferenceView]) -> None:
         """Searches for one more view; if none is found at all, the nearest enrolled one is placed by its landmarks."""
         still = [shown for shown in self._shown if shown.is_found()][-1:]
-        views = [] if self.doubted else self.views
+        views = [] if self.is_withheld else self.views
         found = best_shown(views, now, known, wanting) or best_shown(enrolled, now, known, wanting)
         if found is not None:
             self._shown = [*still, found]
@@ -337,6 +371,8 @@ class FixedReference:
                 "the reference image shows no usable face", "choose an image with one clear, frontal face"
             )
         mask = valid_region(picture, crop.to_crop, see_hidden(crop).mask if see_hidden is not None else None)
+        #: The photograph's face, and what of it is not valid (255).
+        self.crop, self.hidden = crop, np.asarray(cv2.bitwise_not(mask), np.uint8)
         image = crop.image.copy()
         image[mask == 0] = 0
         self._view = make_view(image, mask)

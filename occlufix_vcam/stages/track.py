@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from engines.contract import Points
 from engines.faces_maps import Detection, overlap
 from occlufix_vcam.core.frame import FaceTrack
 
-#: A face that is not detected stays in place for this many frames: a passing hand does not end its track.
-GRACE_FRAMES = 6
+#: A face that is not detected stays in place for so many seconds: a passing hand does not end its track.
+GRACE_S = 0.22
 #: A detection belongs to a track if its middle is within this share of the face's size.
 REACH = 0.7
 #: If all places are taken, a new face this much larger takes the place of the smallest one.
@@ -31,7 +31,7 @@ class _Track:
     find: Detection
     smooth: OneEuro
     landmarks: Points
-    unseen: int = 0
+    seen_at: float
 
     @property
     def size_px(self) -> float:
@@ -50,28 +50,38 @@ class FaceTracker:
     def count(self) -> int:
         return len(self._tracks)
 
-    def last_seen(self) -> list[Points]:
-        """Last detected position of each face, not smoothed: nx5x2, largest first."""
-        return [track.find.landmarks for track in self._tracks]
+    def last_seen(self) -> list[tuple[int, Detection]]:
+        """Id and last detection, not smoothed, of each face, largest first, also of those that are not sure yet."""
+        return [(track.track_id, track.find) for track in self._tracks]
 
     def clear(self) -> None:
         """Ends all tracks; ids are never reused."""
         self._tracks = []
 
-    def update(self, finds: Sequence[Detection], at: float) -> list[FaceTrack]:
-        """Faces after a frame of time `at` (seconds) with the detections `finds`, largest first."""
+    def update(
+        self, finds: Sequence[Detection], at: float, returned: Mapping[int, Detection] | None = None
+    ) -> list[FaceTrack]:
+        """Faces after a frame of time `at` (seconds) with the detections `finds`, largest first.
+
+        A face of which no detection was sure yet is not among them. `returned` are faces that are back under the id
+        that they had.
+        """
         waiting = list(finds)
-        for track in self._tracks:
-            track.unseen += 1
         for track, find in self._pairs(waiting):
-            track.find, track.unseen = find, 0
+            track.find, track.seen_at = replace(find, sure=find.sure or track.find.sure), at
             track.landmarks = track.smooth(find.landmarks, track.size_px, at)
             waiting.remove(find)
-        self._tracks = [track for track in self._tracks if track.unseen <= GRACE_FRAMES]
+        self._tracks = [track for track in self._tracks if at - track.seen_at <= GRACE_S]
+        for track_id, find in (returned or {}).items():
+            self._admit(find, at, track_id)
         for find in sorted(waiting, key=_size_px, reverse=True):
             self._admit(find, at)
         self._tracks.sort(key=lambda track: track.size_px, reverse=True)
-        return [FaceTrack(track.track_id, track.landmarks, track.find.score) for track in self._tracks]
+        return [
+            FaceTrack(track.track_id, track.landmarks, track.find.score, at, track.seen_at == at)
+            for track in self._tracks
+            if track.find.sure
+        ]
 
     def _pairs(self, finds: Sequence[Detection]) -> list[tuple[_Track, Detection]]:
         """Assigns detections to tracks: nearest pairs first, each at most once."""
@@ -87,18 +97,19 @@ class FaceTracker:
                 pairs.append((track, find))
         return pairs
 
-    def _admit(self, find: Detection, at: float) -> None:
+    def _admit(self, find: Detection, at: float, track_id: int | None = None) -> None:
         """Adds a track, if there is room, or if the face is much larger than the smallest one."""
         if not is_new_face(find, [track.find for track in self._tracks]):
             return
         if len(self._tracks) >= self._max_faces:
-            smallest = min(self._tracks, key=lambda track: track.size_px)
-            if _size_px(find) < LARGER * smallest.size_px:
+            smallest = min(self._tracks, key=lambda track: (track.find.sure, track.size_px))
+            if smallest.find.sure and _size_px(find) < LARGER * smallest.size_px:
                 return
             self._tracks.remove(smallest)
         smooth = OneEuro()
         landmarks = smooth(find.landmarks, _size_px(find), at)
-        self._tracks.append(_Track(next(self._ids), find, smooth, landmarks))
+        number = next(self._ids) if track_id is None else track_id
+        self._tracks.append(_Track(number, find, smooth, landmarks, at))
 
 
 class OneEuro:
@@ -146,3 +157,9 @@ def _size_px(find: Detection) -> float:
 
 def is_new_face(find: Detection, others: Sequence[Detection]) -> bool:
     return all(overlap(find.box, other.box) < SAME_FACE for other in others)
+
+
+def is_inside(find: Detection, other: Detection) -> bool:
+    """Whether the middle of a face lies in the box of another: the same one, seen in part."""
+    x, y = find.landmarks.mean(axis=0)
+    return bool(other.box[0] < x < other.box[2] and other.box[1] < y < other.box[3])

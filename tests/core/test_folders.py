@@ -24,6 +24,19 @@ def test_a_folder_that_is_there_or_not_yet_is_fine(tmp_path: Path) -> None:
     assert (tmp_path / "new").is_dir()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps rights elsewhere")
+def test_a_folder_that_the_user_named_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o755)
+    monkeypatch.setenv("OCCLUFIX_STATE_DIR", str(tmp_path))
+    folder(tmp_path).prepare()
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    folder(tmp_path / "new").prepare()
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    monkeypatch.delenv("OCCLUFIX_STATE_DIR")
+    folder(tmp_path).prepare()
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize("below", ["", "below"])
 def test_a_file_in_its_place_or_above_it_is_named_with_the_variable(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").touch()

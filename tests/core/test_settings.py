@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.errors import ConfigError, DeviceError
 from occlufix_vcam.core.settings import (
     PRESETS,
     Reopens,
@@ -189,3 +189,8 @@ def test_a_mark_is_a_switch_and_its_corner_apart(file: Path) -> None:
     file.write_text('mark = true\nmark_corner = "top-right"\nstrength = 60\n')
     settings = load_settings()
     assert settings.mark is True and settings.mark_corner == "top-right" and settings.strength == 60
+
+
+def test_a_name_that_is_not_utf_8_is_a_fault_of_the_file(file: Path) -> None:
+    with pytest.raises(DeviceError, match="not UTF-8"):
+        load_settings({"source": "film\udcff.mp4"})

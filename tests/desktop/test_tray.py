@@ -30,6 +30,7 @@ from occlufix_vcam.core.state import StateFolder
 from occlufix_vcam.desktop.tray.icons import draw
 from occlufix_vcam.desktop.tray.listener import Listener
 from occlufix_vcam.desktop.tray.status_view import ICON_NAMES, tray_status
+from occlufix_vcam.language import read_words
 from occlufix_vcam.runtime.daemon import Daemon
 from scripts.harness.desktop import Panel, display, session_bus
 from tests.conftest import ROOT
@@ -146,7 +147,7 @@ def test_every_icon_is_another_one() -> None:
 
 def test_a_click_switches_and_the_icon_shows_it(desk: Desk) -> None:
     desk.panel.click()
-    desk.wait_for("off", "pass untouched")
+    desk.wait_for("off", "untouched")
     desk.wait_for_entry("Restore hidden faces", **{"toggle-state": 0})
     with desk.product.client() as client:
         assert client.status()["enabled"] is False
@@ -191,6 +192,22 @@ def test_the_preview_opens_in_the_browser(desk: Desk) -> None:
 def test_my_face_is_asked_for_and_why_the_demo_is_none_is_said(desk: Desk) -> None:
     desk.panel.choose("Remember my face")
     desk.wait_for_message("the demo photograph cannot be enrolled")
+
+
+def test_a_recording_is_started_and_ended(desk: Desk) -> None:
+    desk.panel.choose("Start recording")
+    desk.wait_for_entry("Stop recording", enabled=True)
+    with desk.product.client() as client:
+        recording = client.status()["recording"]
+    assert recording is not None and recording["file"].startswith(desk.product.environment["XDG_VIDEOS_DIR"])
+    desk.panel.choose("Stop recording")
+    desk.wait_for_entry("Start recording", enabled=True)
+    assert Path(recording["file"]).stat().st_size > 0
+
+
+def test_it_speaks_the_language_of_its_desktop(closed_desk: Desk) -> None:
+    closed_desk.open(LANG="de_DE.UTF-8", LC_ALL="de_DE.UTF-8", LANGUAGE="de")
+    closed_desk.wait_for_entry("Steuerseite öffnen")
 
 
 def test_start_at_login_is_written_or_why_not_is_said(desk: Desk) -> None:
@@ -322,4 +339,4 @@ def test_an_address_that_a_killed_daemon_left_is_no_daemon(tmp_path: Path) -> No
 )
 def test_what_a_status_looks_like(status: dict[str, object], mood: str) -> None:
     usual = {"state": "running", "enabled": True, "trouble": {}, "viewers": None, "restoring": 0, "faces": 1}
-    assert tray_status({**usual, **status}).icon == mood
+    assert tray_status({**usual, **status}, read_words("en")).icon == mood

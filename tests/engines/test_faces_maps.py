@@ -124,3 +124,43 @@ def test_landmarks_that_are_no_face_are_looked_at_in_vain() -> None:
     reader, image = TwoPassDetector(never, never), np.zeros((90, 90, 3), np.uint8)
     for value in (1, np.nan):
         assert reader.look(image, np.full((5, 2), value, np.float32)) is None
+
+
+def networks(search: float, close_ups: list[float]) -> TwoPassDetector:
+    """Find one face in the middle: with one score in the search, then one score after the other in close-ups."""
+    middle = (TEMPLATE - TEMPLATE.mean(axis=0)) * CLOSE_UP_SCALE + CLOSE_UP_SIZE[0] / 2
+    scores = iter(close_ups)
+    return TwoPassDetector(
+        lambda _: maps_of([(search, face_at(160, 96, 0.3))]),
+        lambda _: maps_of([(next(scores), middle)], CLOSE_UP_SIZE),
+    )
+
+
+#: Close-ups of a find: coarse, exact, half turns about its middle and its eyes; larger, tilted, upside down.
+FACE, LOOKALIKE, ON_ITS_HEAD = (
+    [0.9, 0.9, 0.2, 0.2, 0.85, 0.9, 0.2],
+    [0.7, 0.7, 0.65, 0.6, 0.5, 0.45, 0.65],
+    [0.7, 0.7, 0.2, 0.9, 0.9, 0.9, 0.2],
+)
+
+
+@pytest.mark.parametrize(("scores", "sure"), [(FACE, True), (LOOKALIKE, False)], ids=["face", "lookalike"])
+def test_what_looks_like_a_face_in_one_way_only_is_not_sure(scores: list[float], sure: bool) -> None:
+    (find,) = networks(0.8, scores).find(np.zeros((360, 600, 3), np.uint8), 4)
+    assert find.sure is sure and find.score == pytest.approx(scores[1])
+
+
+def test_a_face_on_its_head_has_its_eyes_below_its_mouth() -> None:
+    (find,) = networks(0.8, ON_ITS_HEAD).find(np.zeros((360, 600, 3), np.uint8), 4)
+    assert find.sure and find.landmarks[:2, 1].min() > find.landmarks[3:, 1].max()
+    (upright,) = networks(0.8, FACE).find(np.zeros((360, 600, 3), np.uint8), 4)
+    assert upright.landmarks[:2, 1].max() < upright.landmarks[3:, 1].min()
+
+
+def test_faces_that_lie_on_their_side_are_found_in_the_turned_picture() -> None:
+    detector = networks(0.9, 3 * FACE)
+    finds = detector.find_turned(np.zeros((360, 600, 3), np.uint8), 4)
+    angles = sorted(
+        round(float(np.degrees(np.arctan2(*np.diff(find.landmarks[:2], axis=0)[0, ::-1])))) for find in finds
+    )
+    assert all(angle % 90 == 0 for angle in angles) and -90 in angles and all(find.sure for find in finds)

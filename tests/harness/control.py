@@ -89,6 +89,8 @@ class Product:
             "OCCLUFIX_SOURCE": "demo",
             "OCCLUFIX_SINKS": "null",
             "XDG_DATA_HOME": str(folder / "data"),
+            "XDG_CONFIG_HOME": str(folder / "config"),  # where a desktop names its folders
+            "XDG_VIDEOS_DIR": str(folder / "videos"),
         }
 
     def run(self, *arguments: str) -> str:

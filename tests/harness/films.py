@@ -68,7 +68,9 @@ def make_film(
         _mux(film, stream.encode(None), durations)
         if tone is not None:
             for start in range(0, times_ms[-1] * 48, 1024):
-                part = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+                part = av.AudioFrame(tone.codec_context.format.name, "mono", 1024)
+                for plane in part.planes:
+                    plane.update(bytes(plane.buffer_size))
                 part.sample_rate, part.pts, part.time_base = 48_000, start, Fraction(1, 48_000)
                 film.mux(tone.encode(part))
             film.mux(tone.encode(None))

@@ -164,6 +164,22 @@ def test_pixels_keep_their_shape_and_the_pipeline_sees_square_ones(tmp_path: Pat
     assert after.frames[0][30:40, 40:56].min() > 200 and after.frames[0][60:].max() < 60
 
 
+@pytest.mark.parametrize("suffix", [".webm", ".mkv"])
+def test_formats_without_pixel_shapes_get_square_pixels(tmp_path: Path, suffix: str) -> None:
+    make_film(tmp_path / "in.mp4", grey_frames(3), [0, 40, 80, 120], shape=Fraction(2))
+    restore(tmp_path / "in.mp4", tmp_path / f"out{suffix}")
+    after = play(tmp_path / f"out{suffix}")
+    assert after.shape == 1 and after.frames[0].shape == (96, 256, 3)
+
+
+def test_sound_without_named_channels_or_compression_is_encoded(tmp_path: Path) -> None:
+    frames = [np.zeros((64, 64, 3), np.uint8)] * 3
+    make_film(tmp_path / "in.avi", frames, [0, 40, 80, 120], codec="mpeg4", sound="pcm_s16le")
+    for suffix, sound in ((".mp4", "aac"), (".mkv", "pcm_s16le"), (".webm", "opus")):
+        restore(tmp_path / "in.avi", tmp_path / f"out{suffix}")
+        assert play(tmp_path / f"out{suffix}").sound == [sound]
+
+
 def test_interlaced_films_become_whole_images(tmp_path: Path) -> None:
     moving = [np.roll(np.indices((96, 128)).sum(0).astype(np.uint8)[..., None].repeat(3, 2), n, 1) for n in range(8)]
     make_film(tmp_path / "in.mp4", moving, [*range(0, 360, 40)], interlaced=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def test_a_folder_cannot_become_a_file(tmp_path: Path, folder: Path, target: str
     (tmp_path / "there").touch()
     with pytest.raises(ConfigError, match="IN is a folder"):
         plan(folder, tmp_path / target)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(ConfigError, match="is no file"):
+        plan(tmp_path / "pipe.mp4", tmp_path / "out.mp4")
 
 
 def test_a_folder_of_nothing(tmp_path: Path) -> None:

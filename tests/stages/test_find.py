@@ -6,6 +6,7 @@ the letterbox, the close-up, decoding, tracks and smoothing.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,10 +25,13 @@ from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.frame import FaceTrack, Frame
 from occlufix_vcam.stages import find
 from occlufix_vcam.stages.find import FaceFinder, InsightFaceFinder, open_finder
-from occlufix_vcam.stages.track import GRACE_FRAMES
+from occlufix_vcam.stages.track import GRACE_S
 from train.occlusion.scene_occluders import EYE_REGION, LOWER_FACE, Cover, CutOuts
 
 BOX = TEMPLATE_BOX[2:] - TEMPLATE_BOX[:2]
+RATE = 30
+#: Frames for which a face that is not detected stays, and after which a search is due.
+GRACE_FRAMES, SEARCH_EVERY = int(GRACE_S * RATE), math.ceil(find.SEARCH_EVERY_S * RATE)
 
 
 class RectangleEngine:
@@ -84,7 +88,7 @@ class Stage:
     def show(self, *faces: tuple[float, float, float]) -> Sequence[FaceTrack]:
         """What is found where faces (x and y of the middle, height) are shown."""
         self._frames += 1
-        return self.finder(Frame(self.picture(*faces), self._frames, self._frames / 30))
+        return self.finder(Frame(self.picture(*faces), self._frames, self._frames / RATE))
 
     def picture(self, *faces: tuple[float, float, float]) -> Image:
         image = np.zeros((*self.size, 3), np.uint8)
@@ -125,14 +129,14 @@ def test_faces_keep_their_ids_and_come_largest_first() -> None:
 def test_a_newcomer_is_noticed_while_another_face_is_followed() -> None:
     stage = Stage()
     (first,) = stage.show((300, 300, 200))
-    for _ in range(find.SEARCH_EVERY):
+    for _ in range(SEARCH_EVERY):
         tracks = stage.show((300, 300, 200), (900, 300, 150))
     assert len(tracks) == 2 and tracks[0].track_id == first.track_id
 
 
 def test_following_a_face_searches_seldom() -> None:
     stage = Stage()
-    for _ in range(1 + 2 * find.SEARCH_EVERY):
+    for _ in range(1 + 2 * SEARCH_EVERY):
         stage.show((600, 300, 200))
     assert stage.engines[0].runs == 3
 
@@ -150,7 +154,7 @@ def test_a_face_unseen_for_a_moment_stays_and_then_ends() -> None:
     (before,) = stage.show((400, 300, 200))
     for _ in range(GRACE_FRAMES):
         (waiting,) = stage.show()
-        assert waiting.track_id == before.track_id
+        assert waiting.track_id == before.track_id and not waiting.seen
         assert np.array_equal(waiting.landmarks, before.landmarks)
     (back,) = stage.show((405, 300, 200))
     assert back.track_id == before.track_id
@@ -183,7 +187,7 @@ def test_never_more_faces_than_asked_for_and_the_largest_stay() -> None:
     small = [(200.0, 200.0, 100.0), (500.0, 200.0, 110.0)]
     for _ in range(3):
         assert len(stage.show(*small)) == 2
-    for _ in range(find.SEARCH_EVERY + 1):
+    for _ in range(SEARCH_EVERY + 1):
         tracks = stage.show(*small, (900, 350, 300))
     assert len(tracks) == 2
     assert float(tracks[0].landmarks[2, 0]) > 800

@@ -36,9 +36,10 @@ def engine():
     return SaidProbability()
 
 
-def crop(track_id: int = 1) -> Crop:
+def crop(track_id: int = 1, at: float = 0.0) -> Crop:
+    """Times that stand still count as frames at 30 a second."""
     image = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
-    return Crop.of_template(FaceTrack(track_id, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
+    return Crop.of_template(FaceTrack(track_id, TEMPLATE, 1.0, at), image, np.eye(2, 3, dtype=np.float32))
 
 
 def box(top: int, bottom: int, left: int = 60, right: int = 196) -> tuple[slice, slice]:
@@ -65,6 +66,27 @@ def test_the_mask_lets_go_within_a_fifth_of_a_second(engine):
     masks = [see(crop()).mask.any() for _ in range(6)]
     assert masks[0], "one clear frame alone does not uncover"
     assert not masks[-1]
+
+
+@pytest.mark.parametrize("rate", [5, 10, 15, 24, 30, 60, 120])
+def test_the_mask_lets_go_within_a_tenth_of_a_second_at_any_rate(engine, rate: int):
+    see = HiddenSegmenter(engine)
+    engine.probability[box(150, 220)] = 255
+    see(crop())
+    engine.probability[:] = 0
+    times = [n / rate for n in range(rate)]
+    assert max((at for at in times if see(crop(at=at + 1 / rate)).mask.any()), default=0.0) <= 0.1
+
+
+def test_background_beside_the_far_cheek_of_a_turned_face_hides_nothing(engine):
+    see = HiddenSegmenter(engine)
+    engine.probability[box(60, 230, 30, 75)] = 255
+    turned = TEMPLATE.copy()
+    turned[2, 0] -= 0.4 * (turned[1, 0] - turned[0, 0])
+    aside = Crop.of_template(FaceTrack(1, turned, 1.0), crop().image, np.eye(2, 3, dtype=np.float32))
+    assert not any(see(aside).mask.any() for _ in range(5))
+    engine.probability[box(150, 230, 60, 196)] = 255  # a hand on the mouth is one all the same
+    assert see(aside).mask.any()
 
 
 def test_a_probability_around_the_threshold_does_not_flicker(engine):

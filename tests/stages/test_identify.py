@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,10 @@ from engines.contract import CROP_PX, TEMPLATE, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack
 from occlufix_vcam.people.person import EnrolledView, Person
 from occlufix_vcam.stages.embed import Embedding
-from occlufix_vcam.stages.identify import AGREEING, ASK_EVERY, FaceIdentifier
+from occlufix_vcam.stages.identify import AGREEING, ASK_EVERY_S, CONTRADICTING, FaceIdentifier
 
+#: Times that stand still count as frames at 30 a second.
+ASK_EVERY = math.ceil(ASK_EVERY_S * 30)
 WHOLE = np.zeros((CROP_PX, CROP_PX), np.uint8)
 ANN, BOB, STRANGER = np.eye(128, dtype=np.float32)[:3]
 
@@ -86,7 +90,7 @@ def test_a_named_face_is_asked_about_rarely(known: FaceIdentifier, told: Told) -
     names(known, AGREEING)
     before = told.calls
     names(known, 10 * ASK_EVERY)
-    assert told.calls - before == 10
+    assert 9 <= told.calls - before <= 10
 
 
 def test_a_stranger_is_asked_about_rarely_in_the_end(known: FaceIdentifier, told: Told) -> None:
@@ -94,7 +98,7 @@ def test_a_stranger_is_asked_about_rarely_in_the_end(known: FaceIdentifier, told
     names(known, 30)
     before = told.calls
     names(known, 10 * ASK_EVERY)
-    assert told.calls - before == 10
+    assert 9 <= told.calls - before <= 10
 
 
 def test_another_person_takes_over_only_by_way_of_nobody(known: FaceIdentifier, told: Told) -> None:
@@ -102,8 +106,15 @@ def test_another_person_takes_over_only_by_way_of_nobody(known: FaceIdentifier, 
     told.vector = BOB
     after = names(known, 40)
     first_bob = after.index("Bob")
-    assert "Ann" not in after[ASK_EVERY:] and after[first_bob - 1] is None
+    assert "Ann" not in after[ASK_EVERY + CONTRADICTING :] and after[first_bob - 1] is None
     assert set(after[first_bob:]) == {"Bob"}
+
+
+def test_one_doubtful_look_in_between_does_not_end_a_name(known: FaceIdentifier, told: Told) -> None:
+    assert names(known, 10)[-1] == "Ann"
+    for _ in range(100):
+        told.vector = mixed(ANN, 0.3, STRANGER) if told.calls % CONTRADICTING else ANN
+        assert names(known, 1) == ["Ann"]
 
 
 def test_a_cut_in_the_picture_ends_a_name_at_once(known: FaceIdentifier, told: Told) -> None:

@@ -1,97 +1,151 @@
 // The control page: puts the parts together and says in the head what is going on.
+import { onWords, t, count } from "./texts.js";
 import { listen } from "./daemon.js";
-import { buildForm, showSettings } from "./form.js";
-import { showEnrollment } from "./faces.js";
+import { buildForm, change, showSettings } from "./form.js";
+import { showEnrolment } from "./faces.js";
 import { mood, showFigures } from "./figures.js";
+import { command, showVirtual } from "./guide.js";
 import { watch } from "./preview.js";
+import { showRecording } from "./record.js";
 import { ask } from "./session.js";
 
 const by = (id) => document.getElementById(id);
 let status = null;
 let settings = null;
-let gone = false;
+let presets = {};
+let gone = "";
 let formFor = 0; // the process whose settings the form shows
-
-const GONE = ["OccluFix Camera does not answer", "It has stopped or is restarting. This page reconnects by itself. To start it: occlufix-vcam start"];
-const LOCKED = ["This page is not let in", "It was reloaded, signed out, or is too old. Open it again with occlufix-vcam preview, or from the tray icon"];
 
 function tell(name, value) {
   if (name === "status") {
     status = value;
-    showFigures(status);
-    showState();
+    showStatus();
     if (settings && formFor !== status.pid) {
       formFor = status.pid;
       buildForm(settings);
+      loadPresets();
     }
   } else if (name === "settings") {
     settings = value;
     showSettings(settings);
+    pressPresets();
   } else if (name === "builds") {
     showBuild(value);
   } else if (name === "enrolment") {
-    showEnrollment(value);
+    showEnrolment(value);
   }
 }
 
-function showState() {
-  const [kind, words] = mood(status);
-  say(kind, words);
-  notices(Object.entries(status.trouble).map(([where, what]) => [`Trouble with ${PLACES[where] ?? where}`, `${what}. ${status.hints[where] ? `${status.hints[where]}. ` : ""}OccluFix Camera retries by itself. For details, run occlufix-vcam doctor.`]));
+function showStatus() {
+  if (gone || !status) return;
+  showFigures(status, settings?.rate ?? 0);
+  showRecording(status.recording);
+  showVirtual(status);
+  say(...mood(status));
+  notices(Object.entries(status.trouble).map(([place, what]) => [
+    t("trouble.with", { place: ["capture", "process", "output"].includes(place) ? t(`trouble.${place}`) : place, what }),
+    `${status.hints[place] ? `${status.hints[place]}. ` : ""}${t("trouble.again")} ${t("trouble.doctor", { command: "occlufix-vcam doctor" })}`,
+  ]));
+  showSwitch(status.enabled);
   by("toggle").disabled = false;
-  by("toggle").setAttribute("aria-checked", String(status.enabled));
 }
-
-const PLACES = { capture: "the camera", process: "the engines", output: "the output" };
 
 function say(kind, words) {
   by("mood").dataset.mood = kind;
   if (by("mood").textContent !== words) by("mood").textContent = words;
-  document.title = kind === "lost" ? "OccluFix Camera – not running" : "OccluFix Camera";
+  document.title = kind === "lost" ? `OccluFix Camera – ${words}` : "OccluFix Camera";
 }
 
-function notices(lines) {
-  const told = JSON.stringify(lines);
+function notices(lines, line = "") {
+  const told = JSON.stringify([lines, line, document.documentElement.lang]);
   if (by("notices").dataset.told === told) return;
   by("notices").dataset.told = told;
   by("notices").replaceChildren(...lines.map(([what, hint]) => {
     const notice = Object.assign(document.createElement("div"), { className: "notice" });
     notice.append(Object.assign(document.createElement("b"), { textContent: what }), Object.assign(document.createElement("p"), { textContent: hint }));
+    if (line) notice.append(command(line));
     return notice;
   }));
 }
 
 function found() {
   if (gone) watch(true);
-  gone = false;
+  gone = "";
+  delete document.body.dataset.gone;
 }
 
+/** "gone": the old picture stays, dimmed, until the daemon is there again. "locked": nothing but the way back in. */
 function lost(reason) {
-  gone = true;
+  gone = reason;
   watch(false);
-  say("lost", reason === "locked" ? "Not let in" : "Not there");
-  notices([reason === "locked" ? LOCKED : GONE]);
+  showLost();
+}
+
+function showLost() {
+  if (!gone) return;
+  document.body.dataset.gone = gone;
+  say("lost", t(gone === "locked" ? "mood.locked" : "mood.gone"));
+  notices([[t(`lost.${gone}`), t(`lost.${gone}text`)]], gone === "locked" ? "occlufix-vcam preview" : "occlufix-vcam start");
   by("toggle").disabled = true;
 }
 
 // ---- the switch ----
 
+function showSwitch(on) {
+  by("toggle").setAttribute("aria-checked", String(on));
+  by("toggle-words").textContent = t(on ? "see.ison" : "see.isoff");
+}
+
 async function toggle() {
   const wanted = by("toggle").getAttribute("aria-checked") !== "true";
-  by("toggle").setAttribute("aria-checked", String(wanted));
+  showSwitch(wanted);
   try {
     await ask("POST", "/v1/toggle", { enabled: wanted });
   } catch (error) {
-    by("toggle").setAttribute("aria-checked", String(!wanted));
+    showSwitch(!wanted);
     notices([[error.message, error.hint ?? ""]]);
   }
 }
 
 by("toggle").addEventListener("click", toggle);
+by("bare").addEventListener("click", () => ask("POST", "/v1/bare").catch((error) => notices([[error.message, error.hint ?? ""]])));
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, select, textarea");
   if (event.key.toLowerCase() === "t" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey && !by("toggle").disabled) toggle();
 });
+
+// ---- presets ----
+
+async function loadPresets() {
+  presets = await ask("GET", "/v1/settings/presets").catch(() => presets);
+  showPresets();
+}
+
+function showPresets() {
+  by("presets").replaceChildren(...Object.entries(presets).map(([name, changes]) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "preset" });
+    button.dataset.preset = name;
+    button.append(...["", "text"].map((more) => Object.assign(document.createElement(more ? "small" : "b"), { textContent: t(`preset.${name}${more}`) })));
+    button.addEventListener("click", async () => {
+      try {
+        await change(changes);
+        by("preset-told").textContent = t("want.set", { name: t(`preset.${name}`) });
+      } catch (error) {
+        by("preset-told").textContent = `${error.message}. ${error.hint ?? ""}`;
+      }
+    });
+    return button;
+  }));
+  pressPresets();
+}
+
+/** Marks the preset whose settings all hold. */
+function pressPresets() {
+  for (const button of by("presets").children) {
+    const changes = Object.entries(presets[button.dataset.preset]);
+    button.setAttribute("aria-pressed", String(changes.every(([name, value]) => settings?.[name] === value)));
+  }
+}
 
 // ---- engines ----
 
@@ -99,10 +153,10 @@ function showBuild({ running, doing, share, made, error, hint }) {
   by("build").disabled = running;
   by("build-progress").hidden = !running;
   by("build-progress").value = share;
-  const checked = made.map((one) => `${one.model} ${one.p50_ms?.toFixed(1) ?? "–"} ms`).join(", ");
-  if (running) by("build-told").textContent = `${doing || "Preparing"} …`;
+  const models = made.map((one) => `${one.model} ${one.p50_ms?.toFixed(1) ?? "–"} ms`).join(", ");
+  if (running) by("build-told").textContent = `${doing || t("well.preparing")} …`;
   else if (error) by("build-told").textContent = `${error}. ${hint}`;
-  else by("build-told").textContent = made.length ? `Built and checked: ${checked}` : "";
+  else by("build-told").textContent = made.length ? t("well.built", { models }) : "";
 }
 
 by("build").addEventListener("click", async () => {
@@ -118,7 +172,7 @@ by("build").addEventListener("click", async () => {
 by("sign-out").addEventListener("click", async () => {
   try {
     const { signed_out: pages } = await ask("POST", "/v1/sign-out");
-    by("signed-out").textContent = pages ? `${pages} other page${pages === 1 ? "" : "s"} signed out.` : "There is no other page.";
+    by("signed-out").textContent = pages ? count(pages, "page.out1", "page.outs") : t("page.out0");
   } catch (error) {
     by("signed-out").textContent = `${error.message}. ${error.hint ?? ""}`;
   }
@@ -138,3 +192,9 @@ colour();
 document.addEventListener("visibilitychange", () => watch(!document.hidden));
 watch(true); // the first picture need not wait for anything else
 listen(tell, found, lost);
+onWords(() => {
+  by("toggle").title = t("see.key");
+  showStatus();
+  showPresets();
+  showLost();
+});

@@ -1,43 +1,71 @@
-// Figures: facts in words, two small graphs of the last minute, the time of each stage, the engines.
+// How it does: one line in words; behind "Details" the graphs of the last minute, the time of each step, the engines.
+import { count, t } from "./texts.js";
 
 const KEPT = 120; // at two a second: a minute
 const [WIDTH, HEIGHT] = [240, 56];
-const MOODS = { starting: "Starting", loading: "Loading the engines", waiting: "Waiting", stopping: "Stopped" };
+const GRADES = [[40, "fast"], [80, "good"], [Infinity, "slow"]]; // up to so many milliseconds of delay
+const LEAST_OF_RATE = 0.7;
+const STAGES = ["find", "align", "hidden", "remember", "restore", "blend", "total"];
 
 const by = (id) => document.getElementById(id);
 const history = { fps: [], latency: [], slow: [] };
 
-/** The one line that says what is going on, and its kind for the eye. */
+/** The kind of what is going on, for the eye, and one line that says it. */
 export function mood(status) {
-  if (Object.keys(status.trouble).length) return ["trouble", "Trouble"];
-  if (!["running", "idle"].includes(status.state) && status.enabled) return [status.state === "stopping" ? "lost" : "starting", MOODS[status.state] ?? status.state];
-  if (!status.enabled) return ["off", "Off: frames pass untouched"];
-  if (status.viewers === 0 || status.state === "idle") return ["idle", "On, no program reads the camera"];
-  if (status.restoring) return ["restoring", status.restoring > 1 ? `On, restoring ${status.restoring} faces` : "On, restoring a face"];
-  return ["on", status.faces ? "On, nothing is hidden" : "On, no face in view"];
+  if (Object.keys(status.trouble).length) return ["trouble", t("mood.trouble")];
+  if (!["running", "idle"].includes(status.state) && (status.enabled || status.state === "stopping")) return [status.state === "stopping" ? "lost" : "starting", t(`mood.${status.state}`)];
+  if (!status.enabled) return ["off", t("mood.off")];
+  if (status.viewers === 0 || status.state === "idle") return ["idle", t("mood.idle")];
+  if (status.restoring) return ["restoring", count(status.restoring, "mood.one", "mood.many")];
+  return ["on", t(status.faces ? "mood.on" : "mood.noface")];
 }
 
-export function showFigures(status) {
+/** `rate`: frames a second that the camera is asked for. */
+export function showFigures(status, rate) {
   remember(status);
-  const delay = status.latency;
+  write(by("who"), who(status));
+  write(by("hidden"), hidden(status));
+  write(by("well"), well(status, rate));
+  if (by("details").open) showDetails(status);
+  write(by("version"), t("page.version", { version: status.version }));
+}
+
+function who({ recognised, faces, enabled }) {
+  if (!enabled) return "";
+  if (recognised.length) return t("see.known", { names: recognised.join(", ") });
+  return faces ? count(faces, "see.one", "see.many") : t("see.none");
+}
+
+function hidden({ enabled, faces, coverage, restoring }) {
+  if (!enabled) return t("see.untouched");
+  const n = Math.round(100 * coverage);
+  if (!faces || !n) return faces ? t("see.open") : "";
+  return t(restoring ? "see.hidden" : "see.left", { n });
+}
+
+function well({ latency, fps, state }, rate) {
+  if (state === "idle") return t("well.idle");
+  if (!latency || !fps) return t("well.none");
+  const grade = fps < LEAST_OF_RATE * rate ? "slow" : GRADES.find(([most]) => latency.p50_ms <= most)[1];
+  by("well").dataset.grade = grade;
+  return t("well.line", { grade: t(`well.${grade}`), ms: latency.p50_ms.toFixed(0), fps: fps.toFixed(0) });
+}
+
+function showDetails(status) {
+  const many = (n) => n.toLocaleString(document.documentElement.lang);
   facts(by("now"), {
-    Faces: status.faces,
-    "Restored so far": status.restored.toLocaleString(),
-    Camera: status.camera ?? "none yet",
-    Size: status.size ? `${status.size[0]} × ${status.size[1]}` : "–",
-    "Sends to": status.sinks.map((name) => (name === "null" ? "nowhere" : name)).join(", ") || "nothing",
-    ...(status.viewers === null ? {} : { "Reading programs": status.viewers }),
-    "Left out": `${status.dropped.toLocaleString()} of ${(status.frames + status.dropped).toLocaleString()}`,
-    ...(status.failed ? { Failed: status.failed } : {}),
-    "Running for": duration(status.uptime_s),
+    [t("well.restored")]: many(status.restored),
+    [t("want.camera")]: status.camera ?? "–",
+    [t("well.size")]: status.size ? t("well.pixels", { w: status.size[0], h: status.size[1] }) : "–",
+    [t("well.dropped")]: t("well.of", { n: many(status.dropped), m: many(status.frames + status.dropped) }),
+    [t("well.uptime")]: duration(status.uptime_s),
   });
-  by("fps-now").textContent = status.fps.toFixed(1);
-  by("latency-now").textContent = delay ? `${delay.p50_ms.toFixed(0)} / ${delay.p95_ms.toFixed(0)}` : "–";
+  write(by("fps-now"), status.fps.toFixed(1));
+  write(by("latency-now"), status.latency ? `${status.latency.p50_ms.toFixed(0)} / ${status.latency.p95_ms.toFixed(0)}` : "–");
   graph(by("fps"), [history.fps]);
   graph(by("latency"), [history.latency, history.slow]);
   stages(status.stages);
   engines(status.engine);
-  by("version").textContent = `Version ${status.version}.`;
 }
 
 function remember(status) {
@@ -85,8 +113,10 @@ function draw(svg, paths) {
 
 function stages(all) {
   const body = by("stages");
-  const names = Object.keys(all);
-  if (names.join() !== [...body.children].map((row) => row.dataset.stage).join()) body.replaceChildren(...names.map(stageRow));
+  const names = STAGES.filter((name) => name in all);
+  const drawn = names.join() + document.documentElement.lang;
+  if (body.dataset.drawn !== drawn) body.replaceChildren(...names.map(stageRow));
+  body.dataset.drawn = drawn;
   const longest = Math.max(1, ...names.filter((name) => name !== "total").map((name) => all[name].p50_ms));
   names.forEach((name, index) => {
     const [, bar, usual, slow] = body.children[index].children;
@@ -98,25 +128,30 @@ function stages(all) {
 
 function stageRow(name) {
   const row = document.createElement("tr");
-  row.dataset.stage = name;
-  const title = document.createElement("th");
-  title.scope = "row";
-  title.textContent = name === "total" ? "all" : name;
+  const title = Object.assign(document.createElement("th"), { scope: "row", textContent: t(`well.${name}`) });
   const bar = document.createElement("td");
-  const progress = document.createElement("progress");
-  progress.setAttribute("aria-label", `${title.textContent}, share of the longest stage`);
-  if (name !== "total") bar.append(progress);
-  else bar.append(document.createElement("span"));
+  const progress = document.createElement(name === "total" ? "span" : "progress");
+  if (name !== "total") progress.setAttribute("aria-label", `${title.textContent}: ${t("well.share")}`);
+  bar.append(progress);
   row.append(title, bar, document.createElement("td"), document.createElement("td"));
   return row;
 }
 
+const MODELS = { faces: "well.faces", hidden: "well.hidden", restore: "well.restore", embed: "well.embed" };
+
 function engines(all) {
-  const lines = Object.entries(all).map(([model, one]) => [model, `${one.backend} on ${one.device}, ${one.precision}`]);
-  rows(by("engines"), lines.length ? lines : [["", "loading; frames pass untouched until then"]]);
+  const lines = Object.entries(all).map(([model, one]) => [named(model), `${t("well.on", one)}, ${one.precision.toUpperCase()}`]);
+  rows(by("engines"), lines.length ? lines : [["", t("well.loading")]]);
   const reasons = new Map(Object.values(all).flatMap((one) => one.passed_over.map((over) => [over.backend, over.reason])));
   by("reasons").hidden = reasons.size === 0;
   rows(by("reasons").querySelector("ul"), [...reasons].map(([backend, reason]) => [`${backend}: `, reason]));
+}
+
+/** A network in words; one that runs in several sizes with its own, such as "faces 1x160x160x3". */
+function named(model) {
+  const [name, shape] = model.split(" ");
+  const [, h, w] = shape?.split("x") ?? [];
+  return t(MODELS[name] ?? name) + (w ? ` (${t("well.pixels", { w, h })})` : "");
 }
 
 function rows(list, lines) {
@@ -129,7 +164,7 @@ function rows(list, lines) {
   }));
 }
 
-function duration(seconds) {
+export function duration(seconds) {
   const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60)];
   return hours ? `${hours} h ${minutes} min` : minutes ? `${minutes} min` : `${Math.floor(seconds)} s`;
 }

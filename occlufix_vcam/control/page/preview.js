@@ -1,4 +1,5 @@
 // Before and after: the stream of pictures on two canvases, one above the other, and the divider between them.
+import { onWords, t } from "./texts.js";
 import { request, stream } from "./session.js";
 
 const SEAM = new Uint8Array([13, 10, 13, 10]);
@@ -74,6 +75,9 @@ async function show({ headers, jpeg }) {
   picture.style.aspectRatio = `${width} / ${height}`;
   canvases.before.getContext("2d").drawImage(bitmap, 0, 0, width, height, 0, 0, width, height);
   canvases.after.getContext("2d").drawImage(bitmap, 0, (halves - 1) * height, width, height, 0, 0, width, height);
+  const thumb = document.getElementById("thumb");
+  thumb.height = Math.round((thumb.width * height) / width);
+  thumb.getContext("2d").drawImage(canvases.before, 0, 0, thumb.width, thumb.height);
   bitmap.close();
   outlines = JSON.parse(headers["X-Outlines"]);
   drawOutlines();
@@ -104,14 +108,15 @@ function place(share) {
   const at = Math.min(100, Math.max(0, share));
   picture.style.setProperty("--at", `${at}%`);
   divider.setAttribute("aria-valuenow", String(Math.round(at)));
-  divider.setAttribute("aria-valuetext", `${Math.round(at)} percent before, ${100 - Math.round(at)} percent after`);
+  divider.setAttribute("aria-valuetext", t("see.at", { n: Math.round(at), m: 100 - Math.round(at) }));
   for (const [side, gone] of [["left", at < 12], ["right", at > 88]]) {
     picture.querySelector(`.tag.${side}`).style.opacity = gone ? 0 : 1;
   }
   return at;
 }
 
-let at = place(50);
+let at = 50;
+onWords(() => place(at));
 
 function drag(event) {
   const box = picture.getBoundingClientRect();

@@ -29,8 +29,9 @@ export function request(path, options = {}) {
 
 /** The answer as an object. `pending` is called where what was asked for still goes on. Throws Refused. */
 export async function ask(method, path, body, pending = () => {}) {
-  const options = { method, headers: body === undefined ? {} : { "Content-Type": "application/json" } };
-  if (body !== undefined) options.body = JSON.stringify(body);
+  const options = { method, headers: {} };
+  if (body instanceof Blob) options.body = body;
+  else if (body !== undefined) Object.assign(options, { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
   const response = await request(path, options);
   if (!response.ok) throw await refused(response);
   if (response.status === 202) pending();

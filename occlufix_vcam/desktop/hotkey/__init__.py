@@ -22,6 +22,13 @@ class HotkeyUnavailable(OccluFixError):
         super().__init__(f"no hotkey: {why}", hint)
 
 
+#: What each hotkey does, by its setting, as a desktop that asks its user shows it.
+ACTIONS = {
+    "hotkey": "Toggle the restoring of hidden faces",
+    "hotkey_bare": "Show the untouched picture for two seconds",
+}
+
+
 class Hotkey(Protocol):
     """Calls back from its own thread when the key is pressed, until it is closed."""
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from engines.installing import install_extra
-from occlufix_vcam.desktop.hotkey import BY_HAND, Failed, Hotkey, HotkeyUnavailable, Pressed
+from occlufix_vcam.desktop.hotkey import ACTIONS, BY_HAND, Failed, Hotkey, HotkeyUnavailable, Pressed
 
 
 def bind(
@@ -16,13 +16,18 @@ def bind(
     failed: Failed,
     environment: Mapping[str, str] = os.environ,
     platform: str = sys.platform,
+    *,
+    action: str = ACTIONS["hotkey"],
 ) -> Hotkey:
-    """Binds `keys`, as in the setting `hotkey`. Raises HotkeyUnavailable, or calls `failed` if that shows later."""
+    """Binds `keys`, as in the setting `hotkey`; `action` says what for.
+
+    Raises HotkeyUnavailable, or calls `failed` if that shows later.
+    """
     try:
         if platform.startswith("linux") and on_wayland(environment):
             from occlufix_vcam.desktop.hotkey.wayland import PortalKey
 
-            return PortalKey(keys, pressed, failed)
+            return PortalKey(keys, pressed, failed, action=action)
         from occlufix_vcam.desktop.hotkey.pynput_keys import WatchedKey
 
         return WatchedKey(keys, pressed)

@@ -11,14 +11,14 @@ from jeepney import DBusAddress, HeaderFields, MatchRule, Message, message_bus, 
 from jeepney.io.threading import DBusConnection, ReceiveStopped, open_dbus_connection
 from jeepney.low_level import MessageType
 
-from occlufix_vcam.desktop.hotkey import Failed, HotkeyUnavailable, Pressed
+from occlufix_vcam.desktop.hotkey import ACTIONS, Failed, HotkeyUnavailable, Pressed
 
 DESKTOP, PATH = "org.freedesktop.portal.Desktop", "/org/freedesktop/portal/desktop"
 SHORTCUTS, REQUEST = "org.freedesktop.portal.GlobalShortcuts", "org.freedesktop.portal.Request"
 REGISTRY = "org.freedesktop.host.portal.Registry"
 #: Programs outside a sandbox identify themselves, if the portal is new enough to ask.
 WHO = "occlufix-vcam-tray"
-TOGGLE, DESCRIPTION = "toggle", "Toggle the restoring of hidden faces"
+TOGGLE = "toggle"  # the shortcut's name within its session
 #: Modifiers by the names of the freedesktop.org shortcuts specification.
 MODIFIERS = {"ctrl": "CTRL", "alt": "ALT", "shift": "SHIFT", "super": "LOGO"}
 
@@ -28,8 +28,11 @@ class PortalKey(threading.Thread):
     bus.
     """
 
-    def __init__(self, keys: str, pressed: Pressed, failed: Failed, bus: str = "SESSION") -> None:
+    def __init__(
+        self, keys: str, pressed: Pressed, failed: Failed, bus: str = "SESSION", action: str = ACTIONS["hotkey"]
+    ) -> None:
         super().__init__(name="hotkey", daemon=True)
+        self._action = action
         self._trigger, self._pressed, self._failed = as_trigger(keys), pressed, failed
         try:
             self._connection: DBusConnection = open_dbus_connection(bus)
@@ -59,7 +62,7 @@ class PortalKey(threading.Thread):
             self._call(new_method_call(DBusAddress(PATH, DESKTOP, REGISTRY), "Register", "sa{sv}", (WHO, {})))
         made = self._ask("CreateSession", "", (), {"session_handle_token": ("s", _token())})
         session = str(made["session_handle"][1])
-        wanted = [(TOGGLE, {"description": ("s", DESCRIPTION), "preferred_trigger": ("s", self._trigger)})]
+        wanted = [(TOGGLE, {"description": ("s", self._action), "preferred_trigger": ("s", self._trigger)})]
         self._ask("BindShortcuts", "oa(sa{sv})s", (session, wanted, ""), {})
         return session
 

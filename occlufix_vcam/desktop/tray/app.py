@@ -15,9 +15,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
-from PySide6.QtCore import QFileSystemWatcher, QObject, Qt, QTimer, Signal
+from PySide6.QtCore import QFileSystemWatcher, QLocale, QObject, Qt, QTimer, Signal
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 
 from occlufix_vcam import __version__
@@ -27,12 +27,13 @@ from occlufix_vcam.client.open_page import open_page
 from occlufix_vcam.core.errors import OccluFixError
 from occlufix_vcam.core.state import StateFolder
 from occlufix_vcam.desktop import autostart
-from occlufix_vcam.desktop.hotkey import Hotkey, HotkeyUnavailable
+from occlufix_vcam.desktop.hotkey import ACTIONS, Hotkey, HotkeyUnavailable
 from occlufix_vcam.desktop.hotkey.binding import bind
 from occlufix_vcam.desktop.tray.icons import icon
 from occlufix_vcam.desktop.tray.listener import Listener
 from occlufix_vcam.desktop.tray.menu import TrayMenu
-from occlufix_vcam.desktop.tray.status_view import GONE, NOT_RUNNING, TrayStatus, Troubles, tray_status
+from occlufix_vcam.desktop.tray.status_view import TrayStatus, Troubles, recognised_line, tray_status
+from occlufix_vcam.language import words_for
 
 log = logging.getLogger(__name__)
 
@@ -65,21 +66,23 @@ class Tray(QObject):
     def __init__(self, application: QApplication, state: StateFolder) -> None:
         super().__init__()
         self._application, self._state = application, state
-        self._shown = NOT_RUNNING
+        self._words = words_for(QLocale.system().uiLanguages())
+        self._shown = self._not_running()
         self._status: Mapping[str, Any] = {}
-        self._troubles = Troubles()
+        self._troubles = Troubles(self._words)
         self._lasting = QTimer(self, singleShot=True, interval=LASTING_MS)
         self._settings: Mapping[str, Any] = {}
-        self._enrolling = self._other = ""
-        self._keys, self._hotkey = "", cast("Hotkey | None", None)
+        self._enrolling = self._other = self._notes = ""
+        self._keys: dict[str, str] = {}
+        self._hotkeys: dict[str, Hotkey] = {}
         self._icon = QSystemTrayIcon()
-        self._menu = TrayMenu()
+        self._menu = TrayMenu(self._words)
         self._icon.setContextMenu(self._menu.menu)
         self._wanted: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._listener = Listener(state, self._told.emit)
         self._files = QFileSystemWatcher([str(state.path)])
         self._connect()
-        self._show(NOT_RUNNING)
+        self._show(self._shown)
         self._icon.show()
         threading.Thread(target=self._work, name="asking", daemon=True).start()
         self._listener.start()
@@ -101,6 +104,7 @@ class Tray(QObject):
         menu.engine_chosen.connect(lambda backend: self._change(backend=backend))
         menu.preview_wanted.connect(lambda: self._ask_apart(_open_preview))
         menu.face_wanted.connect(self._remember)
+        menu.record_wanted.connect(lambda wanted: self._ask_apart(lambda client: client.record(wanted)))
         menu.autostart_wanted.connect(self._start_at_login)
         menu.running_wanted.connect(lambda wanted: self._start() if wanted else self._ask(ControlClient.stop))
         menu.quit_wanted.connect(self._application.quit)
@@ -109,7 +113,9 @@ class Tray(QObject):
 
     def _hear(self, name: str, value: Mapping[str, Any]) -> None:
         if name == "status":
-            self._show(tray_status(value))
+            self._show(tray_status(value, self._words))
+            self._menu.show_notes(recognised_line(value, self._words) or self._notes)
+            self._menu.show_recording(bool(value.get("recording")))
             self._menu.switch.setChecked(value["enabled"])
             self._status = value
             if not value["trouble"]:
@@ -119,7 +125,8 @@ class Tray(QObject):
         elif name == "settings":
             self._settings = value
             self._menu.show_settings(value)
-            self._bind(str(value.get("hotkey", "")))
+            self._bind("hotkey", str(value.get("hotkey", "")), ControlClient.toggle)
+            self._bind("hotkey_bare", str(value.get("hotkey_bare", "")), ControlClient.show_bare)
             self._menu.show_daemon(True)  # not sooner: a click would invert a state that is unknown
         elif name == "enrolment":
             self._show_enrollment(value["enrolment"])
@@ -136,17 +143,21 @@ class Tray(QObject):
             self._say(what, remedy)
 
     def _lost(self, told: bool) -> None:
-        self._show(NOT_RUNNING if told else GONE)
+        died = self._words("mood.died")
+        self._show(self._not_running() if told else TrayStatus("trouble", died))
         self._status = {}
         self._tell_trouble()
         if not told:
-            self._say(f"{GONE.words}: the camera is gone", "Start it from this icon's menu. The log has the reason.")
+            self._say(died, self._words("tray.died"))
+
+    def _not_running(self) -> TrayStatus:
+        return TrayStatus("idle", self._words("mood.gone"))
 
     def _show_version(self, other: str) -> None:
-        notes = f"Version {other} is running, this icon is {__version__}" if other else ""
+        notes = self._notes = self._words("tray.version", other=other, own=__version__) if other else ""
         self._menu.show_notes(notes)
         if other and other != self._other:
-            self._say(notes, "Restart it from this icon's menu.")
+            self._say(notes, self._words("tray.restart"))
         self._other = other
 
     def _show_enrollment(self, enrollment: Mapping[str, Any] | None) -> None:
@@ -189,18 +200,18 @@ class Tray(QObject):
         self._menu.switch.setChecked(wanted)
         self._ask(lambda client: client.toggle(wanted))
 
-    def _bind(self, keys: str) -> None:
-        """Binds the key in the settings, replacing the previous one."""
-        if keys == self._keys:
+    def _bind(self, name: str, keys: str, what: Callable[[ControlClient], object]) -> None:
+        """Binds the key in the setting `name`, replacing the previous one."""
+        if keys == self._keys.get(name, ""):
             return
-        if self._hotkey is not None:
-            self._hotkey.close()
-        self._keys, self._hotkey = keys, None
+        if (bound := self._hotkeys.pop(name, None)) is not None:
+            bound.close()
+        self._keys[name] = keys
         if not keys:
             return
         try:
             # Straight to the request thread: a hotkey is pressed in a hurry.
-            self._hotkey = bind(keys, lambda: self._ask(ControlClient.toggle), self._no_hotkey)
+            self._hotkeys[name] = bind(keys, lambda: self._ask(what), self._no_hotkey, action=ACTIONS[name])
         except HotkeyUnavailable as error:
             self._no_hotkey(error)
 
@@ -229,7 +240,7 @@ class Tray(QObject):
         self._wanted.put(write)
 
     def _start(self) -> None:
-        self._show(TrayStatus("idle", "Starting"))
+        self._show(TrayStatus("idle", self._words("mood.starting")))
         self._wanted.put(self._launch)
 
     def _launch(self) -> None:

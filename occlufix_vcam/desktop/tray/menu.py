@@ -9,9 +9,7 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMenu
 
-AUTO_CAMERA = ("auto", "First camera")
-DEMO_CAMERA = ("demo", "Demo photograph")
-AUTO_ENGINE = ("auto", "Fastest")
+from occlufix_vcam.language import Words
 
 Choices = Sequence[tuple[str, str]]
 
@@ -25,30 +23,34 @@ class TrayMenu(QObject):
     preview_wanted = Signal()
     face_wanted = Signal(bool)
     autostart_wanted = Signal(bool)
+    record_wanted = Signal(bool)
     running_wanted = Signal(bool)
     quit_wanted = Signal()
     opened = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, words: Words) -> None:
         super().__init__()
-        self._there = self._looking = False
+        self._texts = words
+        self._there = self._looking = self._recording = False
         self.menu = QMenu()
         self._words = self._line("")
         self._notes = self._line("")
         self.menu.addSeparator()
-        self.switch = self._entry("Restore hidden faces", lambda wanted: self.switched.emit(wanted), checkable=True)
-        self._cameras = _Choice(self.menu, "Camera", self.camera_chosen)
-        self._engines = _Choice(self.menu, "Engine", self.engine_chosen)
-        self._preview = self._entry("Open control page", lambda _: self.preview_wanted.emit())
-        self._face = self._entry("Remember my face", lambda _: self.face_wanted.emit(not self._looking))
+        self.switch = self._entry(words("set.enabled"), lambda wanted: self.switched.emit(wanted), checkable=True)
+        self._cameras = _Choice(self.menu, words("want.camera"), self.camera_chosen)
+        self._engines = _Choice(self.menu, words("set.backend"), self.engine_chosen)
+        self._preview = self._entry(words("tray.page"), lambda _: self.preview_wanted.emit())
+        self._face = self._entry(words("face.start"), lambda _: self.face_wanted.emit(not self._looking))
+        self._record = self._entry("", lambda _: self.record_wanted.emit(not self._recording))
         self.menu.addSeparator()
         self.autostart = self._entry(
-            "Start at log-in", lambda wanted: self.autostart_wanted.emit(wanted), checkable=True
+            words("tray.login"), lambda wanted: self.autostart_wanted.emit(wanted), checkable=True
         )
         self._running = self._entry("", lambda _: self.running_wanted.emit(not self._there))
-        self._entry("Quit tray icon", lambda _: self.quit_wanted.emit())
+        self._entry(words("tray.quit"), lambda _: self.quit_wanted.emit())
         self.menu.aboutToShow.connect(self.opened)
         self.show_daemon(False)
+        self.show_recording(False)
         self.show_devices({"cameras": [], "backends": []})
         self.show_notes("")
 
@@ -76,9 +78,14 @@ class TrayMenu(QObject):
     def show_daemon(self, there: bool) -> None:
         """Shows whether a daemon runs. Without one, it can only be started."""
         self._there = there
-        for action in (self.switch, self._preview, self._face, self._cameras.action, self._engines.action):
+        chosen = (self._cameras.action, self._engines.action)
+        for action in (self.switch, self._preview, self._face, self._record, *chosen):
             action.setEnabled(there)
-        self._running.setText("Stop OccluFix Camera" if there else "Start OccluFix Camera")
+        self._running.setText(self._texts("tray.stop" if there else "tray.start"))
+
+    def show_recording(self, recording: bool) -> None:
+        self._recording = recording
+        self._record.setText(self._texts("record.stop" if recording else "record.start"))
 
     def show_settings(self, settings: Mapping[str, Any]) -> None:
         self.switch.setChecked(settings["enabled"])
@@ -88,17 +95,19 @@ class TrayMenu(QObject):
     def show_devices(self, devices: Mapping[str, Any]) -> None:
         cameras = [(one["path"] or str(one["index"]), one["name"]) for one in devices["cameras"]]
         backends = [
-            (one["name"], f"{one['name']} on {one['device']}") for one in devices["backends"] if one["available"]
+            (one["name"], self._texts("well.on", backend=one["name"], device=one["device"]))
+            for one in devices["backends"]
+            if one["available"]
         ]
-        self._cameras.offer([AUTO_CAMERA, *cameras, DEMO_CAMERA])
-        self._engines.offer([AUTO_ENGINE, *backends])
+        self._cameras.offer([("auto", self._texts("want.auto")), *cameras, ("demo", self._texts("want.demo"))])
+        self._engines.offer([("auto", self._texts("want.fastest")), *backends])
 
     def show_enrollment(self, enrollment: Mapping[str, Any] | None) -> None:
         self._looking = enrollment is not None and enrollment["state"] == "looking"
         if self._looking and enrollment is not None:
-            self._face.setText(f"Cancel enrollment ({enrollment['views']} of {enrollment['wanted']} views)")
+            self._face.setText(self._texts("tray.cancel", views=enrollment["views"], wanted=enrollment["wanted"]))
         else:
-            self._face.setText("Remember my face")
+            self._face.setText(self._texts("face.start"))
 
 
 class _Choice:

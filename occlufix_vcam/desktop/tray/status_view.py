@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from occlufix_vcam.language import Words
+
 IconName = Literal["on", "off", "restoring", "idle", "trouble"]
 ICON_NAMES: tuple[IconName, ...] = get_args(IconName)
 
-#: By worker: what has the trouble.
-PLACES = {"capture": "the camera", "process": "the engines", "output": "the output"}
-NO_HINT = "For details, run `occlufix-vcam doctor`"
-AGAIN = "OccluFix Camera retries by itself"
-NOT_READY = {"starting": "Starting", "loading": "Loading the engines", "stopping": "Stopping"}
+#: Workers whose trouble has a name of its own.
+PLACES = ("capture", "process", "output")
+DOCTOR = "occlufix-vcam doctor"
+NOT_READY = ("starting", "loading", "stopping")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,38 +25,45 @@ class TrayStatus:
     words: str
 
 
-NOT_RUNNING = TrayStatus("idle", "Not running")
-GONE = TrayStatus("trouble", "OccluFix Camera stopped unexpectedly")
-
-
-def tray_status(status: Mapping[str, Any]) -> TrayStatus:
+def tray_status(status: Mapping[str, Any], words: Words) -> TrayStatus:
     """Icon and line for a status of the daemon."""
     if status["trouble"]:
-        return TrayStatus("trouble", "; ".join(trouble_line(*one) for one in status["trouble"].items()))
+        lines = (trouble_line(place, what, words) for place, what in status["trouble"].items())
+        return TrayStatus("trouble", "; ".join(lines))
     if status["state"] in NOT_READY and (status["enabled"] or status["state"] == "stopping"):
-        return TrayStatus("idle", NOT_READY[status["state"]])
+        return TrayStatus("idle", words(f"mood.{status['state']}"))
     if not status["enabled"]:
-        return TrayStatus("off", "Off: frames pass untouched")
+        return TrayStatus("off", words("mood.off"))
     if status["state"] == "idle" or status["viewers"] == 0:
-        return TrayStatus("idle", "On, no program reads the camera")
+        return TrayStatus("idle", words("mood.idle"))
     if status["restoring"]:
-        many = status["restoring"]
-        return TrayStatus("restoring", f"On, restoring {many} faces" if many > 1 else "On, restoring a face")
-    return TrayStatus("on", "On, nothing is hidden" if status["faces"] else "On, no face in view")
+        return TrayStatus("restoring", words.count(status["restoring"], "mood.one", "mood.many"))
+    return TrayStatus("on", words("mood.on" if status["faces"] else "mood.noface"))
 
 
-def trouble_line(place: str, what: str) -> str:
-    return f"Trouble with {PLACES.get(place, place)}: {what}"
+def recognised_line(status: Mapping[str, Any], words: Words) -> str:
+    """Who is recognised; "" if nobody is. Daemons of earlier versions do not tell."""
+    names = status.get("recognised")
+    return words("see.known", names=", ".join(names)) if names else ""
+
+
+def trouble_line(place: str, what: str, words: Words) -> str:
+    return words("trouble.with", place=words(f"trouble.{place}") if place in PLACES else place, what=what)
 
 
 class Troubles:
     """Trouble that was already reported: each is news once, and again after it was gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Words) -> None:
+        self._words = words
         self._told: dict[str, str] = {}
 
     def news(self, trouble: Mapping[str, str], hints: Mapping[str, str]) -> list[tuple[str, str]]:
         """What happened and what to do, for each new trouble."""
         fresh = [(place, what) for place, what in trouble.items() if self._told.get(place) != what]
         self._told = dict(trouble)
-        return [(trouble_line(place, what), f"{AGAIN}. {hints.get(place) or NO_HINT}") for place, what in fresh]
+        doctor = self._words("trouble.doctor", command=DOCTOR)
+        again = self._words("trouble.again")
+        return [
+            (trouble_line(place, what, self._words), f"{again} {hints.get(place) or doctor}") for place, what in fresh
+        ]

@@ -25,8 +25,8 @@ CELL_PX, REACH_CELLS = 4, 3
 NOISE = 0.03**2
 #: A pixel belongs to the thing from the second value on, and not at all below the first.
 DOUBTFUL, SURE = 0.2, 0.5
-#: The refined outline is extended by this much, and fades over as much again, in crop pixels.
-EXTENT_PX, FADE_PX = 2.0, 1.5
+#: The refined outline is extended by this much, and fades to both sides of that over this much, in crop pixels.
+EXTENT_PX, FADE_PX = 1.5, 1.0
 #: The outline lies at most this far, in crop pixels, from the segmenter's.
 BAND_PX = 5
 #: Larger boxes are refined at a lower resolution.
@@ -40,7 +40,8 @@ def outline(frame: Image, patch: Patch, box: Box) -> Image:
     x, y, width, height = box
     to_wide = compose(to_wide_field(patch.crop.to_crop), translation(x, y))
     if patch.exact:
-        return _warped(patch.wide_mask, to_wide, (width, height))
+        # With its rim, or the pixels along it would show half of the thing.
+        return _warped(np.asarray(cv2.dilate(patch.wide_mask, _square(1)), np.uint8), to_wide, (width, height))
     step = int(np.ceil(np.sqrt(width * height / MOST_PIXELS)))
     small = frame[y : y + height : step, x : x + width : step]
     every = np.array([[step, 0, 0], [0, step, 0]], np.float32)

@@ -92,12 +92,13 @@ def test_an_outline_that_the_picture_does_not_show_is_the_segmenters():
     assert (alpha[thing()[y : y + height, x : x + width] > 127] > 230).mean() > 0.99
 
 
-def test_a_given_mask_is_followed_as_it_is(frame):
-    patch = hidden_patch(frame, thing(), off=1.5)
+def test_a_given_mask_is_replaced_to_its_rim(frame):
+    patch = hidden_patch(frame, thing(), off=0.0)
     exact = Patch(patch.crop, patch.mask, patch.image, patch.wide_mask, exact=True)
     x, y, width, height = BOX
     to_wide = compose(to_wide_field(patch.crop.to_crop), translation(x, y))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    assert np.array_equal(
-        outline(frame, exact, BOX), cv2.warpAffine(patch.wide_mask, to_wide, (width, height), flags=flags)
-    )
+    given = cv2.warpAffine(patch.wide_mask, to_wide, (width, height), flags=flags)
+    alpha = outline(frame, exact, BOX)
+    assert (alpha[given > 0] > 250).mean() > 0.995
+    assert not alpha[cv2.dilate(given, np.ones((9, 9), np.uint8)) == 0].any()

@@ -1,0 +1,125 @@
+"""Decides which faces may be restored. What only looks like a covered face is left alone.
+
+Left alone are faces turned far aside, faces behind the head of another person, and faces that are not there any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.contract import CROP_PX, HIDDEN, Affine, Image, Points, similarity, transform_points
+from occlufix_vcam.core.frame import FaceTrack, Frame, HiddenCrop
+from occlufix_vcam.stages.geometry import compose, face_share, inverse
+from occlufix_vcam.stages.presence.edge import outside
+from occlufix_vcam.stages.presence.pose import turn_of
+
+#: A face turned farther than the first value is left alone, until it is turned less than the second: 38 and 33 degrees.
+TURNED, TURNED_BACK = 0.47, 0.4
+#: A hidden share of a face of at least this in front of which another head lies is that head.
+BEHIND_SHARE = 0.01
+#: For so many seconds after another head was in front, a face is left alone.
+BEHIND_S = 0.12
+#: Of two faces the one that is larger by this factor is in front; else the one that is surer.
+NEARER = 1.1
+#: Outline of head and shoulders in the template: an ellipse with hair and chin, and a trapezoid.
+_HEAD: Points = np.array(cv2.ellipse2Poly((128, 100), (118, 156), 0, 0, 360, 10), np.float32)
+_SHOULDERS: Points = np.array([[70, 220], [186, 220], [330, 330], [380, 700], [-124, 700], [-74, 330]], np.float32)
+#: What surrounds a face is compared in cells. It is another scene if this share of them changed by so many grey levels
+#: on each of three sides: a hand comes from one side or two, and from below.
+_CELLS, _CHANGED_SHARE, _CHANGED_BY = 12, 0.6, 14.0
+_SIDES = (np.s_[:3], np.s_[:, :3], np.s_[:, -3:])
+
+
+class FaceGate:
+    """Tells which faces of a frame may be restored. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[int, _Track] = {}
+
+    def present(self, frame: Frame, faces: Sequence[FaceTrack]) -> list[FaceTrack]:
+        """Faces that are there: seen, or covered a moment ago where nothing else changed since."""
+        return [face for face in faces if self._track(face).is_present(frame.image, face)]
+
+    def restores(self, hidden: HiddenCrop, faces: Sequence[FaceTrack]) -> bool:
+        """Whether this face, hidden or not, may be restored; `faces` are all faces of the frame."""
+        face = hidden.crop.face
+        track = self._track(face)
+        if face.seen:
+            track.covered = bool(hidden.mask.any())
+        turn = abs(turn_of(face.landmarks))
+        track.turned = turn > (TURNED_BACK if track.turned else TURNED)
+        if any(_hides(other, hidden) for other in faces):
+            track.behind_until = face.at + BEHIND_S
+        return not track.turned and face.at >= track.behind_until
+
+    def forget(self, track_ids: Iterable[int]) -> None:
+        for track_id in track_ids:
+            self._tracks.pop(track_id, None)
+
+    def _track(self, face: FaceTrack) -> _Track:
+        return self._tracks.setdefault(face.track_id, _Track())
+
+
+@dataclass(slots=True, eq=False)
+class _Track:
+    """What is known of one face."""
+
+    covered: bool = False
+    turned: bool = False
+    behind_until: float = -np.inf
+    surroundings: NDArray[np.float32] | None = None
+
+    def is_present(self, image: Image, face: FaceTrack) -> bool:
+        if face.seen:
+            self.surroundings = _surroundings(image, face.landmarks)
+            return True
+        if not self.covered or self.surroundings is None or outside(image, face.landmarks) > 0:
+            return False
+        change = np.abs(_surroundings(image, face.landmarks) - self.surroundings).max(axis=2)
+        self.covered = any((change[side] > _CHANGED_BY).mean() < _CHANGED_SHARE for side in _SIDES)
+        return self.covered
+
+
+def _surroundings(image: Image, landmarks: Points) -> NDArray[np.float32]:
+    """Colours around a face, twice as wide as the template, in cells."""
+    scale = _CELLS / (2.0 * CROP_PX)
+    to_cells = similarity(landmarks) * np.float32(scale)
+    to_cells[:, 2] += _CELLS / 4
+    step = max(int(1 / np.hypot(*to_cells[:, 0])) // 4, 1)
+    reduced = to_cells.copy()
+    reduced[:, :2] *= step
+    size = (_CELLS, _CELLS)
+    return cv2.warpAffine(image[::step, ::step], reduced, size, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+
+
+def _hides(other: FaceTrack, hidden: HiddenCrop) -> bool:
+    """Whether the head of `other` lies in front of what is hidden of a face."""
+    face = hidden.crop.face
+    if other.track_id == face.track_id or not _is_nearer(other, face):
+        return False
+    to_crop = compose(hidden.crop.to_crop, inverse(similarity(other.landmarks)))
+    return face_share(cv2.bitwise_and(hidden.mask, _silhouette(to_crop))) > BEHIND_SHARE
+
+
+def _is_nearer(other: FaceTrack, face: FaceTrack) -> bool:
+    ratio = _size(other) / max(_size(face), 1e-3)
+    surer = not face.seen or other.confidence > face.confidence
+    return other.seen and (ratio > NEARER or (surer and ratio > 1 / NEARER))
+
+
+def _size(face: FaceTrack) -> float:
+    """Distance between eyes and mouth: a turn aside does not change it."""
+    return float(np.hypot(*(face.landmarks[:2].mean(axis=0) - face.landmarks[3:].mean(axis=0))))
+
+
+def _silhouette(to_crop: Affine) -> Image:
+    """Head and shoulders of a person whose template `to_crop` takes to this crop: 256x256 uint8."""
+    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    for outline in (_HEAD, _SHOULDERS):
+        cv2.fillConvexPoly(mask, np.round(transform_points(outline, to_crop)).astype(np.int32), HIDDEN)
+    return mask

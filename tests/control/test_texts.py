@@ -1,0 +1,94 @@
+"""The page's texts: the same keys and placeholders in every language, and none that nobody uses."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import pytest
+
+from occlufix_vcam.control.forms import settings_form
+from occlufix_vcam.control.page_routes import PAGE
+from occlufix_vcam.core.settings import PRESETS
+from occlufix_vcam.enrollment.collector import Need
+from occlufix_vcam.language import FOLDER, languages, read_words, words_for
+from tests.conftest import ROOT
+
+KEY = re.compile(r"""["'`>=]([a-z]+\.[\w%-]+)["'`<]""")
+TEXTS = {language: read_words(language)._texts for language in languages()}
+ENGLISH = TEXTS["en"]
+
+
+def sources() -> str:
+    """Everything that names a key: the page, the tray icon, and the refusal page."""
+    files = [*PAGE.glob("*.js"), PAGE / "index.html", *(ROOT / "occlufix_vcam/desktop/tray").glob("*.py")]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def composed() -> set[str]:
+    """Keys that are put together from what the daemon says."""
+    form = settings_form()
+    choices = {f"{field['name']}.{choice}" for field in form for choice in field["choices"] or ()}
+    plain = {choice.partition(".")[2] for choice in choices}
+    return (
+        {f"set.{field['name']}" for field in form}
+        | {f"help.{field['name']}" for field in form}
+        | {f"form.{field['unit']}" for field in form}
+        | {f"form.{field['part']}" for field in form}
+        | {f"choice.{choice}" for choice in choices | plain}
+        | {f"preset.{name}{more}" for name in PRESETS for more in ("", "text")}
+        | {f"need.{need}" for need in (*get_args(Need), "preparing")}
+        | {f"mood.{state}" for state in ("starting", "loading", "waiting", "stopping")}
+        | {f"trouble.{place}" for place in ("capture", "process", "output")}
+        | {f"lost.{kind}{more}" for kind in ("gone", "locked", "used", "missing") for more in ("", "text")}
+        | {f"well.{name}" for name in ("fast", "good", "slow")}
+        | {f"well.{stage}" for stage in ("find", "align", "hidden", "remember", "restore", "blend", "total")}
+        | {f"guide.{one}" for one in ("zoom", "teams", "meet", "chrome", "firefox", "obs", "discord")}
+        | {"lost.denied"}
+    )
+
+
+def test_there_are_the_languages_that_are_promised() -> None:
+    assert set(languages()) >= {"en", "de", "es", "fr", "zh", "hi"}
+    assert all(f'{language}: "' in (PAGE / "texts.js").read_text(encoding="utf-8") for language in languages())
+
+
+@pytest.mark.parametrize("language", languages())
+def test_every_key_is_in_every_language_with_the_same_placeholders(language: str) -> None:
+    texts = TEXTS[language]
+    assert texts.keys() == ENGLISH.keys()
+    holes = {key: [set(re.findall(r"{(\w+)}", told[key])) for told in (ENGLISH, texts)] for key in ENGLISH}
+    assert {key: both for key, both in holes.items() if both[0] != both[1]} == {}
+    assert [key for key, text in texts.items() if not text.strip()] == []
+
+
+def test_every_key_that_is_named_is_there_and_every_key_is_named() -> None:
+    named = {
+        key for key in KEY.findall(sources()) if key.partition(".")[0] in {key.partition(".")[0] for key in ENGLISH}
+    }
+    assert named - ENGLISH.keys() == set()
+    assert ENGLISH.keys() - named - composed() == set()
+
+
+def test_what_is_asked_for_has_its_words() -> None:
+    form = settings_form()
+    for field in form:
+        for choice in field["choices"] or ():
+            raw = isinstance(choice, int) or field["name"] == "precision"
+            assert raw or read_words("en").find(f"choice.{field['name']}.{choice}", f"choice.{choice}"), choice
+    unsure = next(field for field in form if field["name"] == "when_unsure")
+    words = dict(zip(unsure["choices"] or (), unsure["words"] or (), strict=True))
+    assert words["blank"] == "Show squares"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "language"), [("de-AT", "de"), ("zh_TW", "zh"), ("pt", "en"), ("C", "en"), ("", "en")]
+)
+def test_the_nearest_language_is_taken(wanted: str, language: str) -> None:
+    assert words_for([wanted]).language == language
+
+
+def test_the_page_is_small_in_every_language() -> None:
+    code = sum(file.stat().st_size for file in PAGE.iterdir() if file.is_file())
+    longest = max(file.stat().st_size for file in FOLDER.iterdir())
+    assert code + longest <= 120 * 1024
