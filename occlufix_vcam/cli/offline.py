@@ -34,6 +34,9 @@ def process(
     quality: Annotated[
         Quality, typer.Option(help="how well films are encoded; auto is lossless in .mkv, high elsewhere")
     ] = Quality.AUTO,
+    person: Annotated[
+        str | None, typer.Option(metavar="NAME", help="enrolled person whom every face shows; none: recognise nobody")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="write statistics of each file to this JSON file")] = None,
 ) -> None:
     """Restores an image, a film or a folder of both with the live pipeline; sound, subtitles and dates stay."""
@@ -42,7 +45,7 @@ def process(
     from occlufix_vcam.system.core_dumps import disable_core_dumps
 
     disable_core_dumps()
-    overrides = StageOverrides(mask, reference, aligned, side_by_side, quality)
+    overrides = StageOverrides(mask, reference, aligned, side_by_side, quality, person)
     with _cleaned_up(), progress(source.name, share=True) as show:
         told = run(source, target, overrides, load_settings(), show, report)
     if report is not None:
@@ -73,11 +76,13 @@ def _tell(told: ProcessReport) -> None:
             typer.echo(f"{'incomplete' if one.out else 'left out'}: {one.file}: {one.error}", err=True)
         for note in one.notes:
             typer.echo(f"{one.file}: {note}", err=True)
+    names = sorted({name for one in told.files for name in one.recognised})
+    known = f", recognised {', '.join(names)}" if names else ""
     written = sum(one.out is not None for one in told.files)
     restored = sum(one.restored for one in told.files)
     skipped = f", {told.skipped} other files skipped" if told.skipped else ""
     typer.echo(
-        f"{written} of {counted(len(told.files), 'file')} written, {counted(restored, 'face')} restored{skipped}"
+        f"{written} of {counted(len(told.files), 'file')} written, {counted(restored, 'face')} restored{known}{skipped}"
     )
 
 

@@ -32,6 +32,7 @@ from occlufix_vcam.offline.films import FilmOptions, Restore, restore_film
 from occlufix_vcam.offline.inputs import Job, Plan, check_report, plan
 from occlufix_vcam.offline.masks import read_mask
 from occlufix_vcam.offline.stills import MOST_FACES, StillFinder, open_tiled_finder
+from occlufix_vcam.offline.whose import ComparedReference, People, compared
 from occlufix_vcam.pipeline import FrameSummary, Pipeline
 from occlufix_vcam.stages.find import FaceFinder, open_finder
 from occlufix_vcam.stages.hidden import GivenMask, HiddenSegmenter
@@ -52,11 +53,16 @@ class StageOverrides:
     aligned: bool = False
     side_by_side: bool = False
     quality: Quality = Quality.AUTO
+    #: Enrolled person whom every face shows; "none": nobody is recognised.
+    person: str | None = None
 
 
 @dataclass(slots=True)
 class FileReport:
-    """Report on one input: `faces` and `coverage` are maxima per frame, `restored` counts faces over all frames."""
+    """Report on one input: `faces` and `coverage` are maxima per frame, `restored` counts faces over all frames.
+
+    `recognised` are the enrolled people, by name.
+    """
 
     file: str
     out: str | None = None
@@ -67,6 +73,7 @@ class FileReport:
     ms: float = 0.0  # mean over the frames, pipeline only
     error: str | None = None  # what is missing, also where `out` was written
     notes: list[str] = field(default_factory=list)
+    recognised: list[str] = field(default_factory=list)
 
     def add(self, summary: FrameSummary, seconds: float) -> None:
         self.ms += (seconds * 1e3 - self.ms) / (self.frames + 1)
@@ -74,6 +81,7 @@ class FileReport:
         self.faces = max(self.faces, summary.faces)
         self.restored += summary.restored
         self.coverage = max(self.coverage, summary.coverage)
+        self.recognised = sorted({*self.recognised, *summary.people})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +161,7 @@ class _Work:
         #: As many faces as the user wants; else all.
         self._max_faces = settings.max_faces if "max_faces" in settings.model_fields_set else None
         self._reference = self._load_reference(swaps.reference) if swaps.reference else None
+        self._people = People(swaps.person, settings, engines)
 
     def do(self, job: Job, progress: Callable[[int], None]) -> FileReport:
         if job.is_film:
@@ -219,6 +228,8 @@ class _Work:
         mask = None if given is None else read_mask(given, source, (image.shape[1], image.shape[0]))
         with closing(self._pipeline(mask, finder)) as pipeline:
             yield lambda frame: self._run(pipeline, frame, mask, report)
+        if isinstance(self._reference, ComparedReference) and (doubt := self._reference.note()):
+            report.notes.append(doubt)
 
     def _run(self, pipeline: Pipeline, frame: Frame, mask: Image | None, report: FileReport) -> Image:
         """Restored image; `frame.image` itself if nothing was restored."""
@@ -242,13 +253,13 @@ class _Work:
             self._engines,
             find=finder,
             see_hidden=None if mask is None else GivenMask(mask),
-            remember=self._reference,
+            remember=self._reference or self._people.memory(still=isinstance(finder, StillFinder)),
         )
 
-    def _load_reference(self, path: Path) -> FixedReference:
+    def _load_reference(self, path: Path) -> ComparedReference | FixedReference:
         picture = load_picture(path)
         segmenter = HiddenSegmenter(self._engines.load("hidden"), min_coverage=self._settings.min_coverage)
-        return FixedReference(picture, self._reference_landmarks(path, picture), segmenter)
+        return compared(FixedReference(picture, self._reference_landmarks(path, picture), segmenter), self._engines)
 
     def _reference_landmarks(self, path: Path, picture: Image) -> Points:
         if self._swaps.aligned and picture.shape[:2] == (CROP_PX, CROP_PX):

@@ -138,7 +138,7 @@ class PeopleStore:
 
     def find_view(self, name: str, view_id: str) -> EnrolledView:
         """Raises EnrollmentError for a view or name that there is not."""
-        for view in self._find(name).views:
+        for view in self.find(name).views:
             if view.id == view_id:
                 return view
         raise EnrollmentError(f"{name} has no such view", "look at the list again")
@@ -147,7 +147,7 @@ class PeopleStore:
         """Deletes one view, and with the last one the person. Raises EnrollmentError."""
         with self.locked():
             self.find_view(name, view_id)
-            person = self._find(name)
+            person = self.find(name)
             kept = [number for number, view in enumerate(person.views) if view.id != view_id]
             if not kept:
                 self.delete(name)
@@ -155,7 +155,8 @@ class PeopleStore:
             views = tuple(person.views[number] for number in kept)
             self.save(replace(person, views=views, embeddings=person.embeddings[kept]))
 
-    def _find(self, name: str) -> Person:
+    def find(self, name: str) -> Person:
+        """The person of that name. Raises EnrollmentError."""
         name = checked_name(name)
         found = next((person for person in self.load().people if person.name == name), None)
         if found is None:

@@ -44,13 +44,15 @@ class FaceIdentifier:
         people: Callable[[], Sequence[Person]],
         embed: Embedder,
         at_close: Callable[[], None] = lambda: None,
+        agreeing: int = AGREEING,
     ) -> None:
         """`people` is called in every frame and returns the same object until people are added or deleted.
 
-        `at_close` ends the reader behind `people`.
+        `at_close` ends the reader behind `people`; `agreeing` is the number of frames that have to agree.
         """
         self.close = at_close
         self._ask_people = people
+        self._agreeing = agreeing
         self._embed = embed
         self._enrolled: Sequence[Person] = ()
         self._people: list[Person] = []
@@ -97,11 +99,11 @@ class FaceIdentifier:
                 track.start_again()
             return
         track.scores.append(scores)
-        del track.scores[:-AGREEING]
+        del track.scores[: -self._agreeing]
         means = np.mean(track.scores, axis=0)
         best = int(means.argmax())
         second = float(np.delete(means, best).max(initial=-1.0))
-        agreed = len(track.scores) == AGREEING and all(int(one.argmax()) == best for one in track.scores)
+        agreed = len(track.scores) == self._agreeing and all(int(one.argmax()) == best for one in track.scores)
         clear = means[best] >= self._embed.same_person and means[best] - second >= MARGIN
         if agreed and clear and not self._is_here(best):
             track.person = self._people[best]

@@ -40,7 +40,7 @@ from occlufix_vcam.stages.reference import (
     valid_region,
     without_rim,
 )
-from occlufix_vcam.stages.timing import Stopwatch
+from occlufix_vcam.stages.timing import FRAME_S, Stopwatch
 
 #: Seconds: a view is taken this often, and kept only if nothing hides the face for a while after it, because an
 #: occluder is detected a frame or two late.
@@ -220,7 +220,7 @@ class _Face:
         #: Seconds that this face has been there, and until when it may be another person's; 0 where it is not doubted.
         self.now = 0.0
         self.doubted_until = 0.0
-        self._watch = Stopwatch()
+        self._watch, self._seconds = Stopwatch(), FRAME_S
         self._check_at = CHECK_EVERY_S
         self._doubtful: list[float] = []
         self._is_suspect = False
@@ -246,7 +246,8 @@ class _Face:
         """Counts one more frame, of time `at`; returns whether to check that the face still is the same person's."""
         came = is_hidden and not self._was_hidden
         self._was_hidden = is_hidden
-        self.now += self._watch.step(at)
+        self._seconds = self._watch.step(at)
+        self.now += self._seconds
         if not came and self.now < self._check_at:
             return False
         self._check_at = self.now + CHECK_EVERY_S
@@ -324,7 +325,7 @@ class _Face:
         if self.is_withheld:
             self._shown = []
         for shown in self._shown:
-            shown.follow(now, known, step)
+            shown.follow(now, known, step, self._seconds)
         wanting = self._wanting(hidden.mask)
         grown = face_share(wanting) > self._wanted + LEAST_SHARE
         self._wanted = face_share(wanting)
@@ -370,6 +371,8 @@ class FixedReference:
                 "the reference image shows no usable face", "choose an image with one clear, frontal face"
             )
         mask = valid_region(picture, crop.to_crop, see_hidden(crop).mask if see_hidden is not None else None)
+        #: The photograph's face, and what of it is not valid (255).
+        self.crop, self.hidden = crop, np.asarray(cv2.bitwise_not(mask), np.uint8)
         image = crop.image.copy()
         image[mask == 0] = 0
         self._view = make_view(image, mask)

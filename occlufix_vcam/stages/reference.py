@@ -14,6 +14,7 @@ from occlufix_vcam.core.frame import FineDetail, HiddenCrop
 from occlufix_vcam.stages.fine import moved
 from occlufix_vcam.stages.geometry import compose, face_area, face_share, warp_mask
 from occlufix_vcam.stages.motion import FLOW_PX, MotionFeatures, motion, motion_features
+from occlufix_vcam.stages.timing import FRAME_S, eased
 
 #: Margin, in crop pixels, left out around an occluder or the image's edge, where pixels are mixed.
 MARGIN_PX = 3
@@ -25,8 +26,8 @@ LEAST_SHARE = 0.01
 #: Share of the corners that must follow for a view to count as found in the crop, and for it to be taken although an
 #: older one might fit better: a newer one has the current light and expression.
 FOUND, WELL_FOUND = 0.45, 0.65
-#: Share of the way from the position that the motion since the last frame predicts to the one measured: the first is
-#: steady, the second does not drift.
+#: Share of the way from the position that the motion since the last frame predicts to the one measured, in a thirtieth
+#: of a second: the first is steady, the second does not drift.
 PULL = 0.15
 #: Mean difference between the view and the visible pixels around the hole, in grey levels, up to which a view has full
 #: confidence, and from which on it has none.
@@ -34,7 +35,7 @@ FULL_CONFIDENCE_BELOW, NO_CONFIDENCE_ABOVE = 12.0, 22.0
 #: Light and confidence are computed in cells of this many crop pixels.
 CELL_PX = 8
 _CELLS = CROP_PX // CELL_PX
-#: Share of the way to the newest light and confidence in one frame.
+#: Share of the way to the newest light and confidence in a thirtieth of a second.
 EASE = 0.35
 
 
@@ -82,6 +83,7 @@ class TrackedReference:
         self.view = view
         self.share = share
         self._matrix = matrix
+        self._seconds = FRAME_S
         self._light: NDArray[np.float32] | None = None
         self._confidence: NDArray[np.float32] | None = None
 
@@ -89,11 +91,14 @@ class TrackedReference:
         """Whether the view was found in the last crop."""
         return self.share >= FOUND
 
-    def follow(self, now: MotionFeatures, known: Image, step: Affine | None) -> None:
-        """Tracks the face into a new crop."""
+    def follow(self, now: MotionFeatures, known: Image, step: Affine | None, seconds: float = FRAME_S) -> None:
+        """Tracks the face into a new crop, `seconds` after the last one."""
+        self._seconds = seconds
         expected = compose(step, self._matrix) if step is not None else self._matrix
         seen = motion(self.view.features, now, known, expected)
-        self._matrix = expected if seen is None else (expected + PULL * (seen.matrix - expected)).astype(np.float32)
+        if seen is not None:
+            expected = (expected + eased(PULL, seconds) * (seen.matrix - expected)).astype(np.float32)
+        self._matrix = expected
         self.share = seen.share if seen is not None else 0.0
 
     def reference(self, hidden: HiddenCrop, known: Image) -> Reference:
@@ -103,8 +108,9 @@ class TrackedReference:
         mask = warp_mask(self.view.mask, self._matrix)
         cv2.warpAffine(self.view.image, self._matrix, size, dst=image, borderMode=cv2.BORDER_REPLICATE)
         light, fit = _compared(image, mask, hidden.crop.image, known)
-        self._light = light if self._light is None else self._light + EASE * (light - self._light)
-        self._confidence = fit if self._confidence is None else self._confidence + EASE * (fit - self._confidence)
+        ease = eased(EASE, self._seconds)
+        self._light = light if self._light is None else self._light + ease * (light - self._light)
+        self._confidence = fit if self._confidence is None else self._confidence + ease * (fit - self._confidence)
         cv2.add(image, cv2.resize(self._light, size, interpolation=cv2.INTER_LINEAR), dst=image, dtype=cv2.CV_8U)
         confidence = cv2.resize(
             self._confidence * (HIDDEN if self.is_found() else 0), size, interpolation=cv2.INTER_LINEAR

@@ -14,6 +14,7 @@ from engines.contract import CROP_PX, HIDDEN, Affine, Image
 from occlufix_vcam.core.frame import HiddenCrop, Patch, in_wide
 from occlufix_vcam.stages.geometry import face_area
 from occlufix_vcam.stages.reference import Reference
+from occlufix_vcam.stages.timing import FRAME_S, Stopwatch, eased
 
 Means = Literal["auto", "network", "memory"]
 WhenUnsure = Literal["restore", "passthrough", "hold", "blank"]
@@ -27,8 +28,8 @@ WHOLLY = 250
 TOO_LITTLE_SEEN, ENOUGH_SEEN = 0.75, 0.65
 #: Number of squares across a pixelated face.
 SQUARES = 12
-#: Share of the newest image in what is shown of a still face; it rises to 1 as the face moves by FAST_PX crop pixels
-#: from one frame to the next.
+#: Share of the newest image in what is shown of a still face, in a thirtieth of a second; it rises to 1 as the face
+#: moves by FAST_PX crop pixels in that time.
 NEWEST, FAST_PX = 0.35, 10.0
 
 
@@ -58,8 +59,10 @@ class Restorer:
                 _lay_over(image, reference.image, weight)
         else:
             image = reference.image
-        fine = reference.fine if weight is not None else None
-        return self._steady(Patch.of_hidden(hidden, image, fine), reference.motion)
+        patch = Patch.of_hidden(hidden, image)
+        if weight is not None:
+            patch = replace(patch, remembered=weight, fine=reference.fine)
+        return self._steady(patch, reference.motion)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         track_ids = list(track_ids)
@@ -111,13 +114,15 @@ class TemporalSmoother:
 
     def __init__(self) -> None:
         self._shown: dict[int, tuple[Image, Image]] = {}
+        self._watches: dict[int, Stopwatch] = {}
 
     def __call__(self, patch: Patch, motion: Affine | None) -> Patch:
         """`motion` takes pixels of the face's last crop to this one's; None if the face was lost in between."""
         track_id = patch.crop.face.track_id
         last = self._shown.get(track_id)
+        seconds = self._watches.setdefault(track_id, Stopwatch()).step(patch.crop.face.at)
         if last is not None and motion is not None:
-            share = max(NEWEST, min(_shift_px(motion) / FAST_PX, 1.0))
+            share = max(eased(NEWEST, seconds), min(_shift_px(motion) / FAST_PX * FRAME_S / seconds, 1.0))
             patch = self._mixed(patch, *last, motion, share)
         self._shown[track_id] = patch.image, patch.mask
         return patch
@@ -125,6 +130,7 @@ class TemporalSmoother:
     def forget(self, track_ids: Iterable[int]) -> None:
         for track_id in track_ids:
             self._shown.pop(track_id, None)
+            self._watches.pop(track_id, None)
 
     def hold(self, hidden: HiddenCrop, motion: Affine | None) -> Patch | None:
         """Last result, at the current position of the face; None if there is none."""

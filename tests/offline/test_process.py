@@ -13,10 +13,18 @@ from numpy.typing import NDArray
 
 import engines
 from engines.base import BufferedEngine, EngineOptions, TensorSpec
-from engines.contract import CROP_PX
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image
+from engines.manifest import find_model
 from occlufix_vcam.core.errors import CameraNotFound, ConfigError, DeviceError, SinkUnavailable
+from occlufix_vcam.core.frame import Crop, FaceTrack, HiddenCrop
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.offline.process import ProcessReport, StageOverrides, process
+from occlufix_vcam.offline.whose import ComparedReference
+from occlufix_vcam.people.keys import KeyFile
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person
+from occlufix_vcam.people.store import PeopleStore
+from occlufix_vcam.stages.embed import Embedding
+from occlufix_vcam.stages.memory import FixedReference
 
 PAINT = (10, 200, 90)
 PICTURE, MASK = (1, CROP_PX, CROP_PX, 3), (1, CROP_PX, CROP_PX, 1)
@@ -243,3 +251,80 @@ def test_wrong_places_are_clear_errors(tmp_path: Path, face: NDArray[np.uint8]) 
     with pytest.raises(DeviceError, match=r"broken\.png"):
         run(tmp_path / "broken.png", tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()
+
+
+ADA, BOB = np.eye(2, 128, dtype=np.float32)  # every face of these tests is Ada's
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PeopleStore:
+    monkeypatch.setenv("OCCLUFIX_FACES_DIR", str(tmp_path / "faces"))
+    return PeopleStore(tmp_path / "faces", KeyFile(tmp_path / "faces" / "key"))
+
+
+def enroll(store: PeopleStore, name: str, vector: Embedding, face: NDArray[np.uint8]) -> None:
+    whole = np.full((CROP_PX, CROP_PX), HIDDEN, np.uint8)
+    model = find_model("embed").files["fp32"].sha256
+    store.save(Person(name, vector[None], [EnrolledView(face, whole, TEMPLATE)], model))
+
+
+@pytest.mark.parametrize(
+    ("person", "recognised", "remembered"),
+    [(None, ["Ada"], True), ("none", [], False), ("Bob", ["Bob"], True)],
+)
+def test_one_picture_is_enough_to_recognise_or_to_be_told(
+    tmp_path: Path,
+    store: PeopleStore,
+    face: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    references: list[NDArray[np.uint8]],
+    person: str | None,
+    recognised: list[str],
+    remembered: bool,
+) -> None:
+    enroll(store, "Ada", ADA, face)
+    enroll(store, "Bob", BOB, face)
+    source, given = write(tmp_path / "in.png", face), write(tmp_path / "mask.png", mask)
+    [report] = run(source, tmp_path / "out.png", given, person=person).files
+    assert report.recognised == recognised and report.restored == 1
+    used = bool(references and references[-1].any()) or not references  # what is wholly remembered is not painted
+    assert used == remembered
+
+
+def test_a_stranger_is_nobody_and_a_name_that_is_not_enrolled_an_error(
+    tmp_path: Path,
+    store: PeopleStore,
+    face: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+) -> None:
+    enroll(store, "Bob", BOB, face)
+    source, given = write(tmp_path / "in.png", face), write(tmp_path / "mask.png", mask)
+    assert run(source, tmp_path / "out.png", given).files[0].recognised == []
+    with pytest.raises(EnrollmentError, match="Cleo"):
+        run(source, tmp_path / "out.png", given, person="Cleo")
+
+
+class Telling:
+    """Says whose face the test shows."""
+
+    model, same_person = "fake", 0.4
+
+    def __init__(self, vector: Embedding) -> None:
+        self.vector = vector
+
+    def __call__(self, crop: Crop, mask: Image) -> Embedding:
+        return self.vector
+
+
+@pytest.mark.parametrize(("seen", "doubted"), [(ADA, False), (BOB, True)], ids=["the same", "another"])
+def test_a_reference_of_another_person_is_doubted_once_for_each_input(
+    face: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    seen: Embedding,
+    doubted: bool,
+) -> None:
+    reference = ComparedReference(FixedReference(face, TEMPLATE), ADA, Telling(seen))
+    crop = Crop.of_template(FaceTrack(1, TEMPLATE, 1.0), face, np.eye(2, 3, dtype=np.float32))
+    reference(HiddenCrop.of_template(crop, mask, 0.3))
+    assert ("another person" in reference.note()) == doubted
+    assert reference.note() == ""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from engines.contract import CROP_PX, TEMPLATE
-from occlufix_vcam.core.frame import Crop, FaceTrack, HiddenCrop
+from occlufix_vcam.core.frame import Crop, FaceTrack, HiddenCrop, Patch
 from occlufix_vcam.stages.motion import IDENTITY
 from occlufix_vcam.stages.reference import NO_REFERENCE, Reference
-from occlufix_vcam.stages.restore import NEWEST, Restorer
+from occlufix_vcam.stages.restore import NEWEST, Restorer, TemporalSmoother
 
 
 class Negative:
@@ -182,3 +184,19 @@ class TestUnsure:
 
 def remembered_nothing_but(motion) -> Reference:
     return Reference(NO_REFERENCE.image, NO_REFERENCE.mask, None, motion)
+
+
+@pytest.mark.parametrize("rate", [10, 30, 60])
+def test_what_is_shown_of_a_still_face_follows_as_fast_at_any_rate(rate: int):
+    steady = TemporalSmoother()
+
+    def shown(level: int, at: float) -> int:
+        hidden = hidden_crop(level)
+        crop = replace(hidden.crop, face=replace(hidden.crop.face, at=at))
+        picture = np.full((CROP_PX, CROP_PX, 3), level, np.uint8)
+        made = steady(Patch.of_hidden(replace(hidden, crop=crop), picture), IDENTITY)
+        return int(made.image[hidden.mask != 0].mean())
+
+    shown(0, 1.0)
+    levels = [shown(200, 1.0 + n / rate) for n in range(1, rate // 5 + 1)]
+    assert levels[-1] == pytest.approx(200 * (1 - (1 - NEWEST) ** 6), abs=8)

@@ -28,6 +28,7 @@ function tell(name, value) {
   } else if (name === "settings") {
     settings = value;
     showSettings(settings);
+    pressPresets();
   } else if (name === "builds") {
     showBuild(value);
   } else if (name === "enrolment") {
@@ -135,6 +136,15 @@ function showPresets() {
     });
     return button;
   }));
+  pressPresets();
+}
+
+/** Marks the preset whose settings all hold. */
+function pressPresets() {
+  for (const button of by("presets").children) {
+    const changes = Object.entries(presets[button.dataset.preset]);
+    button.setAttribute("aria-pressed", String(changes.every(([name, value]) => settings?.[name] === value)));
+  }
 }
 
 // ---- engines ----

@@ -24,7 +24,10 @@ function show() {
   const looking = now?.state === "looking";
   for (const id of ["enrol-start", "enrol-name", "photos"]) by(id).disabled = looking;
   by("enrol-cancel").hidden = by("enrolling").hidden = !looking;
-  if (looking) showRing();
+  if (looking) {
+    say("");
+    showRing();
+  }
   else if (now) say(now.state === "done" ? t("face.done", now) : `${now.say}. ${now.hint}`, now.state === "failed");
 }
 

@@ -140,11 +140,18 @@ function stageRow(name) {
 const MODELS = { faces: "well.faces", hidden: "well.hidden", restore: "well.restore", embed: "well.embed" };
 
 function engines(all) {
-  const lines = Object.entries(all).map(([model, one]) => [t(MODELS[model] ?? model), `${t("well.on", one)}, ${one.precision.toUpperCase()}`]);
+  const lines = Object.entries(all).map(([model, one]) => [named(model), `${t("well.on", one)}, ${one.precision.toUpperCase()}`]);
   rows(by("engines"), lines.length ? lines : [["", t("well.loading")]]);
   const reasons = new Map(Object.values(all).flatMap((one) => one.passed_over.map((over) => [over.backend, over.reason])));
   by("reasons").hidden = reasons.size === 0;
   rows(by("reasons").querySelector("ul"), [...reasons].map(([backend, reason]) => [`${backend}: `, reason]));
+}
+
+/** A network in words; one that runs in several sizes with its own, such as "faces 1x160x160x3". */
+function named(model) {
+  const [name, shape] = model.split(" ");
+  const [, h, w] = shape?.split("x") ?? [];
+  return t(MODELS[name] ?? name) + (w ? ` (${t("well.pixels", { w, h })})` : "");
 }
 
 function rows(list, lines) {
