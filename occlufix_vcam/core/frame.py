@@ -102,7 +102,8 @@ class FineDetail:
 class Patch:
     """A restored crop: `image` 256x256x3 uint8 BGR, to be blended where `mask` (256x256 uint8) is not 0.
 
-    `wide_mask` and `exact` are those of the HiddenCrop. `fine` is detail that was remembered with the image.
+    `wide_mask` and `exact` are those of the HiddenCrop. `remembered` (256x256 uint8) is how far the image
+    is a remembered view of the face, and `fine` the detail of that view.
     """
 
     crop: Crop
@@ -110,11 +111,12 @@ class Patch:
     image: Image
     wide_mask: Image
     exact: bool = False
+    remembered: Image | None = None
     fine: FineDetail | None = None
 
     @classmethod
-    def of_hidden(cls, hidden: HiddenCrop, image: Image, fine: FineDetail | None = None) -> Patch:
-        return cls(hidden.crop, hidden.mask, image, hidden.wide_mask, hidden.exact, fine)
+    def of_hidden(cls, hidden: HiddenCrop, image: Image) -> Patch:
+        return cls(hidden.crop, hidden.mask, image, hidden.wide_mask, hidden.exact)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

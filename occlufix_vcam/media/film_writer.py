@@ -12,6 +12,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from engines.contract import Image
+from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.output_transform import even_size
 from occlufix_vcam.media.colours import ColourConverter, ColourTags
 from occlufix_vcam.media.film_formats import FORMATS, Quality
@@ -46,7 +47,7 @@ class FilmWriter:
     """Encodes the video stream of `container`; odd sizes grow by one pixel, as codecs require.
 
     `time_base` is the unit of times and durations, a frame if None. `quality` is not auto. `live` is quick enough to
-    encode beside a call.
+    encode beside a call. Raises SinkUnavailable without an encoder.
     """
 
     def __init__(
@@ -64,7 +65,12 @@ class FilmWriter:
         self._container, self._size = container, even_size(size)
         fraction = Fraction(rate).limit_denominator(1001)
         self.codec, self._pixels, options = _encoder(container.format.name, quality, fraction, live)
-        self.stream = cast(VideoStream, container.add_stream(self.codec, rate=fraction, options=options))
+        try:
+            self.stream = cast(VideoStream, container.add_stream(self.codec, rate=fraction, options=options))
+        except ValueError as error:  # PyAV's "unknown codec"
+            raise SinkUnavailable(
+                f"this PyAV has no encoder {self.codec}", "install its own wheel: pip install --only-binary av av"
+            ) from error
         self.stream.width, self.stream.height = self._size
         self.stream.pix_fmt = self._pixels
         self.stream.time_base = time_base = time_base or 1 / fraction

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import av
 import numpy as np
@@ -22,6 +23,8 @@ from occlufix_vcam.media.film_writer import FilmWriter, open_recording
 #: Stops while there is still room to finish the file and for other programs.
 _RESERVE_BYTES = 64 * 2**20
 _FRAMES_BETWEEN_CHECKS = 30
+#: What was recorded until then survives a power cut, too.
+_FRAMES_BETWEEN_SYNCS = 150
 
 
 class Recorder:
@@ -80,6 +83,9 @@ class Recorder:
             self._is_broken = True
             raise self._broken(error) from error
         self._sent += 1
+        if self._sent % _FRAMES_BETWEEN_SYNCS == 0:
+            # In a thread: a slow disk must not hold up the camera. It has a descriptor of its own.
+            Thread(target=_sync, args=(os.dup(self._file.fileno()),), name="sync", daemon=True).start()
 
     def _picture(self, frame: Frame) -> Image:
         after = self._fit(frame.image)
@@ -119,6 +125,15 @@ class Recorder:
             f"the recording cannot be continued: the disk may be full ({reason}); what there is of it: {self._partial}",
             "free some space, or record to another disk",
         )
+
+
+def _sync(descriptor: int) -> None:
+    """Waits until the file is on the disk. A failure shows at the next write."""
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class _NewFile(io.FileIO):

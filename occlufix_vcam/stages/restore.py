@@ -59,8 +59,10 @@ class Restorer:
                 _lay_over(image, reference.image, weight)
         else:
             image = reference.image
-        fine = reference.fine if weight is not None else None
-        return self._steady(Patch.of_hidden(hidden, image, fine), reference.motion)
+        patch = Patch.of_hidden(hidden, image)
+        if weight is not None:
+            patch = replace(patch, remembered=weight, fine=reference.fine)
+        return self._steady(patch, reference.motion)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         track_ids = list(track_ids)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import av
@@ -149,6 +151,16 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert subprocess.run(run, check=False, timeout=60).returncode == -signal.SIGKILL
     [part] = tmp_path.iterdir()
     assert part.name == f"call.part.{suffix}" and len(play(part)[1]) >= 40
+
+
+def test_a_long_recording_reaches_the_disk_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.set())
+    recorder = Recorder(str(tmp_path / "call.mp4"), size=(64, 48), rate=30)
+    for _ in range(150):
+        recorder.send(frame_of((64, 48)))
+    assert synced.wait(30)
+    recorder.close()
 
 
 def test_without_a_frame_there_is_no_file(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from engines.contract import CROP_PX, TEMPLATE, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Image, similarity
 from occlufix_vcam.core.frame import Crop, FaceTrack, Fill, Frame, HiddenCrop
 from occlufix_vcam.stages.geometry import face_share
+from occlufix_vcam.stages.scene.follow import followed
 from occlufix_vcam.stages.scene.memory import MOST_VIEWS, SceneMemory
 
 WIDTH, HEIGHT, RATE = 640, 480, 30.0
@@ -131,6 +132,18 @@ def test_a_thing_is_followed_out_of_the_wide_field():
     differs = cv2.absdiff(fill.image, still(LAST - 1).covered()[y : y + height, x : x + width]).max(axis=2)[below] > 20
     assert followed[differs & (arm[below] > 0)].mean() > 0.9
     assert not followed[cv2.dilate(arm, np.ones((21, 21), np.uint8))[below] == 0].any()
+
+
+def test_what_moves_beside_an_arm_is_not_taken_for_it():
+    """An arm goes down to the lower edge; far wider than it, and touching it, the person's own arm has moved."""
+    differs = np.zeros((72, 128), np.uint8)
+    differs[30:, 60:68] = 255
+    differs[50:, 20:60] = 255
+    left_from = np.zeros_like(differs)
+    left_from[30:32] = 255
+    thing = followed(differs, left_from)
+    assert (thing[30:, 61:67] == 255).mean() > 0.95
+    assert not thing[:, :50].any()
 
 
 def sways(number: int) -> Shot:

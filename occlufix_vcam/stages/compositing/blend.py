@@ -70,7 +70,7 @@ class Blender:
             if not patch.exact:
                 self._detail(image, patch, restored, box, at)
             if fill is not None:
-                self._put_fill(restored, box, fill, compose(patch.crop.to_crop, translation(*box[:2])))
+                self._put_fill(restored, patch, box, fill, compose(patch.crop.to_crop, translation(*box[:2])))
             self._put(result, box, restored, alpha)
         if fill is not None and fill.thing is not None and result is not image and not self._reach.leaves:
             self._put(result, fill.box, fill.image, np.asarray(cv2.min(fill.thing, fill.trust), np.uint8))
@@ -89,8 +89,11 @@ class Blender:
             return _warped(composed_wide(patch, restored), to_wide_field(to_crop), box)
         return _warped(restored, to_crop, box)
 
-    def _put_fill(self, image: Image, box: Box, fill: Fill, to_crop: Affine) -> None:
-        """Puts the fill into `image`, that of `box`, where it is trusted; on the face, only what is trusted well."""
+    def _put_fill(self, image: Image, patch: Patch, box: Box, fill: Fill, to_crop: Affine) -> None:
+        """Puts the fill into `image`, that of `box`, where it is trusted.
+
+        On the face, only what is trusted well, and only where no remembered view of the face is.
+        """
         x, y = max(box[0], fill.box[0]), max(box[1], fill.box[1])
         right = min(box[0] + box[2], fill.box[0] + fill.box[2])
         bottom = min(box[1] + box[3], fill.box[1] + fill.box[3])
@@ -98,8 +101,12 @@ class Blender:
             return
         shared: Box = (x - box[0], y - box[1], right - x, bottom - y)
         theirs = np.s_[y - fill.box[1] : bottom - fill.box[1], x - fill.box[0] : right - fill.box[0]]
-        face = _warped(face_weight(), compose(to_crop, translation(shared[0], shared[1])), shared, outside=0)
-        doubt = cv2.multiply(face, cv2.bitwise_not(fill.trust[theirs]), scale=1 / HIDDEN)
+        to_face = compose(to_crop, translation(shared[0], shared[1]))
+        face = _warped(face_weight(), to_face, shared, outside=0)
+        lacking = cv2.bitwise_not(fill.trust[theirs])
+        if patch.remembered is not None:
+            lacking = cv2.max(lacking, _warped(patch.remembered, to_face, shared))
+        doubt = cv2.multiply(face, lacking, scale=1 / HIDDEN)
         weight = cv2.subtract(fill.trust[theirs], doubt)
         self._put(image, shared, fill.image[theirs], np.asarray(weight, np.uint8))
 

@@ -26,9 +26,8 @@ BEHIND_SHARE = 0.01
 BEHIND_S = 0.12
 #: Of two faces the one that is larger by this factor is in front; else the one that is surer.
 NEARER = 1.1
-#: Outline of head and shoulders in the template: an ellipse with hair and chin, and a trapezoid.
+#: Outline of a head with its hair in the template. Shoulders are no part of it: a child sits before those of others.
 _HEAD: Points = np.array(cv2.ellipse2Poly((128, 100), (118, 156), 0, 0, 360, 10), np.float32)
-_SHOULDERS: Points = np.array([[70, 220], [186, 220], [330, 330], [380, 700], [-124, 700], [-74, 330]], np.float32)
 #: What surrounds a face is compared in cells. It is another scene if this share of them changed by so many grey levels
 #: on each of three sides: a hand comes from one side or two, and from below.
 _CELLS, _CHANGED_SHARE, _CHANGED_BY = 12, 0.6, 14.0
@@ -103,7 +102,7 @@ def _hides(other: FaceTrack, hidden: HiddenCrop) -> bool:
     if other.track_id == face.track_id or not _is_nearer(other, face):
         return False
     to_crop = compose(hidden.crop.to_crop, inverse(similarity(other.landmarks)))
-    return face_share(cv2.bitwise_and(hidden.mask, _silhouette(to_crop))) > BEHIND_SHARE
+    return face_share(cv2.bitwise_and(hidden.mask, _head(to_crop))) > BEHIND_SHARE
 
 
 def _is_nearer(other: FaceTrack, face: FaceTrack) -> bool:
@@ -117,9 +116,8 @@ def _size(face: FaceTrack) -> float:
     return float(np.hypot(*(face.landmarks[:2].mean(axis=0) - face.landmarks[3:].mean(axis=0))))
 
 
-def _silhouette(to_crop: Affine) -> Image:
-    """Head and shoulders of a person whose template `to_crop` takes to this crop: 256x256 uint8."""
+def _head(to_crop: Affine) -> Image:
+    """The head of a person whose template `to_crop` takes to this crop: 256x256 uint8."""
     mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
-    for outline in (_HEAD, _SHOULDERS):
-        cv2.fillConvexPoly(mask, np.round(transform_points(outline, to_crop)).astype(np.int32), HIDDEN)
+    cv2.fillConvexPoly(mask, np.round(transform_points(_HEAD, to_crop)).astype(np.int32), HIDDEN)
     return mask

@@ -23,7 +23,7 @@ BLOCKS = 128
 #: Radius, in blocks, around a thing that counts as hidden: its shadow and motion blur.
 RIM = 1
 #: A view reaches this far beyond the wide field, in crop pixels, left, above, right and below: arms come from there.
-AROUND: Points = WIDE_CORNERS + np.array([[-240, -60], [240, -60], [240, 240], [-240, 240]], np.float32)
+AROUND: Points = WIDE_CORNERS + np.array([[-240, -60], [240, -60], [240, 700], [-240, 700]], np.float32)
 _WHOLE: Image = np.full((WIDE_PX, WIDE_PX), HIDDEN, np.uint8)
 
 

@@ -15,6 +15,7 @@ from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, WIDE_PX, Affine, Imag
 from occlufix_vcam.core.frame import Box, Fill
 from occlufix_vcam.stages.geometry import compose, inverse, scale_of, to_cells, to_wide_field, translation
 from occlufix_vcam.stages.scene.cells import AROUND, Levels, SceneFrame, grid, reduced_by, spread, warped
+from occlufix_vcam.stages.scene.follow import followed
 
 #: Visible blocks that differ by this many grey levels count little for motion and light.
 DIFFERS = 12.0
@@ -30,7 +31,7 @@ PER_DIFFERENCE, DIFFERS_ABOVE, PER_DISAGREEMENT, PER_DISTANCE, PER_SECOND = 0.3,
 #: A block outside the wide field belongs to a thing if it differs from the view by this many grey levels.
 THING_FROM = 16.0
 #: Pixels that differ no more than this from the fill need none, in grey levels.
-SAME_LEVELS = 6
+SAME_LEVELS = 10
 _RISE: Image = np.clip((np.arange(256) - SAME_LEVELS) * 24, 0, HIDDEN).astype(np.uint8)
 #: A view is rendered in bands of so many blocks: a slanting arm fills little of its box.
 BAND = 8
@@ -244,10 +245,8 @@ class SceneView:
         near = np.asarray(cv2.dilate(self.thing, _SQUARE)) > 0
         differs = (off > np.where(near, THING_FROM / 2, THING_FROM)) & (outside > 0) & (seen > 0)
         parts = np.where(differs, np.uint8(HIDDEN), hidden).astype(np.uint8)
-        joined = cv2.morphologyEx(parts, cv2.MORPH_CLOSE, _SQUARE)
-        _, labels = cv2.connectedComponents(np.asarray(joined, np.uint8), ltype=cv2.CV_16U)
-        things = np.unique(labels[hidden > 0])
-        self.thing = np.where(np.isin(labels, things) & (outside > 0), np.uint8(HIDDEN), np.uint8(0))
+        joined = np.asarray(cv2.morphologyEx(parts, cv2.MORPH_CLOSE, _SQUARE), np.uint8)
+        self.thing = followed(joined & outside, np.asarray(cv2.dilate(hidden, _SQUARE), np.uint8))
         seen[cv2.dilate(self.thing, _SQUARE) > 0] = 0
 
     def _camera_moved(self, flow: Levels, agreed: Levels, frame: SceneFrame) -> bool:
@@ -290,7 +289,7 @@ def _outlined(thing: Image, fill: Image, frame: Image, box: Box) -> Image:
     rough = cv2.resize(thing, (width, height), interpolation=cv2.INTER_LINEAR)
     blue, green, red = cv2.split(cv2.absdiff(fill, frame[y : y + height, x : x + width]))
     weight = cv2.LUT(cv2.max(cv2.max(blue, green), red), _RISE)
-    weight = cv2.blur(cv2.dilate(weight, np.ones((7, 7), np.uint8)), (5, 5))
+    weight = cv2.blur(cv2.dilate(weight, np.ones((5, 5), np.uint8)), (3, 3))
     return np.asarray(cv2.min(weight, rough), np.uint8)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
-from engines.contract import TEMPLATE, TEMPLATE_PART, WIDE_PX, Image
+from engines.contract import CROP_PX, TEMPLATE, TEMPLATE_PART, WIDE_PX, Image
 from occlufix_vcam.core.frame import Fill, Patch
 from occlufix_vcam.stages.compositing.beyond import CELL_PX, CELLS, DWELL_S, FADE_PX, Beyond, Reach, continued
 from occlufix_vcam.stages.compositing.blend import Blender
@@ -93,6 +94,15 @@ def test_on_the_face_a_fill_that_is_not_sure_yields_to_the_template():
     restored = Blender()(frame, [patch(arm(), frame)])
     y, x = SHIFT[1] + 240 - 56, SHIFT[0] + 210 - 80
     assert cv2.absdiff(result[y, x], restored[y, x]).max() <= 2
+
+
+def test_on_the_face_a_remembered_view_is_shown_rather_than_the_scene():
+    frame = np.full((720, 1280, 3), 150, np.uint8)
+    fill = Fill((0, 0, 1280, 720), np.full((720, 1280, 3), 90, np.uint8), np.full((720, 1280), 255, np.uint8))
+    seen = replace(patch(arm(), frame), remembered=np.full((CROP_PX, CROP_PX), 255, np.uint8))
+    result, alone = Blender()(frame, [seen], fill), Blender()(frame, [seen])
+    x, on_face, below = SHIFT[0] + 210 - 80, SHIFT[1] + 240 - 56, SHIFT[1] + 350 - 56
+    assert (result[on_face, x] == alone[on_face, x]).all() and (result[below, x] == 90).all()
 
 
 def test_leave_leaves_all_of_a_thing_that_reaches_beyond_and_restores_the_others():

@@ -67,6 +67,12 @@ def test_a_face_beside_another_is_restored():
     assert gate.restores(hidden(faces[0]), faces) and gate.restores(hidden(faces[1]), faces)
 
 
+def test_a_masked_child_in_front_of_somebody_is_restored():
+    grown_up, child = face(1, x=250, y=20, scale=0.8), face(2, x=290, y=260, scale=0.5)
+    gate, faces = FaceGate(), [grown_up, child]
+    assert gate.restores(hidden(child), faces) and gate.restores(hidden(grown_up), faces)
+
+
 def test_of_two_faces_of_one_size_the_one_that_is_lost_is_behind():
     seen, lost = face(1), replace(face(2, x=240), seen=False, confidence=0.95)
     gate, faces = FaceGate(), [seen, lost]
