@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 
 from engines.contract import Image
 from engines.errors import EngineError
-from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.errors import DeviceError, OccluFixError
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Broadcast
 from occlufix_vcam.core.settings import Settings
@@ -80,9 +80,11 @@ class CameraEnrollment(threading.Thread):
         seconds: float = LONGEST_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`watched` keeps the camera open during the block. Raises EnrollmentError if `name` is invalid."""
+        """`watched` keeps the camera open during the block. Raises EnrollmentError for an invalid name and the demo."""
         super().__init__(name="enrolment")
         self.person = checked_name(name)
+        if settings.source == DEMO:
+            raise EnrollmentError("the demo photograph cannot be enrolled", "choose your camera first")
         self.error: OccluFixError | EngineError | None = None
         self._pictures = pictures
         self._settings = settings
@@ -184,8 +186,6 @@ class Enrollments:
 
     def start(self, name: str, settings: Settings) -> EnrolmentStatus:
         """Starts to enroll `name` at the camera. Raises EnrollmentError, EnrollmentBusy."""
-        if settings.source == DEMO:
-            raise EnrollmentError("the demo photograph cannot be enrolled", "choose your camera first")
         with self._starting:
             if self._current is not None and self._current.is_alive():
                 raise EnrollmentBusy(f"{self._current.person} is being enrolled", "wait until it is done, or cancel it")
@@ -228,9 +228,12 @@ class Enrollments:
         """Enrolls `name` from a photograph, the content of an image file. Raises OccluFixError, EngineError."""
         name = checked_name(name)
         with TemporaryDirectory() as folder, closing(EngineSet(settings)) as engines:
-            file = Path(folder) / "photograph"
+            file = Path(folder) / "the photograph"
             file.write_bytes(stored)
-            enroll_from_photographs(name, [file], self._build(settings, engines), self._store)
+            try:
+                enroll_from_photographs(name, [file], self._build(settings, engines), self._store)
+            except DeviceError:  # it names a file that nobody knows
+                raise EnrollmentError("this is no image that can be read", "use PNG or JPEG") from None
         return self.people()
 
 

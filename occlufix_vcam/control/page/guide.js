@@ -31,7 +31,8 @@ export function showVirtual(told) {
 }
 
 function showState(place) {
-  const there = Boolean(status?.sinks.some((name) => name !== "null")) || virtualCameras().some((one) => !one.problem);
+  const recorded = status?.recording?.file.split(/[\\/]/).pop();
+  const there = Boolean(status?.sinks.some((name) => name !== "null" && name !== recorded)) || virtualCameras().some((one) => !one.problem);
   const drawn = `${there} ${document.documentElement.lang}`;
   if (!status || place.dataset.drawn === drawn) return;
   place.dataset.drawn = drawn;

@@ -164,7 +164,8 @@ class Tray(QObject):
         self._menu.show_enrollment(enrollment)
         state = enrollment["state"] if enrollment else ""
         if enrollment and self._enrolling == "looking" and state != "looking":
-            self._say(str(enrollment["say"]), str(enrollment["hint"]))
+            done = self._words("face.done", name=enrollment["name"])
+            self._say(done if state == "done" else str(enrollment["say"]), str(enrollment["hint"]))
         self._enrolling = state
 
     def _show(self, status: TrayStatus) -> None:
