@@ -25,8 +25,8 @@ TRUSTED_OUTSIDE = 0.05
 NEW_OUTSIDE, NEW_INSIDE, NEW_SHAPE = 0.3, 0.15, 0.85
 #: Share of the corners that must follow, for a face that is followed and for one that comes back.
 FOUND, FOUND_AGAIN = 0.4, 0.55
-#: Seconds for which the look of a face that left at the edge is kept.
-AWAY_S = 10.0
+#: Seconds after which the look of a face near the edge is taken anew, and for which that of one that left is kept.
+LOOK_EVERY_S, AWAY_S = 0.1, 10.0
 #: Sizes and shapes of a detection, relative to the followed face, at which the two agree.
 AGREED = (0.87, 1.15)
 #: A face is near the edge if the second area reaches out, and lies wholly in the picture if the first one does not.
@@ -41,6 +41,7 @@ class _Look:
     landmarks: Points
     speed: Points
     seen_at: float
+    taken_at: float
     #: Landmarks in the crop of `features`.
     points: Points
     #: Distance between the eyes to that from eyes to mouth, when all of the face was in the picture.
@@ -103,13 +104,16 @@ class EdgeFollower:
             return
         last = self._looks.get(track_id)
         speed = find.landmarks - last.landmarks if last is not None else np.zeros((5, 2), np.float32)
+        if last is not None and not last.followed and 0 <= at - last.taken_at < LOOK_EVERY_S:
+            last.landmarks, last.speed, last.seen_at = find.landmarks, speed, at
+            return
         to_crop = similarity(find.landmarks)
         crop, inside = _crop(image, to_crop)
         features = motion_features(crop, cv2.bitwise_and(inside, face_area()).astype(np.uint8))
         points = transform_points(find.landmarks, to_crop)
         is_cut = last is not None and outside(image, find.landmarks, _WHOLE) > 0
         shape = last.shape if last is not None and is_cut else _shape(find.landmarks)
-        self._looks[track_id] = _Look(features, find.landmarks, speed, at, points, shape)
+        self._looks[track_id] = _Look(features, find.landmarks, speed, at, at, points, shape)
 
     def _moved(self, image: Image, look: _Look, find: Detection | None, at: float) -> Detection | None:
         guesses = [look.landmarks + look.speed, *(_by_eyes(look, find) if find is not None else [])]

@@ -71,15 +71,16 @@ class _Track:
     covered: bool = False
     turned: bool = False
     behind_until: float = -np.inf
-    surroundings: NDArray[np.float32] | None = None
+    #: The last frame in which it was seen, and its landmarks there.
+    last: tuple[Image, Points] | None = None
 
     def is_present(self, image: Image, face: FaceTrack) -> bool:
         if face.seen:
-            self.surroundings = _surroundings(image, face.landmarks)
+            self.last = image, face.landmarks
             return True
-        if not self.covered or self.surroundings is None or outside(image, face.landmarks) > 0:
+        if not self.covered or self.last is None or outside(image, face.landmarks) > 0:
             return False
-        change = np.abs(_surroundings(image, face.landmarks) - self.surroundings).max(axis=2)
+        change = np.abs(_surroundings(image, face.landmarks) - _surroundings(*self.last)).max(axis=2)
         self.covered = any((change[side] > _CHANGED_BY).mean() < _CHANGED_SHARE for side in _SIDES)
         return self.covered
 
