@@ -171,7 +171,7 @@ def _open_recording(
     """Opens the recording. If it cannot be, that keeps no camera from starting; whoever set it was told."""
     path, beside = settings.record, settings.record_before
     key = f"recorder {path}{' with before' if beside else ''}"
-    opener = partial(open_sink, "recorder", size=size, rate=rate, path=path, beside=beside)
+    opener = partial(open_sink, "recorder", size=size, rate=rate, path=path, beside=beside, live=settings.realtime)
     try:
         return {key: kept.get(key) or KeptSink(opener(), None)}
     except (SinkUnavailable, ConfigError) as error:

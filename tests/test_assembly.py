@@ -27,7 +27,7 @@ class Shelf:
         self._sinks = sinks
 
     def open_sink(
-        self, name: str, *, size: tuple[int, int], rate: float, path: Path | None = None, beside: bool = False
+        self, name: str, *, size: tuple[int, int], rate: float, path: Path | None = None, **options: bool
     ) -> FakeSink:
         found = self._sinks[name]
         if isinstance(found, Exception):

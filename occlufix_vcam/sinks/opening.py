@@ -13,14 +13,11 @@ from occlufix_vcam.sinks import SINKS, VIRTUAL_CAMERAS, FrameSink, VirtualCamera
 _ANY = ("auto", "virtual_camera")
 
 
-def open_sink(
-    name: str, *, size: tuple[int, int], rate: float, path: Path | None = None, beside: bool = False
-) -> FrameSink:
+def open_sink(name: str, *, size: tuple[int, int], rate: float, path: Path | None = None, **options: bool) -> FrameSink:
     """Opens "auto" (the first virtual camera that opens), a name in SINKS, or a virtual camera by name or path.
 
-    `size` is the output's (width, height), `path` the recorder's file; `beside` records the picture before restoring
-    beside it. Raises SinkUnavailable with the reason of every
-    kind, and ConfigError for a recorder without a file.
+    `size` is the output's (width, height), `path` the recorder's file, `options` are others of it. Raises
+    SinkUnavailable with the reason of every kind, and ConfigError for a recorder without a file.
     """
     if name == "recorder" and path is None:
         raise ConfigError("the recorder needs a file to write to", "name one: `--record FILE.mp4`")
@@ -29,8 +26,7 @@ def open_sink(
     errors: list[SinkUnavailable] = []
     for kind in kinds:
         try:
-            more = {"beside": True} if beside else {}
-            sink: FrameSink = pkgutil.resolve_name(SINKS[kind])(target, size=size, rate=rate, **more)
+            sink: FrameSink = pkgutil.resolve_name(SINKS[kind])(target, size=size, rate=rate, **options)
             return sink
         except SinkUnavailable as error:
             errors.append(error)

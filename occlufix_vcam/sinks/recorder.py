@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +29,7 @@ _FRAMES_BETWEEN_SYNCS = 150
 
 
 class Recorder:
-    """Records one video frame per frame sent, at a constant rate; odd sizes grow by one pixel, as codecs require.
+    """Records each frame sent, at a constant rate or when it came; odd sizes grow by one pixel, as codecs require.
 
     Writes FILE.part.mp4, which plays at any moment up to its last half second, and renames it on closing. Nothing is
     overwritten: if a file or a part of that name is there, the new one gets a time stamp. Only this user can read it.
@@ -41,9 +42,15 @@ class Recorder:
         size: tuple[int, int],
         rate: float,
         beside: bool = False,
+        live: bool = False,
         free_bytes: Callable[[Path], int] = free_bytes,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`beside`: the picture before restoring beside each frame, left of it. Raises ConfigError, SinkUnavailable."""
+        """`beside`: the picture before restoring beside each frame, left of it. `live`: the film lasts as long as the
+        recording, also where frames come slower than `rate`.
+
+        Raises ConfigError, SinkUnavailable.
+        """
         check_recording(Path(target))
         self._path = unused(Path(target).expanduser())
         self.name = self._path.name
@@ -52,7 +59,8 @@ class Recorder:
         self._check_space()
         even = even_size(size)
         self._fit, self._beside = OutputTransform(even), beside
-        self._sent = 0
+        self._sent = self._next = 0
+        self._rate, self._clock, self._began = rate, clock if live else None, 0.0
         self._is_broken = False
         try:
             self._file = _NewFile(self._partial)
@@ -78,7 +86,7 @@ class Recorder:
         if self._sent % _FRAMES_BETWEEN_CHECKS == 0:
             self._check_space()
         try:
-            self._writer.write(self._picture(frame), self._sent, 1)
+            self._writer.write(self._picture(frame), self._number(), 1)
         except (OSError, av.FFmpegError) as error:
             self._is_broken = True
             raise self._broken(error) from error
@@ -86,6 +94,15 @@ class Recorder:
         if self._sent % _FRAMES_BETWEEN_SYNCS == 0:
             # In a thread: a slow disk must not hold up the camera. It has a descriptor of its own.
             Thread(target=_sync, args=(os.dup(self._file.fileno()),), name="sync", daemon=True).start()
+
+    def _number(self) -> int:
+        """Number of the next frame in the film: the one after the last, or a later one if that much time has passed."""
+        number = self._next
+        if self._clock is not None:
+            self._began = self._clock() if self._sent == 0 else self._began
+            number = max(number, round((self._clock() - self._began) * self._rate))
+        self._next = number + 1
+        return number
 
     def _picture(self, frame: Frame) -> Image:
         after = self._fit(frame.image)

@@ -57,6 +57,21 @@ def test_before_lies_beside_after(tmp_path: Path) -> None:
     assert halves == [(40, 200), (200, 200)]
 
 
+def test_a_live_film_lasts_as_long_as_it_took(tmp_path: Path) -> None:
+    now = [5.0]
+    recorder = Recorder(str(tmp_path / "call.mkv"), size=(64, 48), rate=30, live=True, clock=lambda: now[0])
+    for level in range(31):  # a camera of 15 frames a second
+        recorder.send(frame_of((64, 48), level))
+        now[0] += 1 / 15
+    recorder.close()
+    film = cv2.VideoCapture(str(tmp_path / "call.mkv"), cv2.CAP_FFMPEG)
+    times = []
+    while film.grab():
+        times.append(film.get(cv2.CAP_PROP_POS_MSEC))
+    assert len(times) == 31 and times[-1] - times[0] == pytest.approx(2000, abs=40)
+    assert np.diff(times) == pytest.approx(1000 / 15, abs=2)
+
+
 def test_an_mkv_loses_nothing(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     record(tmp_path / "call.mkv", [Frame(noise, 0, 0.0)])
