@@ -105,11 +105,9 @@ def timed(model: str | Path) -> list[CandidateTiming]:
 
 
 def survey() -> list[BackendReport]:
-    """Backends of this machine, in the order of the table, without the one for tests. Loads no model."""
+    """Backends of this machine, in the order of the table. Loads no model."""
     reports = []
     for name in BACKENDS:
-        if name == TEST_BACKEND:
-            continue
         try:
             backend = _backend(name)
             reports.append(BackendReport(name, True, backend.devices()[0], "", backend.warning()))

@@ -12,6 +12,7 @@ from typing import Literal
 
 import engines
 from engines import BackendReport, EngineError, offline
+from engines.backends import TEST_BACKEND
 from engines.backends.tensorrt import UNTRIED
 from engines.cache import EngineCache
 from engines.contract import MODEL_NAMES
@@ -55,8 +56,13 @@ class Finding:
 
 def list_devices() -> Devices:
     return Devices(
-        list_cameras(), list_virtual_cameras(), engines.survey(), {name: _timed(name) for name in MODEL_NAMES}
+        list_cameras(), list_virtual_cameras(), _backends_of_use(), {name: _timed(name) for name in MODEL_NAMES}
     )
+
+
+def _backends_of_use() -> list[BackendReport]:
+    """Backends of this machine, without the one for tests."""
+    return [report for report in engines.survey() if report.name != TEST_BACKEND]
 
 
 def _timed(model: str) -> list[str]:
@@ -188,8 +194,7 @@ def _set_up(machine: Callable[[], LinuxMachine] = this_machine) -> Iterator[Find
 
 
 def _backends() -> Iterator[Finding]:
-    reports = engines.survey()
-    for report in reports:
+    for report in _backends_of_use():
         if report.available:
             yield Finding("backend", "ok", f"{report.name} on {report.device}")
         elif report.name == "tensorrt":  # most machines have no such GPU, and that needs no fix
