@@ -23,7 +23,8 @@ export function showEnrolment({ enrolment }) {
 function show() {
   const looking = now?.state === "looking";
   for (const id of ["enrol-start", "enrol-name", "photos"]) by(id).disabled = looking;
-  by("enrol-cancel").hidden = by("enrolling").hidden = !looking;
+  if (looking && by("enrolling").hidden) by("see-title").scrollIntoView({ block: "end" });
+  by("enrolling").hidden = !looking;
   if (looking) {
     say("");
     showRing();
