@@ -70,7 +70,8 @@ class HiddenCrop:
     """`mask` is 256x256 uint8, 255 = hidden; `coverage` is the share of the face that is hidden, 0..1.
 
     `wide_mask` (416x416 uint8) is all of the thing that hides the face, in the wide field: `mask` is its part
-    TEMPLATE_PART. `exact` masks are followed as they are; others are refined along their outline.
+    TEMPLATE_PART. `exact` masks are followed as they are; others are refined along their outline. Unless `is_wide`, the
+    segmenter saw the template only: a thing may go on beyond.
     """
 
     crop: Crop
@@ -78,11 +79,12 @@ class HiddenCrop:
     coverage: float
     wide_mask: Image
     exact: bool = False
+    is_wide: bool = True
 
     @classmethod
     def of_template(cls, crop: Crop, mask: Image, coverage: float) -> HiddenCrop:
         """A mask that is known in the template only."""
-        return cls(crop, mask, coverage, in_wide(mask))
+        return cls(crop, mask, coverage, in_wide(mask), is_wide=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -239,6 +239,24 @@ def test_the_first_run_is_guided(browser: Any, product: Product) -> None:
     visit.context.close()
 
 
+def test_the_keyboard_alone_reaches_everything(visit: Visit) -> None:
+    page = visit.page
+    page.locator("#resolution").wait_for()
+    page.locator("body").focus()
+    reached: list[str] = []
+    while "sign-out" not in reached and len(reached) < 60:
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.dataset.preset || ''"))
+    wanted = ["toggle", "divider", "bare", "mask", "setting-source", "resolution", "record", "enrol-name", "photos"]
+    assert [name for name in reached if name in wanted] == wanted, reached
+    page.locator("#toggle").focus()
+    page.keyboard.press("Space")
+    expect(page.locator("#toggle")).to_have_attribute("aria-checked", "false")
+    page.locator("#advanced > summary").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#search")).to_be_visible()
+
+
 def test_everything_that_is_used_has_a_name(visit: Visit) -> None:
     """As a screen reader hears the page."""
     visit.open_advanced()
@@ -318,6 +336,20 @@ def test_the_demo_is_not_enrolled_and_nobody_without_consent(visit: Visit, produ
     expect(page.locator("#enrol-told")).to_contain_text("Choose your camera first")
     page.click("#people-shown summary")
     expect(page.locator("#people-told")).to_contain_text("No one yet")
+
+
+def test_the_ring_fills_and_says_what_is_missing(visit: Visit) -> None:
+    """As the daemon tells it of somebody at a camera."""
+    told = {"name": "Ada", "state": "looking", "views": 5, "wanted": 8, "say": "", "hint": "", "need": "side"}
+    told |= {"poses": {"front": 4, "left": 0, "right": 1}, "turn": 0.6}
+    show = "async (told) => (await import('/page/faces.js')).showEnrolment({ enrolment: told })"
+    visit.page.evaluate(show, told)
+    expect(visit.page.locator("#ring path.full")).to_have_count(5)
+    expect(visit.page.get_by_role("img", name="5 of 8 views")).to_be_in_viewport()
+    expect(visit.page.locator("#ring-words")).to_have_text("Turn your head a little to one side")
+    visit.page.evaluate(show, {**told, "state": "done"})
+    expect(visit.page.locator("#enrol-told")).to_have_text("Ada is remembered")
+    expect(visit.page.locator("#enrolling")).to_be_hidden()
 
 
 def test_a_photograph_is_added_shown_and_deleted(visit: Visit, tmp_path: Path) -> None:

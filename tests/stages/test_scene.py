@@ -134,6 +134,21 @@ def test_a_thing_is_followed_out_of_the_wide_field():
     assert not followed[cv2.dilate(arm, np.ones((21, 21), np.uint8))[below] == 0].any()
 
 
+def test_a_thing_of_which_only_the_template_was_seen_is_followed_too():
+    memory, fill = SceneMemory(), None
+    for number in range(LAST):
+        shot = still(number)
+        whole = shot.hidden()
+        part = HiddenCrop.of_template(whole.crop, whole.mask, whole.coverage)
+        fill = memory(Frame(shot.covered(), number, number / RATE), [part], [1])
+    assert fill is not None and fill.thing is not None
+    x, y, width, height = fill.box
+    below = np.s_[300 - y : 330 - y]
+    arm = still(LAST - 1).arm[y : y + height, x : x + width][below] > 0
+    differs = cv2.absdiff(fill.image, still(LAST - 1).covered()[y : y + height, x : x + width]).max(axis=2)[below] > 20
+    assert (fill.thing[below][arm & differs] > 127).mean() > 0.8
+
+
 def test_what_moves_beside_an_arm_is_not_taken_for_it():
     """An arm goes down to the lower edge; far wider than it, and touching it, the person's own arm has moved."""
     differs = np.zeros((72, 128), np.uint8)

@@ -13,8 +13,9 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from engines.contract import HIDDEN, WIDE_PX, Affine, Image, Points
-from occlufix_vcam.core.frame import HiddenCrop
-from occlufix_vcam.stages.geometry import WIDE_CORNERS, compose, inverse, scale_of, to_cells, to_wide_field
+from occlufix_vcam.core.frame import HiddenCrop, in_wide
+from occlufix_vcam.stages.geometry import WIDE_CORNERS, compose, face_area, inverse, scale_of, to_cells, to_wide_field
+from occlufix_vcam.stages.hidden import FACE_REACH
 
 Levels: TypeAlias = NDArray[np.float32]
 
@@ -31,8 +32,8 @@ _WHOLE: Image = np.full((WIDE_PX, WIDE_PX), HIDDEN, np.uint8)
 class SceneFrame:
     """A frame and what of it is known, in blocks of `block` px: the last three are uint8, 255 or 0.
 
-    `visible` and `hidden` lie in the wide field of a face, where the segmenter has looked; `outside` is the rest. None
-    if nothing is hidden. `faces` holds the way to the template of each face by the number of its person.
+    `visible` and `hidden` lie where the segmenter of a face has looked, in its wide field or template; `outside` is the
+    rest. None if nothing is hidden. `faces` holds the way to the template of each face by the number of its person.
     """
 
     image: Image
@@ -54,7 +55,7 @@ def scene_frame(image: Image, at: float, faces: Sequence[HiddenCrop], people: Se
     visible, hidden = np.zeros(size[::-1], np.uint8), np.zeros(size[::-1], np.uint8)
     for face in faces:
         from_wide = compose(to_cells(block), inverse(to_wide_field(face.crop.to_crop)))
-        cv2.max(visible, cv2.warpAffine(_WHOLE, from_wide, size), dst=visible)
+        cv2.max(visible, cv2.warpAffine(_WHOLE if face.is_wide else _template(), from_wide, size), dst=visible)
         if face.wide_mask.any():
             # A block is wider than many a strap: what is thin must not fall between its samples.
             reach = max(round(block * scale_of(face.crop.to_crop)), 1)
@@ -65,6 +66,12 @@ def scene_frame(image: Image, at: float, faces: Sequence[HiddenCrop], people: Se
     outside = np.where(visible < HIDDEN, np.uint8(HIDDEN), np.uint8(0))
     visible[(hidden != 0) | (outside != 0)] = 0
     return SceneFrame(image, at, block, ways, visible, hidden, outside)
+
+
+@functools.cache
+def _template() -> Image:
+    """What a segmenter of the template marks, in the wide field: 255."""
+    return in_wide(face_area(FACE_REACH))
 
 
 def block_px(image: Image) -> int:
