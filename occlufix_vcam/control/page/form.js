@@ -239,12 +239,13 @@ function sizeField() {
   box.append(make("label", { htmlFor: select.id, textContent: t("want.size") }), select, said);
   select.addEventListener("change", async () => {
     const [width, height] = select.value.split("x").map(Number);
+    const before = `${now.width}x${now.height}`;
     said.textContent = "";
     try {
       showSettings(await change({ width, height }));
     } catch (error) {
       said.textContent = `${error.message}. ${error.hint ?? ""}`;
-      showSize();
+      select.value = before;
     }
   });
   return box;
