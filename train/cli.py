@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from engines.contract import CROP_PX
+from engines.contract import CROP_PX, WIDE_PX
 from train import checkpoint, loop
 from train.config import RECIPES, Recipe
 from train.data.face_set import DataError
@@ -243,7 +243,7 @@ def quantise(
     threads: Annotated[int, typer.Option(min=1, help="processor threads")] = 2,
 ) -> None:
     """Quantises an exported FP32 model to int8 and adds it to models.toml if it loses little."""
-    task = load_task(_recipe(network, "base").but(size_px=CROP_PX, batch=1), data)
+    task = load_task(_recipe(network, "base").but(size_px=WIDE_PX if network == "hidden" else CROP_PX, batch=1), data)
     for line in quantise_network(task, data, models, samples, limit, threads):
         console.print(line)
 

@@ -60,7 +60,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("hidden", "debug"): Recipe(
         "hidden", "debug", steps=12, batch=2, size_px=64, workers=0, threads=1, save_every_s=1e9, learning_rate=2e-3
     ),
-    ("hidden", "base"): Recipe("hidden", "base", steps=7_500, batch=16, size_px=256, learning_rate=2e-3),
+    ("hidden", "base"): Recipe("hidden", "base", steps=7_500, batch=16, size_px=416, learning_rate=2e-3),
     ("faces", "debug"): Recipe(
         "faces", "debug", steps=12, batch=4, size_px=192, learning_rate=2e-3, workers=0, threads=1, save_every_s=1e9
     ),

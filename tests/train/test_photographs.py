@@ -13,8 +13,10 @@ import pytest
 from engines.contract import CROP_PX, TEMPLATE, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Image
 from train.data.face_set import DataError
 from train.data.photographs import Photograph, Photographs, PhotographSet
-from train.evaluation.photographs import BAND_PX, photograph_figures
+from train.data.shipped_segmenter import ShippedSegmenter
+from train.evaluation.photographs import BAND_PX, photograph_figures, portrait_figures
 from train.occlusion.transplants import Transplants
+from train.tasks.hidden_data import Hide, SegmentationSample, composite_view
 from train.tasks.hidden_samples import SegmentationSamples
 from train.tasks.live_view import live_view
 
@@ -124,7 +126,7 @@ def test_dark_skin_is_drawn_more_often_than_there_is_of_it(photographed_data: Pa
     assert 0.6 < np.mean(dark) < 0.8
 
 
-@pytest.mark.parametrize("size", [128, 256])
+@pytest.mark.parametrize("size", [128, WIDE_PX])
 def test_the_mask_follows_the_picture_however_it_is_bent(
     photographed_data: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +150,7 @@ def test_the_colours_of_the_thing_change_apart_from_the_face(
     monkeypatch.setattr("train.tasks.live_view._DYED_CHANCE", 1.0)
     monkeypatch.setattr("train.tasks.live_view._TINTED_CHANCE", 0.0)
     photograph = PhotographSet(photographed_data, "things", "train")[0]
-    view = live_view(photograph, np.random.default_rng(1), CROP_PX)
+    view = live_view(photograph, np.random.default_rng(1), WIDE_PX)
     inside, outside = view.mask > 0, cv2.dilate(view.mask, np.ones((5, 5), np.uint8)) == 0
     assert np.abs(np.median(view.face[inside], axis=0) - RED).max() > 10
     assert np.abs(view.face[outside].mean(axis=0) - photograph.image[photograph.mask == 0].mean(axis=0)).max() < 8
@@ -190,15 +192,16 @@ def test_samples_are_photographs_transplants_and_composites(
     photographed_data: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
+    monkeypatch.setattr(ShippedSegmenter, "is_bare", lambda *given: True)
     samples = SegmentationSamples(photographed_data)
-    view, random, transplants = live_view, samples._composites.random, samples._transplants
+    view, composite, transplants = live_view, composite_view, samples._transplants
     monkeypatch.setattr("train.tasks.hidden_samples.live_view", lambda *given: made.append("real") or view(*given))
 
-    def composite(rng: np.random.Generator, size: int, hide: object = None) -> object:
+    def made_up(portrait: Photograph, rng: np.random.Generator, size: int, hide: Hide) -> SegmentationSample:
         made.append("transplant" if hide is transplants else "composite")
-        return random(rng, size, hide)  # type: ignore[arg-type]
+        return composite(portrait, rng, size, hide)
 
-    monkeypatch.setattr(samples._composites, "random", composite)
+    monkeypatch.setattr("train.tasks.hidden_samples.composite_view", made_up)
     for seed in range(60):
         example = samples.random(np.random.default_rng(seed), 64)
         assert example.face.shape == (64, 64, 3) and example.mask.shape == (64, 64)
@@ -212,6 +215,7 @@ def test_figures_of_a_segmenter_that_is_right(photographed_data: Path, tmp_path:
     assert found["things_iou"] == found["things_iou_brown"] == pytest.approx(1.0, abs=0.01)
     assert found["masks_worn_iou"] == found["masks_worn_iou_light"] == pytest.approx(1.0, abs=0.01)
     assert found["masks_worn_iou_chin"] == pytest.approx(1.0, abs=0.01)
+    assert found["things_wide_iou"] == found["masks_worn_wide_iou"] == pytest.approx(1.0, abs=0.01)
     assert found["things_below_half"] == found["masks_worn_below_half"] == 0
     assert found["things_bare_marked"] > 0.1, "the picture whose mask is empty shows a thing all the same"
     assert {path.name for path in (tmp_path / "sheets").iterdir()} == {"hidden_things.png", "hidden_masks_worn.png"}
@@ -226,3 +230,40 @@ def test_only_the_band_along_the_outline_is_forgiven(photographed_data: Path) ->
     assert grown(BAND_PX)["things_iou"] < 0.95
     nothing = photograph_figures(lambda face: face[..., 0] * 0, photographed_data)
     assert nothing["things_iou"] == 0 and nothing["things_below_half"] == 1 and nothing["things_bare_marked"] == 0
+
+
+def test_what_reaches_beyond_the_template_counts_in_the_wide_figure_alone(photographed_data: Path) -> None:
+    def see_inside(face: Image) -> Image:
+        seen = np.zeros_like(face[..., 0])
+        seen[TEMPLATE_PART] = see_red(face)[TEMPLATE_PART]
+        return seen
+
+    found = photograph_figures(see_inside, photographed_data)
+    assert found["things_iou"] == pytest.approx(1.0, abs=0.01)
+    assert found["things_wide_iou"] < 0.9 and found["things_wide_below_0.6"] == 0
+
+
+def test_uncovered_portraits_that_are_marked_are_counted_and_shown(photographed_data: Path, tmp_path: Path) -> None:
+    assert portrait_figures(see_red, photographed_data) == {}, "there are no wide portraits"
+    folder = photographed_data / "wide"
+    folder.mkdir()
+    lines = []
+    for number, picture in enumerate((photographed(1), photographed(2)[:, ::-1], photographed(3) // 2)):
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        facts = {"file": f"{number}.png", "identity": None, "origin": "drawn"}
+        lines.append(json.dumps({**facts, "landmarks": LANDMARKS, "valid_quad": WHOLE}))
+    (folder / "eval.jsonl").write_text("\n".join(lines))
+    found = portrait_figures(see_red, photographed_data, tmp_path / "sheets")
+    assert found["portraits_over_1_percent"] == pytest.approx(2 / 3), "red is dark in the third"
+    assert (tmp_path / "sheets" / "hidden_portraits_marked.png").is_file()
+
+
+def test_a_thing_beside_the_face_is_not_marked(photographed_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ShippedSegmenter, "is_bare", lambda *given: True)
+    monkeypatch.setattr("train.tasks.hidden_samples.REAL_SHARE", 0.0)
+    monkeypatch.setattr("train.tasks.hidden_samples.TRANSPLANTED_SHARE", 0.0)
+    monkeypatch.setattr("train.tasks.hidden_samples.BESIDE_SHARE", 1.0)
+    samples = SegmentationSamples(photographed_data)
+    faces = [samples.random(np.random.default_rng(seed), WIDE_PX) for seed in range(12)]
+    bare = [not sample.mask.any() for sample in faces]
+    assert 4 <= sum(bare) < 12, "most are; what does reach before the face is marked"

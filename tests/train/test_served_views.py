@@ -17,6 +17,7 @@ from train.data import product_mask
 from train.data.dev_set import in_dev_set
 from train.data.face_set import DataError
 from train.data.mixed import Bare, WideFaces, open_mixed
+from train.data.shipped_segmenter import ShippedSegmenter
 from train.data.wide import CORNER
 from train.occlusion import camera, served_views
 from train.occlusion.compositing import FaceGeometry
@@ -113,11 +114,11 @@ def test_a_share_has_the_segmenters_own_answer(
 ) -> None:
     asked: list[Image] = []
 
-    def segmented(_: served_views.ServedViews, picture: Image) -> Image:
+    def mask(_: ShippedSegmenter, picture: Image) -> Image:
         asked.append(picture)
         return disc()
 
-    monkeypatch.setattr(served_views.ServedViews, "segmented", segmented)
+    monkeypatch.setattr(ShippedSegmenter, "mask", mask)
     holes = [view.hole for view in drawn_views(views, 100)]
     assert 5 <= len(asked) <= 30
     assert sum(np.array_equal(hole, product_mask.grown(disc())) for hole in holes) == len(asked)

@@ -25,6 +25,8 @@ from train.data.face_set import DataError
 SET_SHARES = {"things": 0.65, "masks_worn": 0.35}
 #: How often a photograph is drawn, by the skin's tone: there are few of dark skin.
 TONE_WEIGHTS = {"light": 1.0, "brown": 1.6, "dark": 2.4}
+#: The same of photographs in which nothing hides the face, though a hand or a thing is near.
+NEGATIVE_WEIGHT = 1.5
 #: So far from the edge of what was photographed a pixel counts.
 _MARGIN_PX = 2
 
@@ -72,7 +74,7 @@ class PhotographSet:
         self.rows = [_row_of(row, folder) for row in rows if row["split"] == split]
         if not self.rows:
             raise DataError(f"{folder} has no photographs of `{split}`")
-        weights = np.array([TONE_WEIGHTS.get(row.tone, 1.0) for row in self.rows])
+        weights = np.array([_weight(row) for row in self.rows])
         self._chances = np.cumsum(weights / weights.sum())
         self._kept: dict[int, Photograph] = {}
 
@@ -105,6 +107,10 @@ class Photographs:
         return self.sets[str(rng.choice(list(self.sets), p=shares / shares.sum()))].draw(rng)
 
 
+def _weight(row: PhotographRow) -> float:
+    return TONE_WEIGHTS.get(row.tone, 1.0) * (1.0 if row.is_covered else NEGATIVE_WEIGHT)
+
+
 def _row_of(line: Mapping[str, Any], folder: Path) -> PhotographRow:
     picture = str(line["scene"] if "scene" in line else line["file"])
     return PhotographRow(
@@ -128,11 +134,15 @@ def _read(row: PhotographRow) -> Photograph:
     for path, picture in ((row.picture, image), (row.mask, mask)):
         if picture.shape[:2] != wide:
             raise DataError(f"{path} is no {WIDE_PX}x{WIDE_PX} picture")
-    valid = np.zeros(wide, np.uint8)
-    cv2.fillConvexPoly(valid, np.round(row.valid_quad).astype(np.int32), HIDDEN)
+    return Photograph(image, cv2.compare(mask, 127, cv2.CMP_GT), valid_area(row.valid_quad), row.landmarks)
+
+
+def valid_area(quad: Points) -> Image:
+    """255 in the wide field where a photograph with that quad was, without its outermost pixels."""
+    valid = np.zeros((WIDE_PX, WIDE_PX), np.uint8)
+    cv2.fillConvexPoly(valid, np.round(quad).astype(np.int32), HIDDEN)
     side = 2 * _MARGIN_PX + 1
-    valid = cv2.erode(valid, np.ones((side, side), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    return Photograph(image, cv2.compare(mask, 127, cv2.CMP_GT), valid, row.landmarks)
+    return np.asarray(cv2.erode(valid, np.ones((side, side), np.uint8), borderType=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _decoded(path: Path, flags: int) -> Image:

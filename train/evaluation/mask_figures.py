@@ -10,16 +10,19 @@ import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, Image
+from train.data.portraits import surrounded
 from train.tasks.hidden_data import SegmentationSample
 
-#: Pixels on the crop by which an outline may be off and still count as met.
+#: Pixels by which an outline may be off and still count as met.
 BOUNDARY_PX = 3
+#: A thing is thin if most of it is thinner than this: a boom, a pen, a strap.
+THIN_PX = 19
 #: From this probability (x 255) on a pixel counts as hidden.
 _THRESHOLD = 127
 
 
 See = Callable[[Image], Image]
-"""A 256x256x3 BGR crop to its 256x256 map of the probability x 255 that the face is hidden there."""
+"""A wide field, 416x416x3 BGR, to its map of the probability x 255 that a pixel belongs to what hides the face."""
 
 
 def look(see: See, face: Image) -> Image:
@@ -44,6 +47,12 @@ def boundary_f(seen: Image, case: SegmentationSample) -> float:
     return sum(met) / count if count else 1.0
 
 
+def is_thin(mask: Image) -> bool:
+    """Whether most of a mask is thinner than THIN_PX."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (THIN_PX, THIN_PX))
+    return 0 < np.count_nonzero(mask) > 2 * np.count_nonzero(cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc))
+
+
 def marked(seen: Image, case: SegmentationSample) -> float:
     """Share of the face that is marked."""
     face = face_area() & case.valid
@@ -52,14 +61,14 @@ def marked(seen: Image, case: SegmentationSample) -> float:
 
 @lru_cache(maxsize=1)
 def face_area() -> Image:
-    """Where the face lies in the template: hairline to chin, 256x256."""
+    """Where the face lies in the wide field: hairline to chin, 416x416."""
     area = np.zeros((CROP_PX, CROP_PX), np.uint8)
     cv2.ellipse(area, (128, 132), (78, 104), 0, 0, 360, HIDDEN, -1)
-    return area
+    return surrounded(area, cv2.BORDER_CONSTANT)
 
 
 def overlay(face: Image, seen: Image) -> Image:
-    """The crop with what is marked in red and outlined."""
+    """The picture with what is marked in red and outlined."""
     shown = face.copy()
     shown[seen > 0] = shown[seen > 0] // 2 + np.array([0, 0, 127], np.uint8)
     outline, _ = cv2.findContours(seen, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)

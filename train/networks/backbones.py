@@ -66,7 +66,7 @@ class ImageNetFeatures:
 
 
 def mobilenet(weights: Path, threads: int) -> ImageNetFeatures:
-    """MobileNet v1 (A. Howard et al., 2017): no network here was trained with it. The last layer is for KID and FID."""
+    """MobileNet v1 (A. Howard et al., 2017): no restorer was trained with it. The last layer is for KID and FID."""
     layers = ("conv2_1_sep", "conv3_1_sep", "conv4_1_sep", "conv5_5_sep", "conv5_6_sep")
     file = weights / "mobilenet_v1_imagenet_to_conv5_6_fp16.onnx"
     return ImageNetFeatures(file, layers, (103.94, 116.78, 123.68), 0.017, threads)

@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from engines.contract import CROP_PX, EYE_DISTANCE_PX, Affine, Image
+from engines.contract import CROP_PX, EYE_DISTANCE_PX, WIDE_OFFSET, WIDE_PX, Affine, Image
 
 #: The camera, in so many pictures of all: softens, adds noise of so many levels, and JPEG of such quality.
 SOFT_CHANCE, NOISE_CHANCE, JPEG_CHANCE = 0.2, 0.4, 0.4
@@ -44,6 +44,13 @@ def misalignment(rng: np.random.Generator, size: int) -> Affine:
     matrix = cv2.getRotationMatrix2D((CROP_PX / 2, CROP_PX / 2), rng.normal(0, 4), float(np.exp(rng.normal(0, 0.07))))
     matrix[:, 2] += np.clip(rng.normal(0, 0.06, 2), -0.15, 0.15) * EYE_DISTANCE_PX
     return (matrix * (size / CROP_PX)).astype(np.float32)
+
+
+def wide_misalignment(rng: np.random.Generator, size: int) -> Affine:
+    """The same for the wide field: wide pixels to a picture of `size`."""
+    matrix = misalignment(rng, CROP_PX)
+    matrix[:, 2] += WIDE_OFFSET - matrix[:, :2] @ WIDE_OFFSET
+    return matrix * np.float32(size / WIDE_PX)
 
 
 def relight(image: Image, rng: np.random.Generator) -> Image:

@@ -15,7 +15,7 @@ Colour = tuple[float, float, float]
 
 #: Where a layer is more opaque than this, what is behind it counts as hidden.
 HIDDEN_ALPHA = 77
-#: How often an occluder moves while the picture is taken, and how far at most, in pixels of a 256-pixel crop.
+#: How often an occluder moves while the picture is taken, and how far at most, in pixels of the template.
 _MOVES_CHANCE, _MOVES_PX = 0.15, 9.0
 #: Below this mean Laplacian a face is soft, and so is what is put in front of it.
 _SHARP_LAPLACIAN = 9.0
@@ -52,7 +52,7 @@ class FaceGeometry:
             self.skin = np.maximum(np.mean(patches, axis=0), 8.0)
         self.light = float(np.clip(self.skin.mean() / 150, 0.25, 1.4))
         #: Sigma of the blur that makes a sharp cut-out as soft as this picture.
-        self.softness = 0.0 if image is None else _softness(image)
+        self.softness = 0.0 if image is None else _softness(image) * self.unit
 
     def point(self, u: float, v: float) -> np.ndarray:
         """`u` eye distances to the right of the point between the eyes, `v` eye-to-mouth distances below it."""
@@ -67,7 +67,7 @@ def composite(image: Image, layer: Layer, scene: FaceGeometry, rng: np.random.Ge
     """Shadow, light, the picture's softness, soft or moving edge, blend; marks in `mask` what is hidden."""
     # A generator of its own: whether something moves changes nothing about where the next thing goes.
     chance = rng.spawn(1)[0]
-    alpha = cv2.GaussianBlur(layer.alpha, (0, 0), max(0.3, rng.uniform(0.4, 1.3) * scene.size / 256))
+    alpha = cv2.GaussianBlur(layer.alpha, (0, 0), max(0.3, rng.uniform(0.4, 1.3) * scene.unit))
     colours = layer.image
     if layer.relit:
         gain = scene.light ** rng.uniform(0.3, 1.0) * rng.uniform(0.8, 1.2) * rng.uniform(0.92, 1.08, 3)
@@ -75,7 +75,7 @@ def composite(image: Image, layer: Layer, scene: FaceGeometry, rng: np.random.Ge
     if scene.softness > 0.2:
         colours = cv2.GaussianBlur(colours, (0, 0), scene.softness * chance.uniform(0.5, 1.0))
     if chance.random() < _MOVES_CHANCE:
-        kernel = _motion(chance.uniform(3, _MOVES_PX) * scene.size / 256, chance.uniform(0, np.pi))
+        kernel = _motion(chance.uniform(3, _MOVES_PX) * scene.unit, chance.uniform(0, np.pi))
         alpha, colours = cv2.filter2D(alpha, -1, kernel), cv2.filter2D(colours, -1, kernel)
     if rng.random() < 0.6:
         image = _shadowed(image, alpha, scene, rng)
@@ -92,7 +92,7 @@ def _softness(image: Image) -> float:
     quarter = image.shape[0] // 4
     grey = cv2.cvtColor(image[quarter:-quarter, quarter:-quarter], cv2.COLOR_BGR2GRAY)
     detail = float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean())
-    return float(np.clip(1.2 * (1 - detail / _SHARP_LAPLACIAN), 0, 1.2)) * image.shape[0] / 256
+    return float(np.clip(1.2 * (1 - detail / _SHARP_LAPLACIAN), 0, 1.2))
 
 
 def _motion(length_px: float, angle: float) -> np.ndarray:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, Image, Points
-from engines.manifest import MODELS
 from train.data.product_mask import (
     FACE_REACH,
     GROWTH_PX,
@@ -25,15 +23,14 @@ from train.data.product_mask import (
     disc,
     face_area,
     grown,
-    is_hidden,
     without_specks,
 )
+from train.data.shipped_segmenter import ShippedSegmenter
 from train.occlusion.camera import CameraSetting
 from train.occlusion.compositing import FaceGeometry, Layer, composite
 from train.occlusion.masks import random_mask
 from train.occlusion.occluders import OCCLUDERS, random_names
 from train.occlusion.photo_cutouts import Cutouts
-from train.onnx_runner import Runner, onnx_runner
 
 #: How many samples show the thing itself; the others are holes of any shape in clean faces, as of a mask that is given.
 SERVED_SHARE = 0.75
@@ -80,6 +77,7 @@ class ServedViews:
 
     def __init__(self, data: Path) -> None:
         self._cutouts = Cutouts(data, "train") if (data / "occluders" / "train").is_dir() else None
+        self.segmenter = ShippedSegmenter()
 
     def draw(self, face: Image, landmarks: Points, rng: np.random.Generator) -> ServedView:
         """`face` covered, or with a hole; where too little of it would be hidden to be restored, with a hole too."""
@@ -89,26 +87,12 @@ class ServedViews:
             covered, mask = self._covered(self._cutouts, face, landmarks, rng)
             shown = camera(covered)
             segmented = rng.random() < SEGMENTED_SHARE
-            seen = without_specks(self.segmented(shown) if segmented else mistaken(mask, rng)) & face_area(FACE_REACH)
+            seen = self.segmenter.mask(shown) if segmented else mistaken(mask, rng)
+            seen = without_specks(seen) & face_area(FACE_REACH)
             if covered_share(seen) >= LEAST_COVERAGE:
                 hole = grown(seen) if segmented else unevenly_grown(seen, rng)
                 return ServedView(shown, truth, hole, alike(shown, truth))
         return ServedView(truth, truth, random_mask(landmarks, rng), np.full_like(truth[..., 0], 255))
-
-    def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in vars(self).items() if name != "_segmenter"}  # each process opens its own
-
-    def is_bare(self, face: Image) -> bool:
-        """Whether the shipped segmenter finds nothing before a face."""
-        return covered_share(self.segmented(face)) < LEAST_COVERAGE
-
-    def segmented(self, face: Image) -> Image:
-        """What the shipped segmenter takes for hidden."""
-        return is_hidden(self._segmenter({"face": face[None]})["hidden"].reshape(CROP_PX, CROP_PX))
-
-    @cached_property
-    def _segmenter(self) -> Runner:
-        return onnx_runner(MODELS / "hidden.fp32.onnx", threads=1)
 
     def _covered(
         self, cutouts: Cutouts, face: Image, landmarks: Points, rng: np.random.Generator

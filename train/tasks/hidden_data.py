@@ -1,4 +1,4 @@
-"""What the segmenter is shown: faces with occluders in front, as badly aligned and lit as a live crop may be."""
+"""What the segmenter is shown, and measured on: faces in the wide field, badly aligned and lit as a live one may be."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 
-from engines.contract import CROP_PX, HIDDEN, Image, Points, transform_points
-from train.data.face_set import FaceRow, FaceSet, FaceSource, mirror_landmarks, valid_mask
-from train.data.open_faces import open_faces
-from train.occlusion.camera import misalignment, relight, webcam
-from train.occlusion.occluders import WORN, Occluders, random_names
+from engines.contract import CROP_PX, HIDDEN, WIDE_PX, Image, Points, transform_points
+from train.data.face_set import FaceSet, mirror_landmarks
+from train.data.photographs import Photograph
+from train.data.portraits import aligned_portrait, surrounded
+from train.occlusion.camera import relight, webcam, wide_misalignment
+from train.occlusion.occluders import Occluders
 
-CLEAN_SHARE = 0.4
 EVAL_SEED = 23
 #: Photographs of the evaluation set in which a hand, a phone or a cloth hides the face already (all were looked at):
 #: what is composited there is not all that hides it, so they can't tell how well that is seen.
@@ -49,69 +48,52 @@ Hide = Callable[[Image, Points, np.random.Generator], tuple[Image, Image]]
 
 @dataclass(frozen=True, slots=True)
 class SegmentationSample:
-    """A crop, the mask of what hides the face in it, and 255 where both mean something."""
+    """A face in the wide field, the mask of what hides it, and 255 where both mean something."""
 
     face: Image
     mask: Image
     valid: Image
 
 
-class CompositeSamples:
-    """Faces of a split with its occluders in front."""
+def composite_view(portrait: Photograph, rng: np.random.Generator, size: int, hide: Hide) -> SegmentationSample:
+    """A portrait as a wide field of `size` pixels may show it: misaligned, in any light, hidden by `hide`."""
+    matrix = wide_misalignment(rng, size)
+    landmarks = transform_points(portrait.landmarks, matrix)
+    image = cv2.warpAffine(portrait.image, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    valid = cv2.warpAffine(portrait.valid, matrix, (size, size), flags=cv2.INTER_NEAREST)
+    if rng.random() < 0.5:
+        image, valid = (np.ascontiguousarray(plane[:, ::-1]) for plane in (image, valid))
+        landmarks = mirror_landmarks(landmarks, size)
+    image, mask = hide(image, landmarks, rng)
+    return SegmentationSample(webcam(relight(image, rng), rng), mask, valid)
 
-    def __init__(self, data: Path, split: Literal["train", "eval"]) -> None:
-        self._data, self._split = data, split
-        self._faces: FaceSource | None = None
-        self._occluders = Occluders(data, split)
 
-    def random(self, rng: np.random.Generator, size: int, hide: Hide | None = None) -> SegmentationSample:
-        """As the live crop may look: badly aligned, in any light, from any camera.
+class EvalComposites:
+    """Aligned faces of the evaluation that nothing else hides, in the wide field; only their template is valid."""
 
-        Hidden by `hide`, without it by random occluders or, two in five, by nothing.
-        """
-        if self._faces is None:
-            self._faces = open_faces(self._data) if self._split == "train" else FaceSet(self._data, self._split)
-        drawn = self._faces.draw(rng)
-        return self._make(drawn.row, drawn.image, rng, size, hide or self._hide_by(_random_names(rng)))
+    def __init__(self, data: Path) -> None:
+        self._faces = FaceSet(data, "eval")
+        self._occluders = Occluders(data, "eval")
 
     def fixed(self, names: list[str], count: int) -> Iterator[SegmentationSample]:
-        """The same composites at every call, at 256 px, on faces that nothing else hides."""
-        faces = FaceSet(self._data, self._split)
+        """The same composites at every call."""
         for number in range(count):
             rng = np.random.default_rng([EVAL_SEED, number])
-            index = int(rng.integers(len(faces)))
-            while faces.rows[index].file in COVERED:
-                index = int(rng.integers(len(faces)))
-            yield self._make(faces.rows[index], faces.image(index), rng, CROP_PX, self._hide_by(names))
+            index = int(rng.integers(len(self._faces)))
+            while self._faces.rows[index].file in COVERED:
+                index = int(rng.integers(len(self._faces)))
+            portrait = aligned_portrait(self._faces.rows[index], self._faces.image(index))
+            yield composite_view(portrait, rng, WIDE_PX, self._hide_by(names))
 
     def clean(self) -> Iterator[SegmentationSample]:
-        """The photographs as they are, of faces that nothing hides."""
-        faces = FaceSet(self._data, self._split)
-        for index, row in enumerate(faces.rows):
-            if row.file in COVERED:
-                continue
-            yield SegmentationSample(faces.image(index), np.zeros((CROP_PX, CROP_PX), np.uint8), valid_mask(row))
+        """The photographs as they are."""
+        for index, row in enumerate(self._faces.rows):
+            if row.file not in COVERED:
+                portrait = aligned_portrait(row, self._faces.image(index))
+                yield SegmentationSample(portrait.image, portrait.mask, portrait.valid)
 
     def _hide_by(self, names: list[str]) -> Hide:
         return lambda image, landmarks, rng: self._occluders.occlude(image, landmarks, rng, names)
-
-    def _make(self, row: FaceRow, image: Image, rng: np.random.Generator, size: int, hide: Hide) -> SegmentationSample:
-        valid, landmarks = valid_mask(row), row.landmarks
-        if rng.random() < 0.5:
-            image, valid = image[:, ::-1], valid[:, ::-1]
-            landmarks = mirror_landmarks(landmarks)
-        matrix = misalignment(rng, size)
-        image = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
-        valid = cv2.warpAffine(valid, matrix, (size, size), flags=cv2.INTER_NEAREST)
-        image, mask = hide(image, transform_points(landmarks, matrix), rng)
-        return SegmentationSample(webcam(relight(image, rng), rng), mask, valid)
-
-
-def _random_names(rng: np.random.Generator) -> list[str]:
-    """Names of occluders; two times in five none, or something that is worn."""
-    if rng.random() >= CLEAN_SHARE:
-        return random_names(rng)
-    return [str(rng.choice(list(WORN)))] if rng.random() < 0.5 else []
 
 
 def real_masks(data: Path) -> Iterator[tuple[SegmentationSample, bool]]:
@@ -126,4 +108,5 @@ def real_masks(data: Path) -> Iterator[tuple[SegmentationSample, bool]]:
         mask = cv2.imread(str(silver), cv2.IMREAD_GRAYSCALE) if known else np.zeros((CROP_PX, CROP_PX), np.uint8)
         valid = np.zeros((CROP_PX, CROP_PX), np.uint8)
         cv2.fillConvexPoly(valid, np.round(row["valid_quad"]).astype(np.int32), HIDDEN)
-        yield SegmentationSample(image, cv2.compare(mask, 127, cv2.CMP_GT), valid), known
+        planes = (surrounded(each, cv2.BORDER_CONSTANT) for each in (cv2.compare(mask, 127, cv2.CMP_GT), valid))
+        yield SegmentationSample(surrounded(image), *planes), known

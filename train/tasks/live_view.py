@@ -1,24 +1,24 @@
-"""What a live crop may show of a photograph: mirrored, misaligned, bent, with other colours, in any light."""
+"""What a live wide field may show of a photograph: mirrored, misaligned, bent, with other colours, in any light."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from engines.contract import HIDDEN, WIDE_OFFSET, Affine, Image
+from engines.contract import HIDDEN, Affine, Image
 from train.data.photographs import Photograph
-from train.occlusion.camera import misalignment, relight, webcam
+from train.occlusion.camera import relight, webcam, wide_misalignment
 from train.tasks.hidden_data import SegmentationSample
 
-#: Standard deviation of the bending's displacements at its knots, as a share of the crop's side.
+#: Standard deviation of the bending's displacements at its knots, as a share of the picture's side.
 _BEND, _KNOTS = 0.018, 5
 #: How often what hides the face gets other colours than it had, and how often the whole picture does.
 _DYED_CHANCE, _TINTED_CHANCE = 0.4, 0.3
 
 
 def live_view(photograph: Photograph, rng: np.random.Generator, size: int) -> SegmentationSample:
-    """The photograph as `size` pixels of a live crop may show it, with its mask."""
-    maps = _maps(misalignment(rng, size), rng, size)
+    """The photograph as a wide field of `size` pixels may show it, with its mask."""
+    maps = _maps(wide_misalignment(rng, size), rng, size)
     image = cv2.remap(photograph.image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     soft = cv2.remap(photograph.mask, *maps, cv2.INTER_LINEAR)
     valid = cv2.remap(photograph.valid, *maps, cv2.INTER_NEAREST)
@@ -32,15 +32,15 @@ def live_view(photograph: Photograph, rng: np.random.Generator, size: int) -> Se
 
 
 def _maps(matrix: Affine, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """For cv2.remap: where in the wide field each pixel of the crop comes from, smoothly bent."""
+    """For cv2.remap: where in the photograph each pixel comes from, smoothly bent."""
     bend = cv2.resize(
         rng.normal(0, _BEND * size, (_KNOTS, _KNOTS, 2)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC
     )
     y, x = np.mgrid[:size, :size].astype(np.float32)
     x, y = x + bend[..., 0], y + bend[..., 1]
     back = cv2.invertAffineTransform(matrix)
-    left, top = back[:, 2] + WIDE_OFFSET
-    return back[0, 0] * x + back[0, 1] * y + np.float32(left), back[1, 0] * x + back[1, 1] * y + np.float32(top)
+    left, top = back[:, 2].astype(np.float32)
+    return back[0, 0] * x + back[0, 1] * y + left, back[1, 0] * x + back[1, 1] * y + top
 
 
 def _dyed(image: Image, soft: Image, rng: np.random.Generator) -> Image:

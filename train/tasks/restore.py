@@ -152,7 +152,7 @@ class RestoreTask:
     def _draw(self, rng: np.random.Generator, paired: bool = False) -> DrawnFace:
         """A face of the set; by chance the darker of two. `paired` looks for a person with a name."""
         if self._faces is None:
-            self._faces = open_mixed(self._data, self._views.is_bare)
+            self._faces = open_mixed(self._data, self._views.segmenter.is_bare)
         for _ in range(PAIRED_DRAWS if paired else 1):
             drawn = [self._faces.draw(rng) for _ in range(2 if rng.random() < DARKER_CHANCE else 1)]
             chosen = min(drawn, key=self._tone)

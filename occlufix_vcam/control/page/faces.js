@@ -114,7 +114,9 @@ async function loadPeople() {
 }
 
 function showPeople() {
-  if (!people) return;
+  const drawn = JSON.stringify([people, document.documentElement.lang]);
+  if (!people || by("people").dataset.drawn === drawn) return; // a button that asks to be sure stays
+  by("people").dataset.drawn = drawn;
   by("people").replaceChildren(...people.people.map(person));
   const problems = people.problems.map((problem) => `${problem.message}. ${problem.hint}.`);
   by("people-told").textContent = [people.people.length ? "" : t("face.none"), ...problems].join(" ");

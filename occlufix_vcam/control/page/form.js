@@ -113,6 +113,7 @@ function complain(field, words) {
 }
 
 async function send(field, value) {
+  const before = now[field.one.name]; // while it is tried, the daemon may tell of the new value as if it held
   field.box.setAttribute("aria-busy", "true");
   try {
     let opens = false;
@@ -123,7 +124,7 @@ async function send(field, value) {
     field.said.textContent = t(opens ? "form.opening" : by("keep").checked ? "form.saved" : "form.changed");
     setTimeout(() => { if (!("bad" in field.box.dataset)) field.said.textContent = ""; }, 4000);
   } catch (error) {
-    field.show(now[field.one.name]); // that goes on
+    field.show(before); // that goes on
     complain(field, `${error.message}. ${error.hint ? `${error.hint}.` : ""}`);
   } finally {
     field.box.removeAttribute("aria-busy");
@@ -238,12 +239,13 @@ function sizeField() {
   box.append(make("label", { htmlFor: select.id, textContent: t("want.size") }), select, said);
   select.addEventListener("change", async () => {
     const [width, height] = select.value.split("x").map(Number);
+    const before = `${now.width}x${now.height}`;
     said.textContent = "";
     try {
       showSettings(await change({ width, height }));
     } catch (error) {
       said.textContent = `${error.message}. ${error.hint ?? ""}`;
-      showSize();
+      select.value = before;
     }
   });
   return box;

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import track
 
 from engines.contract import Image
-from engines.manifest import MODELS
 from train.data.face_set import FaceSet
+from train.data.shipped_segmenter import ShippedSegmenter
 from train.data.wide import TemplateFaces, WideSet
 from train.evaluation.report import EvalReport, by_kind_tables, joined, sheet
 from train.evaluation.restoration import references, served
@@ -25,7 +25,7 @@ from train.evaluation.restoration.cases import AGES, EVAL_SHAPES, GRAINS, TONES,
 from train.evaluation.restoration.meter import AT_ONCE, OF_SETS, CaseFigures, RestorationMeter, chunks, means_of
 from train.evaluation.restoration.methods import WITH_REFERENCE, methods_of
 from train.occlusion.occluders import Occluders
-from train.onnx_runner import Runner, onnx_runner
+from train.onnx_runner import Runner
 
 #: Rows of a contact sheet.
 SHEET_ROWS = 12
@@ -84,7 +84,7 @@ def more_figures(
         aided[f"{prefix}mask"] = table = references.reference_figures(runners, faces, meter, count)
         figures |= {prefix + name: value for name, value in references.kept_figures(table, subject).items()}
         if (data / "occluders").is_dir():
-            see = served.segmenter(onnx_runner(MODELS / "hidden.fp32.onnx", threads))
+            see = ShippedSegmenter(threads).probability
             found = served.served_figures(runners, faces, Occluders(data, "eval"), see, meter, count)
             in_use |= {prefix + thing: rows for thing, rows in found.items()}
             figures |= {prefix + name: value for name, value in served.kept_figures(found, subject).items()}

@@ -48,11 +48,6 @@ class ServedCase:
         return np.count_nonzero(self.case.region & self.seen) / np.count_nonzero(self.case.region)
 
 
-def segmenter(run: Runner) -> See:
-    """The `hidden` network as a function of one crop."""
-    return lambda face: run({"face": np.ascontiguousarray(face)[None]})["hidden"][0, :, :, 0]
-
-
 def served_cases(
     faces: EvalFaces, thing: str, occluders: Occluders, see: See, limit: int | None = None
 ) -> Iterator[ServedCase]:

@@ -1,0 +1,44 @@
+"""The segmenter that ships, as training asks it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from engines.contract import WIDE_PX, Image
+from engines.manifest import MODELS
+from train.data.portraits import surrounded
+from train.data.product_mask import LEAST_COVERAGE, covered_share, is_hidden
+from train.data.wide import template_part
+from train.onnx_runner import Runner, onnx_runner
+
+
+class ShippedSegmenter:
+    """Says what is hidden. Each process opens the network for itself, when it first needs it."""
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+
+    def probability(self, face: Image) -> Image:
+        """The probability x 255 for a picture of the template, whose surroundings are not known: 256x256."""
+        return template_part(self._look(surrounded(face)))
+
+    def mask(self, face: Image) -> Image:
+        """What of a picture of the template is hidden: 256x256."""
+        return is_hidden(self.probability(face))
+
+    def is_bare(self, picture: Image) -> bool:
+        """Whether nothing is found before the face, in a picture of the template or of the wide field."""
+        wide = picture if picture.shape[0] == WIDE_PX else surrounded(picture)
+        return covered_share(is_hidden(template_part(self._look(wide)))) < LEAST_COVERAGE
+
+    def _look(self, wide: Image) -> Image:
+        return np.asarray(self._network({"face": wide[None]})["hidden"][0, ..., 0])
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_threads": self._threads}
+
+    @cached_property
+    def _network(self) -> Runner:
+        return onnx_runner(MODELS / "hidden.fp32.onnx", self._threads)
