@@ -273,7 +273,7 @@ class _Face:
         if self.who is not None and cosine(self.who, who) < same_person - DOUBT_BELOW:
             return
         mean = who if self.who is None else 0.8 * self.who + 0.2 * who
-        self.who = np.asarray(mean / np.linalg.norm(mean), np.float32)
+        self.who = np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32)
 
     def nothing_hidden(self) -> None:
         """Ends what was shown."""
