@@ -9,15 +9,18 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from engines.contract import CROP_PX, TEMPLATE
-from occlufix_vcam.cli.app import app
+from occlufix_vcam.assembly import open_identifier
+from occlufix_vcam.core.frame import Crop, FaceTrack
+from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.people.person import EnrolledView, Person
 from occlufix_vcam.people.store import LoadedPeople, PeopleStore
 from tests.harness.fakes import until
@@ -37,9 +40,7 @@ def faces_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_thread_that_reads_people_ends_before_its_command(
-    faces_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_that_reads_people_ends_with_its_pipeline(faces_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it reads: one that decodes an image while Python ends aborts the process."""
     began, over = threading.Event(), threading.Event()
 
@@ -51,13 +52,18 @@ def test_a_thread_that_reads_people_ends_before_its_command(
 
     monkeypatch.setattr(PeopleStore, "load", endless)
     monkeypatch.setenv("OCCLUFIX_FACES_DIR", str(faces_folder))
-    monkeypatch.setenv("OCCLUFIX_BACKEND", "fake")
+    crop = Crop.of_template(
+        FaceTrack(1, TEMPLATE, 1.0), np.zeros((CROP_PX, CROP_PX, 3), np.uint8), np.eye(2, 3, dtype=np.float32)
+    )
+    settings = Settings(backend="fake")
     try:
-        CliRunner().invoke(app, ["bench", "--frames", "2"])  # the fake engine finds no face: it ends with an error
+        with closing(EngineSet(settings)) as engines, closing(open_identifier(engines)) as identifier:
+            assert identifier.identify(1, crop, np.zeros((CROP_PX, CROP_PX), np.uint8)) is None
+            assert began.wait(20)
         left = [thread.name for thread in threading.enumerate() if thread.name == "people"]
     finally:
         over.set()
-    assert began.is_set() and left == []
+    assert left == []
 
 
 def test_thirty_runs_with_two_people_enrolled_all_exit_with_0(tmp_path: Path, faces_folder: Path) -> None:
