@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -135,12 +136,33 @@ def test_no_change_of_a_setting_touches_a_program_that_reads(
     ):
         assert len(numbers_of(reader, 5)) == 5
         for change in CHANGES:
-            there = {**change, "record": str(tmp_path / "call.mkv")} if change.get("record") else change
-            client.change_settings(there)
-            session.wait_for(lambda: not client.status()["trouble"], f"all to be well after {change}", within=60)
+            apply(change, client, tmp_path)
             for _ in range(30):  # a second of the call goes on
                 reader.next()
         assert client.status()["readers"]
+
+
+def apply(change: dict[str, object], client: ControlClient, folder: Path) -> None:
+    """Changes settings as the page does, and waits until everything is well again."""
+    client.change_settings({**change, "record": str(folder / "call.mkv")} if change.get("record") else change)
+    session.wait_for(lambda: not client.status()["trouble"], f"all to be well after {change}", within=60)
+
+
+def test_a_page_in_a_browser_notices_no_change_either(environment: dict[str, str], clip: Path, tmp_path: Path) -> None:
+    if browsers.program("chromium") is None:
+        pytest.skip(f"NOT PROVED HERE: no {browsers.DEBIAN_PACKAGES['chromium']}")
+    with (
+        product.started(environment, f"--source={clip}", "--sink=pipewire"),
+        ControlClient(StateFolder(Path(environment["OCCLUFIX_STATE_DIR"]))) as client,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        watching = beside.submit(browsers.watch, "chromium", environment, tmp_path, label=OWN_LABEL, pictures=200)
+        session.wait_for(lambda: client.status()["readers"], "the browser", within=60)
+        for change in CHANGES[:-1]:  # the demo carries no numbers
+            apply(change, client, tmp_path)
+        told = watching.result(120)
+    assert "error" not in told, told
+    assert len(told["numbers"]) == 200
 
 
 @pytest.mark.usefixtures("reader_is_there")
