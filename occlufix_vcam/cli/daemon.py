@@ -119,10 +119,12 @@ def _stop_on_signals(daemon: Daemon) -> None:
         # In a thread: the handler may have interrupted a wait that holds the lock `stop` needs.
         threading.Thread(target=daemon.stop, name="stop").start()
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores one
-            signal.signal(number, stop)
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    hang_up = getattr(signal, "SIGHUP", None)
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:  # as `nohup` has it
+        numbers.append(hang_up)
+    for number in numbers:
+        signal.signal(number, stop)
 
 
 def _go_silent() -> None:
