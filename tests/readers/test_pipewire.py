@@ -156,8 +156,9 @@ def test_a_page_in_a_browser_notices_no_change_either(environment: dict[str, str
         ControlClient(StateFolder(Path(environment["OCCLUFIX_STATE_DIR"]))) as client,
         ThreadPoolExecutor(1) as beside,
     ):
+        session.wait_for(lambda: "restore" in client.status()["engine"], "the networks", within=60)
         watching = beside.submit(browsers.watch, "chromium", environment, tmp_path, label=OWN_LABEL, pictures=200)
-        session.wait_for(lambda: client.status()["readers"], "the browser", within=60)
+        session.wait_for(lambda: client.status()["readers"] or watching.done(), "the browser", within=60)
         for change in CHANGES[:-1]:  # the demo carries no numbers
             apply(change, client, tmp_path)
         told = watching.result(120)

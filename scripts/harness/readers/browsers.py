@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import queue
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,9 @@ from scripts.harness.readers.session import background
 DEBIAN_PACKAGES = {"chromium": "chromium-headless-shell", "firefox": "firefox-esr"}
 PROGRAMS = {"chromium": ("chromium-headless-shell", "chromium"), "firefox": ("firefox-esr", "firefox")}
 WITHIN_S = 90.0
+#: Firefox without a display crashes now and then while it starts (its GFX1 compositor): it then gets another chance.
+STARTS = 2
+CRASHED = "ExceptionHandler::GenerateDump"
 
 _CHROMIUM = (
     "--headless",
@@ -75,16 +80,34 @@ def watch(
     flags: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Report of the page. The camera is opened twice, as calls do: `pause_s` later for the frames."""
-    with _served() as (port, answers), tempfile.TemporaryDirectory() as profile:
+    with _served() as (port, answers):
         asked = {"label": label, "pictures": pictures, "bits": numbered.BITS, "pause": round(1000 * pause_s)}
         url = f"http://127.0.0.1:{port}/?{urlencode(asked)}"
+        for _ in range(STARTS):
+            told = _report(browser, url, flags, environment, folder / f"{browser}.log", answers)
+            if told is not None:
+                return told
+        log = (folder / f"{browser}.log").read_text(errors="replace")
+        raise TimeoutError(f"{browser} reported nothing within {WITHIN_S:.0f} s: {log[-1500:]}")
+
+
+def _report(
+    browser: str,
+    url: str,
+    flags: tuple[str, ...],
+    environment: Mapping[str, str],
+    log: Path,
+    answers: queue.Queue[dict[str, Any]],
+) -> dict[str, Any] | None:
+    """Report of the page in a new browser; None if the browser crashed, or reported nothing in time."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [*command_of(browser, profile, url), *flags]
-        with background(command, {**environment, "HOME": profile}, folder / f"{browser}.log"):
-            try:
-                return answers.get(timeout=WITHIN_S)
-            except queue.Empty:
-                log = (folder / f"{browser}.log").read_text(errors="replace")
-                raise TimeoutError(f"{browser} reported nothing within {WITHIN_S:.0f} s: {log[-1500:]}") from None
+        with background(command, {**environment, "HOME": profile}, log):
+            ends_at = time.monotonic() + WITHIN_S
+            while time.monotonic() < ends_at and CRASHED not in log.read_text(errors="replace"):
+                with contextlib.suppress(queue.Empty):
+                    return answers.get(timeout=0.5)
+    return None
 
 
 def command_of(browser: str, profile: str, url: str, *, calls: bool = False) -> list[str]:
