@@ -22,7 +22,7 @@ from occlufix_vcam.client.client import ControlClient
 from occlufix_vcam.core.state import StateFolder
 from occlufix_vcam.system.v4l2 import OWN_LABEL
 from scripts.harness.readers import numbered, product, session
-from scripts.harness.readers.call import Call, End, delays_ms, make, psnr_db, sharpness
+from scripts.harness.readers.call import Call, End, delays_ms, make, pairs, psnr_db, sharpness
 from scripts.harness.readers.lossy import Network
 
 PICTURES = 600
@@ -92,8 +92,7 @@ def _row(sent: End, arrived: End) -> list[str]:
 
 def _quality(sent: End, arrived: End) -> list[str]:
     quality = psnr_db(sent, arrived)
-    both = [number for number in sent.pictures if number in arrived.pictures and sent.size == arrived.size]
-    kept = [sharpness(arrived.pictures[one]) / sharpness(sent.pictures[one]) for one in both]
+    kept = [sharpness(came) / sharpness(left) for left, came in pairs(sent, arrived)]
     return [f"{quality:.1f}" if quality else "-", f"{np.mean(kept):.2f}" if kept else "-"]
 
 

@@ -84,10 +84,15 @@ def delays_ms(sent: End, arrived: End) -> list[float]:
     return [at - left[number] for number, at in arrived.shown if number in left and 0 <= at - left[number] < 10_000]
 
 
+def pairs(sent: End, arrived: End) -> list[tuple[Image, Image]]:
+    """Pictures that both ends kept, in one size: a call makes them smaller for a while."""
+    both = [(sent.pictures[number], arrived.pictures[number]) for number in sent.pictures.keys() & arrived.pictures]
+    return [(left, came) for left, came in both if left.shape == came.shape]
+
+
 def psnr_db(sent: End, arrived: End) -> float | None:
-    """Mean PSNR of the pictures that both ends kept; None if there are none in one size."""
-    both = [number for number in sent.pictures if number in arrived.pictures and sent.size == arrived.size]
-    found = [cv2.PSNR(sent.pictures[number], arrived.pictures[number]) for number in both]
+    """Mean PSNR of such pairs; None if there are none."""
+    found = [cv2.PSNR(left, came) for left, came in pairs(sent, arrived)]
     return float(np.mean(found)) if found else None
 
 
