@@ -134,31 +134,45 @@ _COMMANDS: dict[str, Callable[[str, str, str, bool], list[str]]] = {"chromium": 
 def _served() -> Iterator[tuple[int, queue.Queue[dict[str, Any]]]]:
     """The page on loopback, where browsers allow cameras without TLS; its POST requests arrive in the queue."""
     answers: queue.Queue[dict[str, Any]] = queue.Queue()
-    page = Path(__file__).with_name("page.html").read_bytes()
+
+    def take(path: str, body: bytes) -> None:
+        answers.put(json.loads(body))
+
+    with served(Path(__file__).with_name("page.html"), lambda path: b"", take) as port:
+        yield port, answers
+
+
+@contextmanager
+def served(page: Path, get: Callable[[str], bytes | None], post: Callable[[str, bytes], None]) -> Iterator[int]:
+    """Serves `page` at "/?..." on a port of 127.0.0.1; other paths are read by `get` (None: not found) and written by
+    `post`.
+    """
+    content = page.read_bytes()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer(page if self.path.startswith("/?") else b"")
+            body = content if self.path.startswith("/?") else get(self.path)
+            self._answer(200 if body is not None else 404, body or b"")
 
         def do_POST(self) -> None:
-            answers.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self._answer(b"")
+            post(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+            self._answer(200, b"")
 
-        def _answer(self, body: bytes) -> None:
-            self.send_response(200)
+        def _answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
             self.send_header("Content-Type", "text/html")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            pass
+            """Keeps the tests' output clear."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield server.server_port, answers
+            yield server.server_port
         finally:
             server.shutdown()
             thread.join()

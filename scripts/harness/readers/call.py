@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import http.server
 import json
 import queue
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -153,41 +151,13 @@ def _served(relay: Relay) -> Iterator[tuple[int, queue.Queue[dict[str, Any]]]]:
     """
     through = {"/offer": relay.offer, "/answer": relay.answer}
     answers: queue.Queue[dict[str, Any]] = queue.Queue()
-    page = Path(__file__).with_name("call.html").read_bytes()
     posted: dict[str, bytes] = {}
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path.startswith("/?"):
-                self._answer(200, page, "text/html")
-            elif self.path in posted:
-                self._answer(200, posted[self.path], "application/json")
-            else:
-                self._answer(404, b"", "text/plain")
+    def take(path: str, body: bytes) -> None:
+        if path == "/told":
+            answers.put(json.loads(body))
+        else:
+            posted[path] = _redirected(body, through.get(path))
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.path == "/told":
-                answers.put(json.loads(body))
-            else:
-                posted[self.path] = _redirected(body, through.get(self.path))
-            self._answer(200, b"", "text/plain")
-
-        def _answer(self, status: int, body: bytes, kind: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port, answers
-        finally:
-            server.shutdown()
-            thread.join()
+    with browsers.served(Path(__file__).with_name("call.html"), posted.get, take) as port:
+        yield port, answers
