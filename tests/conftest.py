@@ -103,3 +103,20 @@ def nothing_of_this_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("OCCLUFIX_FACES_DIR", str(tmp_path_factory.mktemp("faces")))
         patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
         yield
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small models, and their manifest."""
+    from tests.harness.models import write_models
+
+    return write_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def models(written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Those models in place of the ones that ship."""
+    from engines import manifest
+
+    monkeypatch.setattr(manifest, "MODELS", written)
+    return written

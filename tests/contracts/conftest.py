@@ -11,27 +11,11 @@ from pathlib import Path
 import pytest
 
 import engines
-from engines import (
-    EngineOptions,
-    InferenceEngine,
-    manifest,
-)
+from engines import EngineOptions, InferenceEngine
 from tests.harness import cuda_standin, tensorrt_standin
-from tests.harness.models import write_models
 
 REPORTS = {report.name: report for report in engines.survey()}
 Load = Callable[..., InferenceEngine]
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def models(written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(manifest, "MODELS", written)
-    return written
 
 
 @pytest.fixture

@@ -20,14 +20,9 @@ from engines import (
     manifest,
 )
 from engines.offline import import_offline
-from tests.harness.models import write_faces, write_graph, write_models
+from tests.harness.models import write_faces, write_graph
 
 onnxruntime, openvino = import_offline("onnxruntime"), import_offline("openvino")
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(autouse=True)
