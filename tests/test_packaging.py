@@ -63,9 +63,9 @@ def test_the_entry_point_is_there(wheel: zipfile.ZipFile) -> None:
 
 def test_what_few_need_is_an_extra() -> None:
     needed = {re.match(r"[\w-]+", line)[0]: line for line in PROJECT["dependencies"]}  # type: ignore[index]
-    assert not needed.keys() & {"scikit-image", "openvino", "torch", "PySide6-Essentials"}
+    assert not needed.keys() & {"scikit-image", "openvino", "torch", "PySide6-Essentials", "av"}
     assert "sys_platform == 'win32'" in needed["pyvirtualcam"]
-    assert {"openvino", "virtualcam", "tray", "hotkey", "tensorrt"} <= PROJECT["optional-dependencies"].keys()
+    assert {"openvino", "films", "virtualcam", "tray", "hotkey", "tensorrt"} <= PROJECT["optional-dependencies"].keys()
 
 
 @pytest.mark.parametrize("table", ["dependencies", *PROJECT["optional-dependencies"]])

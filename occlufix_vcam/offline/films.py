@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
@@ -17,6 +16,7 @@ from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.files import NewFile
 from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.media.ffmpeg import av
 from occlufix_vcam.media.film_companions import Companions, copier, take_facts
 from occlufix_vcam.media.film_formats import (
     FORMATS,

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
-import av
 import numpy as np
 
 from engines.contract import Image
@@ -18,6 +17,7 @@ from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.output_transform import OutputTransform, even_size
 from occlufix_vcam.media.colours import HD
+from occlufix_vcam.media.ffmpeg import av
 from occlufix_vcam.media.film_formats import check_recording, free_bytes, part_of, quality_in, unused
 from occlufix_vcam.media.film_writer import FilmWriter, open_recording
 
