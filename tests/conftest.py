@@ -18,7 +18,7 @@ LANES = ("fast", "train", "desktop", "vm", "gpu")
 #: Folders and files whose tests are not `fast`; a single test may carry another lane's mark.
 LANE_OF = {
     "tests/cli/test_cli.py": "desktop",
-    "tests/control/test_page.py": "desktop",
+    "tests/control/page": "desktop",
     "tests/control/test_schema.py": "desktop",
     "tests/desktop": "desktop",
     "tests/engines/test_tensorrt_build.py": "gpu",

@@ -197,7 +197,7 @@ def _set_up(machine: Callable[[], LinuxMachine] = this_machine) -> Iterator[Find
 def _films() -> Iterator[Finding]:
     """Whether films and recordings can be read and written."""
     try:
-        from occlufix_vcam.media.ffmpeg import av
+        from occlufix_vcam.core.media.ffmpeg import av
     except ConfigError as error:
         yield Finding("films", "warning", error.message, error.hint)
     else:

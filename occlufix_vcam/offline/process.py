@@ -22,13 +22,13 @@ from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image, Points
 from occlufix_vcam.assembly import build_pipeline
 from occlufix_vcam.core.errors import ConfigError, DeviceError, SinkUnavailable
 from occlufix_vcam.core.frame import FaceTrack, Frame
+from occlufix_vcam.core.media.film_formats import Quality
+from occlufix_vcam.core.media.picture_writer import KINDS, encode, put_into, write_file
+from occlufix_vcam.core.media.pictures import load_picture, read_picture, to_bgr
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.media.film_formats import Quality
-from occlufix_vcam.media.picture_writer import KINDS, encode, put_into, write_file
-from occlufix_vcam.media.pictures import load_picture, read_picture, to_bgr
 from occlufix_vcam.offline.inputs import Job, Plan, check_report, plan
 from occlufix_vcam.offline.masks import read_mask
 from occlufix_vcam.offline.stills import MOST_FACES, StillFinder, open_tiled_finder

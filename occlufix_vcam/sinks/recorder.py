@@ -15,11 +15,11 @@ import numpy as np
 from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.media.colours import HD
+from occlufix_vcam.core.media.ffmpeg import av
+from occlufix_vcam.core.media.film_formats import check_recording, free_bytes, part_of, quality_in, unused
+from occlufix_vcam.core.media.film_writer import FilmWriter, open_recording
 from occlufix_vcam.core.output_transform import OutputTransform, even_size
-from occlufix_vcam.media.colours import HD
-from occlufix_vcam.media.ffmpeg import av
-from occlufix_vcam.media.film_formats import check_recording, free_bytes, part_of, quality_in, unused
-from occlufix_vcam.media.film_writer import FilmWriter, open_recording
 
 #: Stops while there is still room to finish the file and for other programs.
 _RESERVE_BYTES = 64 * 2**20

@@ -11,9 +11,9 @@ from typing import Protocol
 from engines.contract import Image
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.media.film_facts import is_film
-from occlufix_vcam.media.picture_facts import is_picture
-from occlufix_vcam.media.pictures import PICTURE_SUFFIXES, load_picture, picture_files
+from occlufix_vcam.core.media.film_facts import is_film
+from occlufix_vcam.core.media.picture_facts import is_picture
+from occlufix_vcam.core.media.pictures import PICTURE_SUFFIXES, load_picture, picture_files
 from occlufix_vcam.sources import EndOfClip, SourceOptions
 from occlufix_vcam.sources.pace import Pace
 
@@ -128,7 +128,7 @@ class _Film:
         self.rate = rate if 1 <= rate <= 240 else fallback_rate
 
     def _open(self) -> None:
-        from occlufix_vcam.media.film_reader import FilmReader
+        from occlufix_vcam.core.media.film_reader import FilmReader
 
         self._reader = FilmReader(self._path, square=True)
         self._shown, self._following = self._reader.next(), self._reader.next()

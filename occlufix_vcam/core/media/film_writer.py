@@ -10,10 +10,10 @@ import cv2
 
 from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable
+from occlufix_vcam.core.media.colours import ColourConverter, ColourTags
+from occlufix_vcam.core.media.ffmpeg import av
+from occlufix_vcam.core.media.film_formats import FORMATS, Quality
 from occlufix_vcam.core.output_transform import even_size
-from occlufix_vcam.media.colours import ColourConverter, ColourTags
-from occlufix_vcam.media.ffmpeg import av
-from occlufix_vcam.media.film_formats import FORMATS, Quality
 
 if TYPE_CHECKING:
     from av.container import OutputContainer

@@ -61,7 +61,7 @@ def check_recording(path: Path) -> None:
 
 def check_codecs() -> None:
     """Raises ConfigError where PyAV, which reads and writes films, cannot be loaded."""
-    import_module("occlufix_vcam.media.ffmpeg")
+    import_module("occlufix_vcam.core.media.ffmpeg")
 
 
 def free_bytes(path: Path) -> int:

@@ -15,8 +15,8 @@ import numpy as np
 
 from engines.contract import Image
 from occlufix_vcam.core.errors import DeviceError
-from occlufix_vcam.media.colours import ColourConverter, tags_of
-from occlufix_vcam.media.ffmpeg import av
+from occlufix_vcam.core.media.colours import ColourConverter, tags_of
+from occlufix_vcam.core.media.ffmpeg import av
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -10,7 +10,7 @@ from occlufix_vcam.core.errors import ConfigError, DeviceError
 def is_film(path: Path) -> bool:
     """Whether it holds video, by its content."""
     try:
-        from occlufix_vcam.media.film_reader import open_container
+        from occlufix_vcam.core.media.film_reader import open_container
 
         with open_container(path) as container:
             return bool(container.streams.video)
@@ -21,7 +21,7 @@ def is_film(path: Path) -> bool:
 def expected_frames(path: Path) -> int:
     """Number of frames that a film names or that fit its duration; 1 if it cannot be opened."""
     try:
-        from occlufix_vcam.media.film_reader import frames_named, open_container
+        from occlufix_vcam.core.media.film_reader import frames_named, open_container
 
         with open_container(path) as container:
             return max(1, max((frames_named(container, stream) for stream in container.streams.video), default=1))

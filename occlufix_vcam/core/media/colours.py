@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from engines.contract import Image
-from occlufix_vcam.media.ffmpeg import av, reformatter
+from occlufix_vcam.core.media.ffmpeg import av, reformatter
 
 if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
