@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 Colorspace, Interpolation = reformatter.Colorspace, reformatter.Interpolation
 
-#: Codes of ITU-T H.273: "unspecified", and those matrices that the converter knows. It reads 5 and 6 (BT.601) alike.
-UNSPECIFIED, BT709 = 2, 1
+#: Codes of ITU-T H.273, of those matrices that the converter knows. It reads 5 and 6 (BT.601) alike.
+BT709 = 1
 _MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601}
 _MATRICES |= {7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
 #: Without these, each way makes an image two levels darker.
