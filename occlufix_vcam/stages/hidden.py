@@ -23,6 +23,7 @@ ATTACK, RELEASE = 0.7, 0.3
 SPECK_PX = 80
 #: The mask grows by this much, so that neither the occluder's rim nor the shadow beside it remains.
 GROWTH_PX = 6
+_GROWTH = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * GROWTH_PX + 1, 2 * GROWTH_PX + 1))
 #: Occluders farther from the face, as a share of its area's axes, stay in the image: an arm, the foot of a cup.
 FACE_REACH = 1.4
 #: A crop pixel of which a user's mask covers this much, of 255, shows something of the thing.
@@ -63,8 +64,6 @@ class HiddenSegmenter:
         self._min_coverage = min_coverage
         self._tracks: dict[int, _Track] = {}
         self._looked_at = -np.inf
-        reach = 2 * GROWTH_PX + 1
-        self._growth = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
 
     def __call__(self, crop: Crop) -> HiddenCrop:
         is_wide = self._side == WIDE_PX
@@ -82,9 +81,9 @@ class HiddenSegmenter:
         if not track.covered:
             return HiddenCrop.of_template(crop, np.zeros((CROP_PX, CROP_PX), np.uint8), 0.0)
         if not is_wide:
-            mask = self._grown(cv2.bitwise_and(seen, face_area(FACE_REACH)))
+            mask = _grown(cv2.bitwise_and(seen, face_area(FACE_REACH)))
             return HiddenCrop.of_template(crop, mask, coverage)
-        wide_mask = track.hides = self._grown(before_face(seen))
+        wide_mask = track.hides = _grown(before_face(seen))
         mask = np.ascontiguousarray(wide_mask[TEMPLATE_PART])
         return HiddenCrop(crop, mask, coverage, wide_mask, may_carry=may_carry)
 
@@ -105,9 +104,6 @@ class HiddenSegmenter:
         track.still.keep(cells)
         track.age, track.looked_at, self._looked_at = 0, at, at
         return is_still
-
-    def _grown(self, mask: MatLike) -> Image:
-        return np.asarray(cv2.dilate(mask, self._growth), np.uint8)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Forgets lost tracks; unknown ones are ignored."""
@@ -164,8 +160,9 @@ class MaskSmoother:
             cv2.addWeighted(newest, attack, self._probability, 1 - attack, 0, dst=self._risen)
             cv2.addWeighted(newest, release, self._probability, 1 - release, 0, dst=self._probability)
             cv2.max(self._risen, self._probability, dst=self._probability)
-        hidden = (self._probability >= on) | ((self._probability >= off) & (self._mask != 0))
-        np.multiply(hidden, HIDDEN, out=self._mask, casting="unsafe")
+        _, surely = cv2.threshold(self._probability, on - 1, HIDDEN, cv2.THRESH_BINARY)
+        _, perhaps = cv2.threshold(self._probability, off - 1, HIDDEN, cv2.THRESH_BINARY)
+        cv2.bitwise_or(surely, cv2.bitwise_and(perhaps, self._mask), dst=self._mask)
         remove_specks(self._mask)
         return self._mask
 
@@ -176,6 +173,16 @@ def remove_specks(mask: Image) -> None:
     specks = [outline for outline in outlines if cv2.contourArea(outline) < SPECK_PX]
     if specks:
         cv2.drawContours(mask, specks, -1, 0, cv2.FILLED)
+
+
+def _grown(mask: MatLike) -> Image:
+    """`mask` with GROWTH_PX around it."""
+    x, y, width, height = cv2.boundingRect(mask)
+    left, top, reach = max(x - GROWTH_PX, 0), max(y - GROWTH_PX, 0), GROWTH_PX
+    part = np.s_[top : y + height + reach, left : x + width + reach]
+    grown = np.zeros(mask.shape, np.uint8)
+    grown[part] = cv2.dilate(mask[part], _GROWTH)
+    return grown
 
 
 def before_face(mask: Image) -> Image:

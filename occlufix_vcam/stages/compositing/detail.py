@@ -128,11 +128,8 @@ def measure(frame: Image, patch: Patch) -> tuple[Plane, Plane] | None:
     if width < 1 or height < 1:
         return None
     to_crop = compose(patch.crop.to_crop, translation(x, y))
-    seen, passed, painted = (
-        frame[y : y + height, x : x + width],
-        warped(patch.crop.image, to_crop, box),
-        warped(patch.image, to_crop, box),
-    )
+    seen, painted = frame[y : y + height, x : x + width], warped(patch.image, to_crop, box)
+    passed = warped(np.asarray(cv2.cvtColor(patch.crop.image, cv2.COLOR_BGR2GRAY), np.uint8), to_crop, box)
     hole, face = (cv2.warpAffine(each, to_crop, box[2:], flags=_TO_BOX) for each in (patch.mask, face_area()))
     visible, inside = _where((face > 127) & (hole == 0)), _where((face > 127) & (hole == 255))
     tone = np.array(cv2.mean(painted, inside)[:3], np.float32)
@@ -140,8 +137,10 @@ def measure(frame: Image, patch: Patch) -> tuple[Plane, Plane] | None:
     if min(np.count_nonzero(skin), np.count_nonzero(of_painted)) < FEWEST_CELLS:
         return None
     gain, missing = [], []
-    for ours, through, made in zip(*(_octaves(_grey(image)) for image in (seen, passed, painted)), strict=True):
-        steeper = float((ours * through)[visible > 0].sum()) / max(float((through * through)[visible > 0].sum()), 1e-3)
+    greys = _grey(seen), passed.astype(np.float32), _grey(painted)
+    for ours, through, made in zip(*(_octaves(grey) for grey in greys), strict=True):
+        shown = cv2.copyTo(through, visible)
+        steeper = float(np.vdot(ours, shown)) / max(float(np.vdot(shown, shown)), 1e-3)
         gain.append(min(max(steeper, 1.0), MOST_GAIN))
         missing.append(_energy(ours, skin, CALM) - gain[-1] ** 2 * _energy(made, of_painted, TYPICAL))
     missing[GRAIN_OCTAVES:] = [0.0] * (len(missing) - GRAIN_OCTAVES)
