@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import cv2
@@ -10,7 +11,7 @@ from cv2.typing import MatLike
 
 from engines.base import InferenceEngine, Tensor
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image
-from occlufix_vcam.core.frame import Crop, HiddenCrop
+from occlufix_vcam.core.frame import Crop, HiddenCrop, in_wide
 from occlufix_vcam.stages.geometry import face_area, face_share, to_wide_field, warp_mask
 from occlufix_vcam.stages.motion import Stillness, in_cells
 from occlufix_vcam.stages.presence.pose import covers_face, turn_of
@@ -31,6 +32,12 @@ LEAST_GIVEN = 32
 #: While nothing changes, the network looks at one face a frame in turn: at each in every second frame, with more faces
 #: in one of up to so many; and this often at least.
 MOST_FRAMES, LOOK_EVERY_S = 4, 0.25
+#: A thing is sure from this probability on, of 255. It is a face mask if a share of at least this of what is sure lies
+#: before the face, and so many pixels of it.
+SURE, MASK_SHARE, MASK_PX = 245, 0.85, 4000
+#: Beyond the face, a part of a face mask this thick (crop pixels) counts from this mean probability on, of 255, taken
+#: over squares of this side: collars and hair beside a mask reach about 170. Of an arm, true parts have as little.
+THICK_PX, DOUBTFUL, AROUND_PX = 9, 220, 25
 #: A face that counts as hidden is released at this share of `min_coverage`.
 LET_GO = 0.5
 NOTHING: Image = np.zeros((WIDE_PX, WIDE_PX), np.uint8)
@@ -70,7 +77,7 @@ class HiddenSegmenter:
         part = TEMPLATE_PART if is_wide else np.s_[:]
         track = self._tracks.setdefault(crop.face.track_id, _Track())
         may_carry = self._look(track, crop)
-        probability = track.probability
+        probability = track.answer
         least = self._min_coverage * (LET_GO if track.covered else 1.0)
         if not covers_face(np.greater_equal(probability[part], self._off), turn_of(crop.face.landmarks), least):
             probability = np.zeros_like(probability)  # it only marks the background beside the far cheek
@@ -83,7 +90,7 @@ class HiddenSegmenter:
         if not is_wide:
             mask = _grown(cv2.bitwise_and(seen, face_area(FACE_REACH)))
             return HiddenCrop.of_template(crop, mask, coverage)
-        wide_mask = track.hides = _grown(before_face(seen))
+        wide_mask = track.hides = _grown(before_face(without_doubtful(seen, track.mask.probability)))
         mask = np.ascontiguousarray(wide_mask[TEMPLATE_PART])
         return HiddenCrop(crop, mask, coverage, wide_mask, may_carry=may_carry)
 
@@ -100,7 +107,7 @@ class HiddenSegmenter:
         if is_still and not is_turn and 0 <= at - track.looked_at < LOOK_EVERY_S:
             return track.age != 1
         feed = crop.wide if self._side == WIDE_PX else crop.image
-        track.probability = self._engine.run({"face": feed[None]})["hidden"].reshape(self._side, self._side).copy()
+        track.answer = self._engine.run({"face": feed[None]})["hidden"].reshape(self._side, self._side).copy()
         track.still.keep(cells)
         track.age, track.looked_at, self._looked_at = 0, at, at
         return is_still
@@ -135,7 +142,7 @@ class _Track:
         self.still = Stillness()
         self.hides = NOTHING
         self.age, self.looked_at = 0, -np.inf
-        self.probability: Tensor
+        self.answer: Tensor
 
 
 class MaskSmoother:
@@ -146,6 +153,12 @@ class MaskSmoother:
         self._probability: Image | None = None
         self._mask: Image
         self._risen: Image
+
+    @property
+    def probability(self) -> Image:
+        """The smoothed probability, 0..255, after the first update."""
+        assert self._probability is not None
+        return self._probability
 
     def update(self, probability: Tensor, on: int, off: int, at: float) -> Image:
         """Mask after one more frame, of time `at` (seconds), valid until the next update; thresholds 0..255."""
@@ -183,6 +196,25 @@ def _grown(mask: MatLike) -> Image:
     grown = np.zeros(mask.shape, np.uint8)
     grown[part] = cv2.dilate(mask[part], _GROWTH)
     return grown
+
+
+def without_doubtful(mask: Image, probability: Image) -> Image:
+    """`mask` (416x416 uint8) without what is marked beside a face mask, but doubted by the `probability` (0..255)."""
+    sure = np.multiply(probability >= SURE, HIDDEN, dtype=np.uint8)
+    before = cv2.countNonZero(cv2.bitwise_and(sure, _around_face()))
+    if before < MASK_PX or before < MASK_SHARE * cv2.countNonZero(sure):
+        return mask
+    around = (AROUND_PX, AROUND_PX)
+    mean, share = cv2.blur(cv2.bitwise_and(probability, mask), around), cv2.blur(mask, around)
+    doubtful = cv2.compare(mean, cv2.convertScaleAbs(share, alpha=DOUBTFUL / HIDDEN), cv2.CMP_LT)
+    doubtful = cv2.bitwise_and(cv2.bitwise_and(doubtful, mask), cv2.bitwise_not(_around_face()))
+    thick = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (THICK_PX, THICK_PX))
+    return np.asarray(cv2.subtract(mask, cv2.morphologyEx(doubtful, cv2.MORPH_OPEN, thick)), np.uint8)
+
+
+@functools.cache
+def _around_face() -> Image:
+    return in_wide(face_area(1.2))
 
 
 def before_face(mask: Image) -> Image:
