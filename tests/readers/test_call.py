@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from occlufix_vcam.system.v4l2 import OWN_LABEL
-from scripts.harness.readers import browsers, numbered, product, session
-from scripts.harness.readers.call import Call, delays_ms, make, psnr_db
+from scripts.harness.readers import browsers, conference, numbered, product, session
+from scripts.harness.readers.call import Call, End, delays_ms, make, psnr_db
 from scripts.harness.readers.lossy import Network
 
 PICTURES = 120
@@ -22,28 +23,51 @@ CALLS = [
     Call(codec="H264", seconds=6),
     Call(codec="VP9", size=(640, 360), seconds=6),
     Call(simulcast=True, seconds=6),
-    Call(receiver="firefox", seconds=6),
+    Call(receivers=("firefox",), seconds=6),
     Call(seconds=8, network=Network(loss=0.05, delay_s=0.05)),
 ]
+CONFERENCE = Call(receivers=("chromium", "firefox"), size=(640, 360), seconds=6)
 
 
-@pytest.mark.parametrize(
-    "call", CALLS, ids=lambda call: f"{call.receiver}-{call.codec}-{call.size[1]}-{call.simulcast}"
-)
-def test_the_other_end_of_a_call_decodes_the_camera(call: Call, tmp_path: Path) -> None:
-    for browser in (call.sender, call.receiver):
-        if browsers.program(browser) is None:
-            pytest.skip(f"NOT PROVED HERE: no {browsers.DEBIAN_PACKAGES[browser]}")
-    clip = tmp_path / "numbered.mp4"
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """Environment of a session with the camera, on a numbered clip."""
+    folder = tmp_path_factory.mktemp("session")
+    clip = folder / "numbered.mp4"
     product.make_clip(clip, PICTURES)
     with (
-        session.pipewire_session(tmp_path / "session") as environment,
+        session.pipewire_session(folder / "session") as environment,
         product.started(environment, f"--source={clip}", "--sink=pipewire"),
     ):
-        sent, arrived = make(call, environment, tmp_path, label=OWN_LABEL)
+        yield environment
+
+
+def needs(call: Call) -> None:
+    for browser in (call.sender, *call.receivers):
+        if browsers.program(browser) is None:
+            pytest.skip(f"NOT PROVED HERE: no {browsers.DEBIAN_PACKAGES[browser]}")
+
+
+def check(call: Call, sent: End, arrived: End) -> None:
     assert arrived.codec() in (call.codec, "")
     numbers = [number for number, _ in arrived.shown]
     assert len(numbers) > 10 and numbered.are_in_order(numbers, PICTURES)
     assert delays_ms(sent, arrived)
     quality = psnr_db(sent, arrived)
     assert quality is None or quality > 20
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_the_other_end_of_a_call_decodes_the_camera(call: Call, camera: Mapping[str, str], tmp_path: Path) -> None:
+    needs(call)
+    sent, (arrived,) = make(call, camera, tmp_path, label=OWN_LABEL)
+    check(call, sent, arrived)
+
+
+@pytest.mark.skipif(conference.missing() != "", reason=f"NOT PROVED HERE: no {conference.DEBIAN_PACKAGE}")
+def test_two_others_in_a_conference_decode_the_camera(camera: Mapping[str, str], tmp_path: Path) -> None:
+    needs(CONFERENCE)
+    with conference.janus(tmp_path / "janus") as room:
+        sent, others = make(CONFERENCE, camera, tmp_path, label=OWN_LABEL, room=room)
+    for arrived in others:
+        check(CONFERENCE, sent, arrived)
