@@ -14,13 +14,14 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from occlufix_vcam.client.client import ControlClient
+from occlufix_vcam.core.telemetry import StageFigures
 from occlufix_vcam.system.v4l2 import OWN_LABEL
 from scripts.harness.endurance.plugged import plugged
 from scripts.harness.readers import conference, numbered, product, session
@@ -28,7 +29,7 @@ from scripts.harness.readers.call import Call, End, delays_ms, make
 from scripts.harness.readers.lossy import Network
 from scripts.harness.readers.restored import compared
 
-PICTURES = 600
+PICTURES = 300
 SMALL = (640, 360)
 CALLS = (
     Call(),
@@ -39,15 +40,16 @@ CALLS = (
     Call(receivers=("firefox",)),
     Call(receivers=("chromium", "firefox"), size=SMALL),
 )
-HEAD = "call | a second, sent -> decoded | freezes | longest gap ms | delay p50 / p95 ms | ours p50 / p95 ms | \
-restored part: PSNR dB | sharpness kept | flicker kept"
+HEAD = (
+    "call | a second, sent -> decoded | freezes | longest gap ms | delay p50 / p95 ms | capture to sink p50 / p95 ms | \
+pipeline p50 / p95 ms | restored part: PSNR dB | sharpness kept | flicker kept"
+)
 #: What a user may do in a call, one after another; "camera": whether it is connected.
 CHANGES: tuple[dict[str, object], ...] = (
     {"record": "call.mkv"},
-    {"mirror": True},
-    {"record": None, "mirror": False},
     {"strength": 50},
-    {"strength": 100, "mark": True},
+    {"record": None, "strength": 100},
+    {"mark": True},
     {"mark": False},
     {"camera": False},
     {"camera": True},
@@ -63,6 +65,7 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.0, help="percent of the packets")
     parser.add_argument("--delay", type=float, default=0.0, help="milliseconds, each way")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rate", type=float, default=30.0, help="pictures a second of the camera")
     parser.add_argument("--only", default="", help="part of a call's name")
     parser.add_argument("--backend", default="auto", help="engines of the daemon")
     parser.add_argument("--changes", type=float, default=0.0, metavar="S", help="change something every S seconds")
@@ -70,29 +73,40 @@ def main() -> None:
     asked = parser.parse_args()
     network = Network(asked.loss / 100, asked.delay / 1000)
     print(HEAD)
-    for call in CALLS:
-        if asked.only in str(call) and not (len(call.receivers) > 1 and conference.missing()):
+    with tempfile.TemporaryDirectory() as named:
+        folder = Path(named)
+        for call in CALLS:
+            if asked.only not in str(call) or (len(call.receivers) > 1 and conference.missing()):
+                continue
+            film = folder / f"{call.size[1]}p.mp4"
+            if not film.exists():
+                product.make_clip(film, PICTURES, call.size, asked.rate)
             call = replace(call, seconds=asked.seconds, network=network)
-            for line in figures(call, asked.backend, asked.changes, asked.pictures):
-                print(line, flush=True)
+            for row in figures(call, film, asked.rate, asked.backend, asked.changes, asked.pictures):
+                print(f"{call} | {row}", flush=True)
 
 
-def figures(call: Call, backend: str = "auto", changes_s: float = 0.0, pictures: Path | None = None) -> list[str]:
+def figures(
+    call: Call, film: Path, rate: float, backend: str = "auto", changes_s: float = 0.0, pictures: Path | None = None
+) -> list[str]:
     """Makes one call; returns a row of the table for each receiver."""
     with tempfile.TemporaryDirectory() as named, ExitStack() as running:
         folder = Path(named)
-        film, plug = folder / "numbered.mp4", folder / "plug"
-        product.make_clip(film, PICTURES, call.size)
         environment = running.enter_context(session.pipewire_session(folder / "session"))
         environment |= {"OCCLUFIX_BACKEND": backend, "OCCLUFIX_FACES_DIR": str(folder / "faces")}
-        client = running.enter_context(plugged(film, plug, environment, folder / "daemon.log"))
+        environment |= {"OCCLUFIX_WIDTH": str(call.size[0]), "OCCLUFIX_HEIGHT": str(call.size[1])}
+        environment |= {"OCCLUFIX_RATE": str(rate)}
+        client = running.enter_context(plugged(film, folder / "plug", environment, folder / "daemon.log"))
         room = running.enter_context(conference.janus(folder / "janus")) if len(call.receivers) > 1 else None
-        with changing(client, plug, folder, changes_s) if changes_s else _quiet():
+        with changing(client, folder / "plug", folder, changes_s) if changes_s else nullcontext():
             sent, others = make(call, environment, folder, label=OWN_LABEL, room=room)
-        ours = client.status()["latency"]
-        delay = f"{ours['p50_ms']:.0f} / {ours['p95_ms']:.0f}" if ours else "-"
-        rows = [[*_row(sent, arrived), delay, *compared(film, sent, arrived, pictures)] for arrived in others]
-    return [" | ".join([str(call), *row]) for row in rows]
+        status = client.status()
+        ours = [_times(status["latency"]), _times(status["stages"].get("total"))]
+        return [" | ".join([*_row(sent, one), *ours, *compared(film, sent, one, pictures)]) for one in others]
+
+
+def _times(figures: StageFigures | None) -> str:
+    return f"{figures['p50_ms']:.0f} / {figures['p95_ms']:.0f}" if figures else "-"
 
 
 def _row(sent: End, arrived: End) -> list[str]:
@@ -104,11 +118,6 @@ def _row(sent: End, arrived: End) -> list[str]:
         f"{max(arrived.gaps_ms, default=float('nan')):.0f}",
         f"{np.percentile(delays, 50):.0f} / {np.percentile(delays, 95):.0f}",
     ]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    yield
 
 
 @contextmanager

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from occlufix_vcam.system.v4l2 import OWN_LABEL
+from scripts.call_figures import CHANGES, changing
+from scripts.harness.endurance.plugged import plugged
 from scripts.harness.readers import browsers, conference, numbered, product, session
 from scripts.harness.readers.call import Call, End, delays_ms, make, psnr_db
 from scripts.harness.readers.lossy import Network
@@ -27,6 +30,8 @@ CALLS = [
     Call(seconds=8, network=Network(loss=0.05, delay_s=0.05)),
 ]
 CONFERENCE = Call(receivers=("chromium", "firefox"), size=(640, 360), seconds=6)
+CHANGE_EVERY_S = 1.5
+CHANGED = Call(size=(640, 360), seconds=CHANGE_EVERY_S * (len(CHANGES) + 2))
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +76,20 @@ def test_two_others_in_a_conference_decode_the_camera(camera: Mapping[str, str],
         sent, others = make(CONFERENCE, camera, tmp_path, label=OWN_LABEL, room=room)
     for arrived in others:
         check(CONFERENCE, sent, arrived)
+
+
+def test_a_call_goes_on_whatever_its_user_changes_and_when_the_camera_comes_back(tmp_path: Path) -> None:
+    needs(CHANGED)
+    film, plug = tmp_path / "numbered.mp4", tmp_path / "plug"
+    product.make_clip(film, PICTURES, CHANGED.size)
+    with session.pipewire_session(tmp_path / "session") as environment:
+        environment |= {"OCCLUFIX_BACKEND": "fake", "OCCLUFIX_FACES_DIR": str(tmp_path / "faces")}
+        with (
+            plugged(film, plug, environment, tmp_path / "daemon.log") as client,
+            changing(client, plug, tmp_path, CHANGE_EVERY_S),
+        ):
+            _, (arrived,) = make(CHANGED, environment, tmp_path, label=OWN_LABEL)
+    runs = [(shows, len([*run])) for shows, run in groupby(number is not None for number, _ in arrived.frames)]
+    assert any(not shows and length > 5 for shows, length in runs[1:-1]), "a placeholder, then the camera"
+    recordings = [*tmp_path.glob("call-*.mkv")]
+    assert recordings and all(each.stat().st_size for each in recordings)
