@@ -70,7 +70,7 @@ def _full(cells: MatLike) -> Image:
 
 @functools.cache
 def _face_cells() -> Cells:
-    return _by_cell(in_wide(face_area())) == HIDDEN
+    return np.equal(_by_cell(in_wide(face_area())), HIDDEN)
 
 
 @functools.cache
