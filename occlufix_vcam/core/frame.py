@@ -71,7 +71,8 @@ class HiddenCrop:
 
     `wide_mask` (416x416 uint8) is all of the thing that hides the face, in the wide field: `mask` is its part
     TEMPLATE_PART. `exact` masks are followed as they are; others are refined along their outline. Unless `is_wide`, the
-    segmenter saw the template only: a thing may go on beyond.
+    segmenter saw the template only: a thing may go on beyond. `may_carry`: nothing changed, and another
+    frame is the restorer's turn to paint.
     """
 
     crop: Crop
@@ -80,6 +81,7 @@ class HiddenCrop:
     wide_mask: Image
     exact: bool = False
     is_wide: bool = True
+    may_carry: bool = False
 
     @classmethod
     def of_template(cls, crop: Crop, mask: Image, coverage: float) -> HiddenCrop:

@@ -54,6 +54,18 @@ def warp_mask(mask: Image, matrix: Affine, least: int = HIDDEN, side: int = CROP
     return moved
 
 
+def warp_colours(image: Image, matrix: Affine, size: tuple[int, int], flags: int = cv2.INTER_LINEAR) -> Image:
+    """A colour image warped by `matrix` into `size` (width, height); its edge is repeated beyond it.
+
+    Linearly, OpenCV warps four channels in half the time of three.
+    """
+    if flags & cv2.INTER_CUBIC:
+        return np.asarray(cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    four = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
+    warped = cv2.warpAffine(four, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.cvtColor(warped, cv2.COLOR_BGRA2BGR), np.uint8)
+
+
 def box_in_frame(corners: NDArray[np.float32], to_crop: Affine, image: Image) -> tuple[int, int, int, int]:
     """x, y, width, height in `image` of the part between `corners` of the crop, with a margin of a pixel."""
     points = transform_points(corners, inverse(to_crop))
@@ -110,9 +122,9 @@ def to_wide_field(to_crop: Affine) -> Affine:
 
 def compose(second: Affine, first: Affine) -> Affine:
     """Matrix that applies `first`, then `second`."""
-    linear = second[:, :2] @ first[:, :2]
-    shift = second[:, :2] @ first[:, 2] + second[:, 2]
-    return np.hstack([linear, shift[:, None]]).astype(np.float32)
+    both = second[:, :2] @ first
+    both[:, 2] += second[:, 2]
+    return both.astype(np.float32, copy=False)
 
 
 def inverse(matrix: Affine) -> Affine:
