@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import cv2
@@ -10,7 +11,7 @@ from cv2.typing import MatLike
 
 from engines.base import InferenceEngine, Tensor
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image
-from occlufix_vcam.core.frame import Crop, HiddenCrop
+from occlufix_vcam.core.frame import Crop, HiddenCrop, in_wide
 from occlufix_vcam.stages.geometry import face_area, face_share, to_wide_field, warp_mask
 from occlufix_vcam.stages.presence.pose import covers_face, turn_of
 from occlufix_vcam.stages.timing import Stopwatch, eased
@@ -26,6 +27,12 @@ GROWTH_PX = 6
 FACE_REACH = 1.4
 #: A crop pixel of which a user's mask covers this much, of 255, shows something of the thing.
 LEAST_GIVEN = 32
+#: A thing is sure from this probability on, of 255. It is a face mask if a share of at least this of what is sure lies
+#: before the face, and so many pixels of it.
+SURE, MASK_SHARE, MASK_PX = 245, 0.85, 4000
+#: Beyond the face, a part of a face mask this thick (crop pixels) counts from this mean probability on, of 255, taken
+#: over squares of this side: collars and hair beside a mask reach about 170. Of an arm, true parts have as little.
+THICK_PX, DOUBTFUL, AROUND_PX = 9, 220, 25
 #: A face that counts as hidden is released at this share of `min_coverage`.
 LET_GO = 0.5
 
@@ -68,7 +75,7 @@ class HiddenSegmenter:
         if not is_wide:
             mask = self._grown(cv2.bitwise_and(seen, face_area(FACE_REACH)))
             return HiddenCrop.of_template(crop, mask, coverage)
-        wide_mask = self._grown(before_face(seen))
+        wide_mask = self._grown(before_face(without_doubtful(seen, track.probability)))
         return HiddenCrop(crop, np.ascontiguousarray(wide_mask[TEMPLATE_PART]), coverage, wide_mask)
 
     def _grown(self, mask: MatLike) -> Image:
@@ -105,6 +112,12 @@ class MaskSmoother:
         self._mask: Image
         self._risen: Image
 
+    @property
+    def probability(self) -> Image:
+        """The smoothed probability, 0..255, after the first update."""
+        assert self._probability is not None
+        return self._probability
+
     def update(self, probability: Tensor, on: int, off: int, at: float) -> Image:
         """Mask after one more frame, of time `at` (seconds), valid until the next update; thresholds 0..255."""
         seconds = self._watch.step(at)
@@ -130,6 +143,25 @@ def remove_specks(mask: Image) -> None:
     specks = [outline for outline in outlines if cv2.contourArea(outline) < SPECK_PX]
     if specks:
         cv2.drawContours(mask, specks, -1, 0, cv2.FILLED)
+
+
+def without_doubtful(mask: Image, probability: Image) -> Image:
+    """`mask` (416x416 uint8) without what is marked beside a face mask, but doubted by the `probability` (0..255)."""
+    sure = np.multiply(probability >= SURE, HIDDEN, dtype=np.uint8)
+    before = cv2.countNonZero(cv2.bitwise_and(sure, _around_face()))
+    if before < MASK_PX or before < MASK_SHARE * cv2.countNonZero(sure):
+        return mask
+    around = (AROUND_PX, AROUND_PX)
+    mean, share = cv2.blur(cv2.bitwise_and(probability, mask), around), cv2.blur(mask, around)
+    doubtful = cv2.compare(mean, cv2.convertScaleAbs(share, alpha=DOUBTFUL / HIDDEN), cv2.CMP_LT)
+    doubtful = cv2.bitwise_and(cv2.bitwise_and(doubtful, mask), cv2.bitwise_not(_around_face()))
+    thick = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (THICK_PX, THICK_PX))
+    return np.asarray(cv2.subtract(mask, cv2.morphologyEx(doubtful, cv2.MORPH_OPEN, thick)), np.uint8)
+
+
+@functools.cache
+def _around_face() -> Image:
+    return in_wide(face_area(1.2))
 
 
 def before_face(mask: Image) -> Image:

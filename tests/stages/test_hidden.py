@@ -214,3 +214,28 @@ def test_coverage_is_a_share_of_the_face_not_of_the_crop():
     everything = np.full((CROP_PX, CROP_PX), 255, np.uint8)
     assert face_share(everything) == 1.0
     assert face_share(cv2.bitwise_not(face_area())) == 0.0
+
+
+MASK, COLLAR = np.s_[190:290, 140:276], np.s_[250:340, 300:390]
+STRAP, ARM = np.s_[200:204, 276:330], np.s_[290:, 150:250]
+
+
+def marked_beside_a_mask(arm: int) -> Image:
+    """What counts as hidden if collar and strap, which touch a sure mask, are doubtful."""
+    engine = SaidProbability(WIDE_PX)
+    engine.probability[255:262, 270:330] = 200
+    engine.probability[COLLAR], engine.probability[STRAP] = 170, 170
+    engine.probability[MASK], engine.probability[ARM] = 255, arm
+    return HiddenSegmenter(engine)(crop()).wide_mask
+
+
+def test_what_is_thick_and_doubted_beside_a_face_mask_is_none_of_it():
+    mask = marked_beside_a_mask(arm=0)
+    assert mask[MASK].all() and mask[STRAP].all()
+    assert np.count_nonzero(mask[COLLAR]) < 0.1 * mask[COLLAR].size
+
+
+def test_what_is_doubted_of_an_arm_goes_with_it():
+    """What is sure reaches far beyond the face: this is no face mask."""
+    mask = marked_beside_a_mask(arm=255)
+    assert mask[ARM].all() and mask[COLLAR].all()

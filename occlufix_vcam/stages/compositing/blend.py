@@ -19,6 +19,7 @@ from occlufix_vcam.stages.compositing.beyond import CELL_PX as REACH_CELL_PX
 from occlufix_vcam.stages.compositing.beyond import Beyond, Reach, composed_wide, face_weight
 from occlufix_vcam.stages.compositing.detail import CUBIC_BELOW, Detail
 from occlufix_vcam.stages.compositing.outline import outline
+from occlufix_vcam.stages.compositing.spill import without_spill
 from occlufix_vcam.stages.geometry import (
     box_in_frame,
     compose,
@@ -153,14 +154,14 @@ def _box_of_thing(patch: Patch, image: Image) -> Box:
 
 
 def _matched(patch: Patch) -> Image:
-    """The restored template with its colours matched to the face around the hole."""
+    """The restored template with its colours matched to the face around the hole, and without spill."""
     x, y, width, height = _around_hole(patch.mask)
     if not width:
         return patch.image
     part = slice(y, y + height), slice(x, x + width)
     restored = patch.image.copy()
     restored[part] = match_colours(patch.crop.image[part], patch.image[part], patch.mask[part])
-    return restored
+    return restored if patch.exact else without_spill(patch, restored)
 
 
 def _reach_in(box: Box, patch: Patch, reach: Image) -> Image:
