@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from engines.contract import Image
 from occlufix_vcam.core.media.ffmpeg import av, reformatter
 
@@ -63,5 +65,5 @@ class ColourConverter:
 
     def to_yuv(self, image: Image, pixel_format: str) -> av.VideoFrame:
         """Limited range, which every player reads right."""
-        frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24")
         return self._to_yuv.reformat(frame, format=pixel_format, dst_colorspace=self._matrix, interpolation=_EXACT)
