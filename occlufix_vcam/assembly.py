@@ -61,9 +61,10 @@ def build_pipeline(
     from occlufix_vcam.stages.restore import Restorer
     from occlufix_vcam.stages.scene.memory import SceneMemory
 
+    see = partial(HiddenSegmenter, min_coverage=settings.min_coverage, every_frame=False)
     return Pipeline(
         find=find or open_finder(settings.finder, engines.load, settings.max_faces),
-        see_hidden=see_hidden or HiddenSegmenter(engines.load("hidden"), min_coverage=settings.min_coverage),
+        see_hidden=see_hidden or see(engines.load("hidden")),
         remember=remember or _open_memory(settings, engines),
         restore=Restorer(engines.load("restore"), settings.restorer, settings.when_unsure),
         telemetry=telemetry,

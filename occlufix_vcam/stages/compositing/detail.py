@@ -48,6 +48,7 @@ REMEMBERED_GRAIN = 0.45
 MEASURE_EVERY_S, NEWEST = 0.5, 0.4
 #: Grain textures: pixels in a crop pixel.
 TEXTURES = (0.5, 1.0, 2.0, 4.0)
+_TO_BOX = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
 @dataclass(slots=True)
@@ -127,21 +128,19 @@ def measure(frame: Image, patch: Patch) -> tuple[Plane, Plane] | None:
     if width < 1 or height < 1:
         return None
     to_crop = compose(patch.crop.to_crop, translation(x, y))
-    seen, passed, painted = (
-        frame[y : y + height, x : x + width],
-        warped(patch.crop.image, to_crop, box),
-        warped(patch.image, to_crop, box),
-    )
-    hole = warped(patch.mask, to_crop, box)
-    face = warped(face_area(), to_crop, box)
+    seen, painted = frame[y : y + height, x : x + width], warped(patch.image, to_crop, box)
+    passed = warped(np.asarray(cv2.cvtColor(patch.crop.image, cv2.COLOR_BGR2GRAY), np.uint8), to_crop, box)
+    hole, face = (cv2.warpAffine(each, to_crop, box[2:], flags=_TO_BOX) for each in (patch.mask, face_area()))
     visible, inside = _where((face > 127) & (hole == 0)), _where((face > 127) & (hole == 255))
     tone = np.array(cv2.mean(painted, inside)[:3], np.float32)
     skin, of_painted = _skin_cells(seen, visible, tone), _skin_cells(painted, inside, tone)
     if min(np.count_nonzero(skin), np.count_nonzero(of_painted)) < FEWEST_CELLS:
         return None
     gain, missing = [], []
-    for ours, through, made in zip(*(_octaves(_grey(image)) for image in (seen, passed, painted)), strict=True):
-        steeper = float((ours * through)[visible > 0].sum()) / max(float((through * through)[visible > 0].sum()), 1e-3)
+    greys = _grey(seen), passed.astype(np.float32), _grey(painted)
+    for ours, through, made in zip(*(_octaves(grey) for grey in greys), strict=True):
+        shown = cv2.copyTo(through, visible)
+        steeper = float(np.vdot(ours, shown)) / max(float(np.vdot(shown, shown)), 1e-3)
         gain.append(min(max(steeper, 1.0), MOST_GAIN))
         missing.append(_energy(ours, skin, CALM) - gain[-1] ** 2 * _energy(made, of_painted, TYPICAL))
     missing[GRAIN_OCTAVES:] = [0.0] * (len(missing) - GRAIN_OCTAVES)
@@ -152,12 +151,16 @@ def measure(frame: Image, patch: Patch) -> tuple[Plane, Plane] | None:
 
 
 def _strip(frame: Image, patch: Patch) -> Box:
-    """Part of the frame in which a face is measured: down through one eye, cheek and the corner of the mouth."""
+    """Part of the frame in which a face is measured: down through one eye, cheek and the corner of the mouth.
+
+    In whole cells, as far as it is larger than one: those are averaged several times faster.
+    """
     _, _, _, height = box_in_frame(TEMPLATE_CORNERS, patch.crop.to_crop, frame)
     half = MEASURED_PIXELS / 2 / max(height, 1) * scale_of(patch.crop.to_crop)
     left, right = max(STRIP_AT - half, 0), STRIP_AT + half
     corners = np.array([[left, 0], [right, 0], [right, CROP_PX], [left, CROP_PX]], np.float32)
-    return box_in_frame(corners, patch.crop.to_crop, frame)
+    x, y, width, height = box_in_frame(corners, patch.crop.to_crop, frame)
+    return x, y, max(width - width % CELL_PX, min(width, CELL_PX)), max(height - height % CELL_PX, min(height, CELL_PX))
 
 
 def weights_for(energy: Plane, noise: Plane) -> Plane:
@@ -214,10 +217,8 @@ def _noise(to_crop: Affine, box: Box) -> Plane:
     px = 1 / scale_of(to_crop)
     level = next((scale for scale in TEXTURES if scale >= px), TEXTURES[-1])
     matrix = (to_crop * np.float32(level)).astype(np.float32)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(
-        cv2.warpAffine(_texture(level), matrix, box[2:], flags=flags, borderMode=cv2.BORDER_REFLECT), np.float32
-    )
+    noise = cv2.warpAffine(_texture(level), matrix, box[2:], flags=_TO_BOX, borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(noise, np.float32)
 
 
 @functools.cache
