@@ -78,11 +78,16 @@ def watch(
     label: str,
     pictures: int = 12,
     pause_s: float = 0,
+    bars: bool = False,
     flags: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Report of the page. The camera is opened twice, as calls do: `pause_s` later for the frames."""
+    """Report of the page. The camera is opened twice, as calls do: `pause_s` later for the frames.
+
+    The page waits for numbered frames, or for a camera's test image of eight `bars`.
+    """
     with _served() as (port, answers):
         asked = {"label": label, "pictures": pictures, "bits": numbered.BITS, "pause": round(1000 * pause_s)}
+        asked |= {"bars": 1} if bars else {}
         url = f"http://127.0.0.1:{port}/?{urlencode(asked)}"
         for _ in range(STARTS):
             told = _report(browser, url, flags, environment, folder / f"{browser}.log", answers)
