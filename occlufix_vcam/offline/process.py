@@ -22,7 +22,7 @@ from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image, Points
 from occlufix_vcam.assembly import build_pipeline
 from occlufix_vcam.core.errors import ConfigError, DeviceError, SinkUnavailable
 from occlufix_vcam.core.frame import FaceTrack, Frame
-from occlufix_vcam.core.media.animations import encode_animation, is_animation, read_animation
+from occlufix_vcam.core.media.animations import check_animation_name, encode_animation, is_animation, read_animation
 from occlufix_vcam.core.media.film_formats import Quality
 from occlufix_vcam.core.media.picture_writer import KINDS, encode, put_into, write_file
 from occlufix_vcam.core.media.pictures import load_picture, read_picture, to_bgr
@@ -96,13 +96,6 @@ class ProcessReport:
 
     def save(self, path: Path) -> None:
         write_file(path, json.dumps(asdict(self), indent=2).encode())
-
-
-def _check_picture_name(target: Path) -> None:
-    if target.suffix.lower() not in KINDS:
-        raise ConfigError(
-            f"{target} is not an image file name", "use a name that ends in .png, .jpg, .webp, .tif or .bmp"
-        )
 
 
 class TemplateFinder:
@@ -199,7 +192,10 @@ class _Work:
         return open_finder(self._settings.finder, self._engines.load, self._max_faces or MOST_FACES_OF_A_FILM)
 
     def picture(self, source: Path, target: Path) -> FileReport:
-        _check_picture_name(target)
+        if target.suffix.lower() not in KINDS:
+            raise ConfigError(
+                f"{target} is not an image file name", "use a name that ends in .png, .jpg, .webp, .tif or .bmp"
+            )
         report = FileReport(source.name, str(target))
         pixels, facts = read_picture(source)
         # Transparent pixels keep their colours, so alpha is cut off and not blended in.
@@ -220,7 +216,7 @@ class _Work:
         return report
 
     def animation(self, source: Path, target: Path, progress: Callable[[int], None]) -> FileReport:
-        _check_picture_name(target)
+        check_animation_name(target)
         report = FileReport(source.name, str(target))
         animation = read_animation(source)
         images, shown_at = [], 0.0
