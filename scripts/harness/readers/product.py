@@ -23,13 +23,13 @@ RATE = 30.0
 MASKED_S = 2.2
 
 
-def make_clip(path: Path, pictures: int, size: tuple[int, int] = (1280, 720)) -> None:
+def make_clip(path: Path, pictures: int, size: tuple[int, int] = (1280, 720), rate: float = RATE) -> None:
     """Writes the demo's masked face, numbered from 0 on. Frames differ, and so do their numbers."""
     with (
-        closing(Demo("demo", SourceOptions(*size, RATE, realtime=False))) as demo,
-        closing(Recorder(str(path), size=size, rate=RATE)) as recorder,
+        closing(Demo("demo", SourceOptions(*size, rate, realtime=False))) as demo,
+        closing(Recorder(str(path), size=size, rate=rate)) as recorder,
     ):
-        masked = round(MASKED_S * RATE)
+        masked = round(MASKED_S * rate)
         for number in range(pictures):
             image = demo.render(masked + number % masked)
             recorder.send(Frame(numbered.stamp(image, number), number, 0.0))
