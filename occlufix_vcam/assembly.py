@@ -18,6 +18,7 @@ from occlufix_vcam.core.errors import ConfigError, OccluFixError, SinkUnavailabl
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
+from occlufix_vcam.media.film_formats import Quality
 from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.people.watcher import PeopleWatcher
 from occlufix_vcam.sinks import VIRTUAL_CAMERAS
@@ -171,8 +172,10 @@ def _open_recording(
 ) -> dict[str, KeptSink]:
     """Opens the recording. If it cannot be, that keeps no camera from starting; whoever set it was told."""
     path, beside = settings.record, settings.record_before
-    key = f"recorder {path}{' with before' if beside else ''}"
-    opener = partial(open_sink, "recorder", size=size, rate=rate, path=path, beside=beside, live=settings.realtime)
+    quality = Quality(settings.record_quality)
+    key = f"recorder {path} {quality}{' with before' if beside else ''}"
+    options: dict[str, object] = {"beside": beside, "live": settings.realtime, "quality": quality}
+    opener = partial(open_sink, "recorder", size=size, rate=rate, path=path, **options)
     try:
         return {key: kept.get(key) or KeptSink(opener(), None)}
     except (SinkUnavailable, ConfigError) as error:

@@ -130,13 +130,15 @@ class Fill:
     `image` (height x width x 3 uint8 BGR) and `trust` (height x width uint8) are those of `box`. Trust is 255 where the
     image is as good as seen, 0 where nothing is known, and steady in time. The fill is shown wherever it
     is trusted, also beyond the template; on the face itself, only where it is trusted well. `thing` (like `trust`) is
-    255 where the things continue beyond the wide field; None if they do not.
+    255 where the things continue beyond the wide field; None if they do not. `rim` is 255 along the things where the
+    frame is not what the image shows: shadows, and what the segmenter missed.
     """
 
     box: Box
     image: Image
     trust: Image
     thing: Image | None = None
+    rim: Image | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

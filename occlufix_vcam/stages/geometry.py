@@ -35,6 +35,12 @@ def face_area(growth: float = 1.0) -> Image:
     return area
 
 
+@functools.cache
+def face_weight() -> Image:
+    """255 on the face and its rim, where a fill that is not sure yields to the template: 256x256 uint8, soft."""
+    return np.asarray(cv2.GaussianBlur(face_area(1.06), (0, 0), 8), np.uint8)
+
+
 def face_share(part: MatLike) -> float:
     """Share of the face's area where `part` (256x256 uint8) is not 0, 0..1."""
     area = face_area()

@@ -25,8 +25,9 @@ Plane = NDArray[np.float32]
 FILTERS = (3, 3, 5, 9)
 #: Crop pixels in a frame pixel below which a linear interpolation is visibly soft.
 CUBIC_BELOW = 0.9
-#: Octaves, from the finest, in which grain is added: what is coarser is a pattern, and would be a wrong one.
-GRAIN_OCTAVES = 3
+#: How much of the coarsest octave's amplitude the shapes of a face have in each: the rest is grain. In the coarsest,
+#: which is all shapes, none is added. Measured on pictures that have no grain.
+OF_FEATURES = (0.5, 0.33, 0.55, 1.0)
 #: Side of the cells, in frame pixels, whose energy is compared, and which share of them counts as calm: there it is
 #: grain, not edges. Grain is missing only where typical cells of the painted part have less than calm ones of the skin.
 CELL_PX, CALM, TYPICAL = 10, 0.2, 0.3
@@ -136,14 +137,18 @@ def measure(frame: Image, patch: Patch) -> tuple[Plane, Plane] | None:
     skin, of_painted = _skin_cells(seen, visible, tone), _skin_cells(painted, inside, tone)
     if min(np.count_nonzero(skin), np.count_nonzero(of_painted)) < FEWEST_CELLS:
         return None
-    gain, missing = [], []
     greys = _grey(seen), passed.astype(np.float32), _grey(painted)
-    for ours, through, made in zip(*(_octaves(grey) for grey in greys), strict=True):
+    ours, passed_on, made = (_octaves(grey) for grey in greys)
+    gain = []
+    for octave, through in zip(ours, passed_on, strict=True):
         shown = cv2.copyTo(through, visible)
-        steeper = float(np.vdot(ours, shown)) / max(float(np.vdot(shown, shown)), 1e-3)
+        steeper = float(np.vdot(octave, shown)) / max(float(np.vdot(shown, shown)), 1e-3)
         gain.append(min(max(steeper, 1.0), MOST_GAIN))
-        missing.append(_energy(ours, skin, CALM) - gain[-1] ** 2 * _energy(made, of_painted, TYPICAL))
-    missing[GRAIN_OCTAVES:] = [0.0] * (len(missing) - GRAIN_OCTAVES)
+    features = _energy(ours[-1], skin, CALM)
+    missing = [
+        max(_energy(octave, skin, CALM) - share**2 * features, 0) - steeper**2 * _energy(there, of_painted, TYPICAL)
+        for octave, there, steeper, share in zip(ours, made, gain, OF_FEATURES, strict=True)
+    ]
     energy = np.clip(np.array(missing, np.float32), 0, MOST_GRAIN**2)
     if (energy < LEAST_GRAIN**2).all():
         return np.array(gain, np.float32), np.zeros_like(energy)

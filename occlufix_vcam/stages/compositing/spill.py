@@ -1,7 +1,7 @@
 """Takes out colours that what surrounds a hole does not have: spill of the thing that hid it.
 
 The network paints the background beside a face less well than the face: streaks in the colour of a mask, or in its
-complement. Chroma there stays within the range of what is visible nearby. Lips may be hidden, so the face is let be.
+complement. Chroma stays within the range of what is visible nearby. Lips and eyes may be hidden, so these are let be.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ CELL_PX, REACH_CELLS = 4, 8
 #: Joined with that of the visible face, without this share at either end, in percent: a cheek may be near nothing but
 #: the wall. With fewer cells of the face visible nothing is known of the skin, and nothing is done.
 OUTLIERS, FEWEST_CELLS = 10, 60
-#: The range is wider by so many levels of chroma, and by more inside this share of the face; the transition is soft.
-MARGIN, FACE_SHARE, FACE_LEVELS, SOFT_PX = 6, 0.75, 60, 10
+#: The range is wider by so many levels of chroma, and by more at eyes and mouth (middle, half axes); the transition is
+#: soft.
+MARGIN, MORE, SOFT_PX = 6, 60, 8
+FEATURES = (((128, 110), (58, 20)), ((128, 190), (38, 22)))
 _CELLS = WIDE_PX // CELL_PX
 _NEAR = np.ones((2 * REACH_CELLS + 1, 2 * REACH_CELLS + 1), np.uint8)
 
@@ -82,8 +84,10 @@ def _face_cells() -> Cells:
 @functools.cache
 def _slack() -> Image:
     """By how much the range is wider, 256x256 uint8."""
-    soft = cv2.GaussianBlur(face_area(FACE_SHARE), (0, 0), SOFT_PX)
-    return np.asarray(cv2.convertScaleAbs(soft, alpha=FACE_LEVELS / HIDDEN, beta=MARGIN), np.uint8)
+    features = np.full((CROP_PX, CROP_PX), MARGIN, np.uint8)
+    for middle, axes in FEATURES:
+        cv2.ellipse(features, middle, axes, 0, 0, 360, MORE, cv2.FILLED)
+    return np.asarray(cv2.GaussianBlur(features, (0, 0), SOFT_PX), np.uint8)
 
 
 def _by_cell(image: Image) -> Image:
