@@ -23,6 +23,17 @@ def without(painted: Image) -> Image:
     return without_spill(Patch(crop, mask, painted, in_wide(mask)), painted)
 
 
+def test_a_cheek_keeps_its_colour_where_nothing_near_it_is_visible_but_a_green_wall():
+    """Behind a wide mask: cheeks took the colour of the wall."""
+    image = np.full((CROP_PX, CROP_PX, 3), (110, 160, 60), np.uint8)
+    cv2.ellipse(image, (128, 127), (80, 108), 0, 0, 360, SKIN, cv2.FILLED)
+    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    mask[100:256, 40:216] = 255
+    crop = Crop.of_template(FaceTrack(1, TEMPLATE, 1.0), image, np.eye(2, 3, dtype=np.float32))
+    made = without_spill(Patch(crop, mask, image, in_wide(mask)), image)
+    assert np.abs(made[190, 60:200].astype(int) - image[190, 60:200]).max() <= 3
+
+
 def saturation(colour: Image) -> int:
     return int(colour.max()) - int(colour.min())
 
