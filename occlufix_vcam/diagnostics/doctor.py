@@ -250,4 +250,4 @@ def _network() -> Iterator[Finding]:
         hint = "something imports it when Python starts: see PYTHONSTARTUP, sitecustomize and the *.pth files"
         yield Finding("network", "error", found, hint)
     if not reporting:
-        yield Finding("network", "ok", "no library reports home")
+        yield Finding("network", "ok", "nothing asked for: no library reports home")

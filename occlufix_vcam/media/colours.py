@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import av
+import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from engines.contract import Image
@@ -63,5 +64,5 @@ class ColourConverter:
 
     def to_yuv(self, image: Image, pixel_format: str) -> av.VideoFrame:
         """Limited range, which every player reads right."""
-        frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24")
         return self._to_yuv.reformat(frame, format=pixel_format, dst_colorspace=self._matrix, interpolation=_EXACT)

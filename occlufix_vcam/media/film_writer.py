@@ -19,6 +19,8 @@ from occlufix_vcam.media.film_formats import FORMATS, Quality
 
 #: Constant rate factor by quality, of H.264 and of VP9.
 _H264_CRF = {Quality.HIGH: 17, Quality.MEDIUM: 22, Quality.LOW: 28}
+#: The quickest encoder keeps more of a frame at the same factor, and needs the less time the higher it is.
+_LIVE_CRF = {Quality.HIGH: 20, Quality.MEDIUM: 24, Quality.LOW: 30}
 _VP9_CRF = {Quality.HIGH: 20, Quality.MEDIUM: 30, Quality.LOW: 40}
 #: A killed recording plays up to its last half second; a closed one is an ordinary file.
 _MP4 = {
@@ -114,4 +116,5 @@ def _encoder(container: str, quality: Quality, rate: Fraction, live: bool) -> tu
         speed = live_speed if live else {"deadline": "good", "cpu-used": "4"}
         return "libvpx-vp9", "yuv420p", {"crf": str(_VP9_CRF[quality]), "b": "0", "row-mt": "1", **speed, **key_frames}
     speed = {"preset": "ultrafast", "tune": "zerolatency"} if live else {"preset": "fast"}
-    return "libx264", "yuv420p", {"crf": str(_H264_CRF[quality]), **speed, **key_frames}
+    crf = (_LIVE_CRF if live else _H264_CRF)[quality]
+    return "libx264", "yuv420p", {"crf": str(crf), **speed, **key_frames}

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
+from occlufix_vcam.media.animations import encode_animation, is_animation, read_animation
 from occlufix_vcam.media.film_formats import Quality
 from occlufix_vcam.media.picture_writer import KINDS, encode, put_into, write_file
 from occlufix_vcam.media.pictures import load_picture, read_picture, to_bgr
@@ -92,6 +93,13 @@ class ProcessReport:
 
     def save(self, path: Path) -> None:
         write_file(path, json.dumps(asdict(self), indent=2).encode())
+
+
+def _check_picture_name(target: Path) -> None:
+    if target.suffix.lower() not in KINDS:
+        raise ConfigError(
+            f"{target} is not an image file name", "use a name that ends in .png, .jpg, .webp, .tif or .bmp"
+        )
 
 
 class TemplateFinder:
@@ -166,6 +174,8 @@ class _Work:
     def do(self, job: Job, progress: Callable[[int], None]) -> FileReport:
         if job.is_film:
             return self.video(job.source, job.target, lambda done, of: progress(min(done, job.steps)))
+        if is_animation(job.source):
+            return self.animation(job.source, job.target, lambda done: progress(min(done, job.steps)))
         report = self.picture(job.source, job.target)
         progress(1)
         return report
@@ -186,10 +196,7 @@ class _Work:
         return open_finder(self._settings.finder, self._engines.load, self._max_faces or MOST_FACES_OF_A_FILM)
 
     def picture(self, source: Path, target: Path) -> FileReport:
-        if target.suffix.lower() not in KINDS:
-            raise ConfigError(
-                f"{target} is not an image file name", "use a name that ends in .png, .jpg, .webp, .tif or .bmp"
-            )
+        _check_picture_name(target)
         report = FileReport(source.name, str(target))
         pixels, facts = read_picture(source)
         # Transparent pixels keep their colours, so alpha is cut off and not blended in.
@@ -207,6 +214,25 @@ class _Work:
         if self._swaps.side_by_side:
             result = np.hstack([pixels, result])
         write_file(target, encode(result, target.suffix, facts))
+        return report
+
+    def animation(self, source: Path, target: Path, progress: Callable[[int], None]) -> FileReport:
+        _check_picture_name(target)
+        report = FileReport(source.name, str(target))
+        animation = read_animation(source)
+        images, shown_at = [], 0.0
+        before = [to_bgr(pixels[:, :, :3]) for pixels in animation.images]
+        with self._restorer(source, before[0], report, self._film_finder) as restore:
+            for index, (pixels, image) in enumerate(zip(animation.images, before, strict=True)):
+                result = put_into(pixels, image, restore(Frame(image, index, shown_at)))
+                images.append(np.hstack([pixels, result]) if self._swaps.side_by_side else result)
+                shown_at += animation.times[index] / 1000
+                progress(index + 1)
+        same_kind = animation.facts.kind == KINDS[target.suffix.lower()]
+        if not report.restored and same_kind and not self._swaps.side_by_side:
+            write_file(target, source.read_bytes())
+        else:
+            write_file(target, encode_animation(replace(animation, images=images), target.suffix))
         return report
 
     def video(self, source: Path, target: Path, progress: Callable[[int, int], None]) -> FileReport:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image
 from occlufix_vcam.core.frame import Fill, Patch, in_wide
-from occlufix_vcam.stages.geometry import compose, face_area, to_cells, to_wide_field, translation
+from occlufix_vcam.stages.geometry import compose, to_cells, to_wide_field, translation
 
 Beyond = Literal["fade", "leave", "paint"]
 Cells = NDArray[np.float32]
@@ -167,12 +167,6 @@ def composed_wide(patch: Patch, restored: Image) -> Image:
 def template_weight() -> Image:
     """255 inside the template, falling to 0 over EDGE_PX at its edge: 256x256 uint8."""
     return _faded_edge(CROP_PX)
-
-
-@functools.cache
-def face_weight() -> Image:
-    """255 on the face and its rim, where a fill that is not sure yields to the template: 256x256 uint8, soft."""
-    return np.asarray(cv2.GaussianBlur(face_area(1.06), (0, 0), 8), np.uint8)
 
 
 def _faded(sure: Image, thing: Image, followed: Image) -> Image:
