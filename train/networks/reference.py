@@ -1,7 +1,8 @@
 """Copies from the reference: where each place of the face is there, in which light, and for which pixels to copy it.
 
-An optional part of the restorer. A flow at 64x64 is estimated coarse to fine, as of optical flow (D. Sun et al.,
-"PWC-Net", 2018), but from warped features alone, without a cost volume. The reference is sampled once, at full size;
+An optional part of the restorer. A flow at 64x64 is estimated coarse to fine: at each level by a Gauss-Newton step on
+what both show (B. Lucas and T. Kanade, 1981), to which learned layers add what they see in warped features (D. Sun et
+al., "PWC-Net", 2018), above all in the hole, where nothing can be compared. It is sampled once, at full size;
 a gain and an offset at low resolution bring it to the face's light, by regression on what both show (K. He et al.,
 "Guided image filtering", 2010). A gate at full size mixes copy and painting. It starts shut, so that a trained network
 is the same with this part as without it.
@@ -20,6 +21,8 @@ SLOPE = 0.1
 WIDTHS = (16, 32, 64)
 #: What 1 of a flow head's output is, in half widths of the picture: its weights learn as quickly as the others then.
 FLOW_UNIT = 0.1
+#: A step of the flow counts so many pixels around, is damped by so much, and moves so far at most, in half widths.
+WINDOW_PX, DAMPING, FARTHEST = 5, 2e-2, 0.05
 #: How quickly the gate opens while it learns.
 OPENING = 10.0
 #: Light is matched in so many cells across, with so much of the whole face's in each, and as if the reference had so
@@ -74,8 +77,10 @@ class ReferenceCopy(nn.Module):
         """N2HW at half the size of both, in half widths, x first; and the features that it was made of."""
         (a0, a1, a2), (b0, b1, b2) = self._levels(face), self._levels(other)
         flow, y = self.coarse(torch.cat((a2, b2), 1))
+        flow = closer(face, other, flow)
         for here, there, level in ((a1, b1, self.middle), (a0, b0, self.fine)):
             flow, y = twice(flow), F.interpolate(y, scale_factor=2.0, mode="nearest")
+            flow = closer(face, other, closer(face, other, flow))
             more, y = level(torch.cat((here, warped(there, flow).to(here.dtype), y, flow.to(here.dtype)), 1))
             flow = flow + more
         return flow, y
@@ -132,6 +137,34 @@ def warped(picture: Tensor, flow: Tensor) -> Tensor:
         place = torch.stack(torch.meshgrid(line, line, indexing="xy"))[None].to(flow.dtype)
         grid = (place + flow).permute(0, 2, 3, 1)
         return F.grid_sample(picture.to(flow.dtype), grid, padding_mode="border", align_corners=False)
+
+
+def closer(face: Tensor, other: Tensor, flow: Tensor) -> Tensor:
+    """The flow after a Gauss-Newton step, at its own size; where nothing can be compared, as the whole face moves.
+
+    `face` and `other` are pictures and where they are known (N4HW).
+    """
+    with torch.autocast(flow.device.type, enabled=False):
+        face, other = (F.avg_pool2d(each.to(flow.dtype), each.shape[-1] // flow.shape[-1]) for each in (face, other))
+        there = warped(other, flow)
+        seen = (face[:, 3:] * there[:, 3:] > 0.99).to(flow.dtype)
+        picture = in_light(there[:, :3], *light(face[:, :3], there[:, :3], seen))
+        dx, dy = slopes(picture)
+        error = 8 * (face[:, :3] - picture)
+        products = [(seen * each).sum(1, keepdim=True) for each in (dx * dx, dx * dy, dy * dy, dx * error, dy * error)]
+        sums = torch.cat(products, 1)
+        for _ in range(2):
+            sums = F.avg_pool2d(sums, WINDOW_PX, 1, WINDOW_PX // 2)
+        xx, xy, yy, x, y = (sums + WHOLE_SHARE * sums.mean((2, 3), keepdim=True)).split(1, dim=1)
+        xx, yy = xx + DAMPING * (xx + yy) + 1e-3, yy + DAMPING * (xx + yy) + 1e-3
+        step = torch.cat((yy * x - xy * y, xx * y - xy * x), 1) / (xx * yy - xy * xy).clamp_min(1e-6)
+        return flow + (step * (2 / flow.shape[-1])).clamp(-FARTHEST, FARTHEST)
+
+
+def slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Eight times the difference of a pixel: of that size, half precision holds its squares."""
+    wide = F.pad(picture, (1, 1, 1, 1), "replicate")
+    return 4 * (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]), 4 * (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1])
 
 
 def light(face: Tensor, other: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
