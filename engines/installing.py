@@ -21,6 +21,13 @@ PROJECT = "occlufix-vcam"
 _ROOT = Path(__file__).resolve().parent.parent
 #: Marks an environment created for one tool alone, which has no pip.
 _MARKS = {"uv": "uv-receipt.toml", "pipx": "pipx_metadata.json"}
+#: Marks the environment of Debian's package, which only root may change.
+_PACKAGED = "debian-package"
+
+
+def is_packaged() -> bool:
+    """Whether apt installed this."""
+    return (Path(sys.prefix) / _PACKAGED).is_file()
 
 
 def install_extra(extra: str) -> str:
@@ -42,6 +49,8 @@ def install_package(package: str) -> str:
 
 def install_again() -> str:
     """Command that restores the product's own files."""
+    if is_packaged():
+        return f"sudo apt install --reinstall {PROJECT}"
     if tool := _tool():
         return f"{tool} install --force {_quoted(_source())}"
     return f"{_pip_install()} --force-reinstall --no-deps {_quoted(_source())}"
@@ -59,7 +68,7 @@ def _pip_install() -> str:
         here = _working_directory()
         return f"{_quoted(str(pip.relative_to(here) if pip.is_relative_to(here) else pip))} install"
     if importlib.util.find_spec("pip") is None:  # uv creates environments like this
-        return f"uv pip install --python {_quoted(sys.executable)}"
+        return f"{'sudo ' if is_packaged() else ''}uv pip install --python {_quoted(sys.executable)}"
     return f"{_quoted(sys.executable)} -m pip install"
 
 

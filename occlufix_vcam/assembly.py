@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from engines.errors import EngineError, ModelCorrupt
 from occlufix_vcam.core.errors import ConfigError, OccluFixError, SinkUnavailable
+from occlufix_vcam.core.media.film_formats import Quality
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
@@ -61,9 +62,10 @@ def build_pipeline(
     from occlufix_vcam.stages.restore import Restorer
     from occlufix_vcam.stages.scene.memory import SceneMemory
 
+    see = partial(HiddenSegmenter, min_coverage=settings.min_coverage, every_frame=False)
     return Pipeline(
         find=find or open_finder(settings.finder, engines.load, settings.max_faces),
-        see_hidden=see_hidden or HiddenSegmenter(engines.load("hidden"), min_coverage=settings.min_coverage),
+        see_hidden=see_hidden or see(engines.load("hidden")),
         remember=remember or _open_memory(settings, engines),
         restore=Restorer(engines.load("restore"), settings.restorer, settings.when_unsure),
         telemetry=telemetry,
@@ -170,8 +172,10 @@ def _open_recording(
 ) -> dict[str, KeptSink]:
     """Opens the recording. If it cannot be, that keeps no camera from starting; whoever set it was told."""
     path, beside = settings.record, settings.record_before
-    key = f"recorder {path}{' with before' if beside else ''}"
-    opener = partial(open_sink, "recorder", size=size, rate=rate, path=path, beside=beside, live=settings.realtime)
+    quality = Quality(settings.record_quality)
+    key = f"recorder {path} {quality}{' with before' if beside else ''}"
+    options: dict[str, object] = {"beside": beside, "live": settings.realtime, "quality": quality}
+    opener = partial(open_sink, "recorder", size=size, rate=rate, path=path, **options)
     try:
         return {key: kept.get(key) or KeptSink(opener(), None)}
     except (SinkUnavailable, ConfigError) as error:

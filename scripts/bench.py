@@ -1,6 +1,7 @@
 """Benchmarks the product's own pipeline on a clip; with `--baseline classic` also against a plain U-Net.
 
     python scripts/bench.py --source clip.mp4 --frames 300
+    python scripts/bench.py --size 1920x1080 --faces 2
     python scripts/bench.py --source clip.mp4 --baseline classic --json
     python scripts/bench.py --engines --limit
 
@@ -29,7 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import engines  # noqa: E402  found through the line above
 from occlufix_vcam.core.errors import OccluFixError  # noqa: E402
 from occlufix_vcam.core.settings import load_settings  # noqa: E402
-from occlufix_vcam.offline.benchmark import Bench, as_text  # noqa: E402
+from occlufix_vcam.offline.benchmark import MOST_FACES, SIZE, Bench, Size, as_text  # noqa: E402
 
 TURNS = 20
 
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="how fast the pipeline is on this machine, stage by stage")
     parser.add_argument("--source", default="demo", help="a video, an image, a folder, a camera, or demo")
     parser.add_argument("--frames", type=int, default=300, help="number of frames to measure")
+    parser.add_argument("--size", type=size, default=SIZE, metavar="WIDTHxHEIGHT", help="size of a frame")
+    parser.add_argument("--faces", type=int, choices=range(1, MOST_FACES + 1), default=1, help="show the face so often")
     parser.add_argument("--baseline", choices=["classic"], help="also run a plain U-Net and print the ratio")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--engines", nargs="*", metavar="MODEL", help="a table of all engines instead of the pipeline")
@@ -78,10 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
+def size(text: str) -> Size:
+    """Width and height from a text such as 1280x720. Raises ValueError."""
+    width, height = map(int, text.split("x"))
+    return width, height
+
+
 def bench(options: argparse.Namespace) -> int:
     settings = load_settings({"source": options.source})
     with ExitStack() as stack:
-        measured = stack.enter_context(closing(Bench(settings, options.frames)))
+        measured = stack.enter_context(closing(Bench(settings, options.frames, options.size, options.faces)))
         baselines: list[Classic] = []
         if options.baseline:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

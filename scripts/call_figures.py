@@ -1,50 +1,65 @@
 """Figures of calls over loopback: python -m scripts.call_figures [--loss PERCENT --delay MS] [--seconds S] [--changes].
 
-Two headless browsers call each other; one sends OccluFix Camera with a numbered clip whose face wears a mask. With
-`--loss` and `--delay`, packets are lost and late on both ways. With `--changes`, settings change during the call:
-recording, backend, sinks, size.
+Headless browsers call each other, or meet on a Janus server; one sends OccluFix Camera with a numbered film whose face
+wears a mask. With `--loss` and `--delay`, packets are lost and late on both ways. With `--changes`, what a user may do
+happens during the call: settings change, a recording starts and stops, the camera goes away and comes back. With
+`--backend fake` the networks cost nothing: what remains is how pictures are delivered.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from occlufix_vcam.client.client import ControlClient
-from occlufix_vcam.core.state import StateFolder
+from occlufix_vcam.core.telemetry import StageFigures
 from occlufix_vcam.system.v4l2 import OWN_LABEL
-from scripts.harness.readers import numbered, product, session
-from scripts.harness.readers.call import Call, End, delays_ms, make, pairs, psnr_db, sharpness
+from scripts.harness.endurance.plugged import plugged
+from scripts.harness.readers import conference, product, session
+from scripts.harness.readers.call import Call, End, delays_ms, make
 from scripts.harness.readers.lossy import Network
+from scripts.harness.readers.restored import compared
 
-PICTURES = 600
+PICTURES = 300
+SMALL = (640, 360)
 CALLS = (
     Call(),
-    Call(size=(640, 360)),
+    Call(size=SMALL),
     Call(codec="H264"),
     Call(codec="VP9"),
     Call(simulcast=True),
-    Call(receiver="firefox"),
+    Call(receivers=("firefox",)),
+    Call(receivers=("chromium", "firefox"), size=SMALL),
 )
+HEAD = (
+    "call | a second, sent -> decoded | freezes | longest gap ms | delay p50 / p95 ms | capture to sink p50 / p95 ms | \
+pipeline p50 / p95 ms | restored part: PSNR dB | sharpness kept | flicker kept"
+)
+#: What a user may do in a call, one after another; "camera": whether it is connected.
 CHANGES: tuple[dict[str, object], ...] = (
     {"record": "call.mkv"},
-    {"record": None},
-    {"backend": "onnxruntime"},
-    {"backend": "auto"},
+    {"strength": 50},
+    {"record": None, "strength": 100},
+    {"mark": True},
+    {"mark": False},
+    {"camera": False},
+    {"camera": True},
     {"sinks": ["pipewire", "null"]},
     {"sinks": ["pipewire"]},
-    {"width": 640, "height": 360},
-    {"width": 1280, "height": 720},
+    {"enabled": False},
+    {"enabled": True},
 )
-CHANGE_EVERY_S = 3.0
 
 
 def main() -> None:
@@ -52,68 +67,75 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.0, help="percent of the packets")
     parser.add_argument("--delay", type=float, default=0.0, help="milliseconds, each way")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rate", type=float, default=30.0, help="pictures a second of the camera")
     parser.add_argument("--only", default="", help="part of a call's name")
-    parser.add_argument("--changes", action="store_true", help="change settings during the call")
+    parser.add_argument("--backend", default="auto", help="engines of the daemon")
+    parser.add_argument("--changes", type=float, default=0.0, metavar="S", help="change something every S seconds")
+    parser.add_argument("--pictures", type=Path, help="folder for a picture as sent and as decoded")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no program of a call outlives this one
     network = Network(asked.loss / 100, asked.delay / 1000)
-    print("call | a second, sent -> decoded | freezes | delay p50 / p95 ms | ours p95 ms | PSNR dB | sharpness kept")
-    for call in CALLS:
-        if asked.only in str(call):
-            print(_figures(replace(call, seconds=asked.seconds, network=network), asked.changes), flush=True)
-
-
-def _figures(call: Call, changes: bool) -> str:
+    print(HEAD)
     with tempfile.TemporaryDirectory() as named:
         folder = Path(named)
-        clip = folder / "numbered.mp4"
-        product.make_clip(clip, PICTURES)
-        with (
-            session.pipewire_session(folder / "session") as environment,
-            product.started(environment, f"--source={clip}", "--sink=pipewire"),
-        ):
-            session.wait_for(lambda: "restore" in product.status(environment)["engine"], "the networks", within=60)
-            with _changing(environment, folder) if changes else _quiet():
-                sent, arrived = make(call, environment, folder, label=OWN_LABEL)
-            ours = product.status(environment)["latency"]
-    return " | ".join(
-        [str(call), *_row(sent, arrived), f"{ours['p95_ms']:.0f}" if ours else "-", *_quality(sent, arrived)]
-    )
+        for call in CALLS:
+            if asked.only not in str(call) or (len(call.receivers) > 1 and conference.missing()):
+                continue
+            film = folder / f"{call.size[1]}p.mp4"
+            if not film.exists():
+                product.make_clip(film, PICTURES, call.size, asked.rate)
+            call = replace(call, seconds=asked.seconds, network=network)
+            for row in figures(call, film, asked.rate, asked.backend, asked.changes, asked.pictures):
+                print(f"{call} | {row}", flush=True)
+
+
+def figures(
+    call: Call, film: Path, rate: float, backend: str = "auto", changes_s: float = 0.0, pictures: Path | None = None
+) -> list[str]:
+    """Makes one call; returns a row of the table for each receiver."""
+    with tempfile.TemporaryDirectory() as named, ExitStack() as running:
+        folder = Path(named)
+        environment = running.enter_context(session.pipewire_session(folder / "session"))
+        environment |= {"OCCLUFIX_BACKEND": backend, "OCCLUFIX_FACES_DIR": str(folder / "faces")}
+        environment |= {"OCCLUFIX_WIDTH": str(call.size[0]), "OCCLUFIX_HEIGHT": str(call.size[1])}
+        environment |= {"OCCLUFIX_RATE": str(rate)}
+        client = running.enter_context(plugged(film, folder / "plug", environment, folder / "daemon.log"))
+        room = running.enter_context(conference.janus(folder / "janus")) if len(call.receivers) > 1 else None
+        with changing(client, folder / "plug", folder, changes_s) if changes_s else nullcontext():
+            sent, others = make(call, environment, folder, label=OWN_LABEL, room=room)
+        status = client.status()
+        ours = [_times(status["latency"]), _times(status["stages"].get("total"))]
+        return [" | ".join([*_row(sent, one), *ours, *compared(film, sent, one, pictures)]) for one in others]
+
+
+def _times(figures: StageFigures | None) -> str:
+    return f"{figures['p50_ms']:.0f} / {figures['p95_ms']:.0f}" if figures else "-"
 
 
 def _row(sent: End, arrived: End) -> list[str]:
     delays = delays_ms(sent, arrived) or [float("nan")]
-    in_order = numbered.are_in_order([number for number, _ in arrived.shown], PICTURES)
     return [
-        f"{sent.rate:.1f} -> {arrived.rate:.1f}{'' if in_order else ', out of order'}",
+        f"{sent.rate:.1f} -> {arrived.rate:.1f}{'' if arrived.is_in_order(PICTURES) else ', out of order'}",
         f"{arrived.freezes}",
+        f"{max(arrived.gaps_ms, default=float('nan')):.0f}",
         f"{np.percentile(delays, 50):.0f} / {np.percentile(delays, 95):.0f}",
     ]
 
 
-def _quality(sent: End, arrived: End) -> list[str]:
-    quality = psnr_db(sent, arrived)
-    kept = [sharpness(came) / sharpness(left) for left, came in pairs(sent, arrived)]
-    return [f"{quality:.1f}" if quality else "-", f"{np.mean(kept):.2f}" if kept else "-"]
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _changing(environment: dict[str, str], folder: Path) -> Iterator[None]:
-    """Changes one setting after another during the block."""
+def changing(client: ControlClient, plug: Path, folder: Path, every_s: float) -> Iterator[None]:
+    """Does one of CHANGES after another during the block."""
     ended = threading.Event()
 
     def change() -> None:
-        with ControlClient(StateFolder(Path(environment["OCCLUFIX_STATE_DIR"]))) as client:
-            place = 0
-            while not ended.wait(CHANGE_EVERY_S):
-                changes = CHANGES[place % len(CHANGES)]
-                record = {"record": str(folder / f"call-{place}.mkv")} if changes.get("record") else {}
-                client.change_settings({**changes, **record})
-                place += 1
+        for place, changes in enumerate(itertools.cycle(CHANGES)):
+            if ended.wait(every_s):
+                return
+            if "camera" in changes:
+                plug.touch() if changes["camera"] else plug.unlink()
+                continue
+            file = {"record": str(folder / f"call-{place}.mkv")} if changes.get("record") else {}
+            client.change_settings({**changes, **file})
 
     thread = threading.Thread(target=change)
     thread.start()

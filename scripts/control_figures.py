@@ -18,12 +18,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import cv2
 import httpx
 import numpy as np
+import psutil
 
 from occlufix_vcam.client.client import ControlClient
 from occlufix_vcam.control.api import serve
@@ -39,6 +40,7 @@ from scripts.harness.crowd import crowd
 #: Moment at which the demo wears its mask.
 MASKED_AT_S = 3.0
 TURN_S = 3.0
+SEEN_S = 60.0
 
 
 class Watch:
@@ -98,13 +100,20 @@ class Bench:
             "processor_time_with_against_without": round(statistics.median(costs), 3),
         }
 
-    @contextlib.contextmanager
-    def viewers(self, how_many: int) -> Iterator[None]:
+    def viewers(self, how_many: int) -> contextlib.AbstractContextManager[None]:
         """Processes that read the preview, as browsers do."""
+        return self._readers("/v1/preview", how_many)
+
+    def listeners(self, how_many: int) -> contextlib.AbstractContextManager[None]:
+        """Processes that listen to the events as often as the page does."""
+        return self._readers("/v1/events?every=0.5", how_many)
+
+    @contextlib.contextmanager
+    def _readers(self, path: str, how_many: int) -> Iterator[None]:
         stop = threading.Event()
 
         def look() -> None:
-            url = f"{self.address.url}/v1/preview"
+            url = f"{self.address.url}{path}"
             with httpx.stream("GET", url, headers=self.headers, trust_env=False, timeout=30) as response:
                 for _ in response.iter_raw():
                     pass
@@ -228,6 +237,19 @@ def toggles(bench: Bench, how_many: int, switch: Callable[[bool], float]) -> dic
         "on_p95_ms": round(float(np.percentile(took[True], 95)), 1),
         "pipeline_p50_ms": round(bench.daemon.status()["stages"]["total"]["p50_ms"], 1),
     }
+
+
+def shares(seconds: float) -> dict[str, float]:
+    """Percent of a core that the control API takes: the thread that answers, and the one that encodes previews."""
+    names = {thread.native_id: thread.name for thread in threading.enumerate() if thread.name in ("control", "preview")}
+    before = _thread_times(names)
+    time.sleep(seconds)
+    after = _thread_times(names)
+    return {f"{names[one]}_percent": round(100 * (after[one] - before.get(one, 0.0)) / seconds, 1) for one in after}
+
+
+def _thread_times(wanted: Collection[int | None]) -> dict[int, float]:
+    return {one.id: one.user_time + one.system_time for one in psutil.Process().threads() if one.id in wanted}
 
 
 @contextlib.contextmanager
@@ -361,6 +383,9 @@ def main() -> None:
             say("toggle, API", toggles(bench, asked.toggles, ask))
             say("toggle, command", toggles(bench, asked.toggles, command_of(folder)))
             say("the command's start", starting())
+            with bench.listeners(1):
+                time.sleep(1)
+                say(f"a listener to events for {SEEN_S:.0f} s", shares(SEEN_S))
             if asked.tray:
                 with tray_of(bench, folder) as ways:
                     for way, switch in ways.items():
@@ -368,6 +393,7 @@ def main() -> None:
             if asked.chromium:
                 with page_of(bench, asked.chromium) as (click, first):
                     say("page", first)
+                    say(f"page in sight for {SEEN_S:.0f} s", shares(SEEN_S))
                     say("toggle, click on the page", toggles(bench, asked.toggles, click))
             if asked.crowd:
                 told = crowded(bench, asked.crowd, asked.hostile, folder)

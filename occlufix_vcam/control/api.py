@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOIN_S = 2.0
-BACKLOG = 1024  # connections that the system keeps until they are accepted
+BACKLOG = 4096  # connections that the system keeps until they are accepted
+SILENT_S = 3  # for which it keeps one that says nothing to itself, where it can
 #: How long a thread may keep the interpreter's lock while another wants it: the API's must not hold up the pictures.
 LOCK_S = 0.0005
 
@@ -59,6 +60,8 @@ def _listen(port: int, wanted: bool) -> socket.socket:
     try:
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # a peer that takes nothing any more is dropped by the system, too
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)
+        if hasattr(socket, "TCP_DEFER_ACCEPT"):  # a crowd that says nothing is kept by the system
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, SILENT_S)
         if os.name == "posix":  # here it only forgives closed connections; on Windows two could listen on one port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -71,7 +71,8 @@ class HiddenCrop:
 
     `wide_mask` (416x416 uint8) is all of the thing that hides the face, in the wide field: `mask` is its part
     TEMPLATE_PART. `exact` masks are followed as they are; others are refined along their outline. Unless `is_wide`, the
-    segmenter saw the template only: a thing may go on beyond.
+    segmenter saw the template only: a thing may go on beyond. `may_carry`: nothing changed, and another
+    frame is the restorer's turn to paint.
     """
 
     crop: Crop
@@ -80,6 +81,7 @@ class HiddenCrop:
     wide_mask: Image
     exact: bool = False
     is_wide: bool = True
+    may_carry: bool = False
 
     @classmethod
     def of_template(cls, crop: Crop, mask: Image, coverage: float) -> HiddenCrop:
@@ -128,13 +130,15 @@ class Fill:
     `image` (height x width x 3 uint8 BGR) and `trust` (height x width uint8) are those of `box`. Trust is 255 where the
     image is as good as seen, 0 where nothing is known, and steady in time. The fill is shown wherever it
     is trusted, also beyond the template; on the face itself, only where it is trusted well. `thing` (like `trust`) is
-    255 where the things continue beyond the wide field; None if they do not.
+    255 where the things continue beyond the wide field; None if they do not. `rim` is 255 along the things where the
+    frame is not what the image shows: shadows, and what the segmenter missed.
     """
 
     box: Box
     image: Image
     trust: Image
     thing: Image | None = None
+    rim: Image | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -100,6 +100,9 @@ class Settings(BaseModel):
     realtime: OfCamera[bool] = Field(True, description="play a clip at its own rate instead of as fast as possible")
     record: OfSinks[Path | None] = Field(None, description="also record to this file: .mp4, .webm, lossless .mkv")
     record_before: OfSinks[bool] = Field(False, description="record the picture before restoring beside the output")
+    record_quality: OfSinks[Literal["auto", "high", "medium", "low"]] = Field(
+        "auto", description="how well recordings are encoded; auto is lossless in .mkv, high elsewhere"
+    )
     enabled: Live[bool] = Field(True, description="restore hidden faces; off passes frames untouched")
     strength: Live[int] = Field(
         100, ge=0, le=100, description="share of the restored picture that is mixed in, in percent"

@@ -29,10 +29,12 @@ RELOAD = ("systemctl", "--user", "daemon-reload")
 RELOAD_WITHIN_S = 10.0
 RUN_KEY = r"Software\Microsoft\Windows\CurrentVersion\Run"
 
+#: Where Debian's package has the same unit, switched off, for every user.
+PACKAGED_UNITS = Path("/usr/lib/systemd/user")
+WRITTEN = "# Written by `occlufix-vcam autostart on`; `occlufix-vcam autostart off` removes it.\n"
 # No namespaces (ProtectSystem, PrivateTmp and the like): user units need unprivileged ones, which many systems
 # forbid, and then nothing starts. MemoryDenyWriteExecute would keep engines from compiling.
 UNIT = """\
-# Written by `occlufix-vcam autostart on`; `occlufix-vcam autostart off` removes it.
 [Unit]
 Description=OccluFix Camera
 After=pipewire.service wireplumber.service
@@ -191,7 +193,10 @@ def _reload() -> None:
 
 
 class SystemdUnit:
-    """Systemd user unit, wanted by the default target; the link is the one that `systemctl --user enable` creates."""
+    """Systemd user unit, wanted by the default target; the link is the one that `systemctl --user enable` creates.
+
+    A unit in `packaged` that starts the same command is linked; otherwise the user gets a unit of their own.
+    """
 
     def __init__(
         self,
@@ -199,14 +204,19 @@ class SystemdUnit:
         environment: Mapping[str, str],
         reload: Callable[[], None] = _reload,
         systemd: Path = Path("/run/systemd/system"),
+        packaged: Path = PACKAGED_UNITS,
     ) -> None:
         self._unit = folder / f"{CAMERA}.service"
+        self._packaged = packaged / self._unit.name
         self._wanted = folder / "default.target.wants" / self._unit.name
         self._environment, self._reload, self._systemd = environment, reload, systemd
 
     @property
     def where(self) -> str:
-        return str(self._unit)
+        return str(self._used())
+
+    def _used(self) -> Path:
+        return self._unit if self._unit.is_file() or not self._packaged.is_file() else self._packaged
 
     def write(self, command: Sequence[str]) -> None:
         if not self._systemd.exists():
@@ -214,19 +224,22 @@ class SystemdUnit:
                 "this system does not run systemd, which starts OccluFix Camera at log-in",
                 "add `occlufix-vcam start` to the programs that your desktop starts",
             )
-        # Run through env, because systemd accepts no program whose path contains a quote.
-        words = " ".join(["/usr/bin/env", *(_unit_word(word).replace("$", "$$") for word in command)])
-        environment = [f"Environment={_unit_word(f'{name}={value}')}\n" for name, value in self._environment.items()]
         self._wanted.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._unit, UNIT.format(command=words, environment="".join(environment)).encode())
         self._wanted.unlink(missing_ok=True)
-        self._wanted.symlink_to(Path("..") / self._unit.name)
+        unit = unit_file(command, self._environment)
+        if self._packaged.is_file() and self._packaged.read_text(encoding="utf-8") == unit:
+            self._unit.unlink(missing_ok=True)
+            self._wanted.symlink_to(self._packaged)
+        else:
+            write_atomically(self._unit, (WRITTEN + unit).encode())
+            self._wanted.symlink_to(Path("..") / self._unit.name)
         self._reload()
 
     def read(self) -> list[str] | None:
-        if not self._unit.is_file() or not self._wanted.is_symlink():
+        unit = self._used()
+        if not unit.is_file() or not self._wanted.is_symlink():
             return None
-        lines = self._unit.read_text(encoding="utf-8").splitlines()
+        lines = unit.read_text(encoding="utf-8").splitlines()
         start = next((line for line in lines if line.startswith("ExecStart=")), "")
         words = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(start.partition("=")[2])]
         return words[1:]
@@ -238,6 +251,14 @@ class SystemdUnit:
         if was_there:
             _remove_if_empty(self._wanted.parent)
             self._reload()
+
+
+def unit_file(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Text of the unit that runs `command`."""
+    # Run through env, because systemd accepts no program whose path contains a quote.
+    words = " ".join(["/usr/bin/env", *(_unit_word(word).replace("$", "$$") for word in command)])
+    lines = [f"Environment={_unit_word(f'{name}={value}')}\n" for name, value in environment.items()]
+    return UNIT.format(command=words, environment="".join(lines))
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -18,7 +18,7 @@ from engines.cache import EngineCache
 from engines.contract import MODEL_NAMES
 from engines.errors import CacheUnusable
 from engines.manifest import read_manifest
-from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.errors import ConfigError, OccluFixError
 from occlufix_vcam.core.settings import config_path, load_settings
 from occlufix_vcam.core.state import NotRunning, StateFolder
 from occlufix_vcam.desktop.autostart import autostart_here
@@ -84,6 +84,7 @@ def examine() -> list[Finding]:
         _cameras,
         _virtual_cameras,
         _set_up,
+        _films,
         _backends,
         _cache,
         _models,
@@ -193,6 +194,16 @@ def _set_up(machine: Callable[[], LinuxMachine] = this_machine) -> Iterator[Find
         yield Finding("set-up", "ok", sandbox)
 
 
+def _films() -> Iterator[Finding]:
+    """Whether films and recordings can be read and written."""
+    try:
+        from occlufix_vcam.core.media.ffmpeg import av
+    except ConfigError as error:
+        yield Finding("films", "warning", error.message, error.hint)
+    else:
+        yield Finding("films", "ok", f"PyAV {av.__version__} reads and writes them")
+
+
 def _backends() -> Iterator[Finding]:
     for report in _backends_of_use():
         if report.available:
@@ -250,4 +261,4 @@ def _network() -> Iterator[Finding]:
         hint = "something imports it when Python starts: see PYTHONSTARTUP, sitecustomize and the *.pth files"
         yield Finding("network", "error", found, hint)
     if not reporting:
-        yield Finding("network", "ok", "no library reports home")
+        yield Finding("network", "ok", "nothing asked for: no library reports home")

@@ -1,7 +1,7 @@
 """Desktop integration for one user: menu entry, icon, software-centre metadata, man page and shell completion.
 
-`setup` writes these files into the user's own data folder, never as root, and `setup --undo` removes them. Their places
-follow the freedesktop.org base directory specification.
+`setup` writes these files into the user's own data folder, never as root, and `setup --undo` removes them. Debian's
+package has them for all users. Their places follow the freedesktop.org base directory specification.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from engines.installing import is_packaged
 from occlufix_vcam.desktop.autostart import FOLDERS, desktop_word, tray_is_installed
 from occlufix_vcam.diagnostics.setup import SetupPlan, Step
 from occlufix_vcam.system.linux import LinuxMachine
@@ -31,7 +32,7 @@ Name=OccluFix Camera
 GenericName=Virtual camera
 Comment=Restores the hidden part of your face in video calls
 Exec={exec}
-TryExec={python}
+TryExec={program}
 Icon={icon}
 Terminal=false
 Categories=AudioVideo;Video;
@@ -64,21 +65,28 @@ class UserFile:
 
 def user_files(home: Path) -> list[UserFile]:
     """All files for the user with this home."""
-    data = _data_folder(home)
+    return files_below(_data_folder(home), desktop_entry())
+
+
+def files_below(data: Path, entry: str) -> list[UserFile]:
+    """All files in a data folder, with `entry` as the menu entry."""
     metainfo, icon, manual = f"{APP_ID}.metainfo.xml", f"{APP_ID}.svg", f"{COMMAND}.1"
     return [
-        UserFile("the menu entry", data / f"applications/{APP_ID}.desktop", desktop_entry()),
+        UserFile("the menu entry", data / f"applications/{APP_ID}.desktop", entry),
         UserFile("its icon", data / "icons/hicolor/scalable/apps" / icon, _shared(icon)),
         UserFile("what software centres show", data / "metainfo" / metainfo, _shared(metainfo)),
         UserFile("the manual: `man occlufix-vcam`", data / "man/man1" / manual, _shared(manual)),
-        UserFile("completion in bash", data / "bash-completion/completions" / COMMAND, _completion("bash")),
-        UserFile("completion in fish", data / f"fish/vendor_completions.d/{COMMAND}.fish", _completion("fish")),
+        UserFile("completion in bash", data / "bash-completion/completions" / COMMAND, completion("bash")),
+        UserFile("completion in fish", data / f"fish/vendor_completions.d/{COMMAND}.fish", completion("fish")),
     ]
 
 
 def setup_plan(machine: LinuxMachine) -> SetupPlan:
     """Steps for files that are missing or of another version."""
     made = SetupPlan()
+    if is_packaged():
+        made.ready.append("menu entry, icon, manual page and shell completion came with the package")
+        return made
     for file in user_files(machine.home):
         if file.is_there:
             made.ready.append(f"{file.what} is installed")
@@ -97,24 +105,22 @@ def undo_plan(machine: LinuxMachine) -> SetupPlan:
     )
 
 
-def desktop_entry() -> str:
-    """Menu entry of this installation: it starts the tray icon or, without PySide6, the camera and its control page."""
+def desktop_entry(product: Sequence[str] = (sys.executable, "-m", "occlufix_vcam")) -> str:
+    """Menu entry: it starts the tray icon or, without PySide6, the camera and its control page.
+
+    `product` is the command line of the installation, by default of this one.
+    """
     actions = "".join(
-        ACTION.format(command=command, name=name, exec=_exec([*_product(), command]))
-        for command, name in ACTIONS.items()
+        ACTION.format(command=command, name=name, exec=_exec([*product, command])) for command, name in ACTIONS.items()
     )
-    return ENTRY.format(exec=_exec(_main_command()), python=sys.executable, icon=APP_ID, actions=actions)
+    return ENTRY.format(exec=_exec(_main_command(product)), program=product[0], icon=APP_ID, actions=actions)
 
 
-def _main_command() -> list[str]:
+def _main_command(product: Sequence[str]) -> list[str]:
     if tray_is_installed():
-        return [*_product(), "tray"]
+        return [*product, "tray"]
     # A running camera is no reason not to open its page.
-    return ["sh", "-c", '"$@" start; exec "$@" preview', "sh", *_product()]
-
-
-def _product() -> list[str]:
-    return [sys.executable, "-m", "occlufix_vcam"]
+    return ["sh", "-c", '"$@" start; exec "$@" preview', "sh", *product]
 
 
 def _exec(command: list[str]) -> str:
@@ -138,6 +144,6 @@ def _shared(name: str) -> str:
     return (SHARED / name).read_text(encoding="utf-8")
 
 
-def _completion(shell: str) -> str:
+def completion(shell: str) -> str:
     script: Callable[..., str] = pkgutil.resolve_name("typer.completion:get_completion_script")  # not typed as public
     return script(prog_name=COMMAND, complete_var="_OCCLUFIX_VCAM_COMPLETE", shell=shell) + "\n"

@@ -18,7 +18,8 @@ from occlufix_vcam.core.errors import DeviceError
 from occlufix_vcam.system.linux import LOAD_FILE, MODULE, OPTIONS_FILE, WITHOUT_MODULE, LinuxMachine
 from occlufix_vcam.system.v4l2 import OWN_LABEL
 
-OPTIONS = f'options {MODULE} devices=1 exclusive_caps=1 card_label="{OWN_LABEL}"'
+#: guvcview ends where the module gives it fewer than the four buffers it asks for; the module's own default is two.
+OPTIONS = f'options {MODULE} devices=1 exclusive_caps=1 max_buffers=4 card_label="{OWN_LABEL}"'
 #: Option that must remain whatever a user adds, such as devices for other programs.
 _OURS = re.compile(rf'^options {MODULE} .*\bexclusive_caps=1\b.*\bcard_label="{OWN_LABEL}"', re.MULTILINE)
 DKMS_PACKAGE = "v4l2loopback-dkms"

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from engines.contract import Image, Points, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.media.pictures import load_picture
+from occlufix_vcam.core.media.pictures import load_picture
 from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 from occlufix_vcam.people.sealed import MOST_VIEWS
 from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.embed import Embedder, Embedding
 from occlufix_vcam.stages.find import FaceFinder
+from occlufix_vcam.stages.fine import fine_detail
 from occlufix_vcam.stages.geometry import face_area
 from occlufix_vcam.stages.identify import match_score, vectors, with_vectors
 from occlufix_vcam.stages.reference import valid_region
@@ -232,7 +233,8 @@ class ViewCollector:
         if sharpness(crop.image) < LEAST_SHARPNESS:
             raise _unsuitable("blurred")
         points = transform_points(faces[0].landmarks, crop.to_crop)
-        return EnrolledView(crop.image.copy(), valid_region(frame.image, crop.to_crop, hidden.mask), points)
+        valid, fine = valid_region(frame.image, crop.to_crop, hidden.mask), fine_detail(crop)
+        return EnrolledView(crop.image.copy(), valid, points, fine.luma if fine is not None else None)
 
     def _add(self, view: EnrolledView) -> None:
         """Adds a view of a camera, unless it shows another person than before. Raises UnsuitableView."""

@@ -1,7 +1,7 @@
 """Benchmark of the live pipeline on this machine, stage by stage, on frames with a hidden face.
 
-Frames are prepared before timing starts: read, fitted to 1280x720, with a mask drawn over the largest face, so that
-every network has work in every frame.
+Frames are prepared before timing starts: read, fitted to their size, with a mask drawn over the largest face, so that
+there is something to restore in every frame.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import cv2
 import numpy as np
@@ -33,7 +33,8 @@ from occlufix_vcam.sources import EndOfClip
 from occlufix_vcam.stages.find import open_finder
 
 SIZE: Final = (1280, 720)
-#: Frames kept and shown back and forth, so that a face moves without jumps: 84 MiB.
+MOST_FACES: Final = 4
+#: Frames kept and shown back and forth, so that a face moves without jumps: 84 MiB at 1280x720.
 PICTURES = 32
 READ_TIMEOUT_S = 10.0
 #: Outline of a medical mask in the face template, and its colour.
@@ -43,6 +44,8 @@ MASK_OUTLINE: Points = np.array(
 MASK_COLOUR = (205, 180, 150)
 PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnxruntime")
 
+#: Width and height in pixels.
+Size: TypeAlias = tuple[int, int]
 #: (frames done, total)
 BenchProgress = Callable[[int, int], None]
 
@@ -73,17 +76,19 @@ class BenchReport:
 class Bench:
     """One benchmark: `measure` as often as needed, then `report`. Used by one thread."""
 
-    def __init__(self, settings: Settings, frames: int) -> None:
+    def __init__(self, settings: Settings, frames: int, size: Size = SIZE, faces: int = 1) -> None:
         """Loads the engines and prepares the frames; `frames` is the total number to be measured.
 
-        Raises ConfigError if the source shows no face, and what sources and engines raise.
+        A face is shown as often as `faces` says, side by side. Raises ConfigError if the source shows no face, and what
+        sources and engines raise.
         """
-        settings = settings.but(width=SIZE[0], height=SIZE[1], realtime=False, loop=True)
+        settings = settings.but(width=size[0], height=size[1], realtime=False, loop=True)
+        self._size = size
         self._source = settings.source
         self._telemetry = Telemetry(window=frames)
         self._engines = _TimedEngines(settings)
         try:
-            self._pictures = hidden_faces(settings, self._engines)
+            self._pictures = hidden_faces(settings, self._engines, size, faces)
             self._pipeline = build_pipeline(settings, self._telemetry, self._engines)
         except BaseException:
             self._engines.close()
@@ -124,7 +129,7 @@ class Bench:
         frames = stages["total"]["count"]
         return BenchReport(
             source=self._source,
-            size=SIZE,
+            size=self._size,
             frames=frames,
             faces=counts["faces"] / frames,
             restored=counts["restored"] / frames,
@@ -153,8 +158,10 @@ class Bench:
         return float(self._process.memory_info().rss) / 2**20
 
 
-def hidden_faces(settings: Settings, engines: EngineSet) -> list[Image]:
-    """First frames of the source that show a face, in SIZE, with a mask drawn over the largest face.
+def hidden_faces(settings: Settings, engines: EngineSet, size: Size, count: int) -> list[Image]:
+    """First frames of the source that show a face, in this size, with a mask drawn over the largest face.
+
+    That face is shown `count` times.
 
     Raises ConfigError if there is none.
     """
@@ -169,11 +176,11 @@ def hidden_faces(settings: Settings, engines: EngineSet) -> list[Image]:
                 break
             if frame is None:
                 break
-            picture = fit(frame.image)
+            picture = fit(frame.image, size)
             faces = find(Frame(picture, frame.index, frame.index / 30))
             if faces:
                 draw_mask(picture, faces[0].landmarks)
-                pictures.append(picture)
+                pictures.append(repeated(picture, faces[0].landmarks, count))
             if len(pictures) == PICTURES:
                 break
     if not pictures:
@@ -181,16 +188,32 @@ def hidden_faces(settings: Settings, engines: EngineSet) -> list[Image]:
     return pictures
 
 
-def fit(image: Image) -> Image:
-    """New image of SIZE with all of `image` in its middle."""
+def fit(image: Image, size: Size = SIZE) -> Image:
+    """New image of this `size` with all of `image` in its middle."""
     height, width = image.shape[:2]
-    scale = min(SIZE[0] / width, SIZE[1] / height)
+    scale = min(size[0] / width, size[1] / height)
     inner = max(round(width * scale), 1), max(round(height * scale), 1)
-    picture: Image = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
-    left, top = (SIZE[0] - inner[0]) // 2, (SIZE[1] - inner[1]) // 2
+    picture: Image = np.zeros((size[1], size[0], 3), np.uint8)
+    left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
     flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     cv2.resize(image, inner, dst=picture[top : top + inner[1], left : left + inner[0]], interpolation=flags)
     return picture
+
+
+def repeated(picture: Image, landmarks: Points, count: int) -> Image:
+    """`picture` as a grid of the part around one face, `count` times: two in full size, up to four in half."""
+    if count == 1:
+        return picture
+    height, width = picture.shape[:2]
+    rows = -(-count // 2)
+    half = width * rows // 4
+    middle = int(np.clip(landmarks[:, 0].mean(), half, width - half))
+    part = cv2.resize(picture[:, middle - half : middle + half], (width // 2, height // rows))
+    grid = np.zeros_like(picture)
+    for number in range(count):
+        top, left = number // 2 * (height // rows), number % 2 * (width // 2)
+        grid[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return grid
 
 
 def draw_mask(picture: Image, landmarks: Points) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from occlufix_vcam.core.errors import CameraNotFound, ConfigError, OccluFixError
-from occlufix_vcam.media.film_formats import FILM_SUFFIXES
-from occlufix_vcam.media.film_reader import expected_frames, is_film
-from occlufix_vcam.media.picture_facts import is_picture
-from occlufix_vcam.media.picture_writer import KINDS
-from occlufix_vcam.media.pictures import PICTURE_SUFFIXES, visible_files
+from occlufix_vcam.core.media.film_facts import expected_frames, is_film
+from occlufix_vcam.core.media.film_formats import FILM_SUFFIXES
+from occlufix_vcam.core.media.picture_facts import is_picture, picture_facts
+from occlufix_vcam.core.media.picture_writer import KINDS
+from occlufix_vcam.core.media.pictures import PICTURE_SUFFIXES, visible_files
 
 #: Names of films that FFmpeg may not be able to read, so that their error is told.
 _FILM_NAMES = frozenset(
@@ -114,4 +114,11 @@ def _distinct(names: Sequence[str], originals: Sequence[str]) -> list[str]:
 
 
 def _job(source: Path, target: Path, film: bool) -> Job:
-    return Job(source, target, film, expected_frames(source) if film else 1)
+    return Job(source, target, film, expected_frames(source) if film else _images(source))
+
+
+def _images(source: Path) -> int:
+    try:
+        return picture_facts(source).frames
+    except OccluFixError:  # told when it is read
+        return 1

@@ -11,9 +11,10 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,14 +22,14 @@ from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image, Points
 from occlufix_vcam.assembly import build_pipeline
 from occlufix_vcam.core.errors import ConfigError, DeviceError, SinkUnavailable
 from occlufix_vcam.core.frame import FaceTrack, Frame
+from occlufix_vcam.core.media.animations import check_animation_name, encode_animation, is_animation, read_animation
+from occlufix_vcam.core.media.film_formats import Quality
+from occlufix_vcam.core.media.picture_writer import KINDS, encode, put_into, write_file
+from occlufix_vcam.core.media.pictures import load_picture, read_picture, to_bgr
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.media.film_formats import Quality
-from occlufix_vcam.media.picture_writer import KINDS, encode, put_into, write_file
-from occlufix_vcam.media.pictures import load_picture, read_picture, to_bgr
-from occlufix_vcam.offline.films import FilmOptions, Restore, restore_film
 from occlufix_vcam.offline.inputs import Job, Plan, check_report, plan
 from occlufix_vcam.offline.masks import read_mask
 from occlufix_vcam.offline.stills import MOST_FACES, StillFinder, open_tiled_finder
@@ -37,6 +38,9 @@ from occlufix_vcam.pipeline import FrameSummary, Pipeline
 from occlufix_vcam.stages.find import FaceFinder, open_finder
 from occlufix_vcam.stages.hidden import GivenMask, HiddenSegmenter
 from occlufix_vcam.stages.memory import FixedReference
+
+if TYPE_CHECKING:
+    from occlufix_vcam.offline.films import Restore
 
 #: (done, total), in frames
 ProcessProgress = Callable[[int, int], None]
@@ -147,7 +151,7 @@ def _process_folder(work: _Work, todo: Plan, target: Path, progress: ProcessProg
         except (DeviceError, ConfigError) as error:
             if isinstance(error, SinkUnavailable):
                 raise
-            reports.append(FileReport(job.source.name, error=error.message))
+            reports.append(FileReport(job.source.name, error="; ".join(filter(None, (error.message, error.hint)))))
         before += job.steps
         progress(before, todo.steps)
     return reports
@@ -166,6 +170,8 @@ class _Work:
     def do(self, job: Job, progress: Callable[[int], None]) -> FileReport:
         if job.is_film:
             return self.video(job.source, job.target, lambda done, of: progress(min(done, job.steps)))
+        if is_animation(job.source):
+            return self.animation(job.source, job.target, lambda done: progress(min(done, job.steps)))
         report = self.picture(job.source, job.target)
         progress(1)
         return report
@@ -209,7 +215,28 @@ class _Work:
         write_file(target, encode(result, target.suffix, facts))
         return report
 
+    def animation(self, source: Path, target: Path, progress: Callable[[int], None]) -> FileReport:
+        check_animation_name(target)
+        report = FileReport(source.name, str(target))
+        animation = read_animation(source)
+        images, shown_at = [], 0.0
+        before = [to_bgr(pixels[:, :, :3]) for pixels in animation.images]
+        with self._restorer(source, before[0], report, self._film_finder) as restore:
+            for index, (pixels, image) in enumerate(zip(animation.images, before, strict=True)):
+                result = put_into(pixels, image, restore(Frame(image, index, shown_at)))
+                images.append(np.hstack([pixels, result]) if self._swaps.side_by_side else result)
+                shown_at += animation.times[index] / 1000
+                progress(index + 1)
+        same_kind = animation.facts.kind == KINDS[target.suffix.lower()]
+        if not report.restored and same_kind and not self._swaps.side_by_side:
+            write_file(target, source.read_bytes())
+        else:
+            write_file(target, encode_animation(replace(animation, images=images), target.suffix))
+        return report
+
     def video(self, source: Path, target: Path, progress: Callable[[int, int], None]) -> FileReport:
+        from occlufix_vcam.offline.films import FilmOptions, restore_film
+
         report = FileReport(source.name)
         options = FilmOptions(self._swaps.quality, self._swaps.side_by_side)
 

@@ -22,11 +22,15 @@ class EnrollmentError(ConfigError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EnrolledView:
-    """Face in the template: 256x256x3 uint8 BGR, `mask` 256x256 uint8 (255 = valid), 5x2 `landmarks` in it."""
+    """Face in the template: 256x256x3 uint8 BGR, `mask` 256x256 uint8 (255 = valid), 5x2 `landmarks` in it.
+
+    `luma` (square uint8, up to 768) is the same face at the scale of its picture; None if that has no more detail.
+    """
 
     image: Image
     mask: Image
     landmarks: Points
+    luma: Image | None = None
 
     @property
     def id(self) -> str:

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.contract import CROP_PX, Image
+from engines.contract import CROP_PX, Image, Points
 from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 
 MOST_VIEWS = 12
+#: Largest side of a view's detail: it bounds a file to about 10 MB.
+MOST_LUMA_PX = 3 * CROP_PX
 MAGIC = b"OCCLUFIX-FACE"
 VERSION = 2
 #: Earlier files are bound to no name; they are still read, and bound as soon as they are written.
@@ -38,6 +41,8 @@ def seal(person: Person, key: bytes, file_name: str) -> bytes:
         "embeddings": person.embeddings.astype(np.float32),
         "landmarks": np.stack([view.landmarks for view in views]).astype(np.float32),
         **{f"view{number}": _png(np.dstack([view.image, view.mask])) for number, view in enumerate(views)},
+        # Earlier versions of this program have not, and pass over it.
+        **{f"luma{number}": _png(view.luma) for number, view in enumerate(views) if view.luma is not None},
     }
     plain = io.BytesIO()
     np.savez(plain, **arrays)
@@ -76,17 +81,19 @@ def _unseal(path: Path, sealed: bytes, authenticated: bytes, key: bytes) -> Pers
         with np.load(io.BytesIO(plain), allow_pickle=False) as content:
             about = json.loads(content["about"].tobytes())
             landmarks = content["landmarks"]
-            pictures = [_picture(content[f"view{number}"]) for number in range(len(landmarks))]
-            views = [
-                EnrolledView(picture[..., :3].copy(), picture[..., 3].copy(), points)
-                for picture, points in zip(pictures, landmarks, strict=True)
-            ]
+            views = [_view(content, number, points) for number, points in enumerate(landmarks)]
             return Person(str(about["name"]), content["embeddings"], views, str(about["model"]))
     except (InvalidTag, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise EnrollmentError(
             f"{path} cannot be opened: it is damaged, was renamed, or was encrypted with another key",
             "delete that file and enroll again",
         ) from error
+
+
+def _view(content: Mapping[str, NDArray[Any]], number: int, landmarks: Points) -> EnrolledView:
+    picture = _picture(content[f"view{number}"])
+    luma = _luma(content[f"luma{number}"]) if f"luma{number}" in content else None
+    return EnrolledView(picture[..., :3].copy(), picture[..., 3].copy(), landmarks, luma)
 
 
 def _png(picture: Image) -> NDArray[np.uint8]:
@@ -98,3 +105,10 @@ def _picture(encoded: NDArray[np.uint8]) -> Image:
     if picture is None or picture.shape != (CROP_PX, CROP_PX, 4):
         raise ValueError("no views")
     return np.asarray(picture, np.uint8)
+
+
+def _luma(encoded: NDArray[np.uint8]) -> Image:
+    luma = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+    if luma is None or luma.ndim != 2 or not CROP_PX < luma.shape[0] == luma.shape[1] <= MOST_LUMA_PX:
+        raise ValueError("no detail")
+    return np.asarray(luma, np.uint8)

@@ -13,7 +13,9 @@ from occlufix_vcam.sinks import SINKS, VIRTUAL_CAMERAS, FrameSink, VirtualCamera
 _ANY = ("auto", "virtual_camera")
 
 
-def open_sink(name: str, *, size: tuple[int, int], rate: float, path: Path | None = None, **options: bool) -> FrameSink:
+def open_sink(
+    name: str, *, size: tuple[int, int], rate: float, path: Path | None = None, **options: object
+) -> FrameSink:
     """Opens "auto" (the first virtual camera that opens), a name in SINKS, or a virtual camera by name or path.
 
     `size` is the output's (width, height), `path` the recorder's file, `options` are others of it. Raises

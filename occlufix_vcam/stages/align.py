@@ -17,6 +17,7 @@ from occlufix_vcam.stages.geometry import (
     scale_of,
     to_wide_field,
     translation,
+    warp_colours,
 )
 
 #: Crop pixels per frame pixel: eyes 3840 px apart to eyes 6 px apart; beyond that, no face is visible.
@@ -49,18 +50,19 @@ def align(frame: Frame, face: FaceTrack) -> Crop | None:
 
 def _wide_field(image: Image, to_crop: Affine) -> Image:
     """The wide field around a face, 416x416x3."""
-    matrix = to_wide_field(to_crop)
     scale = scale_of(to_crop)
+    x, y, width, height = box_in_frame(WIDE_CORNERS, to_crop, image)
+    matrix = compose(to_wide_field(to_crop), translation(x, y))
     if scale <= 0.5:
         # A plain warp would skip pixels of a face this large and alias.
         factor = round(1 / scale)
-        x, y, width, height = box_in_frame(WIDE_CORNERS, to_crop, image)
         # Whole multiples of the factor, where the frame extends that far, average several times faster.
         part = image[y : y + height + -height % factor, x : x + width + -width % factor]
         image, to_reduced = reduced(part, factor)
-        matrix = compose(matrix, compose(translation(x, y), inverse(to_reduced)))
-    wide = np.empty((WIDE_PX, WIDE_PX, 3), np.uint8)
-    return np.asarray(cv2.warpAffine(image, matrix, (WIDE_PX, WIDE_PX), dst=wide, borderMode=cv2.BORDER_REPLICATE))
+        matrix = compose(matrix, inverse(to_reduced))
+    else:
+        image = image[y : y + height, x : x + width]
+    return warp_colours(image, matrix, (WIDE_PX, WIDE_PX))
 
 
 def _in_frame(image: Image, to_crop: Affine) -> Image:

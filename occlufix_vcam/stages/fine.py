@@ -26,10 +26,20 @@ def fine_detail(crop: Crop) -> FineDetail | None:
     if crop.frame is None or scale < SCALES[0]:
         return None
     side = round(CROP_PX * scale)
-    scale = side / CROP_PX
-    to_fine = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]], np.float32)
+    to_fine = _to_fine(side)
     x, y, width, height = box_in_frame(TEMPLATE_CORNERS, crop.to_crop, crop.frame)
     seen = cv2.cvtColor(crop.frame[y : y + height, x : x + width], cv2.COLOR_BGR2GRAY)
     matrix = compose(to_fine, compose(crop.to_crop, translation(x, y)))
     luma = cv2.warpAffine(seen, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return FineDetail(np.asarray(luma, np.uint8), to_fine)
+
+
+def detail_of(luma: Image | None) -> FineDetail | None:
+    """Detail of a kept view, whose template `luma` (square uint8) shows larger."""
+    return FineDetail(luma, _to_fine(luma.shape[0])) if luma is not None else None
+
+
+def _to_fine(side: int) -> Affine:
+    """Matrix from crop pixels to those of a square picture of the template with this side."""
+    scale = side / CROP_PX
+    return np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]], np.float32)

@@ -11,6 +11,7 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, WIDE_PX, Affine, Image, Points, transform_points
+from engines.faces_maps import averaged
 
 _Value = TypeVar("_Value", np.uint8, np.float32)
 
@@ -34,6 +35,12 @@ def face_area(growth: float = 1.0) -> Image:
     return area
 
 
+@functools.cache
+def face_weight() -> Image:
+    """255 on the face and its rim, where a fill that is not sure yields to the template: 256x256 uint8, soft."""
+    return np.asarray(cv2.GaussianBlur(face_area(1.06), (0, 0), 8), np.uint8)
+
+
 def face_share(part: MatLike) -> float:
     """Share of the face's area where `part` (256x256 uint8) is not 0, 0..1."""
     area = face_area()
@@ -46,6 +53,18 @@ def warp_mask(mask: Image, matrix: Affine, least: int = HIDDEN, side: int = CROP
     cv2.warpAffine(mask, matrix, (side, side), dst=moved, borderMode=cv2.BORDER_CONSTANT)
     cv2.threshold(moved, least - 1, HIDDEN, cv2.THRESH_BINARY, dst=moved)
     return moved
+
+
+def warp_colours(image: Image, matrix: Affine, size: tuple[int, int], flags: int = cv2.INTER_LINEAR) -> Image:
+    """A colour image warped by `matrix` into `size` (width, height); its edge is repeated beyond it.
+
+    Linearly, OpenCV warps four channels in half the time of three.
+    """
+    if flags & cv2.INTER_CUBIC:
+        return np.asarray(cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    four = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
+    warped = cv2.warpAffine(four, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.cvtColor(warped, cv2.COLOR_BGRA2BGR), np.uint8)
 
 
 def box_in_frame(corners: NDArray[np.float32], to_crop: Affine, image: Image) -> tuple[int, int, int, int]:
@@ -62,8 +81,7 @@ def reduced(image: Image, factor: int) -> tuple[Image, Affine]:
     """`image` averaged down by about `factor`, and the matrix from its pixels to those of the result."""
     height, width = image.shape[:2]
     small_height, small_width = max(height // factor, 1), max(width // factor, 1)
-    small = np.empty((small_height, small_width, *image.shape[2:]), np.uint8)
-    cv2.resize(image, (small_width, small_height), dst=small, interpolation=cv2.INTER_AREA)
+    small = averaged(image, (small_width, small_height))
     x, y = small_width / width, small_height / height
     return small, np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]], dtype=np.float32)
 
@@ -104,9 +122,9 @@ def to_wide_field(to_crop: Affine) -> Affine:
 
 def compose(second: Affine, first: Affine) -> Affine:
     """Matrix that applies `first`, then `second`."""
-    linear = second[:, :2] @ first[:, :2]
-    shift = second[:, :2] @ first[:, 2] + second[:, 2]
-    return np.hstack([linear, shift[:, None]]).astype(np.float32)
+    both = second[:, :2] @ first
+    both[:, 2] += second[:, 2]
+    return both.astype(np.float32, copy=False)
 
 
 def inverse(matrix: Affine) -> Affine:

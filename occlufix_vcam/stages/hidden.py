@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import cv2
@@ -10,8 +11,9 @@ from cv2.typing import MatLike
 
 from engines.base import InferenceEngine, Tensor
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image
-from occlufix_vcam.core.frame import Crop, HiddenCrop
+from occlufix_vcam.core.frame import Crop, HiddenCrop, in_wide
 from occlufix_vcam.stages.geometry import face_area, face_share, to_wide_field, warp_mask
+from occlufix_vcam.stages.motion import Stillness, in_cells
 from occlufix_vcam.stages.presence.pose import covers_face, turn_of
 from occlufix_vcam.stages.timing import Stopwatch, eased
 
@@ -22,12 +24,24 @@ ATTACK, RELEASE = 0.7, 0.3
 SPECK_PX = 80
 #: The mask grows by this much, so that neither the occluder's rim nor the shadow beside it remains.
 GROWTH_PX = 6
+_GROWTH = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * GROWTH_PX + 1, 2 * GROWTH_PX + 1))
 #: Occluders farther from the face, as a share of its area's axes, stay in the image: an arm, the foot of a cup.
 FACE_REACH = 1.4
 #: A crop pixel of which a user's mask covers this much, of 255, shows something of the thing.
 LEAST_GIVEN = 32
+#: While nothing changes, the network looks at one face a frame in turn: at each in every second frame, with more faces
+#: in one of up to so many; and this often at least.
+MOST_FRAMES, LOOK_EVERY_S = 4, 0.25
+#: A thing is sure from this probability on, of 255. It is a face mask if a share of at least this of what is sure lies
+#: before the face, and so many pixels of it.
+SURE, MASK_SHARE, MASK_PX = 245, 0.85, 4000
+#: Beyond the face, a part of a face mask this thick (crop pixels) counts from this mean probability on, of 255, taken
+#: over squares of this side: collars and hair beside a mask reach about 170. Of an arm, true parts have as little.
+THICK_PX, DOUBTFUL, AROUND_PX = 9, 220, 25
 #: A face that counts as hidden is released at this share of `min_coverage`.
 LET_GO = 0.5
+NOTHING: Image = np.zeros((WIDE_PX, WIDE_PX), np.uint8)
+NOTHING.flags.writeable = False
 
 
 class HiddenSegmenter:
@@ -40,39 +54,63 @@ class HiddenSegmenter:
     """
 
     def __init__(
-        self, engine: InferenceEngine, *, on: float = 0.5, off: float = 0.35, min_coverage: float = 0.02
+        self,
+        engine: InferenceEngine,
+        *,
+        on: float = 0.5,
+        off: float = 0.35,
+        min_coverage: float = 0.02,
+        every_frame: bool = True,
     ) -> None:
+        """Unless `every_frame`, the network rests while nothing changes: its last answer holds."""
         self._engine = engine
+        self._every_frame = every_frame or engine.inputs[0].shape[1] != WIDE_PX
         self._side = engine.inputs[0].shape[1]
         self._on = round(on * 255)
         self._off = round(off * 255)
         self._min_coverage = min_coverage
-        self._tracks: dict[int, MaskSmoother] = {}
-        reach = 2 * GROWTH_PX + 1
-        self._growth = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+        self._tracks: dict[int, _Track] = {}
+        self._looked_at = -np.inf
 
     def __call__(self, crop: Crop) -> HiddenCrop:
         is_wide = self._side == WIDE_PX
-        probability = self._engine.run({"face": (crop.wide if is_wide else crop.image)[None]})["hidden"]
-        probability = probability.reshape(self._side, self._side)
         part = TEMPLATE_PART if is_wide else np.s_[:]
-        track = self._tracks.setdefault(crop.face.track_id, MaskSmoother())
+        track = self._tracks.setdefault(crop.face.track_id, _Track())
+        may_carry = self._look(track, crop)
+        probability = track.answer
         least = self._min_coverage * (LET_GO if track.covered else 1.0)
         if not covers_face(np.greater_equal(probability[part], self._off), turn_of(crop.face.landmarks), least):
             probability = np.zeros_like(probability)  # it only marks the background beside the far cheek
-        seen = track.update(probability, self._on, self._off, crop.face.at)
+        seen = track.mask.update(probability, self._on, self._off, crop.face.at)
         coverage = face_share(seen[part])
         track.covered = coverage >= least
+        track.hides = NOTHING
         if not track.covered:
             return HiddenCrop.of_template(crop, np.zeros((CROP_PX, CROP_PX), np.uint8), 0.0)
         if not is_wide:
-            mask = self._grown(cv2.bitwise_and(seen, face_area(FACE_REACH)))
+            mask = _grown(cv2.bitwise_and(seen, face_area(FACE_REACH)))
             return HiddenCrop.of_template(crop, mask, coverage)
-        wide_mask = self._grown(before_face(seen))
-        return HiddenCrop(crop, np.ascontiguousarray(wide_mask[TEMPLATE_PART]), coverage, wide_mask)
+        wide_mask = track.hides = _grown(before_face(without_doubtful(seen, track.mask.probability)))
+        mask = np.ascontiguousarray(wide_mask[TEMPLATE_PART])
+        return HiddenCrop(crop, mask, coverage, wide_mask, may_carry=may_carry)
 
-    def _grown(self, mask: MatLike) -> Image:
-        return np.asarray(cv2.dilate(mask, self._growth), np.uint8)
+    def _look(self, track: _Track, crop: Crop) -> bool:
+        """Asks the network, unless nothing changed and it is another frame's turn. Returns whether the restorer rests.
+
+        That paints what changed at once, and what did not in the frame after the look: so never both networks run.
+        """
+        cells = in_cells(crop.wide)
+        is_still = not self._every_frame and track.still.lasts(cells, in_cells(track.hides))
+        track.age += 1
+        at = crop.face.at
+        is_turn = track.age >= min(len(self._tracks) + 1, MOST_FRAMES) and self._looked_at != at
+        if is_still and not is_turn and 0 <= at - track.looked_at < LOOK_EVERY_S:
+            return track.age != 1
+        feed = crop.wide if self._side == WIDE_PX else crop.image
+        track.answer = self._engine.run({"face": feed[None]})["hidden"].reshape(self._side, self._side).copy()
+        track.still.keep(cells)
+        track.age, track.looked_at, self._looked_at = 0, at, at
+        return is_still
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Forgets lost tracks; unknown ones are ignored."""
@@ -95,15 +133,32 @@ class GivenMask:
         """Does nothing: no track is remembered."""
 
 
+class _Track:
+    """One face: the network's last answer, its age in frames and its time, and what was made of it."""
+
+    def __init__(self) -> None:
+        self.mask = MaskSmoother()
+        self.covered = False
+        self.still = Stillness()
+        self.hides = NOTHING
+        self.age, self.looked_at = 0, -np.inf
+        self.answer: Tensor
+
+
 class MaskSmoother:
     """Smoothed probability of one face and its mask, both uint8, as large as the network's input."""
 
     def __init__(self) -> None:
-        self.covered = False
         self._watch = Stopwatch()
         self._probability: Image | None = None
         self._mask: Image
         self._risen: Image
+
+    @property
+    def probability(self) -> Image:
+        """The smoothed probability, 0..255, after the first update."""
+        assert self._probability is not None
+        return self._probability
 
     def update(self, probability: Tensor, on: int, off: int, at: float) -> Image:
         """Mask after one more frame, of time `at` (seconds), valid until the next update; thresholds 0..255."""
@@ -118,8 +173,9 @@ class MaskSmoother:
             cv2.addWeighted(newest, attack, self._probability, 1 - attack, 0, dst=self._risen)
             cv2.addWeighted(newest, release, self._probability, 1 - release, 0, dst=self._probability)
             cv2.max(self._risen, self._probability, dst=self._probability)
-        hidden = (self._probability >= on) | ((self._probability >= off) & (self._mask != 0))
-        np.multiply(hidden, HIDDEN, out=self._mask, casting="unsafe")
+        _, surely = cv2.threshold(self._probability, on - 1, HIDDEN, cv2.THRESH_BINARY)
+        _, perhaps = cv2.threshold(self._probability, off - 1, HIDDEN, cv2.THRESH_BINARY)
+        cv2.bitwise_or(surely, cv2.bitwise_and(perhaps, self._mask), dst=self._mask)
         remove_specks(self._mask)
         return self._mask
 
@@ -130,6 +186,41 @@ def remove_specks(mask: Image) -> None:
     specks = [outline for outline in outlines if cv2.contourArea(outline) < SPECK_PX]
     if specks:
         cv2.drawContours(mask, specks, -1, 0, cv2.FILLED)
+
+
+def _grown(mask: MatLike) -> Image:
+    """`mask` with GROWTH_PX around it."""
+    grown, part = np.zeros(mask.shape, np.uint8), _box(mask, GROWTH_PX)
+    grown[part] = cv2.dilate(mask[part], _GROWTH)
+    return grown
+
+
+def _box(mask: MatLike, margin: int) -> tuple[slice, slice]:
+    """The part of `mask` that holds all that is marked, with a margin."""
+    x, y, width, height = cv2.boundingRect(mask)
+    return np.s_[max(y - margin, 0) : y + height + margin, max(x - margin, 0) : x + width + margin]
+
+
+def without_doubtful(mask: Image, probability: Image) -> Image:
+    """`mask` (416x416 uint8) without what is marked beside a face mask, but doubted by the `probability` (0..255)."""
+    _, sure = cv2.threshold(probability, SURE - 1, HIDDEN, cv2.THRESH_BINARY)
+    before = cv2.countNonZero(cv2.bitwise_and(sure, _around_face()))
+    if before < MASK_PX or before < MASK_SHARE * cv2.countNonZero(sure):
+        return mask
+    part, around = _box(mask, AROUND_PX), (AROUND_PX, AROUND_PX)
+    marked = mask[part]
+    mean, share = cv2.blur(cv2.bitwise_and(probability[part], marked), around), cv2.blur(marked, around)
+    doubtful = cv2.compare(mean, cv2.convertScaleAbs(share, alpha=DOUBTFUL / HIDDEN), cv2.CMP_LT)
+    doubtful = cv2.bitwise_and(cv2.bitwise_and(doubtful, marked), cv2.bitwise_not(_around_face()[part]))
+    thick = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (THICK_PX, THICK_PX))
+    kept = mask.copy()
+    kept[part] = cv2.subtract(marked, cv2.morphologyEx(doubtful, cv2.MORPH_OPEN, thick))
+    return kept
+
+
+@functools.cache
+def _around_face() -> Image:
+    return in_wide(face_area(1.2))
 
 
 def before_face(mask: Image) -> Image:

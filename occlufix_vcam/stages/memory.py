@@ -19,7 +19,7 @@ from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
 from occlufix_vcam.people.person import Person
 from occlufix_vcam.stages.align import align
 from occlufix_vcam.stages.embed import DOUBT_BELOW, Embedder, Embedding, cosine
-from occlufix_vcam.stages.fine import fine_detail
+from occlufix_vcam.stages.fine import detail_of, fine_detail
 from occlufix_vcam.stages.geometry import face_area, face_share
 from occlufix_vcam.stages.motion import IDENTITY, Continuity, MotionFeatures, motion, motion_features
 from occlufix_vcam.stages.reference import (
@@ -202,7 +202,8 @@ class FaceMemory:
         """Enrolled views of a person, prepared once."""
         made = self._enrolled.get(person.name)
         if made is None or made[0] is not person:
-            made = self._enrolled[person.name] = (person, [make_view(view.image, view.mask) for view in person.views])
+            views = [make_view(view.image, view.mask, detail_of(view.luma)) for view in person.views]
+            made = self._enrolled[person.name] = (person, views)
         return made[1]
 
 

@@ -7,13 +7,16 @@ of the occluder) are outvoted.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.contract import CROP_PX, Affine, Image, Points, similarity, transform_points
+from engines.contract import CROP_PX, HIDDEN, WIDE_PX, Affine, Image, Points, similarity, transform_points
+from engines.faces_maps import averaged
+from occlufix_vcam.core.frame import in_wide
 from occlufix_vcam.stages.geometry import face_area
 
 #: Motion is estimated at half the crop's size: twice the distance in the same window, at a quarter of the cost.
@@ -36,6 +39,15 @@ STROKE = 5.5
 #: A change of light this large is another scene.
 LIGHT_STROKE = 40.0
 _THUMB_PX = 16
+
+#: What is in front of a face is compared in cells of this many crop pixels. A cell changed if it differs by more than
+#: so many grey levels and this share of the contrast around it: the face may have moved by a crop pixel or so.
+CELL_PX, CHANGE, OF_CONTRAST = 4, 6, 0.4
+#: So many changed cells are as much as a speck of a thing.
+FEWEST_CELLS = 5
+#: The face and what surrounds it, by what its area is scaled; and the radius, in cells, around what hides it.
+AROUND_FACE, AROUND_CELLS = 1.25, 4
+_NEXT, _NEAR = np.ones((3, 3), np.uint8), np.ones((2 * AROUND_CELLS + 1, 2 * AROUND_CELLS + 1), np.uint8)
 
 IDENTITY: Affine = np.eye(2, 3, dtype=np.float32)
 IDENTITY.flags.writeable = False
@@ -80,6 +92,27 @@ class Continuity:
         light = np.median(change, axis=0)
         shape = np.median(np.abs(change - light).mean(axis=1))
         return bool(np.abs(light).mean() > LIGHT_STROKE or shape > STROKE)
+
+
+class Stillness:
+    """Detects that a face, what hides it and what is around both still look as they did in an earlier frame."""
+
+    def __init__(self) -> None:
+        self._range: tuple[Image, Image] | None = None
+
+    def keep(self, cells: Image) -> None:
+        """Compares the next frames with this one's wide field, in cells."""
+        contrast = cv2.subtract(cv2.dilate(cells, _NEXT), cv2.erode(cells, _NEXT))
+        slack = cv2.LUT(contrast, _slack())
+        self._range = cv2.subtract(cells, slack).astype(np.uint8), cv2.add(cells, slack).astype(np.uint8)
+
+    def lasts(self, cells: Image, hidden: Image) -> bool:
+        """Whether nothing changed since the frame that was kept; `hidden` is what hides the face, in cells."""
+        if self._range is None:
+            return False
+        changed = cv2.bitwise_not(cv2.inRange(cells, *self._range))
+        watched = cv2.max(_face_cells(), cv2.dilate(hidden, _NEAR))
+        return cv2.countNonZero(cv2.bitwise_and(changed, watched)) < FEWEST_CELLS
 
 
 def motion_features(image: Image, shown: Image) -> MotionFeatures:
@@ -147,6 +180,23 @@ def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:
         reach = max(reach / 2, _OUTLIER_PX)
     off = np.hypot(*(transform_points(start, matrix) - end).T)
     return Motion(matrix, float((off < _ALONG_PX).mean()))
+
+
+def in_cells(wide: Image) -> Image:
+    """The wide field (416x416, colours or a mask) in cells of CELL_PX."""
+    side = WIDE_PX // CELL_PX
+    return averaged(wide, (side, side))
+
+
+@functools.cache
+def _face_cells() -> Image:
+    return in_cells(in_wide(face_area(AROUND_FACE)))
+
+
+@functools.cache
+def _slack() -> Image:
+    """Lookup table from a cell's contrast to what it may change by."""
+    return np.asarray(np.minimum(CHANGE + OF_CONTRAST * np.arange(256), HIDDEN), np.uint8)
 
 
 def _inside(shown: Image) -> Image:

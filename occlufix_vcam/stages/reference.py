@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, Affine, Image
 from occlufix_vcam.core.frame import FineDetail, HiddenCrop
 from occlufix_vcam.stages.fine import moved
-from occlufix_vcam.stages.geometry import compose, face_area, face_share, warp_mask
+from occlufix_vcam.stages.geometry import compose, face_area, face_share, warp_colours, warp_mask
 from occlufix_vcam.stages.motion import FLOW_PX, MotionFeatures, motion, motion_features
 from occlufix_vcam.stages.timing import FRAME_S, eased
 
@@ -104,9 +104,8 @@ class TrackedReference:
     def reference(self, hidden: HiddenCrop, known: Image) -> Reference:
         """The view as it looks in this crop."""
         size = (CROP_PX, CROP_PX)
-        image = np.empty((CROP_PX, CROP_PX, 3), np.uint8)
         mask = warp_mask(self.view.mask, self._matrix)
-        cv2.warpAffine(self.view.image, self._matrix, size, dst=image, borderMode=cv2.BORDER_REPLICATE)
+        image = warp_colours(self.view.image, self._matrix, size)
         light, fit = _compared(image, mask, hidden.crop.image, known)
         ease = eased(EASE, self._seconds)
         self._light = light if self._light is None else self._light + ease * (light - self._light)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -12,7 +12,9 @@ import numpy as np
 from engines.base import InferenceEngine
 from engines.contract import CROP_PX, HIDDEN, Affine, Image
 from occlufix_vcam.core.frame import HiddenCrop, Patch, in_wide
-from occlufix_vcam.stages.geometry import face_area
+from occlufix_vcam.stages.geometry import compose, face_area, warp_colours, warp_mask
+from occlufix_vcam.stages.hidden import SPECK_PX
+from occlufix_vcam.stages.motion import IDENTITY
 from occlufix_vcam.stages.reference import Reference
 from occlufix_vcam.stages.timing import FRAME_S, Stopwatch, eased
 
@@ -28,6 +30,8 @@ WHOLLY = 250
 TOO_LITTLE_SEEN, ENOUGH_SEEN = 0.75, 0.65
 #: Number of squares across a pixelated face.
 SQUARES = 12
+#: A hole that grew by no more than two crop pixels shows nothing that was not painted.
+_RIM = np.ones((5, 5), np.uint8)
 #: Share of the newest image in what is shown of a still face, in a thirtieth of a second; it rises to 1 as the face
 #: moves by FAST_PX crop pixels in that time.
 NEWEST, FAST_PX = 0.35, 10.0
@@ -47,14 +51,17 @@ class Restorer:
         self._when_unsure = when_unsure
         self._steady = TemporalSmoother()
         self._unsure: set[int] = set()
+        self._painted: dict[int, _Painted] = {}
 
     def __call__(self, hidden: HiddenCrop, reference: Reference) -> Patch | None:
         """Restored hidden part; None if the face stays as it is. Raises EngineRunError."""
+        painted = self._painted.pop(hidden.crop.face.track_id, None)
         if self._is_unsure(hidden, reference):
             return self._instead(hidden, reference)
         weight = self._weight(reference)
         if weight is None or not _is_whole(weight, hidden.mask):
-            image = self._paint(hidden, reference)
+            image = self._carried(painted, hidden, reference.motion)
+            image = self._paint(hidden, reference) if image is None else image
             if weight is not None:
                 _lay_over(image, reference.image, weight)
         else:
@@ -67,6 +74,8 @@ class Restorer:
     def forget(self, track_ids: Iterable[int]) -> None:
         track_ids = list(track_ids)
         self._unsure.difference_update(track_ids)
+        for track_id in track_ids:
+            self._painted.pop(track_id, None)
         self._steady.forget(track_ids)
 
     def _is_unsure(self, hidden: HiddenCrop, reference: Reference) -> bool:
@@ -92,6 +101,17 @@ class Restorer:
             return None
         return reference.confidence if self._means == "auto" else reference.mask
 
+    def _carried(self, painted: _Painted | None, hidden: HiddenCrop, motion: Affine | None) -> Image | None:
+        """What was painted earlier, where the face is now; None if the network has to paint."""
+        if painted is None or motion is None or not hidden.may_carry:
+            return None
+        painted = replace(painted, motion=compose(motion, painted.motion))
+        there = cv2.dilate(warp_mask(painted.mask, painted.motion, least=1), _RIM)
+        if cv2.countNonZero(cv2.bitwise_and(hidden.mask, cv2.bitwise_not(there))) >= SPECK_PX:
+            return None
+        self._painted[hidden.crop.face.track_id] = painted
+        return warp_colours(painted.image, painted.motion, (CROP_PX, CROP_PX))
+
     def _paint(self, hidden: HiddenCrop, reference: Reference) -> Image:
         restored = self._engine.run(
             {
@@ -102,7 +122,18 @@ class Restorer:
             }
         )["restored"]
         # The engine reuses its outputs, and a second face is restored before the first one is blended.
-        return restored.reshape(CROP_PX, CROP_PX, 3).astype(np.uint8)
+        image = restored.reshape(CROP_PX, CROP_PX, 3).astype(np.uint8)
+        self._painted[hidden.crop.face.track_id] = _Painted(image.copy(), hidden.mask, IDENTITY)
+        return image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Painted:
+    """What the network painted, in which hole, and how the face moved since, in crop pixels."""
+
+    image: Image
+    mask: Image
+    motion: Affine
 
 
 class TemporalSmoother:
@@ -148,7 +179,7 @@ class TemporalSmoother:
         matrix = motion.copy()
         matrix[:, 2] -= (x, y)
         size = (width, height)
-        carried = cv2.warpAffine(last, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+        carried = warp_colours(last, matrix, size)
         was_hidden = cv2.warpAffine(last_mask, matrix, size, flags=cv2.INTER_NEAREST)
         part = slice(y, y + height), slice(x, x + width)
         image = patch.image.copy()

@@ -27,12 +27,12 @@ WITHIN_S = 60.0
 
 
 @contextlib.contextmanager
-def display() -> Iterator[dict[str, str]]:
-    """Starts Xvfb; yields the environment of a program that uses it."""
+def display(size: str = "800x600", *more: str) -> Iterator[dict[str, str]]:
+    """Starts Xvfb with a screen of that size, and more options; yields the environment of a program that uses it."""
     if shutil.which("Xvfb") is None:
         pytest.skip("NO XVFB: tray icon and hotkey are NOT tested; on Debian: apt install xvfb libxcb-cursor0")
     reader, writer = os.pipe()
-    command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", "800x600x24", "-nolisten", "tcp", "-noreset"]
+    command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset", *more]
     with subprocess.Popen(command, pass_fds=[writer], stderr=subprocess.DEVNULL) as server:
         os.close(writer)
         with open(reader) as told:  # noqa: PTH123  a file descriptor

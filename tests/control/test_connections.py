@@ -73,16 +73,16 @@ def more(peer: socket.socket) -> bytes:
     return part
 
 
-def test_of_a_crowd_that_says_nothing_only_so_many_are_kept_and_others_are_served(
+def test_of_a_crowd_that_does_not_ask_only_so_many_are_kept_and_others_are_served(
     served: Served, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lobby, "HEAD_S", 3600.0)
-    crowd = [connect() for _ in range(lobby.MOST_WAITING + 100)]
+    crowd = [connect(b"G") for _ in range(lobby.MOST_WAITING + 100)]
     assert served.ask().status_code == 200  # it came last, so all before it were looked at
     dismissed = crowd[: len(crowd) - lobby.MOST_WAITING]
     assert [rest(peer) for peer in dismissed] == [b""] * len(dismissed)
     late = crowd[-1]
-    late.sendall(request(served))
+    late.sendall(request(served)[1:])
     assert answer(late).startswith(b"HTTP/1.1 200")
 
 
@@ -115,7 +115,7 @@ def test_a_request_that_comes_in_pieces_is_answered(served: Served, connect: Con
 def test_nobody_honest_waits_behind_those_who_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "REFUSED_A_SECOND", 1e-6)
     monkeypatch.setattr(connection, "LONGEST_DELAY_S", 3600.0)
-    monkeypatch.setattr(lobby, "HEAD_S", 3600.0)
+    monkeypatch.setattr(lobby, "PLACE_S", 3600.0)
     hostile = connection.BURST + 2 * lobby.MOST_STRANGERS
     with serving(Daemon(Settings()), tmp_path) as served, contextlib.ExitStack() as opened:
         address = ("127.0.0.1", served.address.port)

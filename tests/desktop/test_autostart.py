@@ -13,7 +13,16 @@ from types import TracebackType
 import pytest
 
 from occlufix_vcam.core.errors import ConfigError
-from occlufix_vcam.desktop.autostart import CAMERA, TRAY, Autostart, DesktopEntry, LaunchAgent, RunValue, SystemdUnit
+from occlufix_vcam.desktop.autostart import (
+    CAMERA,
+    TRAY,
+    Autostart,
+    DesktopEntry,
+    LaunchAgent,
+    RunValue,
+    SystemdUnit,
+    unit_file,
+)
 from occlufix_vcam.diagnostics import doctor
 
 #: As odd as a path may be.
@@ -185,3 +194,25 @@ def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be turned on") as refused:
         on_linux(tmp_path, "/python").turn_on(with_tray=False)
     assert refused.value.hint
+
+
+def test_the_packages_unit_is_linked_and_leaves_nothing_to_fail_once_it_is_gone(tmp_path: Path) -> None:
+    packaged = tmp_path / "usr"
+    packaged.mkdir()
+    unit = SystemdUnit(tmp_path / "units", {}, lambda: None, tmp_path, packaged)
+    command = ["/opt/python3", "-m", "occlufix_vcam", "start", "--foreground"]
+    (packaged / "occlufix-vcam.service").write_text(unit_file(command, {}))
+    unit.write(command)
+    assert (unit.read(), unit.where) == (command, str(packaged / "occlufix-vcam.service"))
+    assert not (tmp_path / "units/occlufix-vcam.service").exists()
+    (packaged / "occlufix-vcam.service").unlink()
+    assert unit.read() is None
+    unit.remove()
+    assert list((tmp_path / "units").iterdir()) == []
+
+
+def test_another_command_than_the_packages_gets_a_unit_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "occlufix-vcam.service").write_text(unit_file(["/opt/python3"], {}))
+    unit = SystemdUnit(tmp_path / "units", {"OCCLUFIX_CONFIG": "/a"}, lambda: None, tmp_path, tmp_path)
+    unit.write(["/opt/python3"])
+    assert unit.where == str(tmp_path / "units/occlufix-vcam.service") and unit.read() == ["/opt/python3"]

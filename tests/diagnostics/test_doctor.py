@@ -116,7 +116,7 @@ def test_elsewhere_one_kind_is_enough(kernel: Kernel, monkeypatch: pytest.Monkey
 def test_doctor_says_that_nothing_asks_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     import_offline("onnxruntime")
     (found,) = doctor._network()
-    assert (found.what, found.verdict, found.found) == ("network", "ok", "no library reports home")
+    assert (found.what, found.verdict, found.found) == ("network", "ok", "nothing asked for: no library reports home")
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     (found,) = doctor._network()
     assert (found.what, found.verdict) == ("network", "error") and "ORT_DISABLE_TELEMETRY" in found.found and found.hint

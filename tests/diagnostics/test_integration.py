@@ -95,3 +95,13 @@ def test_setup_does_it_for_this_user_alone_where_asked(ada: LinuxMachine, monkey
     assert "installs the menu entry" in shown.output and "modprobe" not in shown.output and ran == []
     CliRunner().invoke(app.app, ["setup", "--desktop", "--yes"])
     assert {step.user for step in ran} == {"ada"} and len(ran) == len(user_files(ada.home))
+
+
+def test_what_a_package_has_for_all_is_not_written_for_one(ada: LinuxMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integration, "is_packaged", lambda: True)
+    assert setup_plan(ada).steps == [] and "came with the package" in setup_plan(ada).ready[0]
+
+
+def test_the_packages_menu_entry_starts_its_launcher() -> None:
+    entry = desktop_entry(["/usr/bin/occlufix-vcam"])
+    assert "\nTryExec=/usr/bin/occlufix-vcam\n" in entry and sys.executable not in entry

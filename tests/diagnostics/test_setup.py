@@ -118,7 +118,7 @@ def test_each_command_on_debian(laid: Laid) -> None:
         "usermod -aG video ada",
     ]
     assert OPTIONS in laid.machine.options.splitlines()
-    assert 'exclusive_caps=1 card_label="OccluFix Camera"' in OPTIONS
+    assert 'exclusive_caps=1 max_buffers=4 card_label="OccluFix Camera"' in OPTIONS
 
 
 @pytest.mark.parametrize(

@@ -91,3 +91,12 @@ def test_what_the_installer_wrote_is_read(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(installing.metadata, "distribution", lambda _: Distribution())
     assert installing._direct_url()["url"] == WHEEL
+
+
+def test_the_environment_of_a_package_is_roots(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed_from({}, environment, monkeypatch)
+    (Path(sys.prefix) / "debian-package").touch()
+    (Path(sys.prefix) / "bin/pip").unlink()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert installing.install_again() == "sudo apt install --reinstall occlufix-vcam"
+    assert installing.install_extra("tensorrt").startswith("sudo uv pip install --python ")

@@ -100,6 +100,16 @@ def look_round(scene: Scene, enrollment: ViewCollector) -> None:
         look(scene, enrollment, turn=turn)
 
 
+@pytest.mark.parametrize(("scale", "side"), [(1.0, None), (1.5, 384)])
+def test_a_view_of_a_large_face_keeps_its_detail(
+    scene: Scene, enrollment: ViewCollector, scale: float, side: int | None
+) -> None:
+    scene.faces = [Scene.face(scale=scale)]
+    enrollment.offer(scene.frame())
+    (view,) = enrollment.person("Ann").views
+    assert (view.luma.shape[0] if view.luma is not None else None) == side
+
+
 def test_several_poses_are_asked_for_and_then_it_is_done(scene: Scene, enrollment: ViewCollector) -> None:
     assert "straight" in look(scene, enrollment, frames=1)
     assert "to one side" in look(scene, enrollment)

@@ -33,7 +33,7 @@ COMMANDS = {
     "devices": f"{PRODUCT} devices",
     "build-engine": f"{PRODUCT} build-engine hidden",
     "timing": f"{PYTHON} -m engines",
-    "doctor": f"{PRODUCT} doctor > $OUT/doctor.txt; grep 'ok  *network: no library reports home' $OUT/doctor.txt",
+    "doctor": f"{PRODUCT} doctor > $OUT/doctor.txt; grep 'ok  *network: nothing asked for' $OUT/doctor.txt",
     "optional libraries": f"{PYTHON} {ROOT}/tests/network/optional_libraries.py $OUT",
 }
 #: Of this process's own environment. ONNX Runtime reports only where it finds certificates.

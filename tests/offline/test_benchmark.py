@@ -14,7 +14,7 @@ from engines.contract import CLOSE_UP_SIZE, CROP_PX, TEMPLATE
 from occlufix_vcam.core.errors import ConfigError
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.offline import benchmark
-from occlufix_vcam.offline.benchmark import SIZE, Bench, as_text, draw_mask, fit
+from occlufix_vcam.offline.benchmark import SIZE, Bench, as_text, draw_mask, fit, repeated
 
 
 class StandIn:
@@ -143,3 +143,14 @@ def test_the_drawn_mask_covers_nose_and_mouth_and_leaves_the_eyes():
     draw_mask(picture, TEMPLATE)
     covered = [bool(picture[round(float(y)), round(float(x))].any()) for x, y in TEMPLATE]
     assert covered == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("count", "places"), [(2, [(320, 360), (960, 360)]), (3, [(320, 180), (960, 180), (320, 540)])]
+)
+def test_one_face_is_shown_several_times(count: int, places):
+    picture = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    picture[350:370, 630:650] = 200
+    shown = repeated(picture, TEMPLATE - TEMPLATE.mean(axis=0) + (640, 360), count)
+    spots = cv2.connectedComponentsWithStats((shown[..., 0] > 100).astype(np.uint8))[3][1:]
+    assert shown.shape == picture.shape and np.abs(np.sort(spots, axis=0) - np.sort(places, axis=0)).max() < 2

@@ -36,7 +36,7 @@ def test_a_folder_gives_pictures_and_films_by_their_content(tmp_path: Path, fold
     jobs = {job.source.name: (job.target.name, job.is_film, job.steps) for job in found.jobs}
     assert jobs == {
         "broken.png": ("broken.png", False, 1),
-        "icon.gif": ("icon.png", False, 1),
+        "icon.gif": ("icon.gif", False, 1),
         "photo.jfif": ("photo.jfif", False, 1),
         "talk.avi": ("talk.avi.mp4", True, 5),
         "talk.mp4": ("talk.mp4", True, 5),

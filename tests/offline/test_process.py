@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 import engines
 from engines.base import BufferedEngine, EngineOptions, TensorSpec
@@ -328,3 +329,45 @@ def test_a_reference_of_another_person_is_doubted_once_for_each_input(
     reference(HiddenCrop.of_template(crop, mask, 0.3))
     assert ("another person" in reference.note()) == doubted
     assert reference.note() == ""
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG", "GIF"])
+def test_every_image_of_an_animation_is_restored_in_its_time(
+    tmp_path: Path, face: NDArray[np.uint8], mask: NDArray[np.uint8], kind: str
+) -> None:
+    suffix = f".{kind.lower()}"
+    source, given = animation(tmp_path / f"in{suffix}", face, kind), write(tmp_path / "mask.png", mask)
+    report = run(source, tmp_path / f"out{suffix}", given)
+    assert (report.files[0].frames, report.files[0].restored) == (3, 3)
+    with Pillow.open(source) as before, Pillow.open(tmp_path / f"out{suffix}") as after:
+        assert (after.format, after.n_frames, after.info["loop"]) == (kind, 3, 2)
+        for number in range(3):
+            one, other = (_shown(picture, number) for picture in (before, after))
+            assert before.info["duration"] == after.info["duration"] == 50 + 10 * number
+            near = 0 if kind != "GIF" else 12  # of 256 colours
+            assert np.abs(one[mask == 0] - other[mask == 0]).max() <= near
+            assert np.abs(np.median(other[170:200, 100:160], axis=(0, 1)) - PAINT[::-1]).max() <= near
+
+
+def _shown(picture: Pillow.Image, number: int) -> NDArray[np.int64]:
+    picture.seek(number)
+    picture.load()
+    return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def animation(path: Path, face: NDArray[np.uint8], kind: str) -> Path:
+    images = [Pillow.fromarray(face // 24 * 24 + 5 * number) for number in range(3)]
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    images[0].save(path, kind, save_all=True, append_images=images[1:], duration=[50, 60, 70], loop=2, **lossless)
+    return path
+
+
+def test_an_animation_without_a_hidden_face_is_the_same_file_and_becomes_no_still(
+    tmp_path: Path, face: NDArray[np.uint8]
+) -> None:
+    source = animation(tmp_path / "in.gif", face, "GIF")
+    run(source, tmp_path / "out.gif")
+    assert (tmp_path / "out.gif").read_bytes() == source.read_bytes()
+    with pytest.raises(ConfigError, match="cannot store an animation"):
+        run(source, tmp_path / "out.jpg")
+    assert not (tmp_path / "out.jpg").exists()

@@ -13,7 +13,7 @@ import pytest
 from engines.contract import CROP_PX, TEMPLATE
 from occlufix_vcam.people.keys import KeyFile, SystemKeyring
 from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person
-from occlufix_vcam.people.sealed import MAGIC, NONCE_BYTES, UNBOUND_VERSION, VERSION
+from occlufix_vcam.people.sealed import MAGIC, MOST_LUMA_PX, MOST_VIEWS, NONCE_BYTES, UNBOUND_VERSION, VERSION
 from occlufix_vcam.people.store import LOCK_FILE, PeopleStore, load_people
 from occlufix_vcam.people.watcher import PeopleWatcher
 
@@ -84,6 +84,23 @@ def test_a_person_comes_back_as_he_was(store: PeopleStore) -> None:
         np.testing.assert_array_equal(view.image, kept.image)
         np.testing.assert_array_equal(view.mask, kept.mask)
         np.testing.assert_array_equal(view.landmarks, kept.landmarks)
+
+
+def test_detail_comes_back_and_files_without_it_are_read(store: PeopleStore) -> None:
+    person = somebody()
+    luma = np.random.default_rng(2).integers(0, 256, (500, 500), dtype=np.uint8)
+    fine, plain = person.views
+    store.save(replace(person, views=(replace(fine, luma=luma), plain)))
+    (back,) = store.load().people
+    assert back.views[0].luma is not None and back.views[1].luma is None
+    np.testing.assert_array_equal(back.views[0].luma, luma)
+
+
+def test_a_file_of_a_dozen_large_views_is_bounded(store: PeopleStore) -> None:
+    luma = np.random.default_rng(2).integers(0, 256, (MOST_LUMA_PX, MOST_LUMA_PX), dtype=np.uint8)
+    person = somebody(views=MOST_VIEWS)
+    path = store.save(replace(person, views=[replace(view, luma=luma) for view in person.views]))
+    assert path.stat().st_size < 11_000_000
 
 
 def test_the_same_name_written_otherwise_is_the_same_person(store: PeopleStore) -> None:

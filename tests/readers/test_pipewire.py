@@ -47,7 +47,7 @@ def test_a_browser_lists_it_and_shows_what_the_networks_made(
     if browsers.program(browser) is None:
         pytest.skip(f"NOT PROVED HERE: no {browsers.DEBIAN_PACKAGES[browser]}")
     with product.started(environment, f"--source={clip}", "--sink=pipewire"):
-        session.wait_for(lambda: "restore" in product.status(environment)["engine"], "the networks", within=60)
+        product.wait_for_networks(environment)
         told = browsers.watch(browser, environment, tmp_path, label=OWN_LABEL)
         status = product.status(environment)
     assert "error" not in told, told

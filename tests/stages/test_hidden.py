@@ -214,3 +214,77 @@ def test_coverage_is_a_share_of_the_face_not_of_the_crop():
     everything = np.full((CROP_PX, CROP_PX), 255, np.uint8)
     assert face_share(everything) == 1.0
     assert face_share(cv2.bitwise_not(face_area())) == 0.0
+
+
+MASK, COLLAR = np.s_[190:290, 140:276], np.s_[250:340, 300:390]
+STRAP, ARM = np.s_[200:204, 276:330], np.s_[290:, 150:250]
+
+
+def marked_beside_a_mask(arm: int) -> Image:
+    """What counts as hidden if collar and strap, which touch a sure mask, are doubtful."""
+    engine = SaidProbability(WIDE_PX)
+    engine.probability[255:262, 270:330] = 200
+    engine.probability[COLLAR], engine.probability[STRAP] = 170, 170
+    engine.probability[MASK], engine.probability[ARM] = 255, arm
+    return HiddenSegmenter(engine)(crop()).wide_mask
+
+
+def test_what_is_thick_and_doubted_beside_a_face_mask_is_none_of_it():
+    mask = marked_beside_a_mask(arm=0)
+    assert mask[MASK].all() and mask[STRAP].all()
+    assert np.count_nonzero(mask[COLLAR]) < 0.1 * mask[COLLAR].size
+
+
+def test_what_is_doubted_of_an_arm_goes_with_it():
+    """What is sure reaches far beyond the face: this is no face mask."""
+    mask = marked_beside_a_mask(arm=255)
+    assert mask[ARM].all() and mask[COLLAR].all()
+
+
+class CountingEngine(SaidProbability):
+    """Also counts its runs."""
+
+    runs = 0
+
+    def run(self, feeds):
+        self.runs += 1
+        return super().run(feeds)
+
+
+def wide_crop(track_id: int, frame: int, value: int = 90) -> Crop:
+    face = FaceTrack(track_id, TEMPLATE, 1.0, frame / 30)
+    wide = np.full((WIDE_PX, WIDE_PX, 3), value, np.uint8)
+    inside = np.full((WIDE_PX, WIDE_PX), 255, np.uint8)
+    return Crop(face, np.ascontiguousarray(wide[TEMPLATE_PART]), np.eye(2, 3, dtype=np.float32), wide, inside)
+
+
+@pytest.mark.parametrize(("faces", "every"), [(1, 2), (2, 3), (3, 4), (4, 4)])
+def test_while_nothing_changes_the_network_looks_at_one_face_a_frame(faces: int, every: int):
+    engine = CountingEngine(WIDE_PX)
+    engine.probability[box(250, 320)] = 255
+    see = HiddenSegmenter(engine, every_frame=False)
+    runs = []
+    for frame in range(10 * every):
+        before, carried = engine.runs, [see(wide_crop(face, frame)).may_carry for face in range(faces)]
+        runs.append(engine.runs - before)
+        assert frame < 2 * every or carried.count(False) <= 1, "the restorer paints one face a frame, too"
+    assert runs[0] == faces, "a new face is looked at in its first frame"
+    assert max(runs[2 * every :]) == 1 and sum(runs[-4 * every :]) == 4 * faces
+
+
+def test_a_change_is_looked_at_in_its_very_frame():
+    engine = CountingEngine(WIDE_PX)
+    see = HiddenSegmenter(engine, every_frame=False)
+    for frame in range(4):
+        see(wide_crop(1, frame))
+    for frame in range(4, 9):
+        before = engine.runs
+        hidden = see(wide_crop(1, frame, 90 + 15 * frame))
+        assert engine.runs == before + 1 and not hidden.may_carry
+
+
+def test_a_segmenter_that_looks_at_every_frame_never_lets_the_restorer_rest():
+    engine = CountingEngine(WIDE_PX)
+    engine.probability[box(250, 320)] = 255
+    see = HiddenSegmenter(engine)
+    assert not any(see(wide_crop(1, frame)).may_carry for frame in range(6)) and engine.runs == 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -381,6 +382,16 @@ def test_an_enrolled_face_fills_what_this_call_never_showed():
     assert inside_error(memory(seen(covered(image), MOUTH)), image) < 2
     memory.forget([1])
     assert known.forgotten == [1]
+
+
+def test_an_enrolled_faces_detail_is_shown_at_its_pictures_scale():
+    image, luma = face_picture(), np.random.default_rng(0).integers(0, 256, (512, 512), dtype=np.uint8)
+    known = Known(image)
+    known.person = replace(known.person, views=[replace(known.person.views[0], luma=luma)])
+    fine = FaceMemory(known=known)(seen(covered(image), MOUTH)).fine
+    assert fine is not None and fine.luma is luma
+    corner = fine.matrix @ np.array([-0.5, -0.5, 1])
+    assert np.abs(corner + 0.5).max() < 8  # the face is where it was: the template's corner is the picture's
 
 
 def test_an_enrolled_face_that_cannot_be_followed_still_is_a_reference_by_its_landmarks():

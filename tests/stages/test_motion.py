@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.contract import CROP_PX, TEMPLATE, transform_points
+from engines.contract import CROP_PX, TEMPLATE, WIDE_PX, transform_points
 from occlufix_vcam.stages.geometry import face_area
-from occlufix_vcam.stages.motion import Continuity, motion, motion_features
+from occlufix_vcam.stages.motion import Continuity, Stillness, in_cells, motion, motion_features
 
 SIZE = (CROP_PX, CROP_PX)
 WHOLE = np.full(SIZE, 255, np.uint8)
@@ -97,3 +97,38 @@ def test_continuity_breaks_at_a_cut_and_not_at_a_hand():
     assert not continuity.broken(hand, mask)
     assert continuity.broken(bright, np.zeros(SIZE, np.uint8))
     assert not continuity.broken(bright, np.zeros(SIZE, np.uint8))
+
+
+def field(value: int = 120) -> np.ndarray:
+    """A wide field with some contrast."""
+    rough = np.random.default_rng(5).integers(value - 30, value + 30, (40, 40, 3)).astype(np.uint8)
+    return cv2.resize(rough, (WIDE_PX, WIDE_PX), interpolation=cv2.INTER_CUBIC)
+
+
+def still(after: np.ndarray, hidden: np.ndarray | None = None) -> bool:
+    """Whether `after` counts as unchanged since `field()`."""
+    stillness = Stillness()
+    stillness.keep(in_cells(field()))
+    mask = np.zeros((WIDE_PX, WIDE_PX), np.uint8) if hidden is None else hidden
+    return stillness.lasts(in_cells(after), in_cells(mask))
+
+
+def test_noise_and_the_landmarks_jitter_change_nothing():
+    noise = np.random.default_rng(1).normal(0, 4, field().shape)
+    shaken = cv2.warpAffine(field(), matrix_of(0, 1, 0.7, -0.5), (WIDE_PX, WIDE_PX), borderMode=cv2.BORDER_REFLECT)
+    assert still(np.clip(shaken + noise, 0, 255).astype(np.uint8))
+
+
+def test_a_thing_of_a_specks_size_changes_the_face_and_what_hides_it_and_nothing_elsewhere():
+    before_face, beside = field(), field()
+    before_face[200:216, 200:216] += 40
+    beside[380:396, 20:36] += 40
+    assert not still(before_face)
+    assert still(beside)
+    arm = np.zeros((WIDE_PX, WIDE_PX), np.uint8)
+    arm[370:, :40] = 255
+    assert not still(beside, arm)
+
+
+def test_nothing_lasts_before_anything_was_kept():
+    assert not Stillness().lasts(in_cells(field()), in_cells(field()[..., 0]))

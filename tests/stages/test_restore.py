@@ -200,3 +200,40 @@ def test_what_is_shown_of_a_still_face_follows_as_fast_at_any_rate(rate: int):
     shown(0, 1.0)
     levels = [shown(200, 1.0 + n / rate) for n in range(1, rate // 5 + 1)]
     assert levels[-1] == pytest.approx(200 * (1 - (1 - NEWEST) ** 6), abs=8)
+
+
+def resting(hidden: HiddenCrop) -> HiddenCrop:
+    return replace(hidden, may_carry=True)
+
+
+def test_what_was_painted_moves_with_the_face_while_the_network_rests():
+    engine = Negative()
+    restore = Restorer(engine)
+    sideways = np.eye(2, 3, dtype=np.float32)
+    sideways[0, 2] = 1
+    restore(hidden_crop(50), replace(NO_REFERENCE, motion=IDENTITY))
+    ramp = np.repeat(np.arange(CROP_PX, dtype=np.uint8)[None, :, None], CROP_PX, 0).repeat(3, 2)
+    restore._painted[1] = replace(restore._painted[1], image=ramp)
+    restore._steady.forget([1])
+    for moved in (1, 2):
+        patch = restore(resting(hidden_crop(50)), replace(NO_REFERENCE, motion=sideways))
+        restore._steady.forget([1])
+        assert (patch.image[:, 10] == 10 - moved).all()
+    assert engine.runs == 1
+    restore(hidden_crop(50), replace(NO_REFERENCE, motion=sideways))
+    assert engine.runs == 2
+
+
+@pytest.mark.parametrize("why", ["the motion is unknown", "the hole grew", "the face left"])
+def test_the_network_paints_what_it_cannot_carry(why: str):
+    engine = Negative()
+    restore = Restorer(engine)
+    small = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    small[100:200] = 255
+    first = replace(hidden_crop(50), mask=small) if why == "the hole grew" else hidden_crop(50)
+    restore(first, replace(NO_REFERENCE, motion=IDENTITY))
+    if why == "the face left":
+        restore.forget([1])
+    motion = None if why == "the motion is unknown" else IDENTITY
+    restore(resting(hidden_crop(50)), replace(NO_REFERENCE, motion=motion))
+    assert engine.runs == 2

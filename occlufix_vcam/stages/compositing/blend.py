@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, Affine, Image
 from occlufix_vcam.core.frame import Box, Fill, Patch
 from occlufix_vcam.stages.compositing.beyond import CELL_PX as REACH_CELL_PX
-from occlufix_vcam.stages.compositing.beyond import Beyond, Reach, composed_wide, face_weight
+from occlufix_vcam.stages.compositing.beyond import Beyond, Reach, composed_wide
 from occlufix_vcam.stages.compositing.detail import CUBIC_BELOW, Detail
 from occlufix_vcam.stages.compositing.outline import outline
+from occlufix_vcam.stages.compositing.spill import without_spill
 from occlufix_vcam.stages.geometry import (
     box_in_frame,
     compose,
+    face_weight,
     from_cells,
     reduced,
     scale_of,
@@ -72,8 +74,10 @@ class Blender:
             if fill is not None:
                 self._put_fill(restored, patch, box, fill, compose(patch.crop.to_crop, translation(*box[:2])))
             self._put(result, box, restored, alpha)
-        if fill is not None and fill.thing is not None and result is not image and not self._reach.leaves:
-            self._put(result, fill.box, fill.image, np.asarray(cv2.min(fill.thing, fill.trust), np.uint8))
+        if fill is not None and result is not image and not self._reach.leaves:
+            for weight in (fill.thing, fill.rim):
+                if weight is not None:
+                    self._put(result, fill.box, fill.image, np.asarray(cv2.min(weight, fill.trust), np.uint8))
         return result
 
     def forget(self, track_ids: Iterable[int]) -> None:
@@ -153,14 +157,14 @@ def _box_of_thing(patch: Patch, image: Image) -> Box:
 
 
 def _matched(patch: Patch) -> Image:
-    """The restored template with its colours matched to the face around the hole."""
+    """The restored template with its colours matched to the face around the hole, and without spill."""
     x, y, width, height = _around_hole(patch.mask)
     if not width:
         return patch.image
     part = slice(y, y + height), slice(x, x + width)
     restored = patch.image.copy()
     restored[part] = match_colours(patch.crop.image[part], patch.image[part], patch.mask[part])
-    return restored
+    return restored if patch.exact else without_spill(patch, restored)
 
 
 def _reach_in(box: Box, patch: Patch, reach: Image) -> Image:

@@ -15,7 +15,7 @@ import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, Affine, Image, Points, similarity, transform_points
 from engines.faces_maps import Detection, template_box
-from occlufix_vcam.stages.geometry import compose, face_area, inverse
+from occlufix_vcam.stages.geometry import TEMPLATE_CORNERS, compose, face_area, inverse
 from occlufix_vcam.stages.motion import IDENTITY, MotionFeatures, motion, motion_features
 
 #: Up to this share of the face outside the picture the detector's landmarks are trusted, of a face that is followed.
@@ -146,6 +146,9 @@ def outside(image: Image, landmarks: Points, area: Image | None = None) -> float
         to_crop = similarity(landmarks)
     except ValueError:
         return 1.0
+    corners = transform_points(TEMPLATE_CORNERS, inverse(to_crop))
+    if (corners >= 0).all() and (corners <= np.array(image.shape[1::-1]) - 1).all():
+        return 0.0
     inside = cv2.bitwise_and(_in_picture(image, to_crop), area)
     return 1 - cv2.countNonZero(inside) / cv2.countNonZero(area)
 

@@ -12,7 +12,7 @@ from engines.contract import Image
 from occlufix_vcam.core.frame import Box, Fill, Frame, HiddenCrop
 from occlufix_vcam.stages.geometry import box_in_frame
 from occlufix_vcam.stages.scene.cells import AROUND, SceneFrame, block_px, scene_frame
-from occlufix_vcam.stages.scene.view import SceneView
+from occlufix_vcam.stages.scene.view import NEAR, SceneView
 
 #: A view is taken every so many seconds, and kept if it stayed unhidden for a while after it: a thing is noticed late.
 VIEW_EVERY_S, KEPT_AFTER_S = 0.25, 0.5
@@ -88,7 +88,7 @@ class SceneMemory:
         """What the views show of what is hidden: the one that shows most of it, others where it shows less."""
         assert now.hidden is not None
         found: list[SceneView] = []
-        hidden = now.hidden.copy()
+        hidden = np.asarray(cv2.dilate(now.hidden, NEAR), np.uint8)
         lacking: NDArray[np.bool_] = now.hidden != 0
         least = LACKING * np.count_nonzero(lacking)
         for view in sorted(reversed(self._views), key=lambda view: -_shown_of(view, lacking)):

@@ -12,8 +12,8 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, WIDE_PX, Affine, Image, transform_points
-from occlufix_vcam.core.frame import Box, Fill
-from occlufix_vcam.stages.geometry import compose, inverse, scale_of, to_cells, to_wide_field, translation
+from occlufix_vcam.core.frame import Box, Fill, in_wide
+from occlufix_vcam.stages.geometry import compose, face_weight, inverse, scale_of, to_cells, to_wide_field, translation
 from occlufix_vcam.stages.scene.cells import AROUND, Levels, SceneFrame, grid, reduced_by, spread, warped
 from occlufix_vcam.stages.scene.follow import followed
 
@@ -22,8 +22,9 @@ DIFFERS = 12.0
 #: Levels, in the mean gain, added before two levels are divided: the gain of dark pixels is noise.
 DARK = 12.0
 GAIN_RANGE = (0.4, 2.5)
-#: Expected error of a fill, in grey levels, up to which it has full trust, and from which on it has none.
-FULL_TRUST_BELOW, NO_TRUST_ABOVE = 11.0, 22.0
+#: Expected error of a fill, in grey levels, up to which it has full trust, and from which on it has none. A smooth
+#: continuation of what is around, the only other choice, is off by about 50.
+FULL_TRUST_BELOW, NO_TRUST_ABOVE = 20.0, 40.0
 #: Expected error, in grey levels: for each level by which the visible blocks around differ, and by which they do so
 #: beyond DIFFERS_ABOVE; for the root of motion's disagreement times detail; for each crop pixel from what is visible
 #: times the root of the detail; for each second of age. Fitted on films whose truth is known.
@@ -40,6 +41,8 @@ EDGE_BLOCKS = 2.0
 #: Over so many blocks a thing fades that leaves the view, but not the frame.
 FADE_BLOCKS = 6
 _SQUARE = np.ones((3, 3), np.uint8)
+#: What is rendered reaches so far beyond what is hidden, in blocks: the rim of things, and what it is blurred with.
+NEAR = np.ones((5, 5), np.uint8)
 #: Share of the way to the newest light and trust in one frame.
 EASE = 0.5
 #: With a smaller share of what is visible alike, it is another scene.
@@ -73,6 +76,7 @@ class SceneView:
         self._found_at = 0.0
         #: Blocks in which a thing continues beyond the wide field: uint8, 255 or 0.
         self.thing: Image = np.zeros(self.valid.shape, np.uint8)
+        self._rim: Levels = np.zeros(self.valid.shape, np.float32)
 
     def hide(self, frame: SceneFrame) -> None:
         """Makes invalid what is not visible in a frame that something hides."""
@@ -113,6 +117,7 @@ class SceneView:
         light = _light(moved, colours, agreed + np.float32(1e-3) * both)
         off = _difference(moved * light, colours)
         self._found_at = frame.at
+        self._rim = self._around_things(frame)
         self._flow, disagreement = _extended(raw, prior, measured + np.float32(0.02) * agreed, heads)
         trust = self._trusted(moved, off, both, disagreement, frame) * valid * self._known_faces(frame)
         self._light = _eased(self._light, light)
@@ -139,11 +144,13 @@ class SceneView:
         part = np.s_[top : top + rows, left : left + columns]
         trust = cv2.resize((self.trust[part] * HIDDEN).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
         box: Box = (self.box[0] + left * self.block, self.box[1] + top * self.block, *size)
+        differs = _differing(image, frame, box)
         thing = None
         if self.thing[part].any():
             rough = cv2.blur(cv2.dilate(self.thing, _SQUARE), (3, 3)) * self._inside(frame)
-            thing = _outlined(rough[part].astype(np.uint8), image, frame, box)
-        return Fill(box, image, np.asarray(trust, np.uint8), thing)
+            thing = _outlined(rough[part], differs)
+        rim = self._rim[part] * cv2.erode(wanted[part], _SQUARE)
+        return Fill(box, image, np.asarray(trust, np.uint8), thing, _outlined(rim, differs))
 
     def _inside(self, frame: Image) -> Levels:
         """1, falling to 0 at those edges of the view that are not the frame's."""
@@ -273,6 +280,14 @@ class SceneView:
         trust = np.clip((NO_TRUST_ABOVE - error) / (NO_TRUST_ABOVE - FULL_TRUST_BELOW), 0, 1)
         return np.asarray(trust, np.float32)
 
+    def _around_things(self, frame: SceneFrame) -> Levels:
+        """Weight, 0..255, of the blocks in which a rim of the things may have been missed: none on the faces."""
+        assert frame.hidden is not None
+        near = cv2.dilate(self.part(frame.hidden), _SQUARE) * np.float32(1 / HIDDEN)
+        for to_crop in frame.faces.values():
+            near *= 1 - self._in_view(_face(), to_crop)
+        return np.asarray(cv2.blur(near, (3, 3)), np.float32)
+
     def _known_faces(self, frame: SceneFrame) -> Levels:
         """0 where now is a face of somebody whom the view does not show, 1 elsewhere."""
         known = np.ones_like(self.valid)
@@ -283,14 +298,18 @@ class SceneView:
         return known
 
 
-def _outlined(thing: Image, fill: Image, frame: Image, box: Box) -> Image:
-    """A thing's blocks as a weight by pixel: what looks as the fill does stays as it is."""
+def _differing(fill: Image, frame: Image, box: Box) -> Image:
+    """How far each pixel of the frame's `box` is not what the fill shows there: 0 where it need not be replaced."""
     x, y, width, height = box
-    rough = cv2.resize(thing, (width, height), interpolation=cv2.INTER_LINEAR)
     blue, green, red = cv2.split(cv2.absdiff(fill, frame[y : y + height, x : x + width]))
     weight = cv2.LUT(cv2.max(cv2.max(blue, green), red), _RISE)
-    weight = cv2.blur(cv2.dilate(weight, np.ones((5, 5), np.uint8)), (3, 3))
-    return np.asarray(cv2.min(weight, rough), np.uint8)
+    return np.asarray(cv2.blur(cv2.dilate(weight, np.ones((5, 5), np.uint8)), (3, 3)), np.uint8)
+
+
+def _outlined(blocks: Levels, differs: Image) -> Image:
+    """Blocks' weights, 0..255, as a weight by pixel: what looks as the fill does stays as it is."""
+    rough = cv2.resize(blocks.astype(np.uint8), differs.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.min(differs, rough), np.uint8)
 
 
 def _length(flow: Levels) -> Levels:
@@ -353,6 +372,12 @@ def _detail(colours: Levels) -> Levels:
     across, down = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
     # A running mean of zeros may end just below zero.
     return np.maximum(np.asarray(cv2.blur(np.abs(across) + np.abs(down), (3, 3)), np.float32), 0)
+
+
+@functools.cache
+def _face() -> Levels:
+    """Where the template is restored for a face in the wide field, 416x416: 1 inside, fading out."""
+    return np.asarray(in_wide(face_weight()) * np.float32(1 / HIDDEN), np.float32)
 
 
 @functools.cache

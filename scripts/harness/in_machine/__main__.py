@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import sys
 import time
@@ -11,19 +13,22 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from occlufix_vcam.system.v4l2 import OWN_LABEL
+from occlufix_vcam.diagnostics.setup import OPTIONS
+from occlufix_vcam.system.linux import MODULE
 from scripts.harness.in_machine import CHECKS
 from scripts.harness.in_machine.scene import LOG, Scene, run
 
 
 def load_modules() -> None:
+    """Loads the modules; v4l2loopback with the options of `setup`."""
     kernel = os.environ["KERNEL"]
-    label = f"card_label={OWN_LABEL}"
+    words = shlex.split(OPTIONS.partition(MODULE)[2])
+    options = ["video_nr=10", *(re.sub("=(.* .*)", r'="\1"', word) for word in words)]
     if other := os.environ.get("LOOPBACK"):  # another version of the module: the path of its file
         run("modprobe", "-d", kernel, "videodev")
-        run("insmod", other, "video_nr=10", f'card_label="{OWN_LABEL}"', "exclusive_caps=1")
+        run("insmod", other, *options)
     else:
-        run("modprobe", "-d", kernel, "v4l2loopback", "video_nr=10", label, "exclusive_caps=1")
+        run("modprobe", "-d", kernel, MODULE, *options)
     run("modprobe", "-d", kernel, "vivid", "node_types=0x1", "num_inputs=1", "input_types=0", "vid_cap_nr=0")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import mimetypes
 import queue
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from scripts.harness.readers import numbered
 from scripts.harness.readers.session import background
@@ -77,11 +78,16 @@ def watch(
     label: str,
     pictures: int = 12,
     pause_s: float = 0,
+    bars: bool = False,
     flags: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Report of the page. The camera is opened twice, as calls do: `pause_s` later for the frames."""
+    """Report of the page. The camera is opened twice, as calls do: `pause_s` later for the frames.
+
+    The page waits for numbered frames, or for a camera's test image of eight `bars`.
+    """
     with _served() as (port, answers):
         asked = {"label": label, "pictures": pictures, "bits": numbered.BITS, "pause": round(1000 * pause_s)}
+        asked |= {"bars": 1} if bars else {}
         url = f"http://127.0.0.1:{port}/?{urlencode(asked)}"
         for _ in range(STARTS):
             told = _report(browser, url, flags, environment, folder / f"{browser}.log", answers)
@@ -160,7 +166,7 @@ def served(page: Path, get: Callable[[str], bytes | None], post: Callable[[str, 
 
         def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Type", mimetypes.guess_type(urlsplit(self.path).path)[0] or "text/html")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -1,4 +1,4 @@
-"""A WebRTC call over loopback between two headless browsers: one sends the camera, the other decodes it."""
+"""A WebRTC call over loopback between headless browsers: one sends the camera, the others decode it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -23,7 +23,7 @@ from scripts.harness.readers.lossy import Network, Relay
 from scripts.harness.readers.session import background
 
 WITHIN_S = 120.0
-#: Every so many numbers, both ends keep the whole picture, once the call has settled.
+#: Of so many numbers, all ends keep the first two whole pictures, once the call has settled.
 KEEP_EVERY = 10
 PERFECT = Network()
 #: A picture that comes this much later than the one before is a freeze.
@@ -31,11 +31,22 @@ FREEZE_MS = 200.0
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """Room of a conference server, and the address at which that takes requests."""
+
+    url: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """How the call is made; `simulcast` sends three sizes at once."""
+    """How the call is made; `simulcast` sends three sizes at once.
+
+    With several `receivers` it is a conference on a server, whose room `make` is given.
+    """
 
     sender: str = "chromium"
-    receiver: str = "chromium"
+    receivers: tuple[str, ...] = ("chromium",)
     codec: str = "VP8"
     size: tuple[int, int] = (1280, 720)
     simulcast: bool = False
@@ -46,28 +57,48 @@ class Call:
         more = "-simulcast" if self.simulcast else ""
         if self.network != PERFECT:
             more += f"-{self.network.loss:.0%}-lost-{1000 * self.network.delay_s:.0f}-ms"
-        return f"{self.sender}-{self.receiver}-{self.codec}-{self.size[1]}p{more}"
+        return f"{'-'.join((self.sender, *self.receivers))}-{self.codec}-{self.size[1]}p{more}"
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What one end saw: numbers with their times in milliseconds since the epoch, some whole pictures, statistics."""
+    """What one end saw: pictures with their times in milliseconds since the epoch, some of them whole, statistics."""
 
-    shown: list[tuple[int, float]]
+    #: Every picture; the number is None where it shows none, as a placeholder does.
+    frames: list[tuple[int | None, float]]
     pictures: dict[int, Image]
     size: tuple[int, int]
     stats: list[dict[str, Any]]
+    #: Pictures that were coded, and when that was counted: at the beginning and at the end.
+    coded: list[tuple[int, float]]
+
+    @property
+    def shown(self) -> list[tuple[int, float]]:
+        """The numbered pictures."""
+        return [(number, at) for number, at in self.frames if number is not None]
 
     @property
     def rate(self) -> float:
-        """Pictures a second."""
-        times = [at for _, at in self.shown]
-        return 1000 * (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
+        """Pictures coded or decoded a second."""
+        (before, began), (after, ended) = self.coded
+        return 1000 * (after - before) / (ended - began)
+
+    @property
+    def gaps_ms(self) -> list[float]:
+        """Time between one picture and the next."""
+        return [after - before for (_, before), (_, after) in pairwise(self.frames)]
 
     @property
     def freezes(self) -> int:
-        times = [at for _, at in self.shown]
-        return sum(after - before > FREEZE_MS for before, after in pairwise(times))
+        return sum(gap > FREEZE_MS for gap in self.gaps_ms)
+
+    def is_in_order(self, many: int) -> bool:
+        """Whether no numbered picture is older than the one before, in a film of `many`, which begins anew after a
+        placeholder.
+        """
+        runs = groupby((number for number, _ in self.frames), lambda number: number is not None)
+        shown = ([number for number in run if number is not None] for _, run in runs)
+        return all(numbered.are_in_order(run, many) for run in shown)
 
     def codec(self) -> str:
         """Codec that was used, such as "VP8"."""
@@ -82,47 +113,55 @@ def delays_ms(sent: End, arrived: End) -> list[float]:
     return [at - left[number] for number, at in arrived.shown if number in left and 0 <= at - left[number] < 10_000]
 
 
-def pairs(sent: End, arrived: End) -> list[tuple[Image, Image]]:
-    """Pictures that both ends kept, in one size: a call makes them smaller for a while."""
-    both = [(sent.pictures[number], arrived.pictures[number]) for number in sent.pictures.keys() & arrived.pictures]
-    return [(left, came) for left, came in both if left.shape == came.shape]
+def pairs(sent: End, arrived: End) -> list[tuple[int, Image, Image]]:
+    """Number and pictures of both ends where both kept one, in one size: a call makes them smaller for a while."""
+    both = sorted(sent.pictures.keys() & arrived.pictures)
+    found = [(number, sent.pictures[number], arrived.pictures[number]) for number in both]
+    return [each for each in found if each[1].shape == each[2].shape]
 
 
 def psnr_db(sent: End, arrived: End) -> float | None:
     """Mean PSNR of such pairs; None if there are none."""
-    found = [cv2.PSNR(left, came) for left, came in pairs(sent, arrived)]
+    found = [cv2.PSNR(left, came) for _, left, came in pairs(sent, arrived)]
     return float(np.mean(found)) if found else None
 
 
-def sharpness(image: Image) -> float:
-    """Mean absolute Laplacian of the luma."""
-    return float(np.abs(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.CV_32F)).mean())
+def make(
+    call: Call, environment: Mapping[str, str], folder: Path, *, label: str, room: Room | None = None
+) -> tuple[End, list[End]]:
+    """Makes one call, in a server's `room` if one is given; returns what the sender and each receiver saw.
 
-
-def make(call: Call, environment: Mapping[str, str], folder: Path, *, label: str) -> tuple[End, End]:
-    """Makes one call; returns what the sender and the receiver saw. Raises TimeoutError, and RuntimeError with the
-    browser's error.
+    Raises TimeoutError, and RuntimeError with the browser's error.
     """
+    browser_of = {"sender": call.sender} | {f"receiver-{place}": name for place, name in enumerate(call.receivers)}
+    receivers = [role for role in browser_of if role != "sender"]
+    asked = {"label": label, "codec": call.codec, "bits": numbered.BITS, "keep": KEEP_EVERY}
+    asked |= {"width": call.size[0], "height": call.size[1], "seconds": call.seconds}
+    asked |= {"simulcast": int(call.simulcast), "receivers": ",".join(receivers)}
+    asked |= {"server": room.url, "room": room.number} if room else {}
     with closing(Relay(call.network)) as relay, _served(relay) as (port, answers), ExitStack() as running:
         relay.start()
-        for role, browser in (("receiver", call.receiver), ("sender", call.sender)):
-            asked = {"role": role, "label": label, "codec": call.codec, "bits": numbered.BITS, "keep": KEEP_EVERY}
-            asked |= {"width": call.size[0], "height": call.size[1], "seconds": call.seconds}
-            asked |= {"simulcast": int(call.simulcast)}
+        for role in (*receivers, "sender"):
+            url = f"http://127.0.0.1:{port}/?{urlencode({**asked, 'role': role})}"
             profile = running.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-            command = browsers.command_of(browser, profile, f"http://127.0.0.1:{port}/?{urlencode(asked)}", calls=True)
+            command = browsers.command_of(browser_of[role], profile, url, calls=True)
             there = {**environment, "HOME": profile}
             running.enter_context(background(command, there, folder / f"{role}.log"))
-        ends = {}
-        while len(ends) < 2:
-            try:
-                told = answers.get(timeout=WITHIN_S + call.seconds)
-            except queue.Empty:
-                raise TimeoutError(f"{call}: an end reported nothing within {WITHIN_S:.0f} s") from None
-            if "error" in told:
-                raise RuntimeError(f"{told['role']}: {told['error']}")
-            ends[told["role"]] = _end(told)
-    return ends["sender"], ends["receiver"]
+        ends = _told(answers, len(browser_of), WITHIN_S + call.seconds)
+    return ends["sender"], [ends[role] for role in receivers]
+
+
+def _told(answers: queue.Queue[dict[str, Any]], many: int, within: float) -> dict[str, End]:
+    ends: dict[str, End] = {}
+    while len(ends) < many:
+        try:
+            told = answers.get(timeout=within)
+        except queue.Empty:
+            raise TimeoutError(f"an end reported nothing within {within:.0f} s: only {[*ends]}") from None
+        if "error" in told:
+            raise RuntimeError(f"{told['role']}: {told['error']}")
+        ends[told["role"]] = _end(told)
+    return ends
 
 
 def _end(told: dict[str, Any]) -> End:
@@ -132,8 +171,7 @@ def _end(told: dict[str, Any]) -> End:
         )
         for number, data in told["pictures"].items()
     }
-    shown = [(int(number), float(at)) for number, at in told["shown"]]
-    return End(shown, pictures, (told["size"][0], told["size"][1]), told["stats"])
+    return End(told["shown"], pictures, (told["size"][0], told["size"][1]), told["stats"], told["coded"])
 
 
 def _redirected(body: bytes, through: Callable[[str], str] | None) -> bytes:
@@ -151,7 +189,7 @@ def _served(relay: Relay) -> Iterator[tuple[int, queue.Queue[dict[str, Any]]]]:
     """
     through = {"/offer": relay.offer, "/answer": relay.answer}
     answers: queue.Queue[dict[str, Any]] = queue.Queue()
-    posted: dict[str, bytes] = {}
+    posted = {"/janus.js": Path(__file__).with_name("janus.js").read_bytes()}
 
     def take(path: str, body: bytes) -> None:
         if path == "/told":

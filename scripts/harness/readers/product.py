@@ -15,7 +15,7 @@ from occlufix_vcam.core.status import Status
 from occlufix_vcam.sinks.recorder import Recorder
 from occlufix_vcam.sources import SourceOptions
 from occlufix_vcam.sources.demo.source import Demo
-from scripts.harness.readers import numbered
+from scripts.harness.readers import numbered, session
 
 ROOT = Path(__file__).resolve().parents[3]
 RATE = 30.0
@@ -23,13 +23,13 @@ RATE = 30.0
 MASKED_S = 2.2
 
 
-def make_clip(path: Path, pictures: int, size: tuple[int, int] = (1280, 720)) -> None:
+def make_clip(path: Path, pictures: int, size: tuple[int, int] = (1280, 720), rate: float = RATE) -> None:
     """Writes the demo's masked face, numbered from 0 on. Frames differ, and so do their numbers."""
     with (
-        closing(Demo("demo", SourceOptions(*size, RATE, realtime=False))) as demo,
-        closing(Recorder(str(path), size=size, rate=RATE)) as recorder,
+        closing(Demo("demo", SourceOptions(*size, rate, realtime=False))) as demo,
+        closing(Recorder(str(path), size=size, rate=rate)) as recorder,
     ):
-        masked = round(MASKED_S * RATE)
+        masked = round(MASKED_S * rate)
         for number in range(pictures):
             image = demo.render(masked + number % masked)
             recorder.send(Frame(numbered.stamp(image, number), number, 0.0))
@@ -44,6 +44,11 @@ def status(environment: Mapping[str, str]) -> Status:
     """Status of the daemon in that session."""
     with ControlClient(StateFolder(Path(environment["OCCLUFIX_STATE_DIR"]))) as client:
         return client.status()
+
+
+def wait_for_networks(environment: Mapping[str, str], within: float = 120.0) -> None:
+    """Waits until the daemon has loaded its networks: before that, it shows what the camera sees."""
+    session.wait_for(lambda: "restore" in status(environment)["engine"], "the networks", within=within)
 
 
 @contextmanager

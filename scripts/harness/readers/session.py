@@ -25,10 +25,13 @@ def missing() -> str:
     return ", ".join(absent)
 
 
+Inside = Callable[[list[str]], list[str]]
+
+
 class Programs:
     """Programs of a running session, which a test may end and restart one by one; logs are in `folder`."""
 
-    def __init__(self, folder: Path, portal: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, portal: tuple[str, ...] = (), inside: Inside = list) -> None:
         self._folder, self._runtime = folder, folder / "run"
         self._runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.environment = {
@@ -50,8 +53,8 @@ class Programs:
                 ["dbus-daemon", "--session", "--nofork", f"--address={address}"],
                 (self._runtime / "bus").exists,
             ),
-            "pipewire": (["pipewire"], (self._runtime / "pipewire-0").exists),
-            "wireplumber": (["wireplumber"], lambda: '"default"' in things(self.environment, "Metadata")),
+            "pipewire": (inside(["pipewire"]), (self._runtime / "pipewire-0").exists),
+            "wireplumber": (inside(["wireplumber"]), lambda: '"default"' in things(self.environment, "Metadata")),
             "portal": (
                 [SYSTEM_PYTHON, str(Path(__file__).with_name("portal.py")), *portal],
                 lambda: "ready" in (folder / "portal.log").read_text(),
@@ -78,9 +81,11 @@ class Programs:
 
 
 @contextmanager
-def programs(folder: Path, *, portal: tuple[str, ...] = (), manager: bool = True) -> Iterator[Programs]:
-    """Session in `folder`; `portal` are arguments for the portal."""
-    running = Programs(folder, portal)
+def programs(
+    folder: Path, *, portal: tuple[str, ...] = (), manager: bool = True, inside: Inside = list
+) -> Iterator[Programs]:
+    """Session in `folder`; `portal` are arguments for the portal, `inside` runs PipeWire in another Debian."""
+    running = Programs(folder, portal, inside)
     try:
         for name in ("bus", "pipewire", *(("wireplumber",) if manager else ()), "portal"):
             running.start(name)
@@ -90,9 +95,11 @@ def programs(folder: Path, *, portal: tuple[str, ...] = (), manager: bool = True
 
 
 @contextmanager
-def pipewire_session(folder: Path, *, portal: tuple[str, ...] = (), manager: bool = True) -> Iterator[dict[str, str]]:
+def pipewire_session(
+    folder: Path, *, portal: tuple[str, ...] = (), manager: bool = True, inside: Inside = list
+) -> Iterator[dict[str, str]]:
     """Environment of programs in such a session."""
-    with programs(folder, portal=portal, manager=manager) as running:
+    with programs(folder, portal=portal, manager=manager, inside=inside) as running:
         yield running.environment
 
 

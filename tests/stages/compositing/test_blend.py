@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -107,7 +109,8 @@ def test_a_true_restoration_leaves_no_trace(eye_distance):
     """At any size of the face: the warps there and back agree to a fraction of a pixel."""
     image = smooth_picture()
     crop = crop_of(image, landmarks(eye_distance))
-    result = Blender()(image, [patch(crop, hole(), crop.image)])
+    known = replace(patch(crop, hole(), crop.image), remembered=hole())  # paint might have colours from nowhere
+    result = Blender()(image, [known])
     assert cv2.PSNR(result, image) > 45
     assert np.abs(result.astype(int) - image).max() <= 20
 

@@ -9,7 +9,7 @@ import pytest
 from engines.contract import CROP_PX, Image
 from occlufix_vcam.core.frame import Patch, in_wide
 from occlufix_vcam.stages.compositing.blend import Blender
-from occlufix_vcam.stages.compositing.detail import MEASURE_EVERY_S
+from occlufix_vcam.stages.compositing.detail import MEASURE_EVERY_S, measure
 from tests.stages.test_align import crop_of, landmarks
 
 EYES, MIDDLE = 170.0, (640, 360)
@@ -59,6 +59,17 @@ def test_a_soft_camera_stays_soft():
     patch = painted(frame)
     result = Blender()(frame, [patch])
     assert sharpness(result, patch) < sharpness(frame, patch) + 0.3
+
+
+def test_shapes_of_a_face_are_no_grain():
+    """Wrinkles and stubble of a smaller face have detail at every scale, the more the coarser: it became freckles."""
+    rng = np.random.default_rng(5)
+    frame = skin(0.0).astype(np.float32)
+    for sigma in (1.5, 3.0, 6.0):
+        shapes = cv2.GaussianBlur(rng.standard_normal((720, 1280), np.float32), (0, 0), sigma)
+        frame += shapes[..., None] * (1.2 * sigma / shapes.std())
+    made = measure(np.clip(frame, 0, 255).astype(np.uint8), painted(np.clip(frame, 0, 255).astype(np.uint8)))
+    assert made is not None and not made[1].any()
 
 
 def test_grain_sticks_to_the_face_and_does_not_shimmer():

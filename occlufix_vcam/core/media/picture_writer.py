@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.files import NewFile
-from occlufix_vcam.media.picture_facts import PictureFacts
+from occlufix_vcam.core.media.picture_facts import PictureFacts
 
 Pixels = NDArray[np.integer[Any] | np.floating[Any]]
 
@@ -27,7 +27,7 @@ _PNG_HEADER = 33  # bytes of signature and first chunk
 KINDS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF",
     ".tiff": "TIFF", ".bmp": "BMP", ".dib": "DIB", ".avif": "AVIF", ".jp2": "JPEG2000", ".ppm": "PPM", ".pgm": "PPM",
-    ".pnm": "PPM",
+    ".pnm": "PPM", ".gif": "GIF",
 }  # fmt: skip
 #: Kinds that Pillow writes with profile, EXIF and dpi, and its options: lossless where the format can be.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -37,8 +37,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "TIFF": {"compression": "tiff_lzw"},
     "BMP": {},
     "AVIF": {"quality": 90},
+    "GIF": {},
 }
-_SHALLOW = frozenset(("JPEG", "WEBP", "BMP", "DIB", "AVIF"))
+_SHALLOW = frozenset(("JPEG", "WEBP", "BMP", "DIB", "AVIF", "GIF"))
 #: One level of 8 bits in another type.
 LEVEL = {"uint8": 1.0, "uint16": 257.0, "float32": 1 / 255, "float64": 1 / 255}
 
@@ -74,14 +75,29 @@ def encode(pixels: Pixels, suffix: str, facts: PictureFacts = NO_FACTS) -> bytes
         raise SinkUnavailable(
             f"{suffix} cannot store such an image ({pixels.dtype})", "use an OUT that ends in .png or .tif"
         )
-    return _with_chunks(data.tobytes(), facts) if kind == "PNG" else data.tobytes()
+    add = {"PNG": _with_chunks, "TIFF": _with_tags}.get(kind)
+    return add(data.tobytes(), facts) if add else data.tobytes()
 
 
 def _by_pillow(pixels: Pixels, kind: str, facts: PictureFacts) -> bytes:
     if pixels.ndim == 3 and pixels.shape[2] == 4 and kind == "JPEG":
         pixels = pixels[:, :, :3]
+    options = options_of(kind, facts)
+    if kind == "JPEG" and facts.subsampling >= 0:
+        options["subsampling"] = facts.subsampling
+    data = io.BytesIO()
+    to_pillow(pixels).save(data, kind, **options)
+    return data.getvalue()
+
+
+def to_pillow(pixels: Pixels) -> Pillow.Image:
+    """Image of 8-bit grey, BGR or BGRA."""
     order = {2: None, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}[pixels.shape[2] if pixels.ndim == 3 else 2]
-    picture = Pillow.fromarray(pixels if order is None else cv2.cvtColor(np.ascontiguousarray(pixels), order))
+    return Pillow.fromarray(pixels if order is None else cv2.cvtColor(np.ascontiguousarray(pixels), order))
+
+
+def options_of(kind: str, facts: PictureFacts) -> dict[str, Any]:
+    """With which Pillow writes this kind, without loss where it can be, with what `facts` hold."""
     options = dict(_OPTIONS[kind])
     if facts.profile:
         options["icc_profile"] = facts.profile
@@ -89,11 +105,7 @@ def _by_pillow(pixels: Pixels, kind: str, facts: PictureFacts) -> bytes:
         options["exif"] = facts.exif
     if facts.dpi:
         options["dpi"] = facts.dpi
-    if kind == "JPEG" and facts.subsampling >= 0:
-        options["subsampling"] = facts.subsampling
-    data = io.BytesIO()
-    picture.save(data, kind, **options)
-    return data.getvalue()
+    return options
 
 
 def _with_chunks(png: bytes, facts: PictureFacts) -> bytes:
@@ -106,6 +118,30 @@ def _with_chunks(png: bytes, facts: PictureFacts) -> bytes:
     if facts.exif:
         chunks += _chunk(b"eXIf", facts.exif.removeprefix(b"Exif\0\0"))
     return png[:_PNG_HEADER] + chunks + png[_PNG_HEADER:]
+
+
+def _with_tags(tiff: bytes, facts: PictureFacts) -> bytes:
+    """A TIFF of 16 bits or floats, which Pillow cannot write, with profile and dpi in a new directory at its end."""
+    order = "<" if tiff.startswith(b"II") else ">"
+    [place] = struct.unpack_from(f"{order}I", tiff, 4)
+    [count] = struct.unpack_from(f"{order}H", tiff, place)
+    tags = {tag: rest for tag, rest in struct.iter_unpack(f"{order}H10s", tiff[place + 2 : place + 2 + 12 * count])}
+    data = bytearray(tiff) + b"\0" * (len(tiff) % 2)
+
+    def add(tag: int, kind: int, count: int, value: bytes) -> None:
+        at = value if len(value) <= 4 else struct.pack(f"{order}I", len(data))
+        tags[tag] = struct.pack(f"{order}HI4s", kind, count, at)
+        data.extend(value + b"\0" * (len(value) % 2) if len(value) > 4 else b"")
+
+    if facts.profile:
+        add(34675, 7, len(facts.profile), facts.profile)
+    for tag, dpi in zip((282, 283), facts.dpi or (), strict=False):
+        add(tag, 5, 1, struct.pack(f"{order}II", round(dpi * 1000), 1000))
+    if facts.dpi:
+        add(296, 3, 1, struct.pack(f"{order}HH", 2, 0))  # in inches
+    struct.pack_into(f"{order}I", data, 4, len(data))
+    directory = b"".join(struct.pack(f"{order}H10s", *tag) for tag in sorted(tags.items()))
+    return bytes(data) + struct.pack(f"{order}H", len(tags)) + directory + bytes(4)
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
-from occlufix_vcam.media.pictures import load_picture, picture_files, to_bgr
+from occlufix_vcam.core.media.pictures import load_picture, picture_files, to_bgr
 
 GREY = np.array([[0, 100, 255]], np.uint8)
 COLOUR = np.array([[[1, 2, 3], [10, 20, 30], [255, 0, 128]]], np.uint8)
@@ -101,7 +101,7 @@ def test_a_small_file_that_would_fill_the_memory_is_refused_by_its_header(tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
-def test_an_animation_is_refused_plainly(tmp_path: Path, kind: str) -> None:
+def test_an_animation_is_no_mask_and_no_reference(tmp_path: Path, kind: str) -> None:
     frames = [Pillow.new("RGB", (16, 16), (40 * n, 0, 0)) for n in range(3)]
     frames[0].save(tmp_path / "moving", kind, save_all=True, append_images=frames[1:])
     with pytest.raises(DeviceError, match="holds several images"):

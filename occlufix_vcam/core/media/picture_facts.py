@@ -21,6 +21,8 @@ from occlufix_vcam.core.errors import CameraNotFound, DeviceError
 #: More than the largest cameras take; beyond, a small file could fill the memory.
 LARGEST_PX = 2**27
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "GIF")
+#: Kinds of which several images are an animation; those of a TIFF are pages.
+ANIMATED = frozenset(("GIF", "WEBP", "PNG"))
 Pillow.MAX_IMAGE_PIXELS = None  # our own limit says how large the image is
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _ORIENTATION = 0x0112
@@ -41,6 +43,11 @@ class PictureFacts:
     profile: bytes = b""
     dpi: tuple[float, float] | None = None
     subsampling: int = -1
+    frames: int = 1
+
+    @property
+    def is_animation(self) -> bool:
+        return self.frames > 1 and self.kind in ANIMATED
 
     def upright(self, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         transpose, flip = _TURNS.get(self.orientation, (False, None))
@@ -87,13 +94,7 @@ def _read(path: Path, file: BinaryIO) -> PictureFacts:
     if header is None:
         return PictureFacts("TIFF", _checked(path, _tiff_size(path, file)))
     try:
-        size = _checked(path, header.size)
-        if header.format != "MPO" and getattr(header, "n_frames", 1) > 1:
-            raise DeviceError(
-                f"{path} holds several images, and all but the first would be lost",
-                "convert it to a film, or save its images one by one",
-            )
-        return _facts(header, file, size)
+        return _facts(header, file, _checked(path, header.size))
     except DeviceError:
         raise
     except Exception as error:
@@ -121,6 +122,7 @@ def _facts(header: Pillow.Image, file: BinaryIO, size: tuple[int, int]) -> Pictu
         profile=b"" if header.mode == "CMYK" else header.info.get("icc_profile") or b"",
         dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(0 < float(value) < 1e6 for value in dpi) else None,
         subsampling=_subsampling(header),
+        frames=1 if header.format == "MPO" else getattr(header, "n_frames", 1),
     )
 
 

@@ -13,9 +13,9 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from occlufix_vcam.core.errors import SinkUnavailable
-from occlufix_vcam.media.picture_facts import PictureFacts
-from occlufix_vcam.media.picture_writer import encode, put_into, write_file
-from occlufix_vcam.media.pictures import read_picture
+from occlufix_vcam.core.media.picture_facts import PictureFacts
+from occlufix_vcam.core.media.picture_writer import encode, put_into, write_file
+from occlufix_vcam.core.media.pictures import read_picture
 
 
 def test_what_is_put_into_16_bits_spans_the_whole_range() -> None:
@@ -74,14 +74,18 @@ def test_profile_and_resolution_are_kept(tmp_path: Path, suffix: str) -> None:
         assert suffix == ".tif" or (exif[0x0132], exif.get(0x0112, 1)) == ("2020:01:02 03:04:05", 1)
 
 
-def test_16_bits_keep_their_profile(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("suffix", "kind"), [(".png", np.uint16), (".tif", np.uint16), (".tif", np.float32)])
+def test_16_bits_and_floats_keep_their_profile(tmp_path: Path, suffix: str, kind: type[np.generic]) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    pixels = np.random.default_rng(0).integers(0, 65536, (8, 8, 3), np.uint16)
-    data = encode(pixels, ".png", PictureFacts("PNG", profile=profile, dpi=(300.0, 300.0)))
-    write_file(tmp_path / "out.png", data)
-    assert np.array_equal(read_picture(tmp_path / "out.png")[0], pixels)
-    with Pillow.open(tmp_path / "out.png") as written:
-        assert written.info["icc_profile"] == profile and round(written.info["dpi"][0]) == 300
+    pixels = np.random.default_rng(0).integers(0, 65536, (8, 8, 3), np.uint16).astype(kind)
+    data = encode(pixels, suffix, PictureFacts("", profile=profile, dpi=(300.0, 300.0)))
+    write_file(tmp_path / f"out{suffix}", data)
+    assert np.array_equal(cv2.imread(str(tmp_path / f"out{suffix}"), cv2.IMREAD_UNCHANGED), pixels)
+    if kind is np.float32:
+        assert profile in data  # which Pillow cannot read
+    else:
+        facts = read_picture(tmp_path / f"out{suffix}")[1]
+        assert (facts.profile, facts.dpi) == (profile, pytest.approx((300, 300), abs=0.1))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")

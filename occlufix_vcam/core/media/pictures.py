@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from engines.contract import Image
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
-from occlufix_vcam.media.picture_facts import READABLE, PictureFacts, picture_facts, quiet
+from occlufix_vcam.core.media.picture_facts import READABLE, PictureFacts, picture_facts, quiet
 
 PICTURE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".ppm", ".pgm")
@@ -64,6 +64,10 @@ def read_picture(path: Path) -> tuple[Pixels, PictureFacts]:
     Raises CameraNotFound, or DeviceError if it is unreadable, too large to decode or holds several images.
     """
     facts = picture_facts(path)
+    if facts.frames > 1:
+        raise DeviceError(
+            f"{path} holds several images, and all but the first would be lost", "save the one that is meant by itself"
+        )
     try:
         data = path.read_bytes()
         pixels = _decoded_by_pillow(path) if facts.kind in _ONLY_PILLOW else _decoded(data, facts)
@@ -82,8 +86,13 @@ def _decoded(data: bytes, facts: PictureFacts) -> Pixels | None:
 
 def _decoded_by_pillow(path: Path) -> Pixels:
     with quiet(), Pillow.open(path, formats=READABLE) as picture:
-        has_alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
-        pixels = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
+        return pixels_of(picture)
+
+
+def pixels_of(picture: Pillow.Image) -> Pixels:
+    """BGR, or BGRA if anything can be transparent."""
+    has_alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+    pixels = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
     return cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGB2BGR)
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
-import av
 import cv2
-from av.container import OutputContainer
-from av.video.stream import VideoStream
 
 from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable
+from occlufix_vcam.core.media.colours import ColourConverter, ColourTags
+from occlufix_vcam.core.media.ffmpeg import av
+from occlufix_vcam.core.media.film_formats import FORMATS, Quality
 from occlufix_vcam.core.output_transform import even_size
-from occlufix_vcam.media.colours import ColourConverter, ColourTags
-from occlufix_vcam.media.film_formats import FORMATS, Quality
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
 
 #: Constant rate factor by quality, of H.264 and of VP9.
 _H264_CRF = {Quality.HIGH: 17, Quality.MEDIUM: 22, Quality.LOW: 28}
+#: The quickest encoder keeps more of a frame at the same factor, and needs the less time the higher it is.
+_LIVE_CRF = {Quality.HIGH: 20, Quality.MEDIUM: 24, Quality.LOW: 30}
 _VP9_CRF = {Quality.HIGH: 20, Quality.MEDIUM: 30, Quality.LOW: 40}
 #: A killed recording plays up to its last half second; a closed one is an ordinary file.
 _MP4 = {
@@ -66,7 +70,7 @@ class FilmWriter:
         fraction = Fraction(rate).limit_denominator(1001)
         self.codec, self._pixels, options = _encoder(container.format.name, quality, fraction, live)
         try:
-            self.stream = cast(VideoStream, container.add_stream(self.codec, rate=fraction, options=options))
+            self.stream = cast("VideoStream", container.add_stream(self.codec, rate=fraction, options=options))
         except ValueError as error:  # PyAV's "unknown codec"
             raise SinkUnavailable(
                 f"this PyAV has no encoder {self.codec}", "install its own wheel: pip install --only-binary av av"
@@ -114,4 +118,5 @@ def _encoder(container: str, quality: Quality, rate: Fraction, live: bool) -> tu
         speed = live_speed if live else {"deadline": "good", "cpu-used": "4"}
         return "libvpx-vp9", "yuv420p", {"crf": str(_VP9_CRF[quality]), "b": "0", "row-mt": "1", **speed, **key_frames}
     speed = {"preset": "ultrafast", "tune": "zerolatency"} if live else {"preset": "fast"}
-    return "libx264", "yuv420p", {"crf": str(_H264_CRF[quality]), **speed, **key_frames}
+    crf = (_LIVE_CRF if live else _H264_CRF)[quality]
+    return "libx264", "yuv420p", {"crf": str(crf), **speed, **key_frames}

@@ -1,0 +1,84 @@
+"""Debian's package in a virtual machine: the documented steps to a picture in Chromium, update, removal.
+
+One boot for all steps (`scripts/harness/package_steps`). The package is built first (`scripts/build_deb.py`), unless
+OCCLUFIX_DEB names one; the reason of a skip names what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.harness.package_steps import STEPS, documented_commands
+from scripts.vm.machine import NoMachine, find
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 1200.0
+#: What a slow typist writes in two minutes.
+MOST_KEYS = 240
+#: Answers to apt and to `setup`, each with Enter, and a password.
+ANSWERS = 2 * len("y\n") + len("a long password\n")
+OUT_OF_TIME = 124  # of a machine's command
+MEMORY = "4G"  # two thirds of it hold files
+
+pytestmark = pytest.mark.timeout(LIMIT_S + 900)
+
+
+def package(folder: Path) -> Path:
+    """The package; skips where it cannot be built."""
+    if named := os.environ.get("OCCLUFIX_DEB"):
+        return Path(named).resolve()
+    if shutil.which("dpkg-deb") is None or not Path("/usr/bin/python3").exists():
+        pytest.skip("NOT PROVED HERE: no Debian, so no package")
+    built = subprocess.run(
+        [sys.executable, "scripts/build_deb.py", str(folder)], cwd=ROOT, capture_output=True, text=True
+    )
+    if built.returncode != 0:
+        pytest.skip(f"NOT PROVED HERE: the package cannot be built: {built.stderr.strip()[-300:]}")
+    return Path(built.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What each step found in the machine."""
+    try:
+        machine = find()
+    except NoMachine as reason:
+        pytest.skip(f"NOT PROVED HERE: no virtual machine: {reason}")
+    if shutil.which("chromium-headless-shell") is None:
+        pytest.skip("NOT PROVED HERE: no chromium-headless-shell")
+    folder = tmp_path_factory.mktemp("package")
+    command = [sys.executable, "-m", "scripts.harness.package_steps", str(package(folder))]
+    status = machine.run(command, folder, LIMIT_S, ROOT, MEMORY)
+    console = (folder / "console").read_text(errors="replace")
+    sys.stdout.write(console[-6000:])
+    told: dict[str, dict[str, Any]] = {}
+    if (folder / "found.json").exists():
+        told = json.loads((folder / "found.json").read_text())
+    if status == OUT_OF_TIME:
+        reason = f"NOT PROVED HERE: {LIMIT_S:.0f} s were over before the machine came to it; this computer is too busy"
+        told = {**{name: {"skipped": reason} for name in STEPS}, **told}
+    return told
+
+
+def test_at_most_three_commands_are_documented_and_typed_in_two_minutes() -> None:
+    commands = documented_commands()
+    assert len(commands) == 3 and commands[0].startswith("sudo apt install ")
+    assert sum(len(command) + len("\n") for command in commands) + ANSWERS <= MOST_KEYS
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_in_the_machine(name: str, found: dict[str, dict[str, Any]], record_property: Callable[..., None]) -> None:
+    assert name in found, f"the machine ended before it came to it; it found {found}"
+    record_property("found", found[name])
+    if "skipped" in found[name]:
+        pytest.skip(found[name]["skipped"])
+    assert "failed" not in found[name], found[name]["failed"]
