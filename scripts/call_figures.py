@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from occlufix_vcam.client.client import ControlClient
 from occlufix_vcam.core.telemetry import StageFigures
 from occlufix_vcam.system.v4l2 import OWN_LABEL
 from scripts.harness.endurance.plugged import plugged
-from scripts.harness.readers import conference, numbered, product, session
+from scripts.harness.readers import conference, product, session
 from scripts.harness.readers.call import Call, End, delays_ms, make
 from scripts.harness.readers.lossy import Network
 from scripts.harness.readers.restored import compared
@@ -71,6 +73,7 @@ def main() -> None:
     parser.add_argument("--changes", type=float, default=0.0, metavar="S", help="change something every S seconds")
     parser.add_argument("--pictures", type=Path, help="folder for a picture as sent and as decoded")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no program of a call outlives this one
     network = Network(asked.loss / 100, asked.delay / 1000)
     print(HEAD)
     with tempfile.TemporaryDirectory() as named:
@@ -111,9 +114,8 @@ def _times(figures: StageFigures | None) -> str:
 
 def _row(sent: End, arrived: End) -> list[str]:
     delays = delays_ms(sent, arrived) or [float("nan")]
-    in_order = numbered.are_in_order([number for number, _ in arrived.shown], PICTURES)
     return [
-        f"{sent.rate:.1f} -> {arrived.rate:.1f}{'' if in_order else ', out of order'}",
+        f"{sent.rate:.1f} -> {arrived.rate:.1f}{'' if arrived.is_in_order(PICTURES) else ', out of order'}",
         f"{arrived.freezes}",
         f"{max(arrived.gaps_ms, default=float('nan')):.0f}",
         f"{np.percentile(delays, 50):.0f} / {np.percentile(delays, 95):.0f}",

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from occlufix_vcam.core.errors import DeviceError, SinkUnavailable
+from occlufix_vcam.core.errors import ConfigError, DeviceError
 from occlufix_vcam.media.picture_facts import ANIMATED, LARGEST_PX, READABLE, PictureFacts, picture_facts, quiet
 from occlufix_vcam.media.picture_writer import KINDS, options_of, to_pillow
 from occlufix_vcam.media.pictures import Pixels, pixels_of
@@ -58,13 +58,15 @@ def read_animation(path: Path) -> Animation:
         raise DeviceError(f"{path} is not a readable animation", "convert it to a film") from error
 
 
+def check_animation_name(path: Path) -> None:
+    """Raises ConfigError unless it names a file that can store an animation."""
+    if KINDS.get(path.suffix.lower()) not in ANIMATED:
+        raise ConfigError(f"{path} cannot store an animation", "use an OUT that ends in .gif, .webp or .png")
+
+
 def encode_animation(animation: Animation, suffix: str) -> bytes:
-    """In the format of `suffix`, lossless except for GIF's 256 colours an image. Raises SinkUnavailable."""
-    kind = KINDS.get(suffix.lower(), "")
-    if kind not in ANIMATED:
-        raise SinkUnavailable(
-            f"{suffix} cannot store an animation", "use an OUT that ends in .gif, .webp or .png, or in .mp4 for a film"
-        )
+    """In the format of `suffix`, lossless except for GIF's 256 colours an image."""
+    kind = KINDS[suffix.lower()]
     first, *others = (to_pillow(image) for image in animation.images)
     options = options_of(kind, animation.facts)
     if animation.loops is not None:

@@ -25,7 +25,7 @@ from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.media.animations import encode_animation, is_animation, read_animation
+from occlufix_vcam.media.animations import check_animation_name, encode_animation, is_animation, read_animation
 from occlufix_vcam.media.film_formats import Quality
 from occlufix_vcam.media.picture_writer import KINDS, encode, put_into, write_file
 from occlufix_vcam.media.pictures import load_picture, read_picture, to_bgr
@@ -93,13 +93,6 @@ class ProcessReport:
 
     def save(self, path: Path) -> None:
         write_file(path, json.dumps(asdict(self), indent=2).encode())
-
-
-def _check_picture_name(target: Path) -> None:
-    if target.suffix.lower() not in KINDS:
-        raise ConfigError(
-            f"{target} is not an image file name", "use a name that ends in .png, .jpg, .webp, .tif or .bmp"
-        )
 
 
 class TemplateFinder:
@@ -196,7 +189,10 @@ class _Work:
         return open_finder(self._settings.finder, self._engines.load, self._max_faces or MOST_FACES_OF_A_FILM)
 
     def picture(self, source: Path, target: Path) -> FileReport:
-        _check_picture_name(target)
+        if target.suffix.lower() not in KINDS:
+            raise ConfigError(
+                f"{target} is not an image file name", "use a name that ends in .png, .jpg, .webp, .tif or .bmp"
+            )
         report = FileReport(source.name, str(target))
         pixels, facts = read_picture(source)
         # Transparent pixels keep their colours, so alpha is cut off and not blended in.
@@ -217,7 +213,7 @@ class _Work:
         return report
 
     def animation(self, source: Path, target: Path, progress: Callable[[int], None]) -> FileReport:
-        _check_picture_name(target)
+        check_animation_name(target)
         report = FileReport(source.name, str(target))
         animation = read_animation(source)
         images, shown_at = [], 0.0

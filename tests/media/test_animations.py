@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from occlufix_vcam.core.errors import DeviceError, SinkUnavailable
+from occlufix_vcam.core.errors import ConfigError, DeviceError
 from occlufix_vcam.media import animations
-from occlufix_vcam.media.animations import encode_animation, is_animation, read_animation
+from occlufix_vcam.media.animations import check_animation_name, encode_animation, is_animation, read_animation
 
 TIMES = [40, 100, 70]
 
@@ -78,10 +78,10 @@ def test_more_than_the_memory_holds_is_refused_from_the_header(tmp_path: Path, m
         read_animation(tmp_path / "in")
 
 
-def test_a_format_without_animations_is_named(tmp_path: Path) -> None:
-    save(tmp_path / "in", "GIF")
-    with pytest.raises(SinkUnavailable, match=r"\.jpg cannot store an animation"):
-        encode_animation(read_animation(tmp_path / "in"), ".jpg")
+@pytest.mark.parametrize("name", ["a.jpg", "a.tif", "a.mp4", "a"])
+def test_a_format_without_animations_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot store an animation"):
+        check_animation_name(Path(name))
 
 
 def test_a_damaged_one_is_said(tmp_path: Path) -> None:

@@ -368,6 +368,6 @@ def test_an_animation_without_a_hidden_face_is_the_same_file_and_becomes_no_stil
     source = animation(tmp_path / "in.gif", face, "GIF")
     run(source, tmp_path / "out.gif")
     assert (tmp_path / "out.gif").read_bytes() == source.read_bytes()
-    with pytest.raises(SinkUnavailable, match="cannot store an animation"):
+    with pytest.raises(ConfigError, match="cannot store an animation"):
         run(source, tmp_path / "out.jpg")
     assert not (tmp_path / "out.jpg").exists()

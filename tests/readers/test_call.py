@@ -11,7 +11,7 @@ import pytest
 from occlufix_vcam.system.v4l2 import OWN_LABEL
 from scripts.call_figures import CHANGES, changing
 from scripts.harness.endurance.plugged import plugged
-from scripts.harness.readers import browsers, conference, numbered, product, session
+from scripts.harness.readers import browsers, conference, product, session
 from scripts.harness.readers.call import Call, End, delays_ms, make, psnr_db
 from scripts.harness.readers.lossy import Network
 
@@ -55,8 +55,7 @@ def needs(call: Call) -> None:
 
 def check(call: Call, sent: End, arrived: End) -> None:
     assert arrived.codec() in (call.codec, "")
-    numbers = [number for number, _ in arrived.shown]
-    assert len(numbers) > 10 and numbered.are_in_order(numbers, PICTURES)
+    assert len(arrived.shown) > 10 and arrived.is_in_order(PICTURES)
     assert delays_ms(sent, arrived)
     quality = psnr_db(sent, arrived)
     assert quality is None or quality > 20

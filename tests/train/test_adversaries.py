@@ -55,9 +55,28 @@ def view_of(real: Tensor, restored: Tensor, hole: Tensor) -> DiscriminatorInput:
 
 def logits_of(game: AdversarialGame, pictures: Tensor, hole: Tensor) -> Tensor:
     """N: the mean logit of the patches that touch the hole."""
-    (logits,) = game.look("patch", [torch.cat((pictures, hole), dim=1)]).logits
+    (logits,) = game.look("patch", view_of(pictures, pictures, hole).inputs([pictures])).logits
     near = F.adaptive_max_pool2d(hole, logits.shape[-2:])
     return ((logits * near).sum((1, 2, 3)) / near.sum((1, 2, 3))).detach()
+
+
+def faint(generator: torch.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """As faces are: bright or dark as a whole, with little contrast, and grain that is fainter still."""
+    light = torch.empty(count, 1, 1, 1).uniform_(0.3, 0.7, generator=generator)
+    real, restored, hole = toy(generator, count)
+    return light + 0.25 * (real - 0.5), light + 0.25 * (restored - 0.5), hole
+
+
+def test_a_bounded_patch_discriminator_sees_what_is_faint() -> None:
+    torch.manual_seed(3)
+    generator = torch.Generator().manual_seed(4)
+    game, _ = make_game(RECIPE, 1e-3, patch=PatchDiscriminator(widths=(16, 32, 48)))
+    for _ in range(STEPS + 20):
+        game.learn("patch", view_of(*faint(generator, 4)))
+    real, restored, hole = faint(generator, 48)
+    true, fake = logits_of(game, real, hole), logits_of(game, restored, hole)
+    assert (true[:, None] > fake).float().mean().item() > 0.9
+    assert true.mean().item() - fake.mean().item() > 0.3  # of a hinge from -1 to 1
 
 
 @pytest.mark.parametrize("adversary", list(ADVERSARIES))

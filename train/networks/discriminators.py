@@ -1,7 +1,7 @@
 """Discriminators: a PatchGAN (P. Isola et al., 2017) for local texture, a global one for the whole face.
 
-Both see the picture and the hole (NCHW, 4 channels) and give logits. `bounded` is by spectral norm (T. Miyato et al.,
-2018). A third one sees what a frozen backbone sees.
+Both see the picture in -1..1 and the hole (NCHW, 4 channels) and give logits. `bounded` is by spectral norm (T. Miyato
+et al., 2018). A third one sees what a frozen backbone sees.
 """
 
 from __future__ import annotations

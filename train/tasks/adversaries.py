@@ -31,7 +31,9 @@ R1_EVERY = 16
 class DiscriminatorInput:
     """What a discriminator sees of true and restored pictures: levels of NCHW. `hole` is N1HW, 1 = restored.
 
-    Where it `shows_hole`, the hole is a further channel: the same one for both, so it does not tell which is which.
+    Where it `shows_hole`, the levels are pictures in 0..1, and the hole is a further channel: the same one for both, so
+    it does not tell which is which. Pictures are centred: next to a mean of 0.5, what tells true from restored is so
+    little that a bounded discriminator hardly passes it on.
     """
 
     real: list[Tensor]
@@ -40,7 +42,7 @@ class DiscriminatorInput:
     shows_hole: bool = False
 
     def inputs(self, levels: list[Tensor]) -> list[Tensor]:
-        return [torch.cat((level, self.hole), dim=1) for level in levels] if self.shows_hole else levels
+        return [torch.cat((2 * level - 1, self.hole), dim=1) for level in levels] if self.shows_hole else levels
 
 
 def make_discriminators(recipe: Recipe, backbone_widths: Iterable[int]) -> dict[str, nn.Module]:

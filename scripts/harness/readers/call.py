@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -91,6 +91,14 @@ class End:
     @property
     def freezes(self) -> int:
         return sum(gap > FREEZE_MS for gap in self.gaps_ms)
+
+    def is_in_order(self, many: int) -> bool:
+        """Whether no numbered picture is older than the one before, in a film of `many`, which begins anew after a
+        placeholder.
+        """
+        runs = groupby((number for number, _ in self.frames), lambda number: number is not None)
+        shown = ([number for number in run if number is not None] for _, run in runs)
+        return all(numbered.are_in_order(run, many) for run in shown)
 
     def codec(self) -> str:
         """Codec that was used, such as "VP8"."""
