@@ -33,8 +33,8 @@ from occlufix_vcam.stages.geometry import (
     translation,
 )
 
-#: Weight of a fill by its trust. Beside the face it is full from an expected error of 20 levels on: the only other choice,
-#: a smooth continuation of what is around, is off by about 50. On the face it has none from 22 levels on.
+#: Weight of a fill by its trust. Beside the face it is full up to an expected error of 20 levels: the only other
+#: choice, a smooth continuation of what is around, is off by about 50. On the face it has none from 22 levels on.
 _BESIDE: Image = np.clip(np.arange(256) * 1.45, 0, HIDDEN).astype(np.uint8)
 _ON_FACE: Image = np.clip((np.arange(256) - 158) * (HIDDEN / 97), 0, HIDDEN).astype(np.uint8)
 
