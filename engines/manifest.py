@@ -35,7 +35,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Network: its files by precision; inputs and outputs as name to static shape.
+    """Network: its files by precision, FP32 always among them; inputs and outputs as name to static shape.
 
     A user's own file names neither.
     """
@@ -49,10 +49,11 @@ class Model:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def pick(self, precision: str) -> tuple[str, Path]:
-        """Verified file for a precision, and its precision: that, or OWN. Raises ModelMissing, ModelCorrupt."""
-        kind = OWN if OWN in self.files else precision
-        if kind not in self.files:
-            raise ModelMissing(f"{self.name} has no {precision} file", "choose precision auto or fp32")
+        """Verified file of a precision, else of FP32, or the user's own, and which it is.
+
+        Raises ModelMissing, ModelCorrupt.
+        """
+        kind = OWN if OWN in self.files else precision if precision in self.files else "fp32"
         file = self.files[kind]
         if not file.path.is_file():
             hint = _restore_command(file.path) if kind != OWN else "check the path"
@@ -114,12 +115,14 @@ def _sha256_of(path: Path, *_state: int) -> str:
 
 
 def _read_model(name: str, table: Mapping[str, Any]) -> Model:
+    files = {
+        precision: ModelFile(MODELS / table[precision]["file"], table[precision]["sha256"])
+        for precision in ("fp32", *(kind for kind in ("fp16", "int8") if kind in table))
+    }
     return Model(
         name=name,
-        files={
-            precision: ModelFile(MODELS / table[precision]["file"], table[precision]["sha256"])
-            for precision in ("fp32", "fp16", *(["int8"] if "int8" in table else []))
-        },
+        # The wheel leaves some out: see pyproject.toml.
+        files={precision: file for precision, file in files.items() if precision == "fp32" or file.path.is_file()},
         inputs={name: tuple(shape) for name, shape in table["inputs"].items()},
         outputs={name: tuple(shape) for name, shape in table["outputs"].items()},
         licence=table["licence"],

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from engines.errors import EngineError, ModelCorrupt
 from occlufix_vcam.core.errors import ConfigError, OccluFixError, SinkUnavailable
+from occlufix_vcam.core.media.film_formats import Quality
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.media.film_formats import Quality
 from occlufix_vcam.people.store import PeopleStore
 from occlufix_vcam.people.watcher import PeopleWatcher
 from occlufix_vcam.sinks import VIRTUAL_CAMERAS

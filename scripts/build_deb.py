@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "scripts/deb"
 PYTHON = "/usr/bin/python3"
 #: The extras that every desktop can use; those for one kind of GPU are large and stay out.
-EXTRAS = ("openvino", "tray", "hotkey")
+EXTRAS = ("openvino", "films", "tray", "hotkey")
 SCRIPTS = ("postinst", "prerm", "postrm")
 #: What PySide6 and OpenVINO bring for developers and for user interfaces in QML: a tenth of the whole.
 UNUSED = (
@@ -44,6 +44,8 @@ def main(target: Path) -> Path:
         stage = Path(folder) / "stage"
         environment = stage / "opt/occlufix-vcam"
         install(environment, Path(folder))
+        # What was left out must not be missed.
+        run(str(environment / "bin/python3"), "-B", "-c", "import occlufix_vcam.desktop.tray.app, openvino, pynput")
         compile_all(stage)
         write_shared(stage, environment)
         version = package_version()

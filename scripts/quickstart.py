@@ -52,7 +52,7 @@ def main() -> int:
     chosen = parser.parse_args()
     seconds = chosen.seconds or (float("inf") if sys.stdin.isatty() and sys.stdout.isatty() else UNATTENDED_S)
     try:
-        return run(Product(prepare(["-e", ".[openvino]"])), seconds)
+        return run(Product(prepare(["-e", ".[openvino,films]"])), seconds)
     except (SetupError, CommandError) as error:
         print(error, file=sys.stderr)
         return error.code if isinstance(error, CommandError) else 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ LANES = ("fast", "train", "desktop", "vm", "gpu")
 #: Folders and files whose tests are not `fast`; a single test may carry another lane's mark.
 LANE_OF = {
     "tests/cli/test_cli.py": "desktop",
-    "tests/control/test_page.py": "desktop",
+    "tests/control/page": "desktop",
     "tests/control/test_schema.py": "desktop",
     "tests/desktop": "desktop",
     "tests/engines/test_tensorrt_build.py": "gpu",
@@ -103,6 +104,14 @@ def nothing_of_this_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("OCCLUFIX_FACES_DIR", str(tmp_path_factory.mktemp("faces")))
         patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
         yield
+
+
+@pytest.fixture
+def without_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation without the extra `films`."""
+    for name in [name for name, module in sys.modules.items() if name.startswith("occlufix") and hasattr(module, "av")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "av", None)
 
 
 @pytest.fixture(scope="module")

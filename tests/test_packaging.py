@@ -16,6 +16,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from engines.contract import MODEL_NAMES
 from occlufix_vcam import __version__
 from occlufix_vcam.cli import app
 from occlufix_vcam.diagnostics.integration import APP_ID, SHARED
@@ -23,7 +24,7 @@ from scripts.man_page import TARGET, man_page
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-LARGEST_WHEEL = 65_000_000
+LARGEST_WHEEL = 58_000_000
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,9 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: zipfile.ZipFile) -> N
     assert {"occlufix_vcam/py.typed", "engines/py.typed", "engines/models/models.toml"} <= names
     assert {f"occlufix_vcam/share/{APP_ID}.svg", "occlufix_vcam/share/occlufix-vcam.1"} <= names
     assert any(name.endswith("/astronaut.jpg") for name in names)
+    networks = [name for name in names if name.endswith(".onnx")]
+    assert {f"engines/models/{name}.fp32.onnx" for name in MODEL_NAMES} < set(networks)
+    assert [name for name in networks if ".fp16." in name] == ["engines/models/restore.fp16.onnx"]
     assert Path(wheel.filename or "").stat().st_size <= LARGEST_WHEEL
 
 
@@ -63,9 +67,9 @@ def test_the_entry_point_is_there(wheel: zipfile.ZipFile) -> None:
 
 def test_what_few_need_is_an_extra() -> None:
     needed = {re.match(r"[\w-]+", line)[0]: line for line in PROJECT["dependencies"]}  # type: ignore[index]
-    assert not needed.keys() & {"scikit-image", "openvino", "torch", "PySide6-Essentials"}
+    assert not needed.keys() & {"scikit-image", "openvino", "torch", "PySide6-Essentials", "av"}
     assert "sys_platform == 'win32'" in needed["pyvirtualcam"]
-    assert {"openvino", "virtualcam", "tray", "hotkey", "tensorrt"} <= PROJECT["optional-dependencies"].keys()
+    assert {"openvino", "films", "virtualcam", "tray", "hotkey", "tensorrt"} <= PROJECT["optional-dependencies"].keys()
 
 
 @pytest.mark.parametrize("table", ["dependencies", *PROJECT["optional-dependencies"]])

@@ -118,7 +118,7 @@ class OnnxRuntimeEngine(BufferedEngine):
     @staticmethod
     def precisions(model: Model, device: str) -> Sequence[Precision]:
         """Precisions of a device. The processor includes int8 if `model` has it: timing shows which is faster."""
-        fastest: Precision = _PROVIDERS[device][1]
+        fastest: Precision = _PROVIDERS[device][1] if model.has(_PROVIDERS[device][1]) else "fp32"
         return (fastest, "int8") if device == "CPU" and "int8" in model.files else (fastest,)
 
     @staticmethod

@@ -16,9 +16,9 @@ import typer
 
 from occlufix_vcam.cli.render import print_running, print_started, print_status
 from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.media.film_formats import check_recording
 from occlufix_vcam.core.settings import Settings, load_settings
 from occlufix_vcam.core.state import NotRunning, StateFolder
-from occlufix_vcam.media.film_formats import check_recording
 
 if TYPE_CHECKING:
     from occlufix_vcam.client.client import ControlClient

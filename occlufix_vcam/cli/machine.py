@@ -14,8 +14,8 @@ import typer
 from occlufix_vcam.cli.render import print_devices, print_findings, print_plan, print_steps_by_hand
 from occlufix_vcam.core import settings as configuration
 from occlufix_vcam.core.errors import ConfigError
+from occlufix_vcam.core.media.film_formats import check_recording
 from occlufix_vcam.core.settings import Settings, load_settings
-from occlufix_vcam.media.film_formats import check_recording
 
 
 class ConfigAction(StrEnum):

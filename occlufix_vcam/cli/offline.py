@@ -14,8 +14,8 @@ import typer
 
 from occlufix_vcam.cli.render import counted, print_check, print_kept_engines, progress
 from occlufix_vcam.core.errors import DeviceError
+from occlufix_vcam.core.media.film_formats import Quality
 from occlufix_vcam.core.settings import load_settings
-from occlufix_vcam.media.film_formats import Quality
 
 if TYPE_CHECKING:
     from occlufix_vcam.offline.engine_check import EngineCheck

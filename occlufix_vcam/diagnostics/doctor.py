@@ -18,7 +18,7 @@ from engines.cache import EngineCache
 from engines.contract import MODEL_NAMES
 from engines.errors import CacheUnusable
 from engines.manifest import read_manifest
-from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.errors import ConfigError, OccluFixError
 from occlufix_vcam.core.settings import config_path, load_settings
 from occlufix_vcam.core.state import NotRunning, StateFolder
 from occlufix_vcam.desktop.autostart import autostart_here
@@ -84,6 +84,7 @@ def examine() -> list[Finding]:
         _cameras,
         _virtual_cameras,
         _set_up,
+        _films,
         _backends,
         _cache,
         _models,
@@ -191,6 +192,16 @@ def _set_up(machine: Callable[[], LinuxMachine] = this_machine) -> Iterator[Find
         yield Finding("set-up", "warning", hindrance)
     for sandbox in setup.sandboxes(here):
         yield Finding("set-up", "ok", sandbox)
+
+
+def _films() -> Iterator[Finding]:
+    """Whether films and recordings can be read and written."""
+    try:
+        from occlufix_vcam.core.media.ffmpeg import av
+    except ConfigError as error:
+        yield Finding("films", "warning", error.message, error.hint)
+    else:
+        yield Finding("films", "ok", f"PyAV {av.__version__} reads and writes them")
 
 
 def _backends() -> Iterator[Finding]:

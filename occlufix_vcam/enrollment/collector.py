@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engines.contract import Image, Points, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.media.pictures import load_picture
+from occlufix_vcam.core.media.pictures import load_picture
 from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
 from occlufix_vcam.people.sealed import MOST_VIEWS
 from occlufix_vcam.people.store import PeopleStore

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
@@ -17,8 +16,9 @@ from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.files import NewFile
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.media.film_companions import Companions, copier, take_facts
-from occlufix_vcam.media.film_formats import (
+from occlufix_vcam.core.media.ffmpeg import av
+from occlufix_vcam.core.media.film_companions import Companions, copier, take_facts
+from occlufix_vcam.core.media.film_formats import (
     FORMATS,
     Quality,
     check_film_name,
@@ -27,8 +27,8 @@ from occlufix_vcam.media.film_formats import (
     quality_in,
     unused,
 )
-from occlufix_vcam.media.film_reader import FilmReader, in_square_pixels
-from occlufix_vcam.media.film_writer import FilmWriter, open_film
+from occlufix_vcam.core.media.film_reader import FilmReader, in_square_pixels
+from occlufix_vcam.core.media.film_writer import FilmWriter, open_film
 
 #: Restores a frame; `frame.image` itself comes back if nothing changed.
 Restore = Callable[[Frame], Image]

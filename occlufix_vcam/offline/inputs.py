@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from occlufix_vcam.core.errors import CameraNotFound, ConfigError, OccluFixError
-from occlufix_vcam.media.film_formats import FILM_SUFFIXES
-from occlufix_vcam.media.film_reader import expected_frames, is_film
-from occlufix_vcam.media.picture_facts import is_picture, picture_facts
-from occlufix_vcam.media.picture_writer import KINDS
-from occlufix_vcam.media.pictures import PICTURE_SUFFIXES, visible_files
+from occlufix_vcam.core.media.film_facts import expected_frames, is_film
+from occlufix_vcam.core.media.film_formats import FILM_SUFFIXES
+from occlufix_vcam.core.media.picture_facts import is_picture, picture_facts
+from occlufix_vcam.core.media.picture_writer import KINDS
+from occlufix_vcam.core.media.pictures import PICTURE_SUFFIXES, visible_files
 
 #: Names of films that FFmpeg may not be able to read, so that their error is told.
 _FILM_NAMES = frozenset(

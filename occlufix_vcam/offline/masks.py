@@ -8,8 +8,8 @@ import numpy as np
 
 from engines.contract import HIDDEN, Image
 from occlufix_vcam.core.errors import ConfigError
-from occlufix_vcam.media.picture_writer import LEVEL
-from occlufix_vcam.media.pictures import Pixels, picture_files, read_picture
+from occlufix_vcam.core.media.picture_writer import LEVEL
+from occlufix_vcam.core.media.pictures import Pixels, picture_files, read_picture
 
 #: Grey levels within which opaque pixels are one colour: a drawn mask.
 _ONE_COLOUR = 16

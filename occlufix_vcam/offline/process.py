@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,15 +22,14 @@ from engines.contract import CROP_PX, HIDDEN, TEMPLATE, Image, Points
 from occlufix_vcam.assembly import build_pipeline
 from occlufix_vcam.core.errors import ConfigError, DeviceError, SinkUnavailable
 from occlufix_vcam.core.frame import FaceTrack, Frame
+from occlufix_vcam.core.media.animations import check_animation_name, encode_animation, is_animation, read_animation
+from occlufix_vcam.core.media.film_formats import Quality
+from occlufix_vcam.core.media.picture_writer import KINDS, encode, put_into, write_file
+from occlufix_vcam.core.media.pictures import load_picture, read_picture, to_bgr
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import EngineFacts
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.media.animations import check_animation_name, encode_animation, is_animation, read_animation
-from occlufix_vcam.media.film_formats import Quality
-from occlufix_vcam.media.picture_writer import KINDS, encode, put_into, write_file
-from occlufix_vcam.media.pictures import load_picture, read_picture, to_bgr
-from occlufix_vcam.offline.films import FilmOptions, Restore, restore_film
 from occlufix_vcam.offline.inputs import Job, Plan, check_report, plan
 from occlufix_vcam.offline.masks import read_mask
 from occlufix_vcam.offline.stills import MOST_FACES, StillFinder, open_tiled_finder
@@ -38,6 +38,9 @@ from occlufix_vcam.pipeline import FrameSummary, Pipeline
 from occlufix_vcam.stages.find import FaceFinder, open_finder
 from occlufix_vcam.stages.hidden import GivenMask, HiddenSegmenter
 from occlufix_vcam.stages.memory import FixedReference
+
+if TYPE_CHECKING:
+    from occlufix_vcam.offline.films import Restore
 
 #: (done, total), in frames
 ProcessProgress = Callable[[int, int], None]
@@ -148,7 +151,7 @@ def _process_folder(work: _Work, todo: Plan, target: Path, progress: ProcessProg
         except (DeviceError, ConfigError) as error:
             if isinstance(error, SinkUnavailable):
                 raise
-            reports.append(FileReport(job.source.name, error=error.message))
+            reports.append(FileReport(job.source.name, error="; ".join(filter(None, (error.message, error.hint)))))
         before += job.steps
         progress(before, todo.steps)
     return reports
@@ -232,6 +235,8 @@ class _Work:
         return report
 
     def video(self, source: Path, target: Path, progress: Callable[[int, int], None]) -> FileReport:
+        from occlufix_vcam.offline.films import FilmOptions, restore_film
+
         report = FileReport(source.name)
         options = FilmOptions(self._swaps.quality, self._swaps.side_by_side)
 

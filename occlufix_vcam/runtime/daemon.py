@@ -23,12 +23,12 @@ from occlufix_vcam.assembly import build_pipeline, open_camera, open_collector, 
 from occlufix_vcam.core.errors import Trouble
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Broadcast, Latest
+from occlufix_vcam.core.media.film_formats import check_recording
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import State, Status, WorkerName
 from occlufix_vcam.core.telemetry import LOGGER_NAMES, Telemetry
 from occlufix_vcam.enrollment.session import Enrollments
 from occlufix_vcam.inference import EngineSet
-from occlufix_vcam.media.film_formats import check_recording
 from occlufix_vcam.runtime.capture import Capture
 from occlufix_vcam.runtime.demand import Demand
 from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame

@@ -12,9 +12,9 @@ from pathlib import Path
 import platformdirs
 
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
+from occlufix_vcam.core.media.film_formats import unused
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.core.status import RecordingFacts
-from occlufix_vcam.media.film_formats import unused
 
 #: Shows a file, or its folder, in the system's file manager.
 SHOW = {"win32": ("explorer", "/select,{file}"), "darwin": ("open", "-R", "{file}")}

@@ -12,17 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
-import av
 import numpy as np
 
 from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.files import sync_folder
 from occlufix_vcam.core.frame import Frame
+from occlufix_vcam.core.media.colours import HD
+from occlufix_vcam.core.media.ffmpeg import av
+from occlufix_vcam.core.media.film_formats import Quality, check_recording, free_bytes, part_of, quality_in, unused
+from occlufix_vcam.core.media.film_writer import FilmWriter, open_recording
 from occlufix_vcam.core.output_transform import OutputTransform, even_size
-from occlufix_vcam.media.colours import HD
-from occlufix_vcam.media.film_formats import Quality, check_recording, free_bytes, part_of, quality_in, unused
-from occlufix_vcam.media.film_writer import FilmWriter, open_recording
 from occlufix_vcam.system.priority import lower_priority
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ from typing import Protocol
 
 from engines.contract import Image
 
-DRIVER = "v4l2 loopback"
 #: The two layouts that every program reads, and the bytes of two pixels of a row by two rows.
 BYTES_OF_4_PIXELS = {"YU12": 6, "YUYV": 8}
 

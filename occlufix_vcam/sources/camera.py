@@ -19,7 +19,7 @@ from engines.installing import install_package
 from occlufix_vcam.core.errors import CameraBusy, CameraLost, CameraNotFound, DeviceError
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Latest
-from occlufix_vcam.media.pictures import to_bgr
+from occlufix_vcam.core.media.pictures import to_bgr
 from occlufix_vcam.sources import CameraInfo, SourceOptions
 from occlufix_vcam.sources.watchdog import Frozen, RateMeter
 from occlufix_vcam.system import v4l2

@@ -11,9 +11,9 @@ from typing import Protocol
 from engines.contract import Image
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.media.film_reader import FilmReader, is_film
-from occlufix_vcam.media.picture_facts import is_picture
-from occlufix_vcam.media.pictures import PICTURE_SUFFIXES, load_picture, picture_files
+from occlufix_vcam.core.media.film_facts import is_film
+from occlufix_vcam.core.media.picture_facts import is_picture
+from occlufix_vcam.core.media.pictures import PICTURE_SUFFIXES, load_picture, picture_files
 from occlufix_vcam.sources import EndOfClip, SourceOptions
 from occlufix_vcam.sources.pace import Pace
 
@@ -118,7 +118,7 @@ class Clip:
 class _Film:
     """Film, through FFmpeg, in square pixels and at a constant rate: a film of an uneven rate repeats or skips frames.
 
-    Each image is the one that a player shows at that time.
+    Each image is the one that a player shows at that time. Raises ConfigError without PyAV.
     """
 
     def __init__(self, path: Path, fallback_rate: float) -> None:
@@ -128,6 +128,8 @@ class _Film:
         self.rate = rate if 1 <= rate <= 240 else fallback_rate
 
     def _open(self) -> None:
+        from occlufix_vcam.core.media.film_reader import FilmReader
+
         self._reader = FilmReader(self._path, square=True)
         self._shown, self._following = self._reader.next(), self._reader.next()
         self._began = self._shown.pts if self._shown else 0

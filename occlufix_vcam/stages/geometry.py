@@ -11,6 +11,7 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, WIDE_PX, Affine, Image, Points, transform_points
+from engines.faces_maps import averaged
 
 _Value = TypeVar("_Value", np.uint8, np.float32)
 
@@ -80,8 +81,7 @@ def reduced(image: Image, factor: int) -> tuple[Image, Affine]:
     """`image` averaged down by about `factor`, and the matrix from its pixels to those of the result."""
     height, width = image.shape[:2]
     small_height, small_width = max(height // factor, 1), max(width // factor, 1)
-    small = np.empty((small_height, small_width, *image.shape[2:]), np.uint8)
-    cv2.resize(image, (small_width, small_height), dst=small, interpolation=cv2.INTER_AREA)
+    small = averaged(image, (small_width, small_height))
     x, y = small_width / width, small_height / height
     return small, np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]], dtype=np.float32)
 

@@ -190,26 +190,32 @@ def remove_specks(mask: Image) -> None:
 
 def _grown(mask: MatLike) -> Image:
     """`mask` with GROWTH_PX around it."""
-    x, y, width, height = cv2.boundingRect(mask)
-    left, top, reach = max(x - GROWTH_PX, 0), max(y - GROWTH_PX, 0), GROWTH_PX
-    part = np.s_[top : y + height + reach, left : x + width + reach]
-    grown = np.zeros(mask.shape, np.uint8)
+    grown, part = np.zeros(mask.shape, np.uint8), _box(mask, GROWTH_PX)
     grown[part] = cv2.dilate(mask[part], _GROWTH)
     return grown
 
 
+def _box(mask: MatLike, margin: int) -> tuple[slice, slice]:
+    """The part of `mask` that holds all that is marked, with a margin."""
+    x, y, width, height = cv2.boundingRect(mask)
+    return np.s_[max(y - margin, 0) : y + height + margin, max(x - margin, 0) : x + width + margin]
+
+
 def without_doubtful(mask: Image, probability: Image) -> Image:
     """`mask` (416x416 uint8) without what is marked beside a face mask, but doubted by the `probability` (0..255)."""
-    sure = np.multiply(probability >= SURE, HIDDEN, dtype=np.uint8)
+    _, sure = cv2.threshold(probability, SURE - 1, HIDDEN, cv2.THRESH_BINARY)
     before = cv2.countNonZero(cv2.bitwise_and(sure, _around_face()))
     if before < MASK_PX or before < MASK_SHARE * cv2.countNonZero(sure):
         return mask
-    around = (AROUND_PX, AROUND_PX)
-    mean, share = cv2.blur(cv2.bitwise_and(probability, mask), around), cv2.blur(mask, around)
+    part, around = _box(mask, AROUND_PX), (AROUND_PX, AROUND_PX)
+    marked = mask[part]
+    mean, share = cv2.blur(cv2.bitwise_and(probability[part], marked), around), cv2.blur(marked, around)
     doubtful = cv2.compare(mean, cv2.convertScaleAbs(share, alpha=DOUBTFUL / HIDDEN), cv2.CMP_LT)
-    doubtful = cv2.bitwise_and(cv2.bitwise_and(doubtful, mask), cv2.bitwise_not(_around_face()))
+    doubtful = cv2.bitwise_and(cv2.bitwise_and(doubtful, marked), cv2.bitwise_not(_around_face()[part]))
     thick = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (THICK_PX, THICK_PX))
-    return np.asarray(cv2.subtract(mask, cv2.morphologyEx(doubtful, cv2.MORPH_OPEN, thick)), np.uint8)
+    kept = mask.copy()
+    kept[part] = cv2.subtract(marked, cv2.morphologyEx(doubtful, cv2.MORPH_OPEN, thick))
+    return kept
 
 
 @functools.cache

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, WIDE_PX, Affine, Image, Points, similarity, transform_points
+from engines.faces_maps import averaged
 from occlufix_vcam.core.frame import in_wide
 from occlufix_vcam.stages.geometry import face_area
 
@@ -182,10 +183,9 @@ def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:
 
 
 def in_cells(wide: Image) -> Image:
-    """The wide field (416x416, colours or a mask) in cells of CELL_PX; halved twice, which is faster than at once."""
-    half, side = WIDE_PX // 2, WIDE_PX // CELL_PX
-    halved = cv2.resize(wide, (half, half), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(halved, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    """The wide field (416x416, colours or a mask) in cells of CELL_PX."""
+    side = WIDE_PX // CELL_PX
+    return averaged(wide, (side, side))
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from engines.installing import install_extra
 from occlufix_vcam.control.guard import LONGEST_BODY, LONGEST_PHOTOGRAPH, PHOTOGRAPH_PATH
 from occlufix_vcam.core.settings import PRESETS
 from occlufix_vcam.people.keys import KeyFile
@@ -57,6 +58,15 @@ def test_presets_are_told_and_the_recording_is_switched(served: Served, tmp_path
         "recording": None,
         "file": began["file"],
     }
+    assert served.ask().json()["recording"] is None
+
+
+def test_a_recording_without_pyav_is_refused_with_the_command_that_installs_it(
+    served: Served, tmp_path: Path, without_pyav: None
+) -> None:
+    served.daemon.recording._folder = lambda: tmp_path
+    answer = served.ask("POST", "/v1/recording", json={"recording": True})
+    assert answer.status_code == 422 and install_extra("films") in answer.json()["detail"]["hint"]
     assert served.ask().json()["recording"] is None
 
 

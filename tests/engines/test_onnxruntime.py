@@ -34,6 +34,15 @@ def test_a_devices_own_memory_is_filled_and_emptied(monkeypatch: pytest.MonkeyPa
     engine.close()
 
 
+def test_a_network_without_a_half_precision_file_runs_from_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the smaller ones do in the wheel."""
+    (manifest.MODELS / "hidden.fp16.onnx").unlink()
+    model = manifest.find_model("hidden")
+    assert backend.OnnxRuntimeEngine.precisions(model, "CUDA") == ("fp32",)
+    asked = EngineOptions(backend="onnxruntime", precision="fp16")
+    assert [engines.load(name, asked).precision for name in ("hidden", "restore")] == ["fp32", "fp16"]
+
+
 def test_a_graph_that_cannot_be_recorded_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[dict[str, str]] = []
     session = backend._session

@@ -18,7 +18,7 @@ from PIL import Image as Picture
 from engines.contract import Image
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
 from occlufix_vcam.core.frame import Frame
-from occlufix_vcam.media.film_formats import Quality
+from occlufix_vcam.core.media.film_formats import Quality
 from occlufix_vcam.offline import films
 from occlufix_vcam.offline.films import FilmOptions, FilmResult, restore_film
 from tests.harness.films import make_film, play

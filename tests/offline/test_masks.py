@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from occlufix_vcam.core.errors import ConfigError
-from occlufix_vcam.media.pictures import Pixels
+from occlufix_vcam.core.media.pictures import Pixels
 from occlufix_vcam.offline.masks import read_mask
 
 HOLE = np.zeros((24, 32), bool)

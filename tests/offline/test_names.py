@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from occlufix_vcam.core.media.pictures import load_picture
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.media.pictures import load_picture
 from occlufix_vcam.offline.process import StageOverrides, process
 
 NAMES = [

@@ -48,7 +48,7 @@ def test_a_link_to_nowhere_is_found(tmp_path: Path) -> None:
     assert list(broken(page)) == ["#three: no such heading", "gone.md: no such file"]
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: str(page.name))
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "README.md"], ids=lambda page: str(page.name))
 def test_a_page_opens_with_what_the_reader_gets(page: Path) -> None:
     text = re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert text.lstrip().splitlines()[2].startswith("This page ")

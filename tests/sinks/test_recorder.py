@@ -18,8 +18,8 @@ import pytest
 
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
 from occlufix_vcam.core.frame import Frame, Origin
-from occlufix_vcam.media.film_formats import Quality
-from occlufix_vcam.media.film_writer import FilmWriter
+from occlufix_vcam.core.media.film_formats import Quality
+from occlufix_vcam.core.media.film_writer import FilmWriter
 from occlufix_vcam.sinks.fan_out import Sinks
 from occlufix_vcam.sinks.recorder import Recorder
 from tests.harness.sinks import frame_of

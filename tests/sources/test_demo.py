@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from occlufix_vcam.media.pictures import load_picture
+from occlufix_vcam.core.media.pictures import load_picture
 from occlufix_vcam.sources import EndOfClip, SourceOptions
 from occlufix_vcam.sources.demo.portrait import photograph_path
 from occlufix_vcam.sources.demo.source import ACTS, ROUND_S, Demo

@@ -131,17 +131,6 @@ def test_a_mask_follows_the_face(occluders: Occluders) -> None:
     assert width < 128
 
 
-@pytest.mark.parametrize("size", [64, 128, 256])
-def test_silhouettes_hide_a_part(occluders: Occluders, size: int) -> None:
-    rng = np.random.default_rng(4)
-    shares = []
-    for _ in range(30):
-        mask = occluders.silhouette(rng, size, TEMPLATE * (size / 256))
-        assert mask.shape == (size, size) and set(np.unique(mask)) <= {0, 255}
-        shares.append((mask > 0).mean())
-    assert 0.02 < np.mean(shares) < 0.6
-
-
 def test_every_kind_is_drawn_at_times() -> None:
     rng = np.random.default_rng(0)
     seen = {name for _ in range(600) for name in random_names(rng)}

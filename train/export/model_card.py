@@ -11,8 +11,9 @@ BEGIN = "<!-- Written by `python -m train export` from here to the end: change n
 #: How a card begins where there is none yet: what no command knows is for the person who trained.
 FIRST = """# Model card
 
-Networks made by this project's `train/`, for one purpose: restoring the hidden part of a person's own face in a video
-call. What they paint is a likely face, not the true one: **it is no evidence of what anybody looks like.**
+This page describes the networks that this project's `train/` made for one purpose: restoring the hidden part of a
+person's own face in a video call. What they paint is a likely face, not the true one: **it is no evidence of what
+anybody looks like.**
 
 ## Limits and bias
 

@@ -22,7 +22,6 @@ import numpy as np
 from engines.contract import EYE_DISTANCE_PX, Image, Points
 from train.occlusion import drawn_occluders
 from train.occlusion.compositing import (
-    HIDDEN_ALPHA,
     Colour,
     FaceGeometry,
     Layer,
@@ -260,16 +259,6 @@ class Occluders:
             for layer in occluder(self._cutouts, scene, rng):
                 image = composite(image, replace(layer, own=layer.own and not worn_hides), scene, rng, mask)
         return image, mask
-
-    def silhouette(self, rng: np.random.Generator, size: int, landmarks: Points) -> Image:
-        """Only the mask (size x size) of a random occluder."""
-        scene = FaceGeometry(size, landmarks)
-        mask = np.zeros((size, size), np.uint8)
-        occluder, _ = OCCLUDERS[_draw(OCCLUDERS, rng)]
-        for layer in occluder(self._cutouts, scene, rng):
-            if not layer.own:
-                np.bitwise_or(mask, cv2.compare(layer.alpha, HIDDEN_ALPHA, cv2.CMP_GT), out=mask)
-        return mask
 
 
 def random_names(rng: np.random.Generator) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import Image
-from occlufix_vcam.media.pictures import load_picture
+from occlufix_vcam.core.media.pictures import load_picture
 
 Floats = NDArray[np.float32]
 

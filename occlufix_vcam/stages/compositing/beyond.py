@@ -37,9 +37,6 @@ LEFT_FROM, LEFT_DOWN_TO = 40, 15
 DWELL_S = 0.6
 #: Trust in a fill from which on it counts as restored.
 TRUSTED = 128
-#: Where a thing fits a square of the first size, in cells, it is thick; once it was, where it fits the second.
-_THICK, _LESS_THICK = np.ones((11, 11), np.uint8), np.ones((9, 9), np.uint8)
-_REACH, _SPECK = np.ones((17, 17), np.uint8), np.ones((2, 2), np.uint8)
 #: A thing counts as followed this near to where it is, by cell: its outline is coarse.
 _NEAR = np.ones((9, 9), np.uint8)
 
@@ -68,7 +65,6 @@ class Reach:
     def __init__(self, beyond: Beyond = "fade") -> None:
         self._beyond = beyond
         self._choices: dict[int, _Choice] = {}
-        self._thick: dict[int, Image] = {}
 
     def __call__(self, patch: Patch, fill: Fill | None, at: float) -> Image | None:
         """Weight of the restored image by cell, 255 = as outlined; None if that holds everywhere.
@@ -96,20 +92,6 @@ class Reach:
     def forget(self, track_ids: Iterable[int]) -> None:
         for track_id in track_ids:
             self._choices.pop(track_id, None)
-            self._thick.pop(track_id, None)
-
-    def _thin(self, track_id: int, outside: Image) -> Image:
-        """Parts of `outside` that are so thin that a continuation of what surrounds them does, 255: straps, a crescent.
-
-        What was too thick stays so until it is clearly thinner.
-        """
-        core = cv2.erode(outside, _THICK)
-        if (last := self._thick.get(track_id)) is not None:
-            core = cv2.max(core, cv2.min(cv2.erode(outside, _LESS_THICK), last))
-        thick = np.asarray(cv2.min(cv2.dilate(core, _REACH), outside), np.uint8)
-        self._thick[track_id] = thick
-        # Corners of what is thick are no straps.
-        return np.asarray(cv2.morphologyEx(outside & ~thick, cv2.MORPH_OPEN, _SPECK), np.uint8)
 
     def _left(self, track_id: int, thing: Image, outside: Image, at: float) -> Image | None:
         """0 for the connected things that reach beyond, 255 elsewhere; None if there are none."""

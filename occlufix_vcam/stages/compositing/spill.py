@@ -43,31 +43,37 @@ def without_spill(patch: Patch, restored: Image) -> Image:
     if np.count_nonzero(skin) < FEWEST_CELLS:
         return restored
     slack = _slack() if patch.remembered is None else cv2.max(_slack(), patch.remembered)
-    luma, *chroma = cv2.split(cv2.cvtColor(restored, cv2.COLOR_BGR2YCrCb))
+    x, y, width, height = cv2.boundingRect(patch.mask)
+    hole = np.s_[y : y + height, x : x + width]
+    luma, *chroma = cv2.split(cv2.cvtColor(restored[hole], cv2.COLOR_BGR2YCrCb))
+    ranges = [_range(near, visible, skin) for near in cv2.split(around)[1:]]
     within = [
-        _within(np.asarray(plane, np.uint8), near, visible, skin, np.asarray(slack, np.uint8))
-        for plane, near in zip(chroma, cv2.split(around)[1:], strict=True)
+        cv2.min(cv2.max(plane, cv2.subtract(least[hole], slack[hole])), cv2.add(most[hole], slack[hole]))
+        for plane, (least, most) in zip(chroma, ranges, strict=True)
     ]
     spilt = cv2.bitwise_or(*(cv2.absdiff(plane, kept) for plane, kept in zip(chroma, within, strict=True)))
+    if not cv2.countNonZero(spilt):
+        return restored
     # Only there: the way to another colour space and back is not exact.
     clean = restored.copy()
-    return np.asarray(cv2.copyTo(cv2.cvtColor(cv2.merge([luma, *within]), cv2.COLOR_YCrCb2BGR), spilt, clean), np.uint8)
+    cv2.copyTo(cv2.cvtColor(cv2.merge([luma, *within]), cv2.COLOR_YCrCb2BGR), spilt, clean[hole])
+    return clean
 
 
-def _within(plane: Image, around: MatLike, visible: Cells, skin: Cells, slack: Image) -> Image:
-    """`plane` (256x256) within the range of what is `visible` nearby in `around` (by cell) or `skin`, and `slack`."""
+def _range(around: MatLike, visible: Cells, skin: Cells) -> tuple[Image, Image]:
+    """Least and most of what is `visible` nearby in `around` (by cell) or `skin`, in the template."""
     low = cv2.erode(np.where(visible, around, HIDDEN).astype(np.uint8), _NEAR)
     high = cv2.dilate(np.where(visible, around, 0).astype(np.uint8), _NEAR)
     skin_low, skin_high = np.percentile(np.asarray(around)[skin], (OUTLIERS, 100 - OUTLIERS))
-    least = cv2.subtract(_full(np.minimum(low, np.uint8(skin_low))), slack)
-    most = cv2.add(_full(np.maximum(high, np.uint8(skin_high))), slack)
-    return np.asarray(cv2.min(cv2.max(plane, least), most), np.uint8)
+    return _full(np.minimum(low, np.uint8(skin_low))), _full(np.maximum(high, np.uint8(skin_high)))
 
 
 def _full(cells: MatLike) -> Image:
     """Values of cells, smooth, in the template."""
-    smooth = cv2.resize(cv2.blur(cells, (5, 5)), (WIDE_PX, WIDE_PX), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(smooth[TEMPLATE_PART], np.uint8)
+    rows, columns = (slice(part.start // CELL_PX - 1, part.stop // CELL_PX + 1) for part in TEMPLATE_PART)
+    side = CROP_PX + 2 * CELL_PX
+    smooth = cv2.resize(cv2.blur(cells, (5, 5))[rows, columns], (side, side), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(smooth[CELL_PX:-CELL_PX, CELL_PX:-CELL_PX], np.uint8)
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable
 from occlufix_vcam.core.files import NewFile
-from occlufix_vcam.media.picture_facts import PictureFacts
+from occlufix_vcam.core.media.picture_facts import PictureFacts
 
 Pixels = NDArray[np.integer[Any] | np.floating[Any]]
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 
 from occlufix_vcam.core.errors import ConfigError, SinkUnavailable
@@ -48,6 +49,7 @@ def check_film_name(path: Path) -> None:
 
 def check_recording(path: Path) -> None:
     """Raises ConfigError or SinkUnavailable unless a recording can be started there."""
+    check_codecs()
     path = path.expanduser()
     check_film_name(path)
     folder = path.parent
@@ -55,6 +57,11 @@ def check_recording(path: Path) -> None:
         raise SinkUnavailable(f"there is no folder {folder} to record to", "create it, or choose another")
     if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise SinkUnavailable(f"{path} cannot be written", "choose another file for the recording")
+
+
+def check_codecs() -> None:
+    """Raises ConfigError where PyAV, which reads and writes films, cannot be loaded."""
+    import_module("occlufix_vcam.core.media.ffmpeg")
 
 
 def free_bytes(path: Path) -> int:

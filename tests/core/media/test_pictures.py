@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
-from occlufix_vcam.media.pictures import load_picture, picture_files, to_bgr
+from occlufix_vcam.core.media.pictures import load_picture, picture_files, to_bgr
 
 GREY = np.array([[0, 100, 255]], np.uint8)
 COLOUR = np.array([[[1, 2, 3], [10, 20, 30], [255, 0, 128]]], np.uint8)

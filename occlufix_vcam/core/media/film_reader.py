@@ -10,13 +10,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import av
 import cv2
 import numpy as np
 
 from engines.contract import Image
 from occlufix_vcam.core.errors import DeviceError
-from occlufix_vcam.media.colours import ColourConverter, tags_of
+from occlufix_vcam.core.media.colours import ColourConverter, tags_of
+from occlufix_vcam.core.media.ffmpeg import av
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -43,25 +43,8 @@ def open_container(path: Path) -> InputContainer:
         raise DeviceError(f"{path} is not a readable video or image", "check that it plays elsewhere") from error
 
 
-def is_film(path: Path) -> bool:
-    """Whether it holds video, by its content."""
-    try:
-        with open_container(path) as container:
-            return bool(container.streams.video)
-    except DeviceError:
-        return False
-
-
-def expected_frames(path: Path) -> int:
-    """Number of frames that a film names or that fit its duration; 1 if it cannot be opened."""
-    try:
-        with open_container(path) as container:
-            return max(1, max((_expected(container, stream) for stream in container.streams.video), default=1))
-    except DeviceError:
-        return 1
-
-
-def _expected(container: InputContainer, stream: VideoStream) -> int:
+def frames_named(container: InputContainer, stream: VideoStream) -> int:
+    """Number of frames that the file names or that fit its duration; 0 if it tells neither."""
     rate = float(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
     return stream.frames or round((_duration_s(container, stream) or 0) * rate)
 
@@ -114,7 +97,7 @@ class FilmReader:
         self.time_base = self.stream.time_base or Fraction(1, 1000)
         self.rate = float(self.stream.average_rate or self.stream.guessed_rate or _USUAL_RATE)
         self.duration_s = _duration_s(self.container, self.stream)
-        self.expected = _expected(self.container, self.stream)
+        self.expected = frames_named(self.container, self.stream)
         self.read = self.lost = 0
         self.was_interlaced = False
         self._ends_at, self._last_pts = 0.0, -(2**62)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from engines.contract import Image
+from occlufix_vcam.core.media.ffmpeg import av, reformatter
 
 if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
 
-#: Codes of ITU-T H.273: "unspecified", and those matrices that the converter knows. It reads 5 and 6 (BT.601) alike.
-UNSPECIFIED, BT709 = 2, 1
+Colorspace, Interpolation = reformatter.Colorspace, reformatter.Interpolation
+
+#: Codes of ITU-T H.273, of those matrices that the converter knows. It reads 5 and 6 (BT.601) alike.
+BT709 = 1
 _MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601}
 _MATRICES |= {7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
 #: Without these, each way makes an image two levels darker.
@@ -34,7 +35,7 @@ class ColourTags:
 
     def put_on(self, encoder: VideoCodecContext) -> None:
         encoder.colorspace, encoder.color_primaries, encoder.color_trc = self.matrix, self.primaries, self.transfer
-        encoder.color_range = ColorRange.MPEG.value
+        encoder.color_range = reformatter.ColorRange.MPEG.value
 
 
 #: Of a recording, whatever its size: tagged, so that no player has to guess.
@@ -53,7 +54,7 @@ class ColourConverter:
 
     def __init__(self, tags: ColourTags) -> None:
         self._matrix = _MATRICES[tags.matrix]
-        self._from_yuv, self._to_yuv = VideoReformatter(), VideoReformatter()
+        self._from_yuv, self._to_yuv = reformatter.VideoReformatter(), reformatter.VideoReformatter()
 
     def to_bgr(self, frame: av.VideoFrame, size: tuple[int, int]) -> Image:
         """`frame` scaled to `size` (width, height): height x width x 3 uint8 BGR."""

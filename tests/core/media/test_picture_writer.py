@@ -13,9 +13,9 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from occlufix_vcam.core.errors import SinkUnavailable
-from occlufix_vcam.media.picture_facts import PictureFacts
-from occlufix_vcam.media.picture_writer import encode, put_into, write_file
-from occlufix_vcam.media.pictures import read_picture
+from occlufix_vcam.core.media.picture_facts import PictureFacts
+from occlufix_vcam.core.media.picture_writer import encode, put_into, write_file
+from occlufix_vcam.core.media.pictures import read_picture
 
 
 def test_what_is_put_into_16_bits_spans_the_whole_range() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import av
+from occlufix_vcam.core.media.ffmpeg import av
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer

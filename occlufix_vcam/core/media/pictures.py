@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from engines.contract import Image
 from occlufix_vcam.core.errors import CameraNotFound, DeviceError
-from occlufix_vcam.media.picture_facts import READABLE, PictureFacts, picture_facts, quiet
+from occlufix_vcam.core.media.picture_facts import READABLE, PictureFacts, picture_facts, quiet
 
 PICTURE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".ppm", ".pgm")

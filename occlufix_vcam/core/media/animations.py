@@ -11,9 +11,9 @@ from typing import Any
 from PIL import Image as Pillow
 
 from occlufix_vcam.core.errors import ConfigError, DeviceError
-from occlufix_vcam.media.picture_facts import ANIMATED, LARGEST_PX, READABLE, PictureFacts, picture_facts, quiet
-from occlufix_vcam.media.picture_writer import KINDS, options_of, to_pillow
-from occlufix_vcam.media.pictures import Pixels, pixels_of
+from occlufix_vcam.core.media.picture_facts import ANIMATED, LARGEST_PX, READABLE, PictureFacts, picture_facts, quiet
+from occlufix_vcam.core.media.picture_writer import KINDS, options_of, to_pillow
+from occlufix_vcam.core.media.pictures import Pixels, pixels_of
 
 
 @dataclass(frozen=True, slots=True)

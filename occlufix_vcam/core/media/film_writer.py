@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
-import av
 import cv2
-from av.container import OutputContainer
-from av.video.stream import VideoStream
 
 from engines.contract import Image
 from occlufix_vcam.core.errors import SinkUnavailable
+from occlufix_vcam.core.media.colours import ColourConverter, ColourTags
+from occlufix_vcam.core.media.ffmpeg import av
+from occlufix_vcam.core.media.film_formats import FORMATS, Quality
 from occlufix_vcam.core.output_transform import even_size
-from occlufix_vcam.media.colours import ColourConverter, ColourTags
-from occlufix_vcam.media.film_formats import FORMATS, Quality
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
 
 #: Constant rate factor by quality, of H.264 and of VP9.
 _H264_CRF = {Quality.HIGH: 17, Quality.MEDIUM: 22, Quality.LOW: 28}
@@ -68,7 +70,7 @@ class FilmWriter:
         fraction = Fraction(rate).limit_denominator(1001)
         self.codec, self._pixels, options = _encoder(container.format.name, quality, fraction, live)
         try:
-            self.stream = cast(VideoStream, container.add_stream(self.codec, rate=fraction, options=options))
+            self.stream = cast("VideoStream", container.add_stream(self.codec, rate=fraction, options=options))
         except ValueError as error:  # PyAV's "unknown codec"
             raise SinkUnavailable(
                 f"this PyAV has no encoder {self.codec}", "install its own wheel: pip install --only-binary av av"

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image as Pillow
 
 from occlufix_vcam.core.errors import ConfigError, DeviceError
-from occlufix_vcam.media import animations
-from occlufix_vcam.media.animations import check_animation_name, encode_animation, is_animation, read_animation
+from occlufix_vcam.core.media import animations
+from occlufix_vcam.core.media.animations import check_animation_name, encode_animation, is_animation, read_animation
 
 TIMES = [40, 100, 70]
 

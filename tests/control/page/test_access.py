@@ -1,0 +1,85 @@
+"""Who can use the page: languages, keyboard, screen readers, sizes and colours, the first run."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.control import Product
+from tests.harness.page import Visit, expect
+
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing: pip install -e .[dev]")
+
+
+def test_another_language_is_spoken_at_once(visit: Visit) -> None:
+    visit.page.select_option("#language", "de")
+    expect(visit.page.locator("#see-title")).to_have_text("Was sehen die anderen?")
+    expect(visit.page.locator("#mood")).to_contain_text("Ein, ")
+    assert visit.page.evaluate("document.documentElement.lang") == "de"
+    visit.page.select_option("#language", "en")
+    expect(visit.page.locator("#see-title")).to_have_text("What do they see?")
+
+
+def test_the_first_run_is_guided(browser: Any, product: Product) -> None:
+    visit = Visit(browser, product, guided=False, locale="fr-FR")
+    guide = visit.page.locator("#guide")
+    expect(guide).to_contain_text("Étape 1 sur 4")
+    for step in ("Caméra virtuelle", "Mon visage", "Choisissez-la dans votre appel"):
+        visit.page.click("#guide-next")
+        expect(guide.locator("h3")).to_have_text(step)
+    visit.page.select_option("#guide-program", "firefox")
+    expect(guide).to_contain_text("Firefox le demande")
+    visit.page.click("#guide-next")
+    expect(guide).to_be_hidden()
+    visit.context.close()
+
+
+def test_the_keyboard_alone_reaches_everything(visit: Visit) -> None:
+    page = visit.page
+    page.locator("#resolution").wait_for()
+    page.locator("body").focus()
+    reached: list[str] = []
+    while "sign-out" not in reached and len(reached) < 60:
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.dataset.preset || ''"))
+    wanted = ["toggle", "divider", "bare", "mask", "setting-source", "resolution", "record", "enrol-name", "photos"]
+    assert [name for name in reached if name in wanted] == wanted, reached
+    page.locator("#toggle").focus()
+    page.keyboard.press("Space")
+    expect(page.locator("#toggle")).to_have_attribute("aria-checked", "false")
+    page.locator("#advanced > summary").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#search")).to_be_visible()
+
+
+def test_everything_that_is_used_has_a_name(visit: Visit) -> None:
+    """As a screen reader hears the page."""
+    visit.open_advanced()
+    visit.page.click("#details summary >> nth=0")
+    visit.page.locator("#resolution").wait_for()
+    tree = visit.page.locator("body").aria_snapshot()
+    kinds = "button|checkbox|combobox|slider|switch|textbox|searchbox|img|progressbar|heading|figure"
+    nameless = [line for line in tree.splitlines() if re.match(rf"\s*- ({kinds})(:?$|:? \[)", line)]
+    assert [line for line in nameless if "figure" not in line] == []
+    for name in ('switch "Restoring: on"', 'slider "Divider', 'heading "What do they see?"', 'combobox "Resolution"'):
+        assert name in tree, name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["desk", "phone"])
+def test_everybody_can_use_it(browser: Any, product: Product, scheme: str, size: tuple[int, int]) -> None:
+    visit = Visit(browser, product, viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    visit.open_advanced()
+    visit.page.click("#details summary >> nth=0")
+    visit.page.locator("#settings .field").first.wait_for()
+    found = axe.Axe().run(visit.page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if folder := os.environ.get("OCCLUFIX_SCREENSHOTS"):
+        visit.wait_for_restored()
+        visit.page.screenshot(path=Path(folder) / f"page-{scheme}-{size[0]}.png", full_page=True)
+    visit.context.close()
