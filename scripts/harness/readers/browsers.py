@@ -87,7 +87,7 @@ def watch(
     """
     with _served() as (port, answers):
         asked = {"label": label, "pictures": pictures, "bits": numbered.BITS, "pause": round(1000 * pause_s)}
-        asked |= {"bars": 1} if bars else {}
+        asked |= {"seconds": round(WITHIN_S / 3), **({"bars": 1} if bars else {})}
         url = f"http://127.0.0.1:{port}/?{urlencode(asked)}"
         for _ in range(STARTS):
             told = _report(browser, url, flags, environment, folder / f"{browser}.log", answers)
