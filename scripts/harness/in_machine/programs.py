@@ -2,6 +2,8 @@
 
     python -m scripts.harness.in_machine.programs CLIP NAME ...      (results: $SHARED/NAME/*.png, $SHARED/told.json)
 
+A program may have a virtual camera of its own: its frames are kept as other-*.png.
+
 The emulated processor is too slow for the networks and for finding a picture in a screenshot: CLIP is restored already,
 and the host looks at the screenshots.
 """
@@ -16,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.harness.in_machine.scene import LOG, LOOPBACK, Scene, run, until
+from scripts.harness.in_machine.scene import LOG, LOOPBACK, Scene, captures, run, until
 from scripts.harness.readers.programs import table
 from scripts.harness.readers.programs.screen import may_show_film, screen
 from scripts.harness.readers.session import background
@@ -70,6 +72,20 @@ def _keep_screenshots(name: str, scene: Scene, folder: Path) -> dict[str, Any]:
         for number in range(SHOTS):
             time.sleep(PAUSE_S)
             cv2.imwrite(str(folder / f"{number}.png"), look())
+        if captures(OTHER_LOOPBACK):
+            read = [
+                "ffmpeg",
+                "-nostdin",
+                "-loglevel",
+                "error",
+                "-f",
+                "v4l2",
+                "-i",
+                OTHER_LOOPBACK,
+                "-vsync",
+                "passthrough",
+            ]
+            run(*read, "-frames:v", str(SHOTS), str(folder / "other-%d.png"))
     return {"seconds to the picture": waited, "readers": readers}
 
 

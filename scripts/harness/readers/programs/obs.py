@@ -44,8 +44,8 @@ def with_pipewire(folder: Path, node: str) -> list[str]:
 
 
 def with_v4l2(folder: Path, node: str) -> list[str]:
-    """ "Video Capture Device (V4L2)"."""
-    return _command(folder, "v4l2_input", {"device_id": node, "input": 0})
+    """ "Video Capture Device (V4L2)", and OBS's own virtual camera with what it shows."""
+    return [*_command(folder, "v4l2_input", {"device_id": node, "input": 0}), "--startvirtualcam"]
 
 
 def _command(folder: Path, kind: str, settings: dict[str, Any]) -> list[str]:
