@@ -28,6 +28,7 @@ LANE_OF = {
     "tests/people/test_known_people.py": "train",
     "tests/readers": "vm",
     "tests/scripts/test_classic_unet.py": "desktop",
+    "tests/scripts/test_rented_gpu.py": "train",
     "tests/test_fuzz.py": "desktop",
     "tests/test_notebook.py": "desktop",
     "tests/test_real_cases.py": "desktop",

@@ -20,7 +20,7 @@ from train import checkpoint
 from train.config import Recipe
 from train.hardware import ProcessGroup, ScaledOptimizer, TrainingError, bare, device, precision
 from train.run_log import RunLog
-from train.task import Illustrated, Sample, Task
+from train.task import Illustrated, Sample, SharesData, Task
 
 CHECKPOINT = "last.pt"
 LOG_EVERY = 50
@@ -182,6 +182,8 @@ class _Run:
         self._save()
 
     def _loader(self) -> DataLoader[Sample]:
+        if isinstance(self._task, SharesData):
+            self._task.open_data()
         return DataLoader(
             _Samples(self._task, self._recipe.seed),
             batch_sampler=_numbers(self._recipe, self._world, self.step),  # type: ignore[arg-type]  # its length is never asked for

@@ -187,6 +187,11 @@ def logistic_generator(fake: Tensor, hole: Tensor) -> Tensor:
     return _where_hidden(F.softplus(-fake), hole)
 
 
+def copied(picture: Tensor, truth: Tensor, where: Tensor) -> Tensor:
+    """Mean absolute error of what the reference shows of the face, in its place and light, where (N1HW) it is known."""
+    return ((picture - truth).abs().mean(dim=1, keepdim=True) * where).sum() / where.sum().clamp_min(1.0)
+
+
 def feature_matching(made: list[Tensor], truth: list[Tensor], hole: Tensor) -> Tensor:
     """Mean absolute difference of a discriminator's own features (NCHW) where they touch the hole; mean over layers.
 

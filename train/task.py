@@ -63,6 +63,15 @@ class Illustrated(Protocol):
         ...
 
 
+@runtime_checkable
+class SharesData(Protocol):
+    """A task with data that its worker processes can share."""
+
+    def open_data(self) -> None:
+        """Opens it, before workers are forked. Raises DataError."""
+        ...
+
+
 TASKS = {
     "restore": "train.tasks.restore:RestoreTask",
     "hidden": "train.tasks.hidden:HiddenTask",

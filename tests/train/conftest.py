@@ -33,10 +33,8 @@ def write_occluders(data: Path) -> None:
         cv2.imwrite(str(folder / "mask_textures" / f"check_{number}.png"), texture)
 
 
-@pytest.fixture(scope="session")
-def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_faces(data: Path) -> None:
     """Three blurred pictures that stand for faces, without their uppermost 40 rows, and occluders."""
-    data = tmp_path_factory.mktemp("data")
     write_occluders(data)
     (data / "train").mkdir()
     rng, lines = np.random.default_rng(0), []
@@ -53,6 +51,13 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
         )
     (data / "train" / "index.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what `write_faces` draws."""
+    data = tmp_path_factory.mktemp("data")
+    write_faces(data)
     return data
 
 

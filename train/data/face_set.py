@@ -14,6 +14,7 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from engines.contract import CROP_PX, Image, Points
 from train.data.dev_set import in_dev_set
+from train.shared_memory import SharedRows
 
 #: Mirroring swaps the eyes and the mouth corners: the first is always the one further left in the picture.
 _MIRRORED = [1, 0, 2, 4, 3]
@@ -79,7 +81,8 @@ class PictureSet:
     """Pictures of one split and what their index says. They are read when needed; a broken one raises DataError.
 
     The rows of the split `train` are without the people of train/data/dev_set.py, who are `dev`; `train+dev` has both.
-    With `keep` a picture is decoded once and then kept: decoding costs as much as all the rest.
+    With `keep` a picture is decoded once, for all worker processes, and then kept: decoding costs as much as all the
+    rest.
     """
 
     def __init__(self, folder: Path, index: Path, side_px: int, split: str, keep: bool = False) -> None:
@@ -92,7 +95,7 @@ class PictureSet:
         if not self.rows:
             raise DataError(f"{index} is empty" if not rows else f"{index} has no pictures of the split `{split}`")
         self._shards: dict[str, zipfile.ZipFile] = {}
-        self._kept: dict[int, Image] | None = {} if keep else None
+        self._kept = SharedRows(len(self.rows), (side_px, side_px, 3)) if keep else None
         people: dict[str, list[int]] = defaultdict(list)
         for index_, row in enumerate(self.rows):
             if row.identity is not None:
@@ -107,15 +110,14 @@ class PictureSet:
 
     def image(self, index: int) -> Image:
         """The whole picture: side x side x 3 uint8 BGR."""
-        if self._kept is not None and index in self._kept:
-            return self._kept[index]
+        return self._kept.get(index, partial(self._decoded, index)) if self._kept else self._decoded(index)
+
+    def _decoded(self, index: int) -> Image:
         row = self.rows[index]
         encoded = np.frombuffer(self._encoded(row), np.uint8)
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
         if image is None or image.shape != (self._side_px, self._side_px, 3):
             raise DataError(f"{row.file} is no {self._side_px}x{self._side_px} picture")
-        if self._kept is not None:
-            self._kept[index] = image
         return image
 
     def encoded(self, index: int) -> bytes:

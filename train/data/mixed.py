@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.contract import Image
+from engines.contract import CROP_PX, Image
 from train.data.face_set import DataError, DrawnFace, FaceRow, FaceSource
 from train.data.open_faces import open_faces
 from train.data.wide import WideSet
+from train.shared_memory import SharedAnswers, SharedRows
 
 #: How many faces are of wide pictures, where there are any: with about eleven of each person, they are also where
 #: another photograph for the reference comes from.
@@ -40,11 +41,11 @@ class Mixed:
 
 
 class WideFaces:
-    """The template's part of the wide pictures of the training, each decoded once."""
+    """The template's part of the wide pictures of the training, each decoded once for all worker processes."""
 
     def __init__(self, data: Path) -> None:
         self._set = WideSet(data, "train")
-        self._kept: dict[int, Image] = {}
+        self._kept = SharedRows(len(self._set), (CROP_PX, CROP_PX, 3))
 
     def draw(self, rng: np.random.Generator) -> DrawnFace:
         index = int(rng.integers(len(self._set)))
@@ -55,9 +56,7 @@ class WideFaces:
         return None if other is None else (self._set.row(other), self._face(other))
 
     def _face(self, index: int) -> Image:
-        if index not in self._kept:
-            self._kept[index] = self._set.face(index)
-        return self._kept[index]
+        return self._kept.get(index, partial(self._set.face, index))
 
 
 class Bare:
@@ -68,7 +67,7 @@ class Bare:
 
     def __init__(self, faces: FaceSource, is_bare: Callable[[Image], bool]) -> None:
         self._faces, self._is_bare = faces, is_bare
-        self._known: dict[str, bool] = {}
+        self._known = SharedAnswers()
 
     def draw(self, rng: np.random.Generator) -> DrawnFace:
         for _ in range(_DRAWS):
@@ -82,6 +81,4 @@ class Bare:
         return other if other is not None and self._shows(*other) else None
 
     def _shows(self, row: FaceRow, image: Image) -> bool:
-        if row.file not in self._known:
-            self._known[row.file] = self._is_bare(image)
-        return self._known[row.file]
+        return self._known.get(row.file, partial(self._is_bare, image))

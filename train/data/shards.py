@@ -19,7 +19,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import webdataset
 
 from engines.contract import CROP_PX, Image
 from train.data.face_set import DataError, DrawnFace, FaceRow, origin_shares, row_of
@@ -52,6 +51,8 @@ class _Kept:
 
 def write_shard(file: Path, people: Sequence[Sequence[EncodedFace]]) -> None:
     """One tar of people. Raises OSError (a full disk, say); then there is no such file."""
+    import webdataset  # only those who prepare or stream shards need it
+
     temporary = file.with_suffix(".part")
     try:
         with webdataset.TarWriter(str(temporary), encoder=False, mtime=0, user="", group="") as writer:
@@ -140,6 +141,8 @@ class FaceStream:
         ]
 
     def _read(self, rng: np.random.Generator) -> Iterator[tuple[EncodedFace, ...]]:
+        import webdataset
+
         while True:
             urls = [f"file://{self._files[place].resolve().as_posix()}" for place in rng.permutation(len(self._files))]
             samples = webdataset.WebDataset(

@@ -19,7 +19,7 @@ from train.task import ModelIO, Task, load_task
 T = TypeVar("T")
 
 #: What of a recipe decides which weights a network has.
-_PARTS = ("attention", "blocks")
+_PARTS = ("attention", "blocks", "copy")
 
 
 def in_turn(networks: Mapping[str, T], threads: int, console: Console | None) -> Iterator[tuple[str, T]]:

@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
-import tomli_w
 import torch
 from filelock import FileLock
 from torch import nn
@@ -210,6 +209,8 @@ def _difference(actual: list[np.ndarray], expected: list[np.ndarray]) -> tuple[f
 
 
 def enter(manifest: Path, name: str, entry: Mapping[str, Any]) -> None:
+    import tomli_w  # only an export needs it
+
     content = tomllib.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {}
     content[name] = entry
     temporary = manifest.with_suffix(".tmp")

@@ -4,7 +4,8 @@ It works coarse to fine: a deep U-Net at half size decides what the hole shows, 
 detail.
 It works in BGR, the order of its inputs: reversing the channels costs more than a layer on some engines.
 Plain convolutions, batch norm (folded at export), leaky ReLU and nearest upsampling only: operators that TensorRT,
-OpenVINO and ONNX Runtime all run natively. Optional: attention at 16x16 or a transformer at 8x8, in matrix products.
+OpenVINO and ONNX Runtime all run natively. Optional: attention at 16x16 or a transformer at 8x8, in matrix products,
+and a copy from the reference (train/networks/reference.py), which samples a grid.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.contract import CROP_PX
+from train.networks.reference import Copied, ReferenceCopy
 from train.occlusion.masks import bare_skin
 
 SLOPE = 0.1
@@ -244,21 +246,41 @@ class RestoreUNet(nn.Module):
     picture is taken for one of half size, and the coarse half works alone.
     """
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS, attention: bool = False, blocks: int = 0) -> None:
+    #: Parts that weights from before them lack; they start from scratch then, and change nothing at first.
+    NEW_PARTS = ("copy.",)
+
+    def __init__(
+        self, widths: tuple[int, ...] = WIDTHS, attention: bool = False, blocks: int = 0, copy: bool = False
+    ) -> None:
         super().__init__()
         self.coarse = CoarseUNet(widths, attention, blocks)
         self.fine = FineNet()
+        self.copy = ReferenceCopy() if copy else None
 
     def forward(
-        self, face: Tensor, hole: Tensor, reference: Tensor, reference_valid: Tensor, fine: bool = True
-    ) -> Tensor:
-        x = generator_input(face, hole, reference, reference_valid)
-        if not fine:
-            return self.coarse(x)[0]
-        coarse, features = self.coarse(
-            generator_input(*halved(face, hole), *halved(reference, reference_valid, keep=True))
-        )
-        made = self.fine(x, coarse, features).float()
+        self,
+        face: Tensor,
+        hole: Tensor,
+        reference: Tensor,
+        reference_valid: Tensor,
+        fine: bool = True,
+        apart: bool = False,
+    ) -> Tensor | tuple[Tensor, Copied]:
+        """With `apart`, of a network that copies, also what it copied."""
+        x = half = generator_input(face, hole, reference, reference_valid)
+        if fine:
+            half = generator_input(*halved(face, hole), *halved(reference, reference_valid, keep=True))
+        made, features = self.coarse(half)
+        if fine:
+            made = self.fine(x, made, features)
+        copied = self.copy(half, x[:, 4:7], reference_valid) if self.copy is not None else None
+        if copied is not None:
+            made = made.float() + copied.gate * (copied.picture - made.float())
+        made = self._with_rim(made.float(), face, hole) if fine else made
+        return (made, copied) if apart and copied is not None else made
+
+    def _with_rim(self, made: Tensor, face: Tensor, hole: Tensor) -> Tensor:
+        """The picture with what it is off at known pixels, carried on into the hole."""
         apart = ((face - made) * (1 - hole)).clamp(-MOST_APART, MOST_APART)
         correction = carried_on(F.avg_pool2d(apart, 2), F.avg_pool2d(1 - hole, 2))
         return made + F.interpolate(correction, scale_factor=2.0, mode="nearest")

@@ -54,6 +54,7 @@ class RestoreExport(nn.Module):
         self.register_buffer("grain", grain.unflatten(1, (3, 4)).transpose(1, 2).flatten(1, 2))
         self.register_buffer("skin", network.fine.skin.clone())
         self.gather, self.halve, self.keep, self.edges = _gather(), _halve(), _keep(), _edges()
+        self.copies = copy.deepcopy(network.copy)
         self.average = fixed_conv(torch.eye(3).repeat(1, 4)[..., None, None] / 4)
 
     def forward(self, face: Tensor, mask: Tensor, reference: Tensor, reference_mask: Tensor) -> Tensor:
@@ -68,15 +69,28 @@ class RestoreExport(nn.Module):
         strength = mean_where(self.edges(x).abs(), self.skin * (1 - near))
         y = y * gain(strength * (1 / 255 / TYPICAL_GRAIN), self.sharpness)
         made = self.head(y) + strength * self.grain + 255 * coarse
+        if self.copies is not None:
+            made = self._with_copy(made, half * (256 / 255), *(each.permute(0, 3, 1, 2) / 255 for each in inputs[2:]))
         known = self.keep(x)  # -255 where hidden, so that the second below is what was made, else 0 or less
         made = (made + self._correction(made, known)).clamp(0, 255)
         return doubled(torch.maximum(known, made - 255 - known).round()).to(torch.uint8)
+
+    def _with_copy(self, made: Tensor, half: Tensor, reference: Tensor, valid: Tensor) -> Tensor:
+        """The 12 channels, where the gate is open as the reference shows them."""
+        assert self.copies is not None
+        picture, gate, _ = self.copies(half, reference * valid, valid)
+        return made + _by_pixel(gate.expand_as(picture)) * (255 * _by_pixel(picture) - made)
 
     def _correction(self, made: Tensor, known: Tensor) -> Tensor:
         """For the 12 channels of 2x2 pixels, out of those that were made and those that are known."""
         is_known = (known + 255).clamp(0, 1)
         apart = ((known - made) * is_known).clamp(-255 * MOST_APART, 255 * MOST_APART)
         return carried_on(self.average(apart), self.average(is_known)).repeat(1, 4, 1, 1)
+
+
+def _by_pixel(picture: Tensor) -> Tensor:
+    """Three channels as 12 of half the size: those of four pixels, one pixel after the other."""
+    return F.pixel_unshuffle(picture, 2).unflatten(1, (3, 4)).transpose(1, 2).flatten(1, 2)
 
 
 def doubled(x: Tensor) -> Tensor:

@@ -19,13 +19,14 @@ from train import losses
 from train.config import Recipe
 from train.data.face_set import DrawnFace, FaceSource, mirror_landmarks, typology_angle, valid_mask
 from train.data.mixed import open_mixed
-from train.hardware import autocast, bare, check_finite, descend, detached, device
+from train.hardware import TrainingError, autocast, bare, check_finite, descend, detached, device
 from train.networks.perception import choose_backbone, load_backbone
+from train.networks.reference import Copied
 from train.networks.unet import RestoreUNet
 from train.networks.unet_export import RestoreExport
 from train.occlusion.masks import bare_skin, random_mask
 from train.occlusion.served_views import ServedViews
-from train.schedule import LossSchedule, Ramp, at_once, from_share, with_weights
+from train.schedule import LossSchedule, Ramp, ScheduleError, at_once, from_share, with_weights
 from train.task import ModelIO, Sample
 from train.tasks.adversaries import DISCRIMINATORS, AdversarialGame, DiscriminatorInput, make_discriminators
 from train.tasks.embed import INPUT_PX, EmbedNet, exported
@@ -48,6 +49,7 @@ OPTIONAL_RAMPS = {
     "identity": Ramp(0.0, 1.0, start=0.02, end=0.2),
     "adv_projected": Ramp(0.0, 1.0, start=0.3, end=0.5),
     "feature_matching": Ramp(0.0, 1.0, start=0.3, end=0.5),
+    "copied": Ramp(1.0, 1.0),
 }
 #: The losses that discriminators make.
 ADVERSARIAL = (*DISCRIMINATORS, "feature_matching")
@@ -87,9 +89,10 @@ class RestoreTask:
     def __init__(self, recipe: Recipe, data: Path) -> None:
         self._recipe = recipe
         self._data = data
-        self._faces: FaceSource | None = None
         self._tones: dict[str, float] = {}
         optional = OPTIONAL_RAMPS.keys() & recipe.weights.keys()
+        if "copied" in optional and not recipe.copy:
+            raise ScheduleError("`copied` is the loss of what the restorer copies: add --copy, or leave it out")
         ramps = with_weights(RAMPS | OPTIONAL_RAMPS, recipe.weights)
         for name in OPTIONAL_RAMPS.keys() - optional:
             del ramps[name]
@@ -99,11 +102,13 @@ class RestoreTask:
             ramps |= from_share(ramps, ADVERSARIAL, recipe.adversaries_from)
         self.schedule = LossSchedule(ramps, (*losses.LOSSES, *optional))
         self.modules = {
-            "network": RestoreUNet(attention=recipe.attention, blocks=recipe.blocks),
+            "network": RestoreUNet(attention=recipe.attention, blocks=recipe.blocks, copy=recipe.copy),
             **make_discriminators(recipe, choose_backbone(recipe.backbone, data).WIDTHS),
         }
         if recipe.size_px != CROP_PX:
             self.modules["network"].fine.requires_grad_(False)
+        if recipe.copy_alone:
+            train_alone(self.modules["network"], self.modules["network"].copy)
         self.optimizers = {
             name: _adam(module, recipe.learning_rate, 0.8 if name == "network" else 0.5)
             for name, module in self.modules.items()
@@ -122,6 +127,14 @@ class RestoreTask:
 
     # -- samples
 
+    def open_data(self) -> None:
+        """The faces, each of which workers then decode and ask about once for all of them."""
+        _ = self._faces
+
+    @cached_property
+    def _faces(self) -> FaceSource:
+        return open_mixed(self._data, self._views.segmenter.is_bare)
+
     @cached_property
     def _views(self) -> ServedViews:
         """What covers faces; only training needs its files."""
@@ -132,7 +145,7 @@ class RestoreTask:
 
         `hole` is to be painted, `valid` is where the photograph is, `clean` where `face` shows no thing before it.
         """
-        wants_reference = rng.random() >= NO_REFERENCE_CHANCE
+        wants_reference = self._recipe.copy_alone or rng.random() >= NO_REFERENCE_CHANCE
         drawn = self._draw(rng, wants_reference and rng.random() < PAIRED_CHANCE)
         mirror = bool(rng.random() < 0.5)
         face, valid, landmarks = jitter(drawn.image, valid_mask(drawn.row), drawn.row.landmarks, rng, mirror)
@@ -151,8 +164,6 @@ class RestoreTask:
 
     def _draw(self, rng: np.random.Generator, paired: bool = False) -> DrawnFace:
         """A face of the set; by chance the darker of two. `paired` looks for a person with a name."""
-        if self._faces is None:
-            self._faces = open_mixed(self._data, self._views.segmenter.is_bare)
         for _ in range(PAIRED_DRAWS if paired else 1):
             drawn = [self._faces.draw(rng) for _ in range(2 if rng.random() < DARKER_CHANCE else 1)]
             chosen = min(drawn, key=self._tone)
@@ -170,7 +181,7 @@ class RestoreTask:
         self, drawn: DrawnFace, face: Image, valid: Image, rng: np.random.Generator, mirror: bool
     ) -> tuple[Image, Image]:
         """Another photograph of the same person, or the same one warped and relit."""
-        another = drawn.sibling(rng)
+        another = None if self._recipe.copy_alone else drawn.sibling(rng)
         if another is not None and rng.random() < ANOTHER_CHANCE:
             row, image = another
             reference, reference_valid, _ = jitter(image, valid_mask(row), row.landmarks, rng, mirror, BARE_STRENGTH)
@@ -196,8 +207,10 @@ class RestoreTask:
         weights = self.schedule.at(progress)
         soon = self.schedule.at(progress + HEAD_START)
         with autocast(self._recipe):
-            made = self._generate(served, hole, reference, reference_valid).float()
+            made, copied = self._generate(served, hole, reference, reference_valid)
         terms = {"l1": losses.l1(made, face, hole, valid)}
+        if copied is not None and weights.get("copied", 0.0) > 0:
+            terms["copied"] = losses.copied(copied.picture, face, valid * copied.known.detach())
         if weights.get("identity", 0.0) > 0:
             terms["identity"] = losses.identity(*self._embedded(face + hole * (made - face), face))
         # Smeared edges are the same in both pictures that a discriminator sees, so they teach nothing.
@@ -227,9 +240,14 @@ class RestoreTask:
         descend(losses.weighted_sum(terms, weights), self.optimizers["network"], self.modules["network"])
         return detached(record | terms)
 
-    def _generate(self, face: Tensor, hole: Tensor, reference: Tensor, reference_valid: Tensor) -> Tensor:
+    def _generate(
+        self, face: Tensor, hole: Tensor, reference: Tensor, reference_valid: Tensor
+    ) -> tuple[Tensor, Copied | None]:
         """Pictures smaller than the template train the coarse half alone, which sees them as it will at half size."""
-        return self.modules["network"](face, hole, reference, reference_valid, fine=self._recipe.size_px == CROP_PX)
+        fine, copies = self._recipe.size_px == CROP_PX, self._recipe.copy
+        made = self.modules["network"](face, hole, reference, reference_valid, fine, copies)
+        made, copied = made if copies else (made, None)
+        return made.float(), copied
 
     def _embedded(self, shown: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors of the restored and of the true face, as `embed` sees faces: whole ones, at INPUT_PX."""
@@ -283,6 +301,14 @@ class RestoreTask:
         inputs = {"face": picture, "mask": mask, "reference": picture, "reference_mask": mask}
         dynamic = {name: {0: "batch"} for name in inputs}
         return ModelIO(RestoreExport(network), inputs, {"restored": picture}, dynamic)
+
+
+def train_alone(network: nn.Module, part: nn.Module | None) -> None:
+    """Lets nothing but one part of a network learn. Raises TrainingError where the network has no such part."""
+    if part is None:
+        raise TrainingError("--copy-alone trains the part that --copy adds: give both")
+    network.requires_grad_(False)
+    part.requires_grad_(True)
 
 
 def _tone(drawn: DrawnFace) -> float:
