@@ -119,8 +119,9 @@ class Pipeline:
         return self._scene(frame, seen, [self._remember.whose(crop.crop.face.track_id) for crop in seen])
 
     def close(self) -> None:
-        """Ends the memory's threads. Engines belong to their EngineSet."""
+        """Ends the memory's and the blender's threads. Engines belong to their EngineSet."""
         self._remember.close()
+        self._blend.close()
 
     def _summarise(self, faces: Sequence[FaceTrack], hidden: Sequence[HiddenCrop], restored: int) -> FrameSummary:
         """Counts faces and tells the stages which tracks are lost."""

@@ -44,8 +44,6 @@ def main(target: Path) -> Path:
         stage = Path(folder) / "stage"
         environment = stage / "opt/occlufix-vcam"
         install(environment, Path(folder))
-        # What was left out must not be missed.
-        run(str(environment / "bin/python3"), "-B", "-c", "import occlufix_vcam.desktop.tray.app, openvino, pynput")
         compile_all(stage)
         write_shared(stage, environment)
         version = package_version()

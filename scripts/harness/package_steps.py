@@ -3,7 +3,8 @@
     python -m scripts.harness.package_steps PACKAGE      (as root in the machine; results: $SHARED/found.json)
 
 The commands are those of docs/install.md, typed by a user who may use sudo. What the machine lacks of a desktop is done
-here: no udev gives the group `video` its cameras, no network has the packages that the package recommends.
+here: no udev gives the group `video` its cameras, no network has the packages that the package recommends, and the
+module is compiled before. Its processor is too slow for the networks, so restoring is off and images are small.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ USER, HOME = "ada", Path("/home/ada")
 SETTINGS = HOME / ".config/occlufix-vcam/settings.toml"
 HEADING = "### Debian and Ubuntu: a package"
 LIMIT_S = 900.0
+SLOW = 'width = 640\nheight = 360\nrate = 5.0\nenabled = false\nbackend = "fake"\n'
 LABEL = "OccluFix Camera"
 
 
@@ -51,6 +53,9 @@ def prepare(package: Path) -> None:
     Path("/run/systemd/system").mkdir(parents=True)  # says that systemd runs, for `autostart on`
     (HOME / "Downloads").mkdir()
     (HOME / "Downloads" / package.name).symlink_to(package)
+    SETTINGS.parent.mkdir(parents=True)
+    SETTINGS.write_text(SLOW)
+    run("chown", "--recursive", f"{USER}:", str(HOME))
     give_cameras()
 
 

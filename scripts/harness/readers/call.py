@@ -189,7 +189,7 @@ def _served(relay: Relay) -> Iterator[tuple[int, queue.Queue[dict[str, Any]]]]:
     """
     through = {"/offer": relay.offer, "/answer": relay.answer}
     answers: queue.Queue[dict[str, Any]] = queue.Queue()
-    posted = {"/janus.js": Path(__file__).with_name("janus.js").read_bytes()}
+    posted: dict[str, bytes] = {}
 
     def take(path: str, body: bytes) -> None:
         if path == "/told":
