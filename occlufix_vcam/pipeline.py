@@ -9,14 +9,15 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from engines.contract import Image
+from engines.contract import Affine, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack, Fill, Frame, HiddenCrop, Origin, Patch
 from occlufix_vcam.core.telemetry import Telemetry
-from occlufix_vcam.stages.align import align
+from occlufix_vcam.stages.align import Realignment, align
 from occlufix_vcam.stages.compositing.beyond import Beyond
 from occlufix_vcam.stages.compositing.blend import Blender
 from occlufix_vcam.stages.compositing.watermark import Corner, put_mark
 from occlufix_vcam.stages.find import FaceFinder
+from occlufix_vcam.stages.geometry import compose
 from occlufix_vcam.stages.memory import Memory
 from occlufix_vcam.stages.presence.gate import FaceGate
 from occlufix_vcam.stages.reference import Reference
@@ -75,6 +76,7 @@ class Pipeline:
         self._see_hidden = see_hidden
         self._remember = remember
         self._scene = scene
+        self._realign = Realignment()
         self._restore = restore
         self._gate = gate
         self._blend = Blender(beyond)
@@ -92,13 +94,13 @@ class Pipeline:
                 faces = self._find(frame)
             with span("align"):
                 present = faces if self._gate is None else self._gate.present(frame, faces)
-                crops = [crop for face in present if (crop := align(frame, face)) is not None]
+                crops = [crop for face in present if (crop := align(frame, self._realign(face))) is not None]
             with span("hidden"):
                 seen = [self._see_hidden(crop) for crop in crops]
             with span("remember"):
                 open_ = seen if self._gate is None else [crop for crop in seen if self._gate.restores(crop, faces)]
-                known = [self._remember(crop) for crop in open_]
-                fill = self._behind(frame, open_)
+                known = [self._recalled(crop) for crop in open_]
+                fill = self._behind(frame, open_, known)
             pairs = [(crop, face) for crop, face in zip(open_, known, strict=True) if crop.mask.any()]
             hidden = tuple(crop for crop, _ in pairs)
             with span("restore"):
@@ -112,11 +114,17 @@ class Pipeline:
             return frame, summary
         return Frame(image, frame.index, frame.captured_at, Origin(frame.image, hidden)), summary
 
-    def _behind(self, frame: Frame, seen: Sequence[HiddenCrop]) -> Fill | None:
+    def _recalled(self, hidden: HiddenCrop) -> Reference:
+        known = self._remember(hidden)
+        self._realign.learn(hidden.crop, known.aligned, bool(hidden.mask.any()))
+        return known
+
+    def _behind(self, frame: Frame, seen: Sequence[HiddenCrop], known: Sequence[Reference]) -> Fill | None:
         """What the scene's memory knows of what the things in a frame hide."""
         if self._scene is None:
             return None
-        return self._scene(frame, seen, [self._remember.whose(crop.crop.face.track_id) for crop in seen])
+        people = [self._remember.whose(crop.crop.face.track_id) for crop in seen]
+        return self._scene(frame, seen, people, [_head(*pair) for pair in zip(seen, known, strict=True)])
 
     def close(self) -> None:
         """Ends the memory's and the blender's threads. Engines belong to their EngineSet."""
@@ -126,7 +134,7 @@ class Pipeline:
     def _summarise(self, faces: Sequence[FaceTrack], hidden: Sequence[HiddenCrop], restored: int) -> FrameSummary:
         """Counts faces and tells the stages which tracks are lost."""
         tracks = frozenset(face.track_id for face in faces)
-        stages = (self._see_hidden, self._remember, self._restore, self._blend)
+        stages = (self._realign, self._see_hidden, self._remember, self._restore, self._blend)
         for stage in stages if self._gate is None else (*stages, self._gate):
             stage.forget(self._tracks - tracks)
         self._tracks = tracks
@@ -135,6 +143,12 @@ class Pipeline:
         people = [self._remember.name(face.track_id) for face in faces]
         coverage = max((crop.coverage for crop in hidden), default=0.0)
         return FrameSummary(len(faces), restored, coverage, tuple(name for name in people if name))
+
+
+def _head(seen: HiddenCrop, known: Reference) -> Affine:
+    """The way from the frame to the face's template: by a remembered view if one is found, else by landmarks."""
+    to_crop = seen.crop.to_crop
+    return to_crop if known.aligned is None else compose(known.aligned, to_crop)
 
 
 def _mixed(untouched: Image, restored: Image, strength: int) -> Image:

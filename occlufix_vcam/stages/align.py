@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -22,6 +25,8 @@ from occlufix_vcam.stages.geometry import (
 
 #: Crop pixels per frame pixel: eyes 3840 px apart to eyes 6 px apart; beyond that, no face is visible.
 SCALE_RANGE = (0.02, 12.8)
+#: A correction goes this share of the way back in each frame in which no view is found.
+LOST = 0.3
 _WHOLE: Image = np.full((WIDE_PX, WIDE_PX), HIDDEN, np.uint8)
 _WHOLE.flags.writeable = False
 
@@ -46,6 +51,48 @@ def align(frame: Frame, face: FaceTrack) -> Crop | None:
     return Crop(
         face, np.ascontiguousarray(wide[TEMPLATE_PART]), to_crop, wide, _in_frame(frame.image, to_crop), frame.image
     )
+
+
+class Realignment:
+    """Corrects the landmarks of covered faces by where a remembered view of the face was found in the frame before.
+
+    Landmarks behind an occluder may be off by a third of the eyes' distance, in much the same way from frame to frame;
+    a view that is found by what is still visible is off by a tenth of that. Used by one thread.
+    """
+
+    def __init__(self) -> None:
+        #: By track: from the template as the landmarks place it to the one in which the face is.
+        self._steps: dict[int, Affine] = {}
+        self._placed: dict[int, Affine] = {}
+
+    def __call__(self, face: FaceTrack) -> FaceTrack:
+        """The same face with its landmarks corrected."""
+        try:
+            placed = similarity(face.landmarks)
+        except ValueError:
+            return face
+        self._placed[face.track_id] = placed
+        step = self._steps.get(face.track_id)
+        if step is None:
+            return face
+        corrected = compose(inverse(compose(step, placed)), placed)
+        return replace(face, landmarks=transform_points(face.landmarks, corrected))
+
+    def learn(self, crop: Crop, aligned: Affine | None, covered: bool) -> None:
+        """Learns where the face of `crop` is: `aligned` is the Reference's, None if unknown."""
+        track_id = crop.face.track_id
+        placed = self._placed.get(track_id)
+        if not covered or placed is None:
+            self._steps.pop(track_id, None)
+        elif aligned is not None:
+            self._steps[track_id] = compose(compose(aligned, crop.to_crop), inverse(placed))
+        elif (step := self._steps.get(track_id)) is not None:
+            self._steps[track_id] = (step + LOST * (np.eye(2, 3, dtype=np.float32) - step)).astype(np.float32)
+
+    def forget(self, track_ids: Iterable[int]) -> None:
+        for track_id in track_ids:
+            self._steps.pop(track_id, None)
+            self._placed.pop(track_id, None)
 
 
 def _wide_field(image: Image, to_crop: Affine) -> Image:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, Affine, Image
 from occlufix_vcam.core.frame import FineDetail, HiddenCrop
 from occlufix_vcam.stages.fine import moved
-from occlufix_vcam.stages.geometry import compose, face_area, face_share, warp_colours, warp_mask
+from occlufix_vcam.stages.geometry import compose, face_area, face_share, inverse, warp_colours, warp_mask
 from occlufix_vcam.stages.motion import FLOW_PX, MotionFeatures, motion, motion_features
 from occlufix_vcam.stages.timing import FRAME_S, eased
 
@@ -45,7 +45,8 @@ class Reference:
 
     `confidence` (256x256 uint8, or None for zero) says how far it may be shown directly; `motion` takes the pixels of
     the same face's last crop to this one's, and is None if unknown. `fine` is detail that the image is too small for,
-    where it may be shown directly.
+    where it may be shown directly. `aligned` takes the crop's pixels to the template in which the unhidden face lay, None
+    if unknown: behind an occluder, the landmarks that placed the crop may be off by a third of the eyes' distance.
     """
 
     image: Image
@@ -53,6 +54,7 @@ class Reference:
     confidence: Image | None = None
     motion: Affine | None = None
     fine: FineDetail | None = None
+    aligned: Affine | None = None
 
 
 WHOLE: Image = np.full((CROP_PX, CROP_PX), HIDDEN, np.uint8)
@@ -116,7 +118,7 @@ class TrackedReference:
         )
         shown = confidence.astype(np.uint8) & mask
         fine = moved(self.view.fine, self._matrix, shown.copy()) if self.view.fine is not None else None
-        return Reference(image, mask, shown, fine=fine)
+        return Reference(image, mask, shown, fine=fine, aligned=inverse(self._matrix) if self.is_found() else None)
 
 
 def make_view(image: Image, mask: Image, fine: FineDetail | None = None) -> ReferenceView:

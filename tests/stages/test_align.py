@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.contract import TEMPLATE, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Image, Points, transform_points
+from engines.contract import TEMPLATE, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Image, Points, similarity, transform_points
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame
-from occlufix_vcam.stages.align import align
+from occlufix_vcam.stages.align import Realignment, align
+from occlufix_vcam.stages.geometry import compose, inverse
 
 
 def smooth_picture(height: int = 720, width: int = 1280) -> Image:
@@ -94,3 +95,27 @@ def test_what_lies_beyond_the_frame_is_told_apart():
 def test_landmarks_that_span_no_face_give_no_crop(points):
     face = FaceTrack(1, points.astype(np.float32), 1.0)
     assert align(Frame(smooth_picture(), 0, 0.0), face) is None
+
+
+def test_the_landmarks_of_a_covered_face_follow_where_its_view_was_found():
+    """The landmarks slip by 12 px and by a tenth of the size behind a hand, and stay so while the face moves on."""
+    realign = Realignment()
+    true = (TEMPLATE + 40).astype(np.float32)
+    slipped = ((true - true.mean(axis=0)) * 1.1 + true.mean(axis=0) + 12).astype(np.float32)
+    frame = Frame(np.zeros((480, 640, 3), np.uint8), 0, 0.0)
+
+    def realigned(points: Points) -> Crop:
+        crop = align(frame, realign(FaceTrack(7, points, 0.9)))
+        assert crop is not None
+        return crop
+
+    first = realigned(slipped)
+    aligned = compose(similarity(true), inverse(first.to_crop))
+    realign.learn(first, aligned, covered=True)
+    moved = realigned(slipped + np.float32((9, 4)))
+    np.testing.assert_allclose(moved.face.landmarks, true + np.float32((9, 4)), atol=0.6)
+    realign.learn(moved, None, covered=True)
+    lost = realigned(slipped).face.landmarks
+    assert 1 < np.abs(lost - true).max() < np.abs(slipped - true).max()
+    realign.learn(moved, None, covered=False)
+    np.testing.assert_array_equal(realigned(slipped).face.landmarks, slipped)

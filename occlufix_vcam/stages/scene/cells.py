@@ -45,10 +45,19 @@ class SceneFrame:
     outside: Image | None
 
 
-def scene_frame(image: Image, at: float, faces: Sequence[HiddenCrop], people: Sequence[int]) -> SceneFrame:
-    """What a frame of time `at` (seconds) shows of the scene around `faces`; `people` says whose they are."""
+def scene_frame(
+    image: Image,
+    at: float,
+    faces: Sequence[HiddenCrop],
+    people: Sequence[int],
+    heads: Sequence[Affine] | None = None,
+) -> SceneFrame:
+    """What a frame of time `at` (seconds) shows of the scene around `faces`; `people` says whose they are.
+
+    `heads` are the ways to their templates, those of the crops if None.
+    """
     block = block_px(image)
-    ways = {person: face.crop.to_crop for person, face in zip(people, faces, strict=True)}
+    ways = dict(zip(people, heads or [face.crop.to_crop for face in faces], strict=True))
     if not any(face.wide_mask.any() for face in faces):
         return SceneFrame(image, at, block, ways, None, None, None)
     size = image.shape[1] // block, image.shape[0] // block

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.contract import Image
+from engines.contract import Affine, Image
 from occlufix_vcam.core.frame import Box, Fill, Frame, HiddenCrop
 from occlufix_vcam.stages.geometry import box_in_frame
 from occlufix_vcam.stages.scene.cells import AROUND, SceneFrame, block_px, scene_frame
@@ -45,10 +45,14 @@ class SceneMemory:
         self._taken_at = self._last_at = -np.inf
         self._continuity = _FrameContinuity()
 
-    def __call__(self, frame: Frame, faces: Sequence[HiddenCrop], people: Sequence[int]) -> Fill | None:
+    def __call__(
+        self, frame: Frame, faces: Sequence[HiddenCrop], people: Sequence[int], heads: Sequence[Affine] | None = None
+    ) -> Fill | None:
         """Learns from a frame, and recalls what its hidden part looks like; None if nothing is hidden, or known.
 
         `people` holds the number of each face's person: a new number is somebody else, of whom nothing is known.
+        `heads` are the ways from the frame to the templates of the faces, where they are known better than from
+        landmarks.
         """
         paused = not 0 <= frame.captured_at - self._last_at <= PAUSE_S
         self._last_at = frame.captured_at
@@ -56,7 +60,7 @@ class SceneMemory:
             self.forget()
         if not faces:
             return None
-        now = scene_frame(frame.image, frame.captured_at, faces, people)
+        now = scene_frame(frame.image, frame.captured_at, faces, people, heads)
         self._learn(now, faces)
         if now.hidden is None or not now.hidden.any():
             for view in self._views:
