@@ -156,7 +156,7 @@ def _key(model: Model, candidates: Sequence[EngineCandidate]) -> CacheKey:
         "what": "times",
         "files": {precision: file.sha256 for precision, file in model.files.items()},
         "shapes": {name: list(shape) for name, shape in model.inputs.items()},
-        "ways": sorted(str(candidate) for candidate in candidates),
+        "candidates": sorted(str(candidate) for candidate in candidates),
         "libraries": {name: version for name in LIBRARIES if (version := _version(name))},
         "machine": [platform.machine(), platform.processor(), platform.release(), os.cpu_count()],
     }

@@ -173,7 +173,7 @@ def _open_recording(
     """Opens the recording. If it cannot be, that keeps no camera from starting; whoever set it was told."""
     path, beside = settings.record, settings.record_before
     quality = Quality(settings.record_quality)
-    key = f"recorder {path} {quality}{' with before' if beside else ''}"
+    key = f"recorder {path}{'' if quality is Quality.AUTO else f' {quality}'}{' with before' if beside else ''}"
     options: dict[str, object] = {"beside": beside, "live": settings.realtime, "quality": quality}
     opener = partial(open_sink, "recorder", size=size, rate=rate, path=path, **options)
     try:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from occlufix_vcam.client.client import ControlClient
+from occlufix_vcam.client.client import ControlClient, ControlError
 from occlufix_vcam.core.telemetry import StageFigures
 from occlufix_vcam.system.v4l2 import OWN_LABEL
 from scripts.harness.endurance.plugged import plugged
@@ -135,7 +135,10 @@ def changing(client: ControlClient, plug: Path, folder: Path, every_s: float) ->
                 plug.touch() if changes["camera"] else plug.unlink()
                 continue
             file = {"record": str(folder / f"call-{place}.mkv")} if changes.get("record") else {}
-            client.change_settings({**changes, **file})
+            try:
+                client.change_settings({**changes, **file})
+            except ControlError as error:
+                print(f"{changes}: {error}", file=sys.stderr)
 
     thread = threading.Thread(target=change)
     thread.start()

@@ -38,10 +38,10 @@ def write_classic_unet(path: Path, channels: Sequence[int] = CHANNELS, side_px: 
         x, width = graph.two_convolutions(x, 2 * narrower, narrower), narrower
     graph.picture(graph.convolution(x, width, 3, kernel=1), "restored")
 
-    doors = {"face": 3, "mask": 1, "restored": 3}
+    tensors = {"face": 3, "mask": 1, "restored": 3}
     values = {
         name: helper.make_tensor_value_info(name, TensorProto.UINT8, [1, side_px, side_px, depth])
-        for name, depth in doors.items()
+        for name, depth in tensors.items()
     }
     proto = helper.make_graph(
         graph.nodes, "classic_unet", [values["face"], values["mask"]], [values["restored"]], graph.weights

@@ -92,6 +92,15 @@ def test_starting_and_ending_a_recording_leaves_the_virtual_camera_open(on_linux
     assert (film.closed, film.sent) == (1, 1)
 
 
+def test_a_recording_of_another_quality_is_another_file(on_linux) -> None:
+    camera, film = FakeSink("pipewire"), FakeSink("call.mp4")
+    on_linux(v4l2=KERNEL, pipewire=camera, recorder=film)
+    recording = Settings().but(record="call.mp4")
+    sinks = open_sinks(recording, SIZE, RATE)
+    sinks = open_sinks(recording.but(record_quality="low"), SIZE, RATE, sinks.release())
+    assert (camera.closed, film.closed) == (0, 1)
+
+
 def test_a_recording_that_does_not_open_keeps_no_camera_from_starting(on_linux) -> None:
     camera = FakeSink("pipewire")
     on_linux(v4l2=KERNEL, pipewire=camera, recorder=SinkUnavailable("the disk is full"))

@@ -140,6 +140,42 @@ def test_a_picture_without_a_face_that_can_be_restored_is_untouched(engines: Eng
     assert image is not None and not changes(engines, [np.asarray(image, np.uint8)])[0].any()
 
 
+#: Forehead and cheeks in the template: a mask hides the latter.
+FOREHEAD, CHEEKS = np.s_[40:72, 92:164], (np.s_[150:175, 70:95], np.s_[150:175, 160:185])
+
+
+def restored_skin(engines: EngineSet, picture: Path) -> tuple[Image, list[Image]]:
+    """The forehead and the restored cheeks of a masked face, in about the frame's pixels."""
+    image = np.asarray(cv2.imread(str(picture)), np.uint8)
+    with closing(build_pipeline(Settings(), Telemetry(), engines)) as pipeline:
+        frame = pipeline(Frame(image, 0, 0.0))[0]
+    assert frame.restored_from is not None
+    crop = frame.restored_from.hidden[0].crop
+    scale = max(round(1 / float(np.hypot(*crop.to_crop[:, 0]))), 1)
+    large = cv2.warpAffine(frame.image, crop.to_crop * scale, (256 * scale, 256 * scale), flags=cv2.INTER_CUBIC)
+    parts = [[slice(side.start * scale, side.stop * scale) for side in part] for part in (FOREHEAD, *CHEEKS)]
+    forehead, *cheeks = (np.asarray(large[rows, columns], np.uint8) for rows, columns in parts)
+    return forehead, cheeks
+
+
+@pytest.mark.parametrize("name", ["02_below_chin.jpg", "03_pleated_half_seen.jpg", "03c_pleated_half_seen.jpg"])
+def test_restored_cheeks_have_the_skins_colour(engines: EngineSet, real: Path, name: str):
+    """Nothing of the mask's, nor of the wall behind."""
+    forehead, cheeks = restored_skin(engines, real / name)
+    skin, *made = (cv2.cvtColor(part, cv2.COLOR_BGR2YCrCb).mean(axis=(0, 1))[1:] for part in (forehead, *cheeks))
+    assert all(np.abs(cheek - skin).max() < 16 for cheek in made)
+
+
+def test_a_large_face_is_restored_as_sharp_as_it_is(engines: EngineSet, real: Path):
+    """It had a quarter of the skin's sharpness where a frame's pixel is half a crop's."""
+    forehead, cheeks = restored_skin(engines, real / "04_blur_big_face.jpg")
+    seen, *made = (
+        float(np.abs(cv2.Laplacian(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY), cv2.CV_32F)).mean())
+        for part in (forehead, *cheeks)
+    )
+    assert 0.8 < np.mean(made) / seen < 1.25
+
+
 def test_a_known_person_stays_known_behind_a_mask(engines: EngineSet, real: Path):
     """The memory was dropped at one look of 0.43, at frame 60."""
     with closing(build_pipeline(Settings(), Telemetry(), engines)) as pipeline:

@@ -117,7 +117,7 @@ class TemplateFinder:
 def process(
     source: Path,
     target: Path,
-    swaps: StageOverrides,
+    overrides: StageOverrides,
     settings: Settings,
     progress: ProcessProgress,
     report: Path | None = None,
@@ -129,9 +129,9 @@ def process(
     """
     todo = plan(source, target)
     if report is not None:
-        check_report(report, todo, (swaps.mask, swaps.reference))
+        check_report(report, todo, (overrides.mask, overrides.reference))
     with closing(EngineSet(settings)) as engines:
-        work = _Work(swaps, settings, engines)
+        work = _Work(overrides, settings, engines)
         if source.is_dir():
             files = _process_folder(work, todo, target, progress)
         else:
@@ -160,12 +160,12 @@ def _process_folder(work: _Work, todo: Plan, target: Path, progress: ProcessProg
 class _Work:
     """One run of `process`. Engines, finders and reference are shared; nothing else passes from input to input."""
 
-    def __init__(self, swaps: StageOverrides, settings: Settings, engines: EngineSet) -> None:
-        self._swaps, self._settings, self._engines = swaps, settings, engines
+    def __init__(self, overrides: StageOverrides, settings: Settings, engines: EngineSet) -> None:
+        self._overrides, self._settings, self._engines = overrides, settings, engines
         #: As many faces as the user wants; else all.
         self._max_faces = settings.max_faces if "max_faces" in settings.model_fields_set else None
-        self._reference = self._load_reference(swaps.reference) if swaps.reference else None
-        self._people = People(swaps.person, settings, engines)
+        self._reference = self._load_reference(overrides.reference) if overrides.reference else None
+        self._people = People(overrides.person, settings, engines)
 
     def do(self, job: Job, progress: Callable[[int], None]) -> FileReport:
         if job.is_film:
@@ -179,7 +179,7 @@ class _Work:
     @cached_property
     def _still_finder(self) -> StillFinder:
         load, wanted = self._engines.load, self._max_faces or MOST_FACES
-        if self._swaps.aligned:
+        if self._overrides.aligned:
             return StillFinder(TemplateFinder(), wanted)
         is_own = self._settings.finder == "own"
         finder = open_tiled_finder(load) if is_own else open_finder(self._settings.finder, load, MOST_FACES)
@@ -187,7 +187,7 @@ class _Work:
 
     @cached_property
     def _film_finder(self) -> FaceFinder:
-        if self._swaps.aligned:
+        if self._overrides.aligned:
             return TemplateFinder()
         return open_finder(self._settings.finder, self._engines.load, self._max_faces or MOST_FACES_OF_A_FILM)
 
@@ -206,11 +206,11 @@ class _Work:
             report.notes.append(
                 f"{self._still_finder.left} more faces were left as they are: max_faces is {self._max_faces}"
             )
-        if restored is image and facts.kind == KINDS[target.suffix.lower()] and not self._swaps.side_by_side:
+        if restored is image and facts.kind == KINDS[target.suffix.lower()] and not self._overrides.side_by_side:
             write_file(target, source.read_bytes())
             return report
         result = put_into(pixels, image, restored)
-        if self._swaps.side_by_side:
+        if self._overrides.side_by_side:
             result = np.hstack([pixels, result])
         write_file(target, encode(result, target.suffix, facts))
         return report
@@ -224,11 +224,11 @@ class _Work:
         with self._restorer(source, before[0], report, self._film_finder) as restore:
             for index, (pixels, image) in enumerate(zip(animation.images, before, strict=True)):
                 result = put_into(pixels, image, restore(Frame(image, index, shown_at)))
-                images.append(np.hstack([pixels, result]) if self._swaps.side_by_side else result)
+                images.append(np.hstack([pixels, result]) if self._overrides.side_by_side else result)
                 shown_at += animation.times[index] / 1000
                 progress(index + 1)
         same_kind = animation.facts.kind == KINDS[target.suffix.lower()]
-        if not report.restored and same_kind and not self._swaps.side_by_side:
+        if not report.restored and same_kind and not self._overrides.side_by_side:
             write_file(target, source.read_bytes())
         else:
             write_file(target, encode_animation(replace(animation, images=images), target.suffix))
@@ -238,7 +238,7 @@ class _Work:
         from occlufix_vcam.offline.films import FilmOptions, restore_film
 
         report = FileReport(source.name)
-        options = FilmOptions(self._swaps.quality, self._swaps.side_by_side)
+        options = FilmOptions(self._overrides.quality, self._overrides.side_by_side)
 
         def restorer(image: Image) -> AbstractContextManager[Restore]:
             return self._restorer(source, image, report, self._film_finder)
@@ -251,7 +251,7 @@ class _Work:
     @contextmanager
     def _restorer(self, source: Path, image: Image, report: FileReport, finder: FaceFinder) -> Iterator[Restore]:
         """What restores the frames of one input, whose first one shows `image`."""
-        given = self._swaps.mask
+        given = self._overrides.mask
         mask = None if given is None else read_mask(given, source, (image.shape[1], image.shape[0]))
         with closing(self._pipeline(mask, finder)) as pipeline:
             yield lambda frame: self._run(pipeline, frame, mask, report)
@@ -289,7 +289,7 @@ class _Work:
         return compared(FixedReference(picture, self._reference_landmarks(path, picture), segmenter), self._engines)
 
     def _reference_landmarks(self, path: Path, picture: Image) -> Points:
-        if self._swaps.aligned and picture.shape[:2] == (CROP_PX, CROP_PX):
+        if self._overrides.aligned and picture.shape[:2] == (CROP_PX, CROP_PX):
             return TEMPLATE
         faces = open_finder(self._settings.finder, self._engines.load)(Frame(picture, 0, 0.0))
         if not faces:

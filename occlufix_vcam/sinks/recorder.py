@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import queue
 import time
@@ -23,6 +24,8 @@ from occlufix_vcam.core.media.film_formats import Quality, check_recording, free
 from occlufix_vcam.core.media.film_writer import FilmWriter, open_recording
 from occlufix_vcam.core.output_transform import OutputTransform, even_size
 from occlufix_vcam.system.priority import lower_priority
+
+log = logging.getLogger(__name__)
 
 #: Stops while there is still room to finish the file and for other programs.
 _RESERVE_BYTES = 64 * 2**20
@@ -66,7 +69,7 @@ class Recorder:
         self._check_space()
         even = even_size(size)
         self._fit, self._beside = OutputTransform(even), beside
-        self._sent = self._next = 0
+        self._sent = self._next = self._left_out = 0
         self._rate, self._clock, self._live = rate, clock, live
         self._began = self._synced = clock()
         try:
@@ -98,10 +101,11 @@ class Recorder:
         if self._sent % _FRAMES_BETWEEN_CHECKS == 0:
             self._check_space()
         if self._trouble is None:
-            number = self._number()
-            with suppress(queue.Full):
-                self._waiting.put((frame, number), block=not self._live)
+            try:
+                self._waiting.put((frame, self._number()), block=not self._live)
                 self._sent += 1
+            except queue.Full:
+                self._left_out += 1
         if self._trouble is not None:
             raise self._broken(self._trouble)
 
@@ -156,6 +160,8 @@ class Recorder:
             self._file.close()
             _renamed(self._partial, self._path)
             sync_folder(self._path.parent)
+            if self._left_out:
+                log.warning("%d frames of %s are left out: the processor is too busy", self._left_out, self._path)
         except (OSError, ValueError, av.FFmpegError) as error:
             self._give_up()
             raise self._broken(error) from error

@@ -259,10 +259,10 @@ class _Face:
 
     def is_another(self, who: Embedding, same_person: float, is_hidden: bool, broken: bool) -> bool:
         """Whether one more look makes it another person's face: doubtful looks that agree, or one at a cut."""
-        if self.who is None or (likeness := cosine(self.who, who)) >= same_person - DOUBT_BELOW:
+        if self.who is None or (similarity := cosine(self.who, who)) >= same_person - DOUBT_BELOW:
             self._doubtful, self._is_suspect = [], False
             return False
-        self._doubtful.append(likeness)
+        self._doubtful.append(similarity)
         self._check_at = self.now + (LOOK_AGAIN_S if is_hidden else 0)
         self._is_suspect = float(np.mean(self._doubtful)) < same_person - CLEARLY_BELOW
         if is_hidden and not (broken and self._is_suspect):

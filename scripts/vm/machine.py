@@ -29,7 +29,6 @@ READERS = ("chromium-headless-shell",)
 #: Modules that the kernel needs to reach the shared folders, before it can load anything from there.
 EARLY_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 SHARED = "/shared"  # folder for results as the machine sees it
-QUIET = {"stdout": subprocess.DEVNULL}
 
 
 class NoMachine(Exception):

@@ -223,13 +223,13 @@ def test_an_altered_model_is_named_with_the_way_to_restore_it(
 ) -> None:
     models = Path(shutil.copytree(manifest.MODELS, home / "engines" / "models"))
     next(models.glob("restore*fp32.onnx")).write_bytes(b"altered")
-    next(models.glob("restore*fp16.onnx")).unlink()
+    next(models.glob("restore*fp16.onnx")).unlink()  # that alone is no fault: FP32 does what FP16 does
     monkeypatch.setattr(manifest, "MODELS", models)
     assert cv2.imwrite(str(home / "in.png"), np.zeros((64, 64, 3), np.uint8))
     answer = command("process", home / "in.png", home / "out.png")
     assert answer.code == 4 and re.match(r"error: .*restore.*\n  .+\n$", answer.err)
     answer = command("doctor")
-    assert answer.code == 1 and len(re.findall(r"error +model: .*restore", answer.out)) == 2
+    assert answer.code == 1 and len(re.findall(r"error +model: .*restore", answer.out)) == 1
 
 
 # ---- a real daemon, with engines that need no time ----

@@ -40,7 +40,7 @@ def feeds() -> Feeds:
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
-def test_doors_are_those_of_the_manifest(load: Load, name: str) -> None:
+def test_inputs_and_outputs_are_those_of_the_manifest(load: Load, name: str) -> None:
     engine, model = load(name), manifest.find_model(name)
 
     assert {spec.name: spec.shape for spec in engine.inputs} == model.inputs

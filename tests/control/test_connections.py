@@ -13,6 +13,7 @@ import pytest
 
 from occlufix_vcam.control import connection, guard, lobby
 from occlufix_vcam.control.connection import Connection
+from occlufix_vcam.control.lobby import Lobby
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
 from occlufix_vcam.runtime.daemon import Daemon
@@ -125,6 +126,27 @@ def test_nobody_honest_waits_behind_those_who_are_refused(tmp_path: Path, monkey
         for _ in range(20):
             assert served.ask("POST", "/v1/toggle").status_code == 200
         assert sum(map(is_waiting, refused)) >= 2 * lobby.MOST_STRANGERS
+
+
+def test_a_crowd_is_looked_at_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, look = [], Lobby._look
+
+    def counted(self: Lobby) -> None:
+        looks.append(look(self))
+
+    monkeypatch.setattr(Lobby, "_look", counted)
+    with serving(Daemon(Settings()), tmp_path) as served, contextlib.ExitStack() as opened:
+        address = ("127.0.0.1", served.address.port)
+        known, *others = (opened.enter_context(socket.create_connection(address, WAIT_S)) for _ in range(21))
+        known.sendall(request(served))
+        assert answer(known).startswith(b"HTTP/1.1 200")
+        monkeypatch.setattr(lobby, "REST_S", 3600.0)
+        before = len(looks)
+        for peer in others:
+            peer.sendall(request(served, token="wrong"))
+            known.sendall(request(served))
+            answer(known)  # so the server came by again
+        assert len(looks) - before <= 2  # the one that was due, and that for the first of them
 
 
 def is_waiting(peer: socket.socket) -> bool:

@@ -196,7 +196,7 @@ def test_a_cache_that_cannot_be_used_costs_only_the_memory(tmp_path: Path, monke
     assert engines.load("hidden").backend == "early"
 
 
-def test_feeds_are_of_the_doors_types() -> None:
+def test_feeds_are_of_the_inputs_types() -> None:
     """An input may be float: numbers of its type are made, not refused."""
     spec = TensorSpec("x", (1, 2), "float32")
     seen: list[np.ndarray] = []

@@ -162,7 +162,7 @@ def test_an_unknown_operator_is_no_engine(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_doors_other_than_promised_are_refused(
+def test_inputs_other_than_promised_are_refused(
     backend: str, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (written / manifest.MANIFEST).read_text(encoding="utf-8")

@@ -75,7 +75,7 @@ needs_models = pytest.mark.skipif(not (SHIPPED / manifest.MANIFEST).exists(), re
 
 @needs_models
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_the_models_that_ship_are_whole_and_keep_their_doors(precision: engines.base.Precision) -> None:
+def test_the_models_that_ship_are_whole_and_keep_their_inputs_and_outputs(precision: engines.base.Precision) -> None:
     for name in manifest.read_manifest():
         engine = engines.load(name, EngineOptions(backend="onnxruntime", precision=precision))
         assert engine.precision == precision
@@ -84,7 +84,7 @@ def test_the_models_that_ship_are_whole_and_keep_their_doors(precision: engines.
 
 @needs_models
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_uint8_stands_at_the_doors_only(precision: engines.base.Precision) -> None:
+def test_uint8_stands_at_inputs_and_outputs_only(precision: engines.base.Precision) -> None:
     """TensorRT takes no uint8 inside a graph: an input is cast before anything else, an output after everything."""
     for model in manifest.read_manifest().values():
         graph = onnx.load(str(model.pick(precision)[1])).graph

@@ -198,7 +198,7 @@ def test_a_draft_that_does_not_load_is_an_error(machine: Machine) -> None:
         draft.open()
 
 
-def test_a_promise_of_other_doors_is_broken_before_anything_is_built(
+def test_a_promise_of_other_inputs_is_broken_before_anything_is_built(
     machine: Machine, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (written / manifest.MANIFEST).read_text(encoding="utf-8")

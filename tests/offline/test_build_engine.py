@@ -172,7 +172,7 @@ def test_a_freshly_trained_network_takes_the_models_place(machine: Machine, tmp_
 
 
 @pytest.mark.parametrize("gpu", [True, False])
-def test_an_onnx_with_other_doors_is_refused(
+def test_an_onnx_with_other_inputs_is_refused(
     gpu: bool, tmp_path: Path, request: pytest.FixtureRequest, no_tensorrt: None
 ) -> None:
     if gpu:

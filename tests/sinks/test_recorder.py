@@ -183,7 +183,9 @@ def test_every_two_seconds_the_recording_reaches_the_disk(tmp_path: Path, monkey
     recorder.close()
 
 
-def test_an_encoder_without_time_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_without_time_holds_nobody_up_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     go_on, write = threading.Event(), FilmWriter.write
 
     def slow(self: FilmWriter, *given: object) -> None:
@@ -198,7 +200,8 @@ def test_an_encoder_without_time_holds_nobody_up(tmp_path: Path, monkeypatch: py
         now[0] += 1 / 30
     go_on.set()
     recorder.close()
-    assert 8 <= len(play(tmp_path / "call.mp4")[1]) <= 10
+    recorded = len(play(tmp_path / "call.mp4")[1])
+    assert 8 <= recorded <= 10 and f"{100 - recorded} frames" in caplog.text
 
 
 def test_a_lower_quality_takes_less_room(tmp_path: Path) -> None:

@@ -287,18 +287,18 @@ class Told:
     same_person = 0.6
 
     def __init__(self) -> None:
-        self.likeness = 1.0
+        self.cosine = 1.0
 
     def __call__(self, crop: Crop, mask: np.ndarray) -> np.ndarray:
         vector = np.zeros(128, np.float32)
-        vector[:2] = self.likeness, np.sqrt(1 - self.likeness**2)
+        vector[:2] = self.cosine, np.sqrt(1 - self.cosine**2)
         return vector
 
 
-def behind_a_mask(told: Told, likeness: float, seconds: float, rate: int = 10) -> list[bool]:
+def behind_a_mask(told: Told, cosine: float, seconds: float, rate: int = 10) -> list[bool]:
     """Whether a known face is recalled in each frame, while looks are only so much like it."""
     memory = learned(ONE, embed=told)
-    told.likeness = likeness
+    told.cosine = cosine
     frames = (seen(covered(ONE), MOUTH, at=n / rate) for n in range(1, round(seconds * rate)))
     return [bool(memory(frame).mask.any()) for frame in frames]
 
@@ -311,7 +311,7 @@ def test_doubtful_looks_at_a_covered_face_never_drop_it():
 def test_a_clearly_other_person_behind_a_mask_is_given_up_after_several_looks_over_seconds():
     told = Told()
     memory = learned(ONE, embed=told)
-    mine, told.likeness, at = memory._tracks[1], 0.05, 0.0
+    mine, told.cosine, at = memory._tracks[1], 0.05, 0.0
     while memory._tracks[1] is mine:
         at += 0.1
         assert not memory(seen(covered(ONE), MOUTH, at=at)).mask.any()  # and meanwhile nothing of it is shown
@@ -321,7 +321,7 @@ def test_a_clearly_other_person_behind_a_mask_is_given_up_after_several_looks_ov
 def test_an_uncovered_stranger_on_the_same_track_takes_over_after_two_looks():
     told = Told()
     memory = learned(ONE, embed=told)
-    told.likeness = 0.3
+    told.cosine = 0.3
     for _ in range(round((CHECK_EVERY_S + 0.2) * RATE)):
         memory(seen(ONE))
     assert memory._tracks[1].who is not None and memory._tracks[1].who[0] == pytest.approx(0.3, abs=0.01)

@@ -97,7 +97,7 @@ def test_a_lesson_shows_what_the_teacher_saw(people: Path, tmp_path: Path) -> No
     assert 12 < hidden < 32
 
 
-def test_the_doors_are_those_of_the_contract(task: EmbedTask) -> None:
+def test_inputs_and_outputs_are_those_of_the_contract(task: EmbedTask) -> None:
     model_io = task.model_io(task.modules["network"])
     assert model_io.inputs == {"face": (1, 256, 256, 3), "mask": (1, 256, 256, 1)}
     assert model_io.outputs == {"embedding": (1, 128)}

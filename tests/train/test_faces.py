@@ -149,7 +149,7 @@ def test_the_network_stays_within_its_budget() -> None:
 
 
 @pytest.mark.parametrize("size", [(192, 320), (160, 160), (64, 32)])
-def test_the_doors_take_any_size_and_give_maps_an_eighth_of_it(size: tuple[int, int]) -> None:
+def test_the_network_takes_any_size_and_gives_maps_an_eighth_of_it(size: tuple[int, int]) -> None:
     with torch.no_grad():
         heat, boxes, landmarks = FacesExport(FacesNetwork()).eval()(torch.zeros(1, *size, 3, dtype=torch.uint8))
     cells = (1, size[0] // STRIDE, size[1] // STRIDE)

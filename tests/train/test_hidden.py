@@ -55,7 +55,7 @@ def test_samples_are_the_same_for_the_same_seed(small_data: Path) -> None:
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_the_doors_are_those_of_the_contract(small_data: Path) -> None:
+def test_inputs_and_outputs_are_those_of_the_contract(small_data: Path) -> None:
     task = HiddenTask(RECIPES["hidden", "debug"], small_data)
     model_io = task.model_io(task.modules["network"])
     assert model_io.inputs == {"face": (1, 416, 416, 3)} and model_io.outputs == {"hidden": (1, 416, 416, 1)}

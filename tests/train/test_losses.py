@@ -252,7 +252,7 @@ def test_frontality_falls_as_the_nose_leaves_the_middle() -> None:
     assert frontality(turned) == 0.0
 
 
-def test_global_judge_gives_one_verdict_and_patches_many() -> None:
+def test_the_global_discriminator_gives_one_logit_and_patches_many() -> None:
     picture = torch.rand(2, 4, 192, 192)
     assert GlobalDiscriminator()(picture).shape == GlobalDiscriminator()(picture[..., ::2, ::2]).shape == (2, 1, 1, 1)
     assert PatchDiscriminator()(picture).shape == (2, 1, 24, 24)

@@ -104,7 +104,7 @@ def test_attention_starts_as_adding_nothing_and_then_sees_far() -> None:
     assert not changed[1].any()  # and none sees another picture
 
 
-def test_the_doors_say_what_the_network_says() -> None:
+def test_inputs_and_outputs_say_what_the_network_says() -> None:
     """Their arithmetic is arranged otherwise; the numbers are the same, whatever the network has learned."""
     torch.manual_seed(3)
     network = RestoreUNet(widths=(8, 8, 16, 16, 16))

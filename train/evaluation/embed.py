@@ -90,7 +90,7 @@ def _third_party(data: Path) -> Embed:
 
 
 def table(vectors: Mapping[str, np.ndarray], names: np.ndarray, chosen: Mapping[str, Pairs]) -> dict[str, float]:
-    """The figures of one network; `chosen` are the likenesses that the threshold comes from."""
+    """The figures of one network; `chosen` are the scores that the threshold comes from."""
     found = {}
     for name, pairs in pairs_by_cover(vectors, names).items():
         found[f"{name}_equal_error"] = pairs.equal_error()
@@ -122,7 +122,7 @@ def pairs_by_cover(vectors: Mapping[str, np.ndarray], names: np.ndarray) -> dict
 def enrolled(vectors: Mapping[str, np.ndarray], names: np.ndarray) -> dict[str, Pairs]:
     """Each person enrolled with the first half of his pictures; the others and all strangers, covered, against that.
 
-    A likeness is the mean of the two best cosines, as in the product's stages/identify.py.
+    A score is the mean of the two best cosines, as in the product's stages/identify.py.
     """
     halves = {name: np.flatnonzero(names == name) for name in sorted(set(names))}
     found = {}
@@ -130,9 +130,9 @@ def enrolled(vectors: Mapping[str, np.ndarray], names: np.ndarray) -> dict[str, 
         same, other = [], []
         for name, own in halves.items():
             kept = own[: len(own) // 2]
-            likeness = np.sort(covered @ vectors["whole"][kept].T, axis=1)[:, -2:].mean(axis=1)
-            same.append(likeness[own[len(own) // 2 :]])
-            other.append(likeness[names != name])
+            score = np.sort(covered @ vectors["whole"][kept].T, axis=1)[:, -2:].mean(axis=1)
+            same.append(score[own[len(own) // 2 :]])
+            other.append(score[names != name])
         found[cover_name] = Pairs(np.concatenate(same), np.concatenate(other))
     return found
 

@@ -182,7 +182,7 @@ def _enrollment(home: Path, data: Path, scene: FilmScript) -> list[str]:
 
 
 def film_figures(film: Film, made: Sequence[Image], meter: RestorationMeter) -> dict[str, float]:
-    """Figures inside the hole, means over the frames: likeness to the truth, and `flicker` against the truth's own."""
+    """Figures in the hole, means over the frames: distance from the truth, and `flicker` against the truth's own."""
     measured: list[EvalCase] = []
     shown: list[Image] = []
     psnrs: list[float] = []

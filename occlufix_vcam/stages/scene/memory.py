@@ -22,7 +22,7 @@ WORTH = 0.005
 #: A second view is looked for if it shows this share of what is hidden where the first has less than half of the trust.
 LACKING = 0.05
 #: A second view is shown where its trust exceeds that of the first by this much, of 255.
-BETTER = 40
+BETTER = 15
 #: After a pause this long, in seconds, anything may have changed.
 PAUSE_S = 1.0
 #: A frame of which half the parts change by this many grey levels, apart from its light, is another scene.

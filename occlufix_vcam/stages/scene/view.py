@@ -22,9 +22,8 @@ DIFFERS = 12.0
 #: Levels, in the mean gain, added before two levels are divided: the gain of dark pixels is noise.
 DARK = 12.0
 GAIN_RANGE = (0.4, 2.5)
-#: Expected error of a fill, in grey levels, up to which it has full trust, and from which on it has none. A smooth
-#: continuation of what is around, the only other choice, is off by about 50.
-FULL_TRUST_BELOW, NO_TRUST_ABOVE = 20.0, 40.0
+#: Expected error of a fill, in grey levels, up to which it has full trust, and from which on it has none.
+FULL_TRUST_BELOW, NO_TRUST_ABOVE = 11.0, 40.0
 #: Expected error, in grey levels: for each level by which the visible blocks around differ, and by which they do so
 #: beyond DIFFERS_ABOVE; for the root of motion's disagreement times detail; for each crop pixel from what is visible
 #: times the root of the detail; for each second of age. Fitted on films whose truth is known.

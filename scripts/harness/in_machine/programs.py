@@ -70,8 +70,8 @@ def _keep_screenshots(name: str, scene: Scene, folder: Path) -> dict[str, Any]:
         waited = until(lambda: may_show_film(look()), "the film in a window", alive)
         readers = scene.status()["readers"]
         for number in range(SHOTS):
-            time.sleep(PAUSE_S)
             cv2.imwrite(str(folder / f"{number}.png"), look())
+            time.sleep(PAUSE_S)
         if captures(OTHER_LOOPBACK):
             read = [
                 "ffmpeg",

@@ -150,14 +150,15 @@ def _served() -> Iterator[tuple[int, queue.Queue[dict[str, Any]]]]:
 
 @contextmanager
 def served(page: Path, get: Callable[[str], bytes | None], post: Callable[[str, bytes], None]) -> Iterator[int]:
-    """Serves `page` at "/?..." on a port of 127.0.0.1; other paths are read by `get` (None: not found) and written by
-    `post`.
+    """Serves `page` at "/?..." on a port of 127.0.0.1, and the scripts beside it; other paths are read by `get` (None:
+    not found) and written by `post`.
     """
     content = page.read_bytes()
+    scripts = {f"/{script.name}": script.read_bytes() for script in page.parent.glob("*.js")}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = content if self.path.startswith("/?") else get(self.path)
+            body = content if self.path.startswith("/?") else scripts.get(self.path) or get(self.path)
             self._answer(200 if body is not None else 404, body or b"")
 
         def do_POST(self) -> None:

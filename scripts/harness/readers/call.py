@@ -23,7 +23,7 @@ from scripts.harness.readers.lossy import Network, Relay
 from scripts.harness.readers.session import background
 
 WITHIN_S = 120.0
-#: Of so many numbers, all ends keep the first two whole pictures, once the call has settled.
+#: Of so many numbers, all ends keep the first four whole pictures, once the call has settled.
 KEEP_EVERY = 10
 PERFECT = Network()
 #: A picture that comes this much later than the one before is a freeze.
@@ -189,7 +189,7 @@ def _served(relay: Relay) -> Iterator[tuple[int, queue.Queue[dict[str, Any]]]]:
     """
     through = {"/offer": relay.offer, "/answer": relay.answer}
     answers: queue.Queue[dict[str, Any]] = queue.Queue()
-    posted = {"/janus.js": Path(__file__).with_name("janus.js").read_bytes()}
+    posted: dict[str, bytes] = {}
 
     def take(path: str, body: bytes) -> None:
         if path == "/told":
