@@ -22,8 +22,6 @@ TORCH = "torch==2.13.0"
 TENSORRT = ["tensorrt-rtx>=1.0,<2", "cuda-python>=12.6,<14", "tensorrt-cu13-bindings>=11,<12"]
 #: Watches keys; on Linux a part of it is compiled, which needs the kernel headers.
 HOTKEY = ["pynput>=1.7.7,<2"]
-#: Reads the lock and builds the Debian package.
-UV = ["uv>=0.8,<1"]
 #: pytest's exit code for: all ran, some failed. Any other is not retried.
 TESTS_FAILED = 1
 CHECKS = {
@@ -48,12 +46,12 @@ class Needs:
         return prepare(["-e", f".[{self.extras}]"], before=self.before, optional=self.optional)
 
 
-ALL = Needs("train,dev,tray", [TORCH], [TENSORRT, HOTKEY, UV])
+ALL = Needs("train,dev,tray", [TORCH], [TENSORRT, HOTKEY])
 LANES = {
     "fast": Needs("dev"),
     "train": Needs("train,dev", [TORCH]),
     "desktop": Needs("dev,tray", optional=[HOTKEY]),
-    "vm": Needs("dev", optional=[UV]),
+    "vm": Needs("dev"),
     "gpu": Needs("dev", optional=[TENSORRT]),
 }
 

@@ -196,7 +196,7 @@ def test_at_the_pictures_edge_the_mask_goes_steadily_and_nothing_is_painted_besi
     masks = [picture[..., 0] > 127 for picture in frames(real / f"{name}.mask.mp4")]
     changed = changes(engines, list(frames(real / f"{name}.mp4")), 25)
     for change, mask in zip(changed, masks, strict=True):
-        around = cv2.dilate(mask.astype(np.uint8), np.ones((81, 81), np.uint8)) > 0
+        around = cv2.dilate(mask.astype(np.uint8), np.ones((85, 85), np.uint8)) > 0
         assert not (change & ~around).any()
     left = [n for n, mask in enumerate(masks) if mask.sum() > 500 and (mask & ~changed[n]).sum() > 0.5 * mask.sum()]
     assert len(left) <= most_shown
