@@ -45,8 +45,8 @@ class Reference:
 
     `confidence` (256x256 uint8, or None for zero) says how far it may be shown directly; `motion` takes the pixels of
     the same face's last crop to this one's, and is None if unknown. `fine` is detail that the image is too small for,
-    where it may be shown directly. `aligned` takes the crop's pixels to the template in which the unhidden face lay, None
-    if unknown: behind an occluder, the landmarks that placed the crop may be off by a third of the eyes' distance.
+    where it may be shown directly. `aligned` takes the crop's pixels to the template in which the unhidden face lay,
+    None if unknown: behind an occluder, the landmarks that placed the crop may be off by a third of the eyes' distance.
     """
 
     image: Image
