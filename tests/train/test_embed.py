@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from engines.contract import CROP_PX, TEMPLATE, Image
+from engines.contract import CROP_PX, TEMPLATE, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Image
 from engines.manifest import MODELS
 from train.config import RECIPES
 from train.data.face_set import DataError, FaceSet
@@ -67,6 +68,26 @@ def test_held_out_people_teach_nothing(people: Path, tmp_path: Path) -> None:
     assert len(held_out_people(faces)) == 2
     lessons = EmbedSamples(people, teacher, tmp_path / "teacher.npz")
     assert len(lessons.people) == 11 - 2 + 1
+
+
+def test_wide_pictures_teach_too_where_there_are_any(people: Path, tmp_path: Path) -> None:
+    """Two pictures of one more person, drawn about as often as the recipe says."""
+    data = tmp_path / "both"
+    shutil.copytree(people, data)
+    (data / "wide").mkdir()
+    row = {"origin": "drawn", "identity": "w0", "landmarks": (TEMPLATE + WIDE_OFFSET).tolist()}
+    row["valid_quad"] = [[0, 0], [416, 0], [416, 416], [0, 416]]
+    for name, blue in (("a.png", 40), ("b.png", 60)):
+        picture = np.full((WIDE_PX, WIDE_PX, 3), 128, np.uint8)
+        picture[TEMPLATE_PART] = (blue, 200, 90)
+        cv2.imwrite(str(data / "wide" / name), picture)
+    rows = [json.dumps(row | {"file": name}) for name in ("a.png", "b.png")]
+    (data / "wide" / "train.jsonl").write_text("\n".join(rows))
+    lessons = EmbedSamples(data, teacher, tmp_path / "teacher.npz")
+    assert len(lessons.people) == 11 - 2 + 1 + 1
+    rng = np.random.default_rng(1)
+    drawn = [lessons.random(rng, 128) for _ in range(60)]
+    assert 5 < sum(lesson.person == 9 for lesson in drawn) < 40
 
 
 def test_the_teacher_is_asked_once(people: Path, tmp_path: Path) -> None:

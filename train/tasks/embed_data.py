@@ -14,6 +14,7 @@ import numpy as np
 
 from engines.contract import CROP_PX, TEMPLATE, Image
 from train.data.face_set import FaceSet
+from train.data.wide import TemplateFaces, WideSet
 from train.networks.backbones import Embedding
 from train.occlusion.camera import misalignment, relight, webcam
 from train.occlusion.masks import random_mask
@@ -23,6 +24,8 @@ CACHE = Path("runs") / "embed-teacher.npz"
 #: Every so manieth person with several pictures is left for choosing the threshold.
 HELD_OUT_EVERY = 10
 HIDDEN_SHARE = 0.55
+#: How often a face is of wide pictures: eleven of each person, in all kinds of light and of poses.
+WIDE_SHARE = 0.3
 #: Pictures are kept at this side: more than the network looks at, and a quarter of the memory.
 KEPT_PX = 160
 #: How much of a person's mean there is in the vector that his picture is to get.
@@ -43,15 +46,33 @@ class EmbedSample:
     person: int
 
 
+class _Faces:
+    """Aligned faces and, where there are any, the face's part of wide pictures; chances as they are to be drawn."""
+
+    def __init__(self, data: Path) -> None:
+        self._aligned = FaceSet(data, "train+dev")  # of all, so that the same people are held out as ever
+        self._wide = TemplateFaces(WideSet(data, "train")) if (data / "wide").is_dir() else None
+        self.rows = [*self._aligned.rows, *(self._wide.rows if self._wide else [])]
+        self.held_out = held_out_people(self._aligned)
+        self.chances = self._aligned.origin_weights()
+        if self._wide:
+            wide = np.full(len(self._wide.rows), WIDE_SHARE / len(self._wide.rows))
+            self.chances = np.concatenate([(1 - WIDE_SHARE) * self.chances, wide])
+
+    def image(self, index: int) -> Image:
+        """256x256x3 uint8 BGR."""
+        beyond = index - len(self._aligned)
+        return self._wide.image(beyond) if self._wide and beyond >= 0 else self._aligned.image(index)
+
+
 class EmbedSamples:
     """Photographs of the training split, but for held-out people and those of the dev set."""
 
     def __init__(self, data: Path, teacher: Teacher | None = None, cache: Path = CACHE) -> None:
-        self._faces = FaceSet(data, "train+dev")  # of all, so that the same people are held out as ever
-        held_out = held_out_people(self._faces)
-        rows = self._faces.rows
+        self._faces = _Faces(data)
+        rows, held_out = self._faces.rows, self._faces.held_out
         self._indices = [index for index, row in enumerate(rows) if not (row.dev or row.identity in held_out)]
-        self._cumulated = np.cumsum(self._faces.origin_weights()[self._indices])
+        self._cumulated = np.cumsum(self._faces.chances[self._indices])
         self._kept: dict[int, Image] = {}
         taught = self._taught(teacher or third_party(data), cache)
         self._person, self.people = _people([rows[index].identity for index in self._indices], taught)
