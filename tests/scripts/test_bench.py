@@ -24,7 +24,7 @@ def script(monkeypatch):
 class StandInBench:
     """Three networks that take 10 ms a frame."""
 
-    def __init__(self, settings, frames: int) -> None:
+    def __init__(self, settings, frames: int, size: tuple[int, int], faces: int) -> None:
         self.measured: list[int] = []
 
     def warm_up(self) -> None: ...
