@@ -202,6 +202,8 @@ def test_a_recording_is_started_and_ended(desk: Desk) -> None:
     assert recording is not None and recording["file"].startswith(desk.product.environment["XDG_VIDEOS_DIR"])
     desk.panel.choose("Stop recording")
     desk.wait_for_entry("Start recording", enabled=True)
+    # The film is closed in a thread of its own: the menu does not wait for its last frames.
+    desk.panel.wait_for(Path(recording["file"]).is_file)
     assert Path(recording["file"]).stat().st_size > 0
 
 

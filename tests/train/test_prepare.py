@@ -13,13 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import webdataset
 from rich.console import Console
 
 from engines.contract import CROP_PX, TEMPLATE, Image, similarity
 from train import loop
 from train.cli import said
 from train.config import RECIPES
-from train.data import prepare, shards
+from train.data import prepare
 from train.data.face_set import DataError, FaceSet, valid_mask
 from train.data.importers import BrokenPicture, CelebA, PictureFolder, TemplateSet, align
 from train.data.open_faces import open_faces
@@ -108,7 +109,7 @@ def test_what_is_there_is_not_made_again(celeba: Path, tmp_path: Path, monkeypat
 def test_a_full_disk_is_said_and_leaves_only_whole_shards(
     celeba: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, write, made = tmp_path / "out", shards.webdataset.TarWriter.write, []
+    out, write, made = tmp_path / "out", webdataset.TarWriter.write, []
 
     def short(self: object, sample: dict[str, object]) -> int:
         made.append(sample)
@@ -116,7 +117,7 @@ def test_a_full_disk_is_said_and_leaves_only_whole_shards(
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(self, sample)
 
-    monkeypatch.setattr(shards.webdataset.TarWriter, "write", short)
+    monkeypatch.setattr(webdataset.TarWriter, "write", short)
     with pytest.raises(DataError, match="disk is full"):
         prepared(celeba, out)
     assert [path.name for path in (out / "train").iterdir()] == ["celeba-00000.tar"]
