@@ -19,6 +19,8 @@ LANES = ("fast", "train", "desktop", "vm", "gpu")
 LANE_OF = {
     "tests/cli/test_cli.py": "desktop",
     "tests/control/page": "desktop",
+    "tests/control/test_connections.py": "desktop",
+    "tests/control/test_guard.py": "desktop",
     "tests/control/test_schema.py": "desktop",
     "tests/desktop": "desktop",
     "tests/engines/test_tensorrt_build.py": "gpu",
