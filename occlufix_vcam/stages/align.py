@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -22,10 +22,12 @@ from occlufix_vcam.stages.geometry import (
     translation,
     warp_colours,
 )
+from occlufix_vcam.stages.motion import IDENTITY
+from occlufix_vcam.stages.timing import FRAME_S, Stopwatch, eased
 
 #: Crop pixels per frame pixel: eyes 3840 px apart to eyes 6 px apart; beyond that, no face is visible.
 SCALE_RANGE = (0.02, 12.8)
-#: A correction goes this share of the way back in each frame in which no view is found.
+#: While no view is found, a correction goes this share of the way back in a thirtieth of a second.
 LOST = 0.3
 _WHOLE: Image = np.full((WIDE_PX, WIDE_PX), HIDDEN, np.uint8)
 _WHOLE.flags.writeable = False
@@ -53,6 +55,16 @@ def align(frame: Frame, face: FaceTrack) -> Crop | None:
     )
 
 
+@dataclass(slots=True)
+class _Placement:
+    """A face by its landmarks, frame to template; from there to where the face is; seconds since its last frame."""
+
+    by_landmarks: Affine
+    watch: Stopwatch
+    seconds: float = FRAME_S
+    step: Affine | None = None
+
+
 class Realignment:
     """Corrects the landmarks of covered faces by where a remembered view of the face was found in the frame before.
 
@@ -61,9 +73,7 @@ class Realignment:
     """
 
     def __init__(self) -> None:
-        #: By track: from the template as the landmarks place it to the one in which the face is.
-        self._steps: dict[int, Affine] = {}
-        self._placed: dict[int, Affine] = {}
+        self._placements: dict[int, _Placement] = {}
 
     def __call__(self, face: FaceTrack) -> FaceTrack:
         """The same face with its landmarks corrected."""
@@ -71,28 +81,28 @@ class Realignment:
             placed = similarity(face.landmarks)
         except ValueError:
             return face
-        self._placed[face.track_id] = placed
-        step = self._steps.get(face.track_id)
-        if step is None:
+        track = self._placements.setdefault(face.track_id, _Placement(placed, Stopwatch()))
+        track.by_landmarks, track.seconds = placed, track.watch.step(face.at)
+        if track.step is None:
             return face
-        corrected = compose(inverse(compose(step, placed)), placed)
+        corrected = compose(inverse(compose(track.step, placed)), placed)
         return replace(face, landmarks=transform_points(face.landmarks, corrected))
 
     def learn(self, crop: Crop, aligned: Affine | None, covered: bool) -> None:
         """Learns where the face of `crop` is: `aligned` is the Reference's, None if unknown."""
-        track_id = crop.face.track_id
-        placed = self._placed.get(track_id)
-        if not covered or placed is None:
-            self._steps.pop(track_id, None)
+        track = self._placements.get(crop.face.track_id)
+        if track is None:
+            return
+        if not covered:
+            track.step = None
         elif aligned is not None:
-            self._steps[track_id] = compose(compose(aligned, crop.to_crop), inverse(placed))
-        elif (step := self._steps.get(track_id)) is not None:
-            self._steps[track_id] = (step + LOST * (np.eye(2, 3, dtype=np.float32) - step)).astype(np.float32)
+            track.step = compose(compose(aligned, crop.to_crop), inverse(track.by_landmarks))
+        elif track.step is not None:
+            track.step = (track.step + eased(LOST, track.seconds) * (IDENTITY - track.step)).astype(np.float32)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         for track_id in track_ids:
-            self._steps.pop(track_id, None)
-            self._placed.pop(track_id, None)
+            self._placements.pop(track_id, None)
 
 
 def _wide_field(image: Image, to_crop: Affine) -> Image:
