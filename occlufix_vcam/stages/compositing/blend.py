@@ -81,11 +81,9 @@ class Blender:
             if cv2.countNonZero(alpha):
                 result = image.copy() if result is image else result
                 self._put(result, box, restored, alpha)
-        if fill is not None and result is not image and not self._reach.leaves:
-            for weight in (fill.thing, fill.rim):
-                if weight is not None:
-                    trusted = cv2.min(weight, cv2.LUT(fill.trust, _BESIDE))
-                    self._put(result, fill.box, fill.image, np.asarray(trusted, np.uint8))
+        beside = None if fill is None or self._reach.leaves else _beside(fill)
+        if fill is not None and beside is not None and result is not image:
+            self._put(result, fill.box, fill.image, beside)
         return result
 
     def forget(self, track_ids: Iterable[int]) -> None:
@@ -166,6 +164,13 @@ def _box_of_thing(patch: Patch, image: Image) -> Box:
         return 0, 0, 0, 0
     corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]], np.float32)
     return box_in_frame(corners - 0.5 - np.array(WIDE_OFFSET, np.float32), patch.crop.to_crop, image)
+
+
+def _beside(fill: Fill) -> Image | None:
+    """Weight of a fill outside the patches, where it is trusted: where things go on, and along their rims."""
+    parts = [part for part in (fill.thing, fill.rim) if part is not None]
+    trusted = cv2.LUT(fill.trust, _BESIDE)
+    return np.asarray(cv2.min(np.maximum.reduce(parts), trusted), np.uint8) if parts else None
 
 
 def _matched(patch: Patch) -> Image:

@@ -280,7 +280,7 @@ class SceneView:
         return np.asarray(trust, np.float32)
 
     def _around_things(self, frame: SceneFrame) -> Levels:
-        """Weight, 0..255, of the blocks in which a rim of the things may have been missed: none on the faces."""
+        """Weight, 0..1, of the blocks in which a rim of the things may have been missed: none on the faces."""
         assert frame.hidden is not None
         near = cv2.dilate(self.part(frame.hidden), _SQUARE) * np.float32(1 / HIDDEN)
         for to_crop in frame.faces.values():
