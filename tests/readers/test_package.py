@@ -18,6 +18,7 @@ import pytest
 
 from scripts.harness.package_steps import STEPS, documented_commands
 from scripts.vm.machine import NoMachine, find
+from tests.harness.in_machine import settle
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 1200.0
@@ -71,8 +72,4 @@ def test_at_most_three_commands_are_documented_and_typed_in_two_minutes() -> Non
 
 @pytest.mark.parametrize("name", STEPS)
 def test_in_the_machine(name: str, found: dict[str, dict[str, Any]], record_property: Callable[..., None]) -> None:
-    assert name in found, f"the machine ended before it came to it; it found {found}"
-    record_property("found", found[name])
-    if "skipped" in found[name]:
-        pytest.skip(found[name]["skipped"])
-    assert "failed" not in found[name], found[name]["failed"]
+    settle(name, found, record_property)

@@ -22,6 +22,7 @@ from scripts.harness.in_machine import CHECKS
 from scripts.harness.in_machine.scene import CLIP_PICTURES, RATE, SIZE
 from scripts.harness.readers import numbered
 from scripts.vm.machine import NoMachine, find
+from tests.harness.in_machine import settle
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 660.0
@@ -66,8 +67,4 @@ def make_clip(path: Path) -> None:
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_in_the_machine(name: str, found: dict[str, dict[str, Any]], record_property: Callable[..., None]) -> None:
-    assert name in found, f"the machine ended before it came to it; it found {found}"
-    record_property("found", found[name])
-    if "skipped" in found[name]:
-        pytest.skip(found[name]["skipped"])
-    assert "failed" not in found[name], found[name]["failed"]
+    settle(name, found, record_property)
