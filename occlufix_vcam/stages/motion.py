@@ -43,6 +43,9 @@ _THUMB_PX = 16
 #: What is in front of a face is compared in cells of this many crop pixels. A cell changed if it differs by more than
 #: so many grey levels and this share of the contrast around it: the face may have moved by a crop pixel or so.
 CELL_PX, CHANGE, OF_CONTRAST = 4, 6, 0.4
+#: A pixel differs from what is expected there not at all up to the first difference in grey levels, and wholly from the
+#: second on.
+UNLIKE = 8, 20
 #: So many changed cells are as much as a speck of a thing.
 FEWEST_CELLS = 5
 #: The face and what surrounds it, by what its area is scaled; and the radius, in cells, around what hides it.
@@ -182,6 +185,19 @@ def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:
     return Motion(matrix, float((off < _ALONG_PX).mean()))
 
 
+def unlike(image: Image, expected: Image, reach: int) -> Image:
+    """How far each pixel of `image` is not what is `expected` within `reach` pixels of it: 0..255.
+
+    What is expected may be off by some pixels: a colour within the range of those nearby is no difference.
+    """
+    around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    below = cv2.subtract(cv2.erode(expected, around), image)
+    above = cv2.subtract(image, cv2.dilate(expected, around))
+    blue, green, red = cv2.split(cv2.max(below, above))
+    weight = cv2.LUT(cv2.max(cv2.max(blue, green), red), _unlike())
+    return np.asarray(cv2.blur(cv2.dilate(weight, _NEXT), (3, 3)), np.uint8)
+
+
 def in_cells(wide: Image) -> Image:
     """The wide field (416x416, colours or a mask) in cells of CELL_PX."""
     side = WIDE_PX // CELL_PX
@@ -191,6 +207,13 @@ def in_cells(wide: Image) -> Image:
 @functools.cache
 def _face_cells() -> Image:
     return in_cells(in_wide(face_area(AROUND_FACE)))
+
+
+@functools.cache
+def _unlike() -> Image:
+    """Lookup table from a difference in grey levels to how far it is one."""
+    least, most = UNLIKE
+    return np.clip((np.arange(256) - least) * HIDDEN / (most - least), 0, HIDDEN).astype(np.uint8)
 
 
 @functools.cache
