@@ -46,8 +46,8 @@ _STEPS = 12
 class Outline:
     """How far each pixel of a box is replaced: `weight` uint8, 255 = wholly, 0 outside the patch's mask.
 
-    What is `within` (like `weight`) is replaced whatever it looks like; None if that holds for all. `px` is a crop pixel
-    in pixels of the frame.
+    What is `within` (like `weight`) is replaced whatever it looks like; None if that holds for all. `px` is the size of
+    a crop pixel in pixels of the frame.
     """
 
     weight: Image
@@ -84,7 +84,7 @@ def outline(frame: Image, patch: Patch, box: Box) -> Outline:
 
 
 def _refined(image: Image, patch: Patch, to_wide: Affine) -> tuple[Image, Image]:
-    """The weight of each pixel of `image`, and how far it lies within the thing: its own pattern is no outline there."""
+    """The weight of each pixel of `image`, and how far it lies within the thing, whose own pattern is no outline."""
     depth = _warped(_depth(patch.wide_mask), to_wide, (image.shape[1], image.shape[0]))
     within = np.asarray(cv2.LUT(depth, _rise(GROWTH_PX + BAND_PX, 2)), np.uint8)
     slope = HIDDEN / (SURE - DOUBTFUL)
@@ -137,7 +137,7 @@ def colour_model(guide: Plane, target: Plane, weight: Plane) -> Plane:
     mean = _mean(weighted)
     mean = mean[..., :-1] / mean[..., -1:]
     mean_target = mean[..., 3:4]
-    with_target = mean[..., 10:] - mean[..., :3] * mean_target
+    shared = mean[..., 10:] - mean[..., :3] * mean_target
     b, g, r = np.moveaxis(mean[..., :3], 2, 0)
     bb, bg, br, gg, gr, rr = np.moveaxis(mean[..., 4:10], 2, 0)
     bb, gg, rr = bb - b * b + NOISE, gg - g * g + NOISE, rr - r * r + NOISE
@@ -153,7 +153,7 @@ def colour_model(guide: Plane, target: Plane, weight: Plane) -> Plane:
     )
     bb_i, bg_i, br_i, gg_i, gr_i, rr_i = minors
     scale = 1 / np.maximum(bb * bb_i + bg * bg_i + br * br_i, NOISE**3)
-    tb, tg, tr = np.moveaxis(with_target, 2, 0)
+    tb, tg, tr = np.moveaxis(shared, 2, 0)
     slopes = np.dstack(
         [
             (bb_i * tb + bg_i * tg + br_i * tr) * scale,
