@@ -17,6 +17,7 @@ from occlufix_vcam.core.telemetry import SaidOnce, Telemetry
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime.background_build import BackgroundBuild
 from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame
+from occlufix_vcam.runtime.load import Load
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Processing:
         self._build_pipeline, self._captured, self._finished = build_pipeline, captured, finished
         self._busy_since = float("inf")
         self._engines: EngineSet | None = None
+        self._load = Load()
         self._background_build = BackgroundBuild(lambda: supervisor.open_anew(WorkerName.PROCESS))
         self._collapses: Counter[tuple[str, str]] = Counter()
         self._last_failure: Exception | None = None
@@ -113,7 +115,7 @@ class Processing:
         """Restores one frame; returns whether it succeeded. A failed one follows `on_failure`."""
         began = self._busy_since = self._clock()
         self._telemetry.record("wait", began - frame.captured_at)
-        pipeline.strength = self._supervisor.settings.strength
+        pipeline.strength, pipeline.hurries = self._supervisor.settings.strength, self._load.hurries
         try:
             finished, summary = pipeline(frame)
             self._finish(finished, processed=True)
@@ -126,8 +128,14 @@ class Processing:
             return False
         finally:
             self._busy_since = float("inf")
+        self._note_load(frame, self._clock() - began)
         self.summary = summary
         return True
+
+    def _note_load(self, frame: Frame, seconds: float) -> None:
+        before = self._load.hurries
+        if self._load.note(frame, seconds) is not before:
+            log.info("the networks %s", "look as often as usual" if before else "look less often, to keep up")
 
     def _note_collapse(self, engines: EngineSet) -> None:
         """Reloads an engine that fails on a GPU once; then avoids its backend until the next start."""
