@@ -103,10 +103,10 @@ class Stillness:
     def __init__(self) -> None:
         self._range: tuple[Image, Image] | None = None
 
-    def keep(self, cells: Image) -> None:
-        """Compares the next frames with this one's wide field, in cells."""
+    def keep(self, cells: Image, tolerance: float = 1.0) -> None:
+        """Compares the next frames with this one's wide field, in cells; a larger `tolerance` lets more pass."""
         contrast = cv2.subtract(cv2.dilate(cells, _NEXT), cv2.erode(cells, _NEXT))
-        slack = cv2.LUT(contrast, _slack())
+        slack = cv2.LUT(contrast, _slack(tolerance))
         self._range = cv2.subtract(cells, slack).astype(np.uint8), cv2.add(cells, slack).astype(np.uint8)
 
     def lasts(self, cells: Image, hidden: Image) -> bool:
@@ -217,9 +217,9 @@ def _unlike() -> Image:
 
 
 @functools.cache
-def _slack() -> Image:
+def _slack(tolerance: float) -> Image:
     """Lookup table from a cell's contrast to what it may change by."""
-    return np.asarray(np.minimum(CHANGE + OF_CONTRAST * np.arange(256), HIDDEN), np.uint8)
+    return np.asarray(np.minimum(tolerance * (CHANGE + OF_CONTRAST * np.arange(256)), HIDDEN), np.uint8)
 
 
 def _inside(shown: Image) -> Image:
