@@ -188,14 +188,15 @@ def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:
 def unlike(image: Image, expected: Image, reach: int) -> Image:
     """How far each pixel of `image` is not what is `expected` within `reach` pixels of it: 0..255.
 
-    What is expected may be off by some pixels: a colour within the range of those nearby is no difference.
+    What is expected may be off by some pixels: a colour within the range of those nearby is no difference. The soft edge
+    of what differs, three pixels, counts as it does: it would stay as a fine line.
     """
     around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     below = cv2.subtract(cv2.erode(expected, around), image)
     above = cv2.subtract(image, cv2.dilate(expected, around))
     blue, green, red = cv2.split(cv2.max(below, above))
     weight = cv2.LUT(cv2.max(cv2.max(blue, green), red), _unlike())
-    return np.asarray(cv2.blur(cv2.dilate(weight, _NEXT), (3, 3)), np.uint8)
+    return np.asarray(cv2.blur(cv2.dilate(weight, np.ones((7, 7), np.uint8)), (3, 3)), np.uint8)
 
 
 def in_cells(wide: Image) -> Image:

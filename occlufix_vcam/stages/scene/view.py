@@ -118,7 +118,7 @@ class SceneView:
         self._found_at = frame.at
         self._rim = self._around_things(frame)
         self._flow, disagreement = _extended(raw, prior, measured + np.float32(0.02) * agreed, heads)
-        trust = self._trusted(moved, off, both, disagreement, frame) * valid * self._known_faces(frame)
+        trust = self._trusted(moved, off, both, disagreement, frame) * _inner(valid) * self._known_faces(frame)
         self._light = _eased(self._light, light)
         self._trust = trust if self._trust is None else np.minimum(trust, self._trust + EASE * (trust - self._trust))
         return True
@@ -307,6 +307,11 @@ def _outlined(blocks: Levels, differs: Image) -> Image:
 
 def _by_pixel(blocks: MatLike, size: Sequence[int]) -> Image:
     return np.asarray(cv2.resize(blocks.astype(np.uint8), tuple(size), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _inner(valid: NDArray[np.bool_]) -> Levels:
+    """1 inside what is `valid`, falling to 0 at its rim: blocks must not be seen."""
+    return np.asarray(cv2.blur(cv2.erode(valid.astype(np.float32), _SQUARE), (3, 3)), np.float32)
 
 
 def _length(flow: Levels) -> Levels:
