@@ -188,8 +188,8 @@ def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:
 def unlike(image: Image, expected: Image, reach: int) -> Image:
     """How far each pixel of `image` is not what is `expected` within `reach` pixels of it: 0..255.
 
-    What is expected may be off by some pixels: a colour within the range of those nearby is no difference. The soft edge
-    of what differs, three pixels, counts as it does: it would stay as a fine line.
+    What is expected may be off by some pixels: a colour within the range of those nearby is no difference. The soft
+    edge of what differs, three pixels, counts as it does: it would stay as a fine line.
     """
     around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     below = cv2.subtract(cv2.erode(expected, around), image)

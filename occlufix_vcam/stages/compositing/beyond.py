@@ -180,8 +180,9 @@ def _faded(sure: Image, thing: Image, followed: Image) -> Image:
 def _across(sure: Image, thing: Image) -> Image:
     """`sure` without where less than MOST of a thing is, so that none is cut lengthwise. The template always is."""
     known = cv2.blur(_where(sure >= TRUSTED) & thing, _WIDTH).astype(np.float32)
-    lacking = known < MOST * cv2.blur(thing, _WIDTH)
-    return np.where(lacking, np.minimum(sure, _restored_cells()), sure)
+    across = thing & _where(known >= MOST * cv2.blur(thing, _WIDTH))
+    # With its rim; what is known beside a thing says nothing of what is behind it.
+    return np.where(cv2.dilate(across, np.ones((5, 5), np.uint8)) > 0, sure, np.minimum(sure, _restored_cells()))
 
 
 def _trust(fill: Fill, patch: Patch) -> Image:
