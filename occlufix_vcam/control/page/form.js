@@ -16,8 +16,8 @@ let devices = { cameras: [], virtual_cameras: [], backends: [] };
 
 /** Builds the form; `settings` are the values that hold now. */
 export async function buildForm(settings) {
+  now = settings; // before the wait: what is told meanwhile is newer
   [told, devices] = await Promise.all([ask("GET", "/v1/settings/form"), ask("GET", "/v1/devices")]);
-  now = settings;
   draw();
 }
 

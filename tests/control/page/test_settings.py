@@ -50,6 +50,19 @@ def test_settings_are_searched_and_reset(visit: Visit, product: Product) -> None
     assert (settings["mirror"], settings["strength"], settings["source"]) == (False, 100, "demo")
 
 
+def test_what_changes_while_the_form_is_built_is_not_forgotten(visit: Visit) -> None:
+    built = """async () => {
+      const [{ buildForm, showSettings }, { ask }] = await Promise.all([import("/page/form.js"), import("/page/session.js")]);
+      const before = await ask("GET", "/v1/settings");
+      const building = buildForm(before);
+      showSettings({ ...before, strength: 40 });
+      await building;
+      return document.getElementById("setting-strength").value;
+    }"""
+    visit.page.locator("#setting-strength").wait_for(state="attached")
+    assert visit.page.evaluate(built) == "40"
+
+
 def test_a_preset_is_set_and_said(visit: Visit, product: Product) -> None:
     visit.page.click("[data-preset=mask]")
     expect(visit.page.locator("#preset-told")).to_contain_text("Mask all day is set", timeout=WAIT_MS)
