@@ -47,12 +47,14 @@ class Status(TypedDict):
     latency: StageFigures | None
     stages: dict[str, StageFigures]
     dropped: int
+    freezes: int
     frames: int
     first_picture_s: float | None
     faces: int
     restoring: int
     restored: int
     failed: int
+    bare: int
     coverage: float
     recognised: list[str]
     recording: RecordingFacts | None

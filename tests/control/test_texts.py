@@ -42,7 +42,10 @@ def composed() -> set[str]:
         | {f"trouble.{place}" for place in ("capture", "process", "output")}
         | {f"lost.{kind}{more}" for kind in ("gone", "locked", "used", "missing") for more in ("", "text")}
         | {f"well.{name}" for name in ("fast", "good", "slow")}
-        | {f"well.{stage}" for stage in ("find", "align", "hidden", "remember", "restore", "blend", "total")}
+        | {
+            f"well.{stage}"
+            for stage in ("wait", "find", "align", "hidden", "remember", "restore", "blend", "total", "out")
+        }
         | {f"guide.{one}" for one in ("zoom", "teams", "meet", "chrome", "firefox", "obs", "discord")}
         | {"lost.denied"}
     )
