@@ -38,6 +38,13 @@ class RecordingFacts(TypedDict):
     began_at: float
 
 
+class TroubleCode(TypedDict):
+    """Names a trouble for clients that have their own words for it, in which `values` appear."""
+
+    code: str
+    values: dict[str, str]
+
+
 class Status(TypedDict):
     """Output of `status --json`. These keys are stable: later versions add keys and never rename any."""
 
@@ -69,6 +76,7 @@ class Status(TypedDict):
     trouble: dict[str, str]
     left_out: dict[str, str]
     hints: dict[str, str]
+    codes: dict[str, TroubleCode]
     uptime_s: float
     pid: int
     version: str

@@ -107,7 +107,9 @@ class Processing:
                         in_a_row = 0 if self._restore(pipeline, frame) else in_a_row + 1
                     if in_a_row >= FAILURES_IN_A_ROW:
                         self._note_collapse(engines)
-                        raise EngineRunError("restoring keeps failing", "read the log for the reason")
+                        raise EngineRunError(
+                            "restoring keeps failing", "read the log for the reason", code="restoring_fails"
+                        )
             finally:
                 self._engines, self.is_ready = None, False
 
