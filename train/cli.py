@@ -62,12 +62,10 @@ def fit(
     compile_: Annotated[bool | None, typer.Option("--compile", help="compile the networks with torch")] = None,
     attention: Annotated[bool | None, typer.Option("--attention", help="of the restorer, at 16x16")] = None,
     copy: Annotated[bool | None, typer.Option("--copy", help="the restorer can copy from its reference")] = None,
-    copy_alone: Annotated[
-        bool | None, typer.Option("--copy-alone", help="with --copy: trains that part alone")
-    ] = None,
+    copy_alone: Annotated[bool | None, typer.Option("--copy-alone", help="with --copy: trains that part alone")] = None,
     another: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="how often the restorer's reference is another photograph, not the same one bent"),
+        typer.Option(min=0, max=1, help="how often a reference is another photograph, not the same one bent"),
     ] = None,
     adversary: Annotated[str | None, typer.Option(help="of the restorer: hinge or logistic")] = None,
     adversaries_from: Annotated[
