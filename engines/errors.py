@@ -9,14 +9,15 @@ BuildProgress = Callable[[float], bool]
 
 
 class EngineError(Exception):
-    """Failure of an engine. `hint` says in one line what to do."""
+    """Failure of an engine. `hint` says in one line what to do, `code` names it for clients with their own words."""
 
     exit_code = 5
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", code: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.code = code
 
 
 class EngineUnavailable(EngineError):

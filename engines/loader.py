@@ -84,7 +84,8 @@ def load(model: str | Path | Model, options: EngineOptions = _DEFAULTS) -> Infer
     if len(failures) == 1:
         raise failures[0][1]
     reasons = "; ".join(f"{name}: {error.message}" for name, error in failures)
-    raise EngineUnavailable(f"no backend can run {found.name}: {reasons}", "run `occlufix-vcam doctor`")
+    message = f"no backend can run {found.name}: {reasons}"
+    raise EngineUnavailable(message, "run `occlufix-vcam doctor`", code="no_engine")
 
 
 def measure(model: str | Path, again: bool = False) -> list[CandidateTiming]:

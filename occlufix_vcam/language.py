@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from occlufix_vcam.core.errors import Trouble
+
 FOLDER = Path(__file__).parent / "control" / "page" / "texts"
 DEFAULT = "en"
 
@@ -25,6 +27,13 @@ class Words:
     def find(self, *keys: str) -> str | None:
         """The text of the first of these keys that there is."""
         return next((self._texts[key] for key in keys if key in self._texts), None)
+
+    def said(self, trouble: Trouble) -> tuple[str, str]:
+        """What happened and what to do, by the trouble's code; as it came, in English, where it has no words."""
+        own = self.find(f"said.{trouble.code}", f"need.{trouble.code}"), self.find(f"said.{trouble.code}_do")
+        given = trouble.what, trouble.hint
+        what, hint = (text.format(**trouble.values) if text else told for text, told in zip(own, given, strict=True))
+        return what, hint
 
     def count(self, number: int, one: str, many: str) -> str:
         """The text for one, or for many with their number as {n}."""

@@ -26,7 +26,9 @@ from occlufix_vcam.stages.scene.memory import SceneMemory
 
 
 class OcclusionSegmenter(Protocol):
-    """Segments what hides a face; `forget` names lost tracks."""
+    """Segments what hides a face; `forget` names lost tracks. While it `hurries`, it may look less often."""
+
+    hurries: bool
 
     def __call__(self, crop: Crop) -> HiddenCrop: ...
 
@@ -90,6 +92,8 @@ class Pipeline:
         self._mark = mark
         #: Share of the restored picture that is mixed in, in percent. It may change between two frames.
         self.strength = strength
+        #: Whether to spare work because the machine is busy. It may change between two frames.
+        self.hurries = False
         self._tracks: frozenset[int] = frozenset()
 
     def __call__(self, frame: Frame) -> tuple[Frame, FrameSummary]:
@@ -102,6 +106,7 @@ class Pipeline:
                 present = faces if self._gate is None else self._gate.present(frame, faces)
                 crops = [crop for face in present if (crop := align(frame, self._realign(face))) is not None]
             with span("hidden"):
+                self._see_hidden.hurries = self.hurries
                 seen = [self._see_hidden(crop) for crop in crops]
             with span("remember"):
                 refusals = [None if self._gate is None else self._gate.refusal(crop, faces) for crop in seen]

@@ -42,10 +42,11 @@ CALLS = (
     Call(receivers=("firefox",)),
     Call(receivers=("chromium", "firefox"), size=SMALL),
 )
-HEAD = (
-    "call | a second, sent -> decoded | freezes | longest gap ms | delay p50 / p95 ms | capture to sink p50 / p95 ms | \
-pipeline p50 / p95 ms | restored part: PSNR dB | sharpness kept | flicker kept"
-)
+HEAD = "call | a second, sent -> decoded | freezes: decoded | sent | longest gap ms | delay p50 / p95 ms | \
+capture to sink p50 / p95 ms | of which before the pipeline | in it | after it | \
+restored part: PSNR dB | sharpness kept | flicker kept"
+#: Parts of the time from capture to sink.
+PARTS = ("wait", "total", "out")
 #: What a user may do in a call, one after another; "camera": whether it is connected.
 CHANGES: tuple[dict[str, object], ...] = (
     {"record": "call.mkv"},
@@ -104,19 +105,22 @@ def figures(
         with changing(client, folder / "plug", folder, changes_s) if changes_s else nullcontext():
             sent, others = make(call, environment, folder, label=OWN_LABEL, room=room)
         status = client.status()
-        ours = [_times(status["latency"]), _times(status["stages"].get("total"))]
-        return [" | ".join([*_row(sent, one), *ours, *compared(film, sent, one, pictures)]) for one in others]
+        ours = [_times(status["latency"]), *(_times(status["stages"].get(part)) for part in PARTS)]
+        rows = [[*_row(sent, one, status["freezes"]), *ours, *compared(film, sent, one, pictures)] for one in others]
+        return [" | ".join(row) for row in rows]
 
 
 def _times(figures: StageFigures | None) -> str:
     return f"{figures['p50_ms']:.0f} / {figures['p95_ms']:.0f}" if figures else "-"
 
 
-def _row(sent: End, arrived: End) -> list[str]:
+def _row(sent: End, arrived: End, froze: int) -> list[str]:
+    """`froze`: how often our picture stood still."""
     delays = delays_ms(sent, arrived) or [float("nan")]
     return [
         f"{sent.rate:.1f} -> {arrived.rate:.1f}{'' if arrived.is_in_order(PICTURES) else ', out of order'}",
         f"{arrived.freezes}",
+        f"{froze}",
         f"{max(arrived.gaps_ms, default=float('nan')):.0f}",
         f"{np.percentile(delays, 50):.0f} / {np.percentile(delays, 95):.0f}",
     ]

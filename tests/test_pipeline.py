@@ -160,6 +160,14 @@ def test_the_summary_names_who_is_recognised():
     assert summary.people == ("Ada",)
 
 
+def test_the_segmenter_is_told_to_hurry():
+    seer = Seer([1])
+    hurried = pipeline(Finder([face(1, 100)]), seer)
+    hurried.hurries = True
+    hurried(frame())
+    assert seer.hurries
+
+
 @pytest.mark.parametrize("strength", [0, 40, 100])
 def test_strength_is_the_share_of_the_restored_picture(strength: int):
     restore_faces = pipeline(Finder([face(1, 100)]), Seer([1]))

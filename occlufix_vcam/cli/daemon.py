@@ -35,14 +35,20 @@ class Switch(StrEnum):
 
 
 def start(
-    source: Annotated[str | None, typer.Option(help="camera index, name or path, a video or image, or demo")] = None,
-    sink: Annotated[
-        list[str] | None, typer.Option(help="auto, null or the name of a virtual camera; repeatable")
+    source: Annotated[
+        str | None, typer.Option(metavar="CAMERA", help="camera index, name or path, a video or image, or demo")
     ] = None,
-    record: Annotated[Path | None, typer.Option(help="also record to this file: .mp4, .webm, lossless .mkv")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="stop after this many seconds")] = None,
-    finder: Annotated[str | None, typer.Option(help="face detector: own or insightface")] = None,
-    backend: Annotated[str | None, typer.Option(help="engine backend; auto picks the fastest")] = None,
+    sink: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="auto, null or the name of a virtual camera; repeatable")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="also record to this file: .mp4, .webm, lossless .mkv")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0.1, help="stop after this many seconds")
+    ] = None,
+    finder: Annotated[str | None, typer.Option(metavar="NAME", help="face detector: own or insightface")] = None,
+    backend: Annotated[str | None, typer.Option(metavar="NAME", help="engine backend; auto picks the fastest")] = None,
     always_on: Annotated[bool, typer.Option("--always-on", help="keep the camera open while no program reads")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="print engines and sinks too")] = False,
     foreground: Annotated[bool, typer.Option("--foreground", help="run in this terminal until Ctrl-C")] = False,

@@ -70,13 +70,13 @@ def setup(
         print_steps_by_hand(steps.STEPS_BY_HAND[sys.platform])
         return
     here = linux.this_machine()
+    if not (dry_run or desktop or undo):
+        steps.check_can_load(here)
     parts = (integration,) if desktop else (steps, integration)
     plan = sum((part.undo_plan(here) if undo else part.setup_plan(here) for part in parts), steps.SetupPlan())
     print_plan(plan)
     if dry_run or not plan.steps:
         return
-    if not (desktop or undo):
-        steps.check_can_load(here)
     if not yes and not (
         sys.stdin.isatty() and typer.confirm(f"Run these commands{', as root' if plan.needs_root else ''}?")
     ):

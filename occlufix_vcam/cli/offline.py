@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 def process(
     source: Annotated[Path, typer.Argument(metavar="IN", help="an image, a film or a folder of both")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="the output file; a folder if IN is one")],
-    mask: Annotated[Path | None, typer.Option(help="mask, white where hidden; a folder if IN is one")] = None,
-    reference: Annotated[Path | None, typer.Option(help="a photograph of the same person, unhidden")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="mask, white where hidden; a folder if IN is one")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="a photograph of the same person, unhidden")
+    ] = None,
     aligned: Annotated[
         bool, typer.Option("--aligned", help="IN is already aligned: a 256x256 crop in the template")
     ] = False,
@@ -37,7 +41,9 @@ def process(
     person: Annotated[
         str | None, typer.Option(metavar="NAME", help="enrolled person whom every face shows; none: recognise nobody")
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="write statistics of each file to this JSON file")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write statistics of each file to this JSON file")
+    ] = None,
 ) -> None:
     """Restores an image, a film or a folder of both with the live pipeline; sound, subtitles and dates stay."""
     from occlufix_vcam.offline.process import StageOverrides
@@ -87,8 +93,10 @@ def _tell(told: ProcessReport) -> None:
 
 
 def bench(
-    source: Annotated[str, typer.Option(help="a video, an image, a folder, a camera, or demo")] = "demo",
-    frames: Annotated[int, typer.Option(min=1, help="number of frames to measure")] = 300,
+    source: Annotated[
+        str, typer.Option(metavar="SOURCE", help="a video, an image, a folder, a camera, or demo")
+    ] = "demo",
+    frames: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="number of frames to measure")] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="print it as JSON")] = False,
 ) -> None:
     """Measures the live pipeline on this machine, stage by stage."""
@@ -106,11 +114,14 @@ def build_engine(
     models: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL]...", help="models to build; default: all")
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="engine backend; auto picks the fastest")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp16, bf16, int8 or fp32")] = None,
-    onnx: Annotated[Path | None, typer.Option(help="an ONNX file to build instead of the model's own")] = None,
+    backend: Annotated[str | None, typer.Option(metavar="NAME", help="engine backend; auto picks the fastest")] = None,
+    precision: Annotated[str | None, typer.Option(metavar="NAME", help="fp16, bf16, int8 or fp32")] = None,
+    onnx: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="an ONNX file to build instead of the model's own")
+    ] = None,
     for_: Annotated[
-        str, typer.Option("--for", help="also build TensorRT engines for these GPUs, such as sm86,portable")
+        str,
+        typer.Option("--for", metavar="GPUS", help="also build TensorRT engines for these GPUs, such as sm86,portable"),
     ] = "",
     list_: Annotated[bool, typer.Option("--list", help="list the cached engines and exit")] = False,
     clean: Annotated[bool, typer.Option("--clean", help="delete the cached engines and exit")] = False,

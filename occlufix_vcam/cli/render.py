@@ -30,11 +30,14 @@ def print_status(now: Status, url: str, other: str | None) -> None:
         typer.echo(f"  read by  {', '.join(now['readers']) or 'no program'}")
     typer.echo(f"  restores {'yes' if now['enabled'] else 'no, switched off'}")
     typer.echo(
-        f"  frames   {now['frames']} in {now['uptime_s']:.0f} s, {now['fps']} a second, {now['dropped']} dropped"
+        f"  frames   {now['frames']} in {now['uptime_s']:.0f} s, {now['fps']} a second, {now['dropped']} dropped, "
+        f"{counted(now.get('freezes', 0), 'freeze')}"
     )
     faces, failed = counted(now["faces"], "face"), counted(now["failed"], "frame")
     known = f", recognised as {', '.join(now['recognised'])}" if now.get("recognised") else ""
     typer.echo(f"  faces    {faces} seen{known}, {now['restored']} restored so far, {failed} failed")
+    if bare := now.get("bare"):
+        typer.echo(f"  bare     {counted(bare, 'frame')} went out as the camera saw them, as `on_failure` says")
     if (recording := now.get("recording")) is not None:
         typer.echo(f"  records  to {recording['file']}")
     for stage, figures in {"capture to sink": now["latency"], **now["stages"]}.items():

@@ -164,13 +164,15 @@ class ControlClient:
                 "run `occlufix-vcam stop`, then start again",
             )
         detail = answer.get("detail")
-        told = detail if isinstance(detail, dict) else {"message": str(detail)}
-        raise ControlError(str(told.get("message")), str(told.get("hint", "")))
+        told: dict[str, Any] = detail if isinstance(detail, dict) else {"message": str(detail)}
+        what, hint, code = (str(told.get(key, "")) for key in ("message", "hint", "code"))
+        raise ControlError(what, hint, code, **told.get("values", {}))
 
     def _no_answer(self, why: object) -> ControlError:
         return ControlError(
             f"the running OccluFix Camera (process {self.address.pid}) does not answer: {why}",
             "end that process, then start again",
+            code="no_answer",
         )
 
 

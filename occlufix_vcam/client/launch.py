@@ -16,7 +16,8 @@ from occlufix_vcam.core.state import NotRunning, StateFolder
 if TYPE_CHECKING:
     from occlufix_vcam.core.status import Status
 
-FIRST_PICTURE_WITHIN_S = 60.0
+#: From its start until it answers, and from then until its first frame: a slow computer only reads libraries at first.
+ANSWERS_WITHIN_S, FIRST_PICTURE_WITHIN_S = 120.0, 60.0
 ENGINES_WITHIN_S = 20.0
 POLL_S = 0.1
 ERROR = "error: "  # prefix of the daemon's error message before it exits
@@ -52,19 +53,26 @@ def launch(arguments: Sequence[str], state: StateFolder) -> tuple[Status, str] |
 
 
 def _await_running(child: subprocess.Popen[bytes], state: StateFolder) -> tuple[Status, str] | None:
-    began = time.monotonic()
+    began, answered_at = time.monotonic(), None
     while child.poll() is None:
-        waited = time.monotonic() - began
+        now = time.monotonic()
         # Before it listens nothing answers, and while it ends nothing answers any more.
         with contextlib.suppress(NotRunning, ControlError), ControlClient(state) as client:
             status = client.status()
-            engines_take_long = status["frames"] > 0 and waited > ENGINES_WITHIN_S
+            answered_at = answered_at or now
+            engines_take_long = status["frames"] > 0 and now - began > ENGINES_WITHIN_S
             if status["state"] in ("running", "idle") or engines_take_long:
                 return status, client.address.url
-        if waited > FIRST_PICTURE_WITHIN_S:
-            raise DeviceError(f"no frame was sent within {FIRST_PICTURE_WITHIN_S:.0f} s", f"read the log: {state.log}")
+        if answered_at is None and now - began > ANSWERS_WITHIN_S:
+            raise _too_late("the daemon did not answer", ANSWERS_WITHIN_S, state)
+        if answered_at is not None and now - answered_at > FIRST_PICTURE_WITHIN_S:
+            raise _too_late("no frame was sent", FIRST_PICTURE_WITHIN_S, state)
         time.sleep(POLL_S)
     if child.returncode == 0:
         return None
     said = state.startup.read_text(encoding="utf-8", errors="replace")
     raise StartFailed(said, child.returncode, str(state.log))
+
+
+def _too_late(what: str, limit_s: float, state: StateFolder) -> DeviceError:
+    return DeviceError(f"{what} within {limit_s:.0f} s", f"read the log: {state.log}")

@@ -41,7 +41,7 @@ class BuildUnderWay(ConfigError):
     """Only one build at a time."""
 
     def __init__(self) -> None:
-        super().__init__("engines are already being built", "wait until the build is done")
+        super().__init__("engines are already being built", "wait until the build is done", code="build_under_way")
 
 
 class Builds:

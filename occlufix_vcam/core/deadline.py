@@ -21,7 +21,7 @@ class TooLate(OccluFixError):
     """The client has given up, and has reported that nothing happened."""
 
     def __init__(self) -> None:
-        super().__init__("the client stopped waiting before the request ran", "ask again")
+        super().__init__("the client stopped waiting before the request ran", "ask again", code="too_late")
 
 
 def header_for(timeout: float) -> dict[str, str]:

@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong during a run and what to do about it: one line each. `hint` is "" if nothing is needed."""
+    """What is wrong during a run and what to do about it: one line each. `hint` is "" if nothing is needed.
+
+    `code` names it for clients that have their own words for it, in which `values` appear; "" if nobody has any.
+    """
 
     what: str
     hint: str = ""
+    code: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def trouble_of(error: Exception) -> Trouble:
     """Trouble that an error of any kind describes."""
-    return Trouble(getattr(error, "message", str(error)), getattr(error, "hint", ""))
+    return Trouble(
+        getattr(error, "message", str(error)),
+        getattr(error, "hint", ""),
+        getattr(error, "code", ""),
+        getattr(error, "values", {}),
+    )
 
 
 class OccluFixError(Exception):
-    """Expected failure. `message` says what happened, `hint` what to do about it: one line each."""
+    """Expected failure. `message` says what happened, `hint` what to do about it: one line each.
+
+    `code` and `values`: see Trouble.
+    """
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", code: str = "", **values: object) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.code = code
+        self.values = {name: str(value) for name, value in values.items()}
 
 
 class ConfigError(OccluFixError):

@@ -246,6 +246,9 @@ def validate(values: Mapping[str, object], where: str = "settings") -> Settings:
         raise ConfigError(
             f"{where}: {key} = {SHORT.repr(first['input'])} is invalid: {first['msg'].lower()}",
             "`occlufix-vcam config show` lists every setting",
+            code="invalid_setting",
+            setting=key,
+            value=SHORT.repr(first["input"]),
         ) from error
 
 
@@ -274,7 +277,8 @@ def save_settings(changes: Mapping[str, object]) -> Path:
     except UnicodeEncodeError:
         raise ConfigError(f"{path}: {', '.join(changes)} is no text that a file can hold", "use UTF-8") from None
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}", OTHER_FILE) from error
+        message = f"{path} cannot be written: {error.strerror}"
+        raise ConfigError(message, OTHER_FILE, code="settings_not_saved", file=path) from error
     return path
 
 

@@ -38,6 +38,13 @@ class RecordingFacts(TypedDict):
     began_at: float
 
 
+class TroubleCode(TypedDict):
+    """Names a trouble for clients that have their own words for it, in which `values` appear."""
+
+    code: str
+    values: dict[str, str]
+
+
 class Status(TypedDict):
     """Output of `status --json`. These keys are stable: later versions add keys and never rename any."""
 
@@ -47,12 +54,14 @@ class Status(TypedDict):
     latency: StageFigures | None
     stages: dict[str, StageFigures]
     dropped: int
+    freezes: int
     frames: int
     first_picture_s: float | None
     faces: int
     restoring: int
     restored: int
     failed: int
+    bare: int
     coverage: float
     recognised: list[str]
     recording: RecordingFacts | None
@@ -67,6 +76,7 @@ class Status(TypedDict):
     trouble: dict[str, str]
     left_out: dict[str, str]
     hints: dict[str, str]
+    codes: dict[str, TroubleCode]
     uptime_s: float
     pid: int
     version: str

@@ -196,7 +196,9 @@ class ViewCollector:
     def person(self, name: str) -> Person:
         """Person in the views, in the most varied of many. Raises EnrollmentError if there are none."""
         if not self._views:
-            raise EnrollmentError(f"no good view of a face: {self._say}", "try again in good light")
+            raise EnrollmentError(
+                f"no good view of a face: {self._say}", "try again in good light", code="no_good_view"
+            )
         kept = most_varied(np.stack(self._vectors), MOST_VIEWS)
         return Person(
             name,
@@ -213,6 +215,8 @@ class ViewCollector:
             raise EnrollmentError(
                 f"only {views} good views were taken, {front} of them from the front: {self._say}",
                 "try again, and turn your head slowly to both sides",
+                code="few_views",
+                views=views,
             )
         return person
 
@@ -283,6 +287,8 @@ def _check_is_new(person: Person, others: Sequence[Person], embed: Embedder) -> 
             raise EnrollmentError(
                 f"this face is already enrolled as {other.name}",
                 f"add to it: occlufix-vcam enroll {other.name!r}, or remove it first: --delete {other.name!r}",
+                code="known_face",
+                name=other.name,
             )
 
 
@@ -292,6 +298,8 @@ def _joined(person: Person, before: Person) -> Person:
         raise EnrollmentError(
             f"{person.name} is enrolled with another face",
             f"use another name, or remove the old one: occlufix-vcam enroll --delete {person.name!r}",
+            code="known_name",
+            name=person.name,
         )
     return replace(
         person,

@@ -42,6 +42,9 @@ def enroll_from_photographs(
                 raise
             skipped.append((file, error.message))
         except UnsuitableView as poor:
+            if len(files) == 1:
+                why = f"{file.name} cannot be used: {poor}"
+                raise EnrollmentError(why, "choose another image", code=poor.need) from poor
             skipped.append((file, str(poor)))
     strangers = collector.leave_out_strangers()
     skipped += [(used[number], "it is unlike the other pictures: another person?") for number in strangers]
@@ -66,8 +69,6 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 def _none_usable(skipped: Sequence[tuple[Path, str]]) -> EnrollmentError:
     file, why = skipped[0]
-    if len(skipped) == 1:
-        return EnrollmentError(f"{file.name} cannot be used: {why}", "choose another image")
     return EnrollmentError(
         f"none of {len(skipped)} pictures can be used; {file.name}: {why}", "choose images with one clear face"
     )

@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 
 from engines.contract import Image
 from engines.errors import EngineError
-from occlufix_vcam.core.errors import DeviceError, OccluFixError
+from occlufix_vcam.core.errors import DeviceError, OccluFixError, trouble_of
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Broadcast
 from occlufix_vcam.core.settings import Settings
@@ -49,7 +49,8 @@ class EnrollmentBusy(EnrollmentError):
 
 
 class EnrolmentStatus(TypedDict):
-    """Status for page and tray. `say` is one line for the user, `hint` what to do after a failure.
+    """Status for page and tray. `say` is one line for the user, `hint` what to do after a failure; `code` and `values`
+    name the failure for clients that have their own words for it.
 
     `need`, `poses` and `turn`: see EnrollmentProgress; `need` is "" where nothing is looked at.
     """
@@ -60,6 +61,8 @@ class EnrolmentStatus(TypedDict):
     wanted: int
     say: str
     hint: str
+    code: str
+    values: dict[str, str]
     need: str
     poses: dict[str, int]
     turn: float
@@ -84,7 +87,9 @@ class CameraEnrollment(threading.Thread):
         super().__init__(name="enrolment")
         self.person = checked_name(name)
         if settings.source == DEMO:
-            raise EnrollmentError("the demo photograph cannot be enrolled", "choose your camera first")
+            raise EnrollmentError(
+                "the demo photograph cannot be enrolled", "choose your camera first", code="demo_face"
+            )
         self.error: OccluFixError | EngineError | None = None
         self._pictures = pictures
         self._settings = settings
@@ -101,6 +106,8 @@ class CameraEnrollment(threading.Thread):
             wanted=1,
             say="preparing",
             hint="",
+            code="",
+            values={},
             need="",
             poses={},
             turn=0.0,
@@ -120,16 +127,17 @@ class CameraEnrollment(threading.Thread):
                 self._enroll(self._build(self._settings, engines))
         except (OccluFixError, EngineError) as error:
             self.error = error
-            self._tell(state="failed", say=error.message, hint=error.hint)
         except Exception as error:
             log.exception("enrollment failed")
             self.error = OccluFixError(f"unexpected: {error!r}", "read the log for details")
-            self._tell(state="failed", say=self.error.message, hint=self.error.hint)
+        if self.error is not None:
+            why = trouble_of(self.error)
+            self._tell(state="failed", say=why.what, hint=why.hint, code=why.code, values=dict(why.values))
 
     def _enroll(self, enrollment: ViewCollector) -> None:
         self._look(enrollment)
         if self._cancelled.is_set():
-            raise OccluFixError("enrollment was cancelled", "nothing was stored")
+            raise OccluFixError("enrollment was cancelled", "nothing was stored", code="enrolling_cancelled")
         person = keep(enrollment.person_before_camera(self.person), self._store, enrollment.embed)
         self._tell(state="done", say=f"{person.name} is enrolled with {len(person.views)} views")
 
@@ -188,7 +196,13 @@ class Enrollments:
         """Starts to enroll `name` at the camera. Raises EnrollmentError, EnrollmentBusy."""
         with self._starting:
             if self._current is not None and self._current.is_alive():
-                raise EnrollmentBusy(f"{self._current.person} is being enrolled", "wait until it is done, or cancel it")
+                person = self._current.person
+                raise EnrollmentBusy(
+                    f"{person} is being enrolled",
+                    "wait until it is done, or cancel it",
+                    code="enrolling_under_way",
+                    name=person,
+                )
             self._current = CameraEnrollment(
                 name, self._pictures, settings, self._store, self._build, watched=self._watched
             )
@@ -233,7 +247,9 @@ class Enrollments:
             try:
                 enroll_from_photographs(name, [file], self._build(settings, engines), self._store)
             except DeviceError:  # it names a file that nobody knows
-                raise EnrollmentError("this is no image that can be read", "use PNG or JPEG") from None
+                raise EnrollmentError(
+                    "this is no image that can be read", "use PNG or JPEG", code="unreadable_photograph"
+                ) from None
         return self.people()
 
 

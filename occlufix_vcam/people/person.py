@@ -52,5 +52,6 @@ def checked_name(name: str) -> str:
     """`name` in its normal form. Raises EnrollmentError if it is empty, too long or unprintable."""
     normal = unicodedata.normalize("NFC", name).strip()
     if not normal or len(normal) > LONGEST_NAME or not normal.isprintable():
-        raise EnrollmentError(f"{name!r} is not a valid name", f"use 1 to {LONGEST_NAME} printable characters")
+        hint = f"use 1 to {LONGEST_NAME} printable characters"
+        raise EnrollmentError(f"{name!r} is not a valid name", hint, code="bad_name", most=LONGEST_NAME)
     return normal

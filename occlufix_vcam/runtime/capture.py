@@ -18,7 +18,7 @@ from occlufix_vcam.sources import CameraSource, EndOfClip
 from occlufix_vcam.sources.opening import is_camera
 
 SLOW_OPENING_S = 6.0  # the first frame may take 5 s
-DOES_NOT_OPEN = Trouble("the camera does not open: its driver does not respond", "reconnect it")
+DOES_NOT_OPEN = Trouble("the camera does not open: its driver does not respond", "reconnect it", code="camera_stuck")
 
 
 @dataclass(frozen=True, slots=True)

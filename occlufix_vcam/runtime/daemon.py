@@ -25,7 +25,7 @@ from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.handoff import Broadcast, Latest
 from occlufix_vcam.core.media.film_formats import check_recording
 from occlufix_vcam.core.settings import Settings
-from occlufix_vcam.core.status import State, Status, WorkerName
+from occlufix_vcam.core.status import State, Status, TroubleCode, WorkerName
 from occlufix_vcam.core.telemetry import LOGGER_NAMES, Telemetry
 from occlufix_vcam.enrollment.session import Enrollments
 from occlufix_vcam.inference import EngineSet
@@ -192,12 +192,14 @@ class Daemon:
             latency=latency,
             stages=stages,
             dropped=self._captured.dropped + self._finished.dropped,
+            freezes=counts.get("freezes", 0),
             frames=self._output.frames,
             first_picture_s=self._output.first_picture_s,
             faces=seen.faces if seen else 0,
             restoring=seen.restored if seen else 0,
             restored=counts.get("restored", 0),
             failed=counts.get("failed", 0),
+            bare=counts.get("bare", 0),
             coverage=round(seen.coverage, 3) if seen else 0.0,
             recognised=list(seen.people) if seen else [],
             recording=self.recording.facts(),
@@ -212,6 +214,11 @@ class Daemon:
             trouble={name: one.what for name, one in trouble.items()},
             left_out={name: one.what for name, one in left_out.items()},
             hints={name: one.hint for name, one in {**left_out, **trouble}.items() if one.hint},
+            codes={
+                name: TroubleCode(code=one.code, values=dict(one.values))
+                for name, one in {**left_out, **trouble}.items()
+                if one.code
+            },
             uptime_s=round(self._clock() - self._started_at, 1),
             pid=os.getpid(),
             version=__version__,
@@ -221,7 +228,8 @@ class Daemon:
         """Current trouble, by worker or sink; under `settings` why their last change does not hold."""
         trouble: dict[str, Trouble] = {str(name): one for name, one in self._supervisor.trouble.items()}
         if self._processing.hangs:
-            trouble[WorkerName.PROCESS] = Trouble(f"restoring has produced no frame for {LAST_PICTURE_S} s")
+            what = f"restoring has produced no frame for {LAST_PICTURE_S} s"
+            trouble[WorkerName.PROCESS] = Trouble(what, code="restoring_hangs")
         if sinks is not None:
             trouble |= {**sinks.flaws, **sinks.failures}
         if self._supervisor.refused is not None:

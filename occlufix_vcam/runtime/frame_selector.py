@@ -23,10 +23,11 @@ MISSED_PICTURES = 2.5
 
 @dataclass(frozen=True, slots=True)
 class FinishedFrame:
-    """Frame on its way out. `processed`: it passed through the pipeline, whether or not that changed it."""
+    """Frame on its way out since `at` (seconds). `processed`: it passed through the pipeline, changed or not."""
 
     frame: Frame
     processed: bool
+    at: float
 
 
 class FrameSelector:

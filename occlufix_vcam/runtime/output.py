@@ -12,7 +12,7 @@ from occlufix_vcam.core.status import WorkerName
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.runtime.capture import Capture, OutputFormat
 from occlufix_vcam.runtime.demand import Demand
-from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame, FrameSelector
+from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, MISSED_PICTURES, FinishedFrame, FrameSelector
 from occlufix_vcam.runtime.pacer import FramePacer
 from occlufix_vcam.runtime.processing import Processing
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
@@ -20,6 +20,8 @@ from occlufix_vcam.sinks.fan_out import KeptSink, Sinks
 
 #: Without readers: interval of placeholder frames, and of checks for a new reader.
 IDLE_S, LOOK_S = 1.0, 0.1
+#: While a program reads, a picture that stands still for longer is a freeze.
+FREEZE_S = 0.2
 
 WAKING = "waking the camera"
 
@@ -56,6 +58,7 @@ class Output:
         self._started_at = clock()
         self._selector: FrameSelector | None = None
         self._kept: dict[str, KeptSink] = {}
+        self._moved_at: float | None = None  # when the readers last got another picture; None while there are none
 
     def work(self) -> None:
         while (form := self._capture.wait_for_form(PATIENCE_S)) is None:
@@ -122,12 +125,15 @@ class Output:
             camera_gone = WorkerName.CAPTURE in self._supervisor.trouble
             frame = selector.now(rate, self._reason(), self._supervisor.settings, camera_gone=camera_gone)
             self._send(sinks, selector, frame)
-            if is_new and frame.index >= 0:
-                self._account(frame)
+            if is_new and fresh is not None and frame.index >= 0:
+                self._account(fresh)
+            if is_new or frame.index < 0:
+                self._note_freeze(rate)
 
     def _idle(self, sinks: Sinks, selector: FrameSelector, form: OutputFormat) -> None:
         """Sends a placeholder now and then while there is no demand: the next reader sees it first."""
         selector.forget()
+        self._moved_at = None
         while self._goes_on():
             self._finished.take(0)
             frame = selector.now(form.rate, WAKING, self._supervisor.settings, camera_gone=True)
@@ -154,9 +160,18 @@ class Output:
             return "the camera sends no frames"
         return "restoring has stopped" if self._processing.is_ready else "the engines are loading"
 
-    def _account(self, frame: Frame) -> None:
+    def _note_freeze(self, rate: float) -> None:
+        """Counts a freeze if the readers did not get another picture for too long."""
+        now, before = self._clock(), self._moved_at
+        if before is not None and now - before > max(FREEZE_S, MISSED_PICTURES / rate):
+            self._telemetry.count("freezes")
+            log.info("the picture stood still for %.0f ms", 1000 * (now - before))
+        self._moved_at = now
+
+    def _account(self, sent: FinishedFrame) -> None:
         now = self._clock()
-        self._telemetry.record("added", now - frame.captured_at)
+        self._telemetry.record("out", now - sent.at)
+        self._telemetry.record("added", now - sent.frame.captured_at)
         self._telemetry.tick("sent")
         self.frames += 1
         if self.first_picture_s is None:

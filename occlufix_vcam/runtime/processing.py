@@ -17,6 +17,7 @@ from occlufix_vcam.core.telemetry import SaidOnce, Telemetry
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime.background_build import BackgroundBuild
 from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame
+from occlufix_vcam.runtime.load import Load
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 
 if TYPE_CHECKING:
@@ -47,10 +48,11 @@ class Processing:
         self._build_pipeline, self._captured, self._finished = build_pipeline, captured, finished
         self._busy_since = float("inf")
         self._engines: EngineSet | None = None
+        self._load = Load()
         self._background_build = BackgroundBuild(lambda: supervisor.open_anew(WorkerName.PROCESS))
         self._collapses: Counter[tuple[str, str]] = Counter()
         self._last_failure: Exception | None = None
-        self._repeated_trouble = SaidOnce(log)
+        self._repeated_trouble, self._bare = SaidOnce(log), SaidOnce(log)
 
     @property
     def hangs(self) -> bool:
@@ -60,9 +62,19 @@ class Processing:
     def deliver(self, frame: Frame) -> None:
         """Passes a captured frame to the pipeline, or around it. Called by the capture worker."""
         if self._is_bypassed():
-            self._finished.put(FinishedFrame(frame, processed=False))
+            self._pass(frame)
         else:
             self._captured.put(frame)
+
+    def _pass(self, frame: Frame) -> None:
+        """Passes a frame untouched. Counts it, unless restoring is off or no pipeline was ever open."""
+        if self._supervisor.settings.enabled and self._supervisor.is_proven(WorkerName.PROCESS):
+            self._telemetry.count("bare")
+            self._bare.warning("a picture goes out untouched, as `on_failure` says")
+        self._finish(frame, processed=False)
+
+    def _finish(self, frame: Frame, *, processed: bool) -> None:
+        self._finished.put(FinishedFrame(frame, processed, self._clock()))
 
     def _is_bypassed(self) -> bool:
         """Whether frames pass untouched: restoring is off, or no pipeline is open yet."""
@@ -95,28 +107,37 @@ class Processing:
                         in_a_row = 0 if self._restore(pipeline, frame) else in_a_row + 1
                     if in_a_row >= FAILURES_IN_A_ROW:
                         self._note_collapse(engines)
-                        raise EngineRunError("restoring keeps failing", "read the log for the reason")
+                        raise EngineRunError(
+                            "restoring keeps failing", "read the log for the reason", code="restoring_fails"
+                        )
             finally:
                 self._engines, self.is_ready = None, False
 
     def _restore(self, pipeline: Pipeline, frame: Frame) -> bool:
         """Restores one frame; returns whether it succeeded. A failed one follows `on_failure`."""
-        self._busy_since = self._clock()
-        pipeline.strength = self._supervisor.settings.strength
+        began = self._busy_since = self._clock()
+        self._telemetry.record("wait", began - frame.captured_at)
+        pipeline.strength, pipeline.hurries = self._supervisor.settings.strength, self._load.hurries
         try:
             finished, summary = pipeline(frame)
-            self._finished.put(FinishedFrame(finished, processed=True))
+            self._finish(finished, processed=True)
         except Exception as error:  # noqa: BLE001  boundary of the worker: one bad frame must not end the call
             self._last_failure = error
             self._telemetry.count("failed")
             self._repeated_trouble.warning("cannot restore a frame: %r", error)
             if self._supervisor.settings.on_failure == "passthrough":
-                self._finished.put(FinishedFrame(frame, processed=False))  # otherwise FrameSelector substitutes a frame
+                self._pass(frame)  # otherwise FrameSelector substitutes a frame
             return False
         finally:
             self._busy_since = float("inf")
+        self._note_load(frame, self._clock() - began)
         self.summary = summary
         return True
+
+    def _note_load(self, frame: Frame, seconds: float) -> None:
+        before = self._load.hurries
+        if self._load.note(frame, seconds) is not before:
+            log.info("the networks %s", "look as often as usual" if before else "look less often, to keep up")
 
     def _note_collapse(self, engines: EngineSet) -> None:
         """Reloads an engine that fails on a GPU once; then avoids its backend until the next start."""

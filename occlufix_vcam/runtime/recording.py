@@ -66,12 +66,17 @@ class Recording:
         """Shows the last recording in the file manager. Raises ConfigError."""
         file = self._settings().record or self._last
         if file is None:
-            raise ConfigError("nothing was recorded yet", "start a recording first")
+            raise ConfigError("nothing was recorded yet", "start a recording first", code="nothing_recorded")
         command = [part.format(file=file, folder=file.parent) for part in SHOW.get(sys.platform, SHOW_FOLDER)]
         try:
             run(command)
         except OSError as error:
-            raise ConfigError(f"{command[0]} cannot be started: {error.strerror}", f"open {file.parent}") from error
+            raise ConfigError(
+                f"{command[0]} cannot be started: {error.strerror}",
+                f"open {file.parent}",
+                code="no_file_manager",
+                folder=file.parent,
+            ) from error
         return file
 
     def _new_file(self) -> Path:
@@ -79,5 +84,6 @@ class Recording:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SinkUnavailable(f"{folder} cannot be created: {error.strerror}", "create it by hand") from error
+            message = f"{folder} cannot be created: {error.strerror}"
+            raise SinkUnavailable(message, "create it by hand", code="no_recording_folder", folder=folder) from error
         return unused(folder / f"OccluFix {time.strftime('%Y-%m-%d %H.%M.%S', time.localtime(self._now()))}.mp4")

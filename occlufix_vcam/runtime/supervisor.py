@@ -128,9 +128,11 @@ class Supervisor:
             raise NeedsRestart(
                 f"{', '.join(fixed)} cannot change during a run",
                 "use `occlufix-vcam config set`, then restart",
+                code="needs_restart",
+                settings=", ".join(fixed),
             )
         if not self._switching.acquire(timeout=SWITCH_S):
-            raise SwitchFailed("another change is still in progress", "try again in a moment")
+            raise SwitchFailed("another change is still in progress", "try again in a moment", code="change_under_way")
         try:
             change = self._begin(changes, save)
             ends_at = self._clock() + SWITCH_S
@@ -168,7 +170,7 @@ class Supervisor:
             self._pending = [one for one in [*self._pending, change] if not one.settled.is_set()]
             self._switches.update(dict.fromkeys(workers, change))
         for one in replaced:
-            one.failed(Replaced("a later change replaced it"))
+            one.failed(Replaced("a later change replaced it", code="change_replaced"))
         return change
 
     def _ended(self, save: Callable[[], object]) -> Callable[[Exception | None], None]:
@@ -249,8 +251,9 @@ def _raise_as_refused(error: Exception) -> NoReturn:
     """Raises what stopped a change, for its requester."""
     if isinstance(error, ConfigError):
         raise error
-    hint = getattr(error, "hint", "") or "run `occlufix-vcam doctor` and read the log"
-    raise SwitchFailed(getattr(error, "message", repr(error)), hint) from error
+    why = trouble_of(error)
+    hint = why.hint or "run `occlufix-vcam doctor` and read the log"
+    raise SwitchFailed(getattr(error, "message", repr(error)), hint, why.code, **why.values) from error
 
 
 def _workers_of(changed: Set[str]) -> frozenset[WorkerName]:

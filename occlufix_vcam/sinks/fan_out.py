@@ -80,7 +80,8 @@ class Sinks:
         if not self._open:
             reasons = "; ".join(f"{name}: {trouble.what}" for name, trouble in self.failures.items())
             hint = next((trouble.hint for trouble in self.failures.values() if trouble.hint), "open another")
-            raise SinkUnavailable(f"no sink works any more ({reasons})" if reasons else "there is no sink", hint)
+            what = f"no sink works any more ({reasons})" if reasons else "there is no sink"
+            raise SinkUnavailable(what, hint, code="virtual_camera_lost")
 
     def audience(self) -> Audience:
         """Current readers. Cheap enough for every frame."""

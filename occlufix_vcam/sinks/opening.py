@@ -44,7 +44,10 @@ def check_names(names: Sequence[str]) -> None:
     for name in unknown:
         if name not in known:
             raise SinkUnavailable(
-                f"there is no sink or virtual camera {name}", "run `occlufix-vcam devices` to list them"
+                f"there is no sink or virtual camera {name}",
+                "run `occlufix-vcam devices` to list them",
+                code="no_such_sink",
+                sink=name,
             )
 
 
@@ -52,7 +55,7 @@ def none_opened(errors: Sequence[SinkUnavailable]) -> SinkUnavailable:
     """One error with every reason."""
     if len(errors) == 1:
         return errors[0]
-    return SinkUnavailable("; ".join(error.message for error in errors), errors[0].hint)
+    return SinkUnavailable("; ".join(error.message for error in errors), errors[0].hint, code="no_virtual_camera")
 
 
 def list_virtual_cameras() -> list[VirtualCameraInfo]:

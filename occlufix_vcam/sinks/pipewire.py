@@ -65,14 +65,16 @@ class PipeWireCamera:
         try:
             self._node = open_node(OWN_LABEL, self.size, rate)
         except PipeWireError as error:
-            raise SinkUnavailable(str(error), error.hint) from error
+            raise SinkUnavailable(str(error), error.hint, code="no_pipewire") from error
         self._refusals = Refusals(refused)
         log.info("camera in PipeWire opened: %dx%d", *self.size)
 
     @property
     def flaw(self) -> Trouble:
         """Programs that the desktop refuses this camera, as far as known."""
-        return Trouble(*refusal(self._refusals.newest()))
+        if not (programs := self._refusals.newest()):
+            return Trouble("")
+        return Trouble(*refusal(programs), code="programs_refused", values={"programs": ", ".join(programs)})
 
     def viewers(self) -> list[str]:
         """Current readers: "program (pid)", as far as PipeWire tells. Raises SinkUnavailable if the camera is gone."""
@@ -94,7 +96,9 @@ class PipeWireCamera:
 
     def _check(self) -> None:
         if self._node.lost:
-            raise SinkUnavailable(f"the camera in PipeWire is gone: {self._node.lost}", RESTART_HINT)
+            raise SinkUnavailable(
+                f"the camera in PipeWire is gone: {self._node.lost}", RESTART_HINT, code="virtual_camera_lost"
+            )
 
 
 def find_virtual_cameras(

@@ -51,7 +51,7 @@ def open_first(
                 place = explain(place, error)
         reasons.append(f"{_label(place)}: {place.problem}")
         hint = hint or place.hint
-    raise SinkUnavailable("no virtual camera: " + "; ".join(reasons), hint)
+    raise SinkUnavailable("no virtual camera: " + "; ".join(reasons), hint, code="no_virtual_camera")
 
 
 def _label(place: Place) -> str:

@@ -76,7 +76,10 @@ class Recorder:
             self._file = _NewFile(self._partial)
         except OSError as error:
             raise SinkUnavailable(
-                f"{self._partial} cannot be written: {error.strerror}", "choose another file for the recording"
+                f"{self._partial} cannot be written: {error.strerror}",
+                "choose another file for the recording",
+                code="recording_refused",
+                file=self._path,
             ) from error
         self._film = open_recording(self._file, self._path.suffix)
         width = 2 * even[0] if beside else size[0]
@@ -92,7 +95,10 @@ class Recorder:
     def _check_space(self) -> None:
         if self._free_bytes(self._path) < _RESERVE_BYTES:
             raise SinkUnavailable(
-                f"the disk that holds {self._path} is full", "free some space, or record to another disk"
+                f"the disk that holds {self._path} is full",
+                "free some space, or record to another disk",
+                code="disk_full",
+                file=self._path,
             )
 
     def send(self, frame: Frame) -> None:
@@ -179,6 +185,8 @@ class Recorder:
         return SinkUnavailable(
             f"the recording cannot be continued: the disk may be full ({reason}); what there is of it: {self._partial}",
             "free some space, or record to another disk",
+            code="recording_broken",
+            file=self._partial,
         )
 
 

@@ -51,7 +51,7 @@ class V4l2Camera:
             _explained,
         )
         self.name = f"{place.path} (v4l2loopback)"
-        self.flaw = Trouble(place.flaw, place.hint)
+        self.flaw = Trouble(place.flaw, place.hint, code="virtual_camera_flawed" if place.flaw else "")
         self._fit = OutputTransform(self.size)
         width, height = self.size
         self._picture = np.empty(width * height * BYTES_OF_4_PIXELS[self._layout] // 4, np.uint8)
@@ -92,7 +92,9 @@ class V4l2Camera:
         cv2.cvtColor(image, _FROM_BGR[self._layout], dst=self._picture.reshape(shape))
 
     def _stopped(self, error: OSError) -> SinkUnavailable:
-        return SinkUnavailable(f"the virtual camera {self.name} stopped: {error}", "run `occlufix-vcam doctor`")
+        return SinkUnavailable(
+            f"the virtual camera {self.name} stopped: {error}", "run `occlufix-vcam doctor`", code="virtual_camera_lost"
+        )
 
 
 def _open_one(

@@ -69,7 +69,9 @@ class VirtualCamera:
         try:
             self._camera.send(image)
         except (RuntimeError, OSError) as error:
-            raise SinkUnavailable(f"the virtual camera {self.name} stopped: {error}", "start it again") from error
+            raise SinkUnavailable(
+                f"the virtual camera {self.name} stopped: {error}", "start it again", code="virtual_camera_lost"
+            ) from error
 
     def close(self) -> None:
         self._camera.close()

@@ -32,6 +32,9 @@ _MJPG, _RAW = (int(cv2.VideoWriter.fourcc(*code)) for code in ("MJPG", "YUYV"))
 #: Names of the virtual cameras on other systems that receive our own frames.
 _VIRTUAL_NAMES = (v4l2.OWN_LABEL, "OBS Virtual Camera", "Unity Video Capture")
 
+#: Where a system keeps programs from cameras.
+_PRIVACY = {"win32": "Settings", "darwin": "System Settings"}
+
 #: A camera may take seconds to start; one that has delivered frames and is silent for this long is lost.
 _FIRST_PICTURE_TIMEOUT, _SILENCE_TIMEOUT = 5.0, 3.0
 #: A pixel format that delivers less than this share of the requested rate makes us try the other one, which must
@@ -143,7 +146,10 @@ class Camera:
             self._lost_because = f"it sent no frame for {self._silence_timeout:.0f} s"
         if self._lost_because:
             raise CameraLost(
-                f"the camera {self.description} is gone: {self._lost_because}", "reconnect it, or choose another"
+                f"the camera {self.description} is gone: {self._lost_because}",
+                "reconnect it, or choose another",
+                code="camera_gone",
+                camera=self._info.name,
             )
         return None
 
@@ -203,7 +209,7 @@ def choose_camera(target: str, cameras: list[CameraInfo]) -> CameraInfo:
     if target in ("auto", "camera"):
         if cameras:
             return cameras[0]
-        raise CameraNotFound("there is no camera", "connect one, or use `--source demo`")
+        raise CameraNotFound("there is no camera", "connect one, or use `--source demo`", code="no_camera")
     if target.isdigit():
         matches = [camera for camera in cameras if camera.index == int(target)]
     elif target.startswith("/"):
@@ -220,7 +226,9 @@ def choose_camera(target: str, cameras: list[CameraInfo]) -> CameraInfo:
 def _by_path(path: str, cameras: list[CameraInfo]) -> CameraInfo:
     device = os.path.realpath(path)
     if any(node.path == device and node.is_ours for node in v4l2.video_nodes()):
-        raise CameraNotFound(f"{path} is the virtual camera's own output", "choose the physical camera")
+        raise CameraNotFound(
+            f"{path} is the virtual camera's own output", "choose the physical camera", code="own_output"
+        )
     for camera in cameras:
         if os.path.realpath(camera.path) == device:
             return camera
@@ -234,29 +242,43 @@ def _not_found(target: str, cameras: list[CameraInfo]) -> CameraNotFound:
     return CameraNotFound(
         f"there is no camera {target!r}; " + (f"there are: {there}" if there else "none is connected"),
         "choose one of them, or use `--source demo`" if there else "connect one, or use `--source demo`",
+        code="no_such_camera",
+        camera=target,
     )
 
 
 def _why_not(camera: CameraInfo) -> DeviceError:
     """Error that says why a listed camera cannot be used."""
-    if sys.platform == "win32":
-        hint = "close other programs that use it, and allow camera access in Settings > Privacy > Camera"
-        return CameraBusy(f"the camera {camera.name} sends no frames; another program may be using it", hint)
-    if sys.platform == "darwin":
-        hint = "close other programs that use it, and allow camera access in System Settings > Privacy > Camera"
-        return CameraBusy(f"the camera {camera.name} sends no frames; another program may be using it", hint)
+    if place := _PRIVACY.get(sys.platform):
+        return CameraBusy(
+            f"the camera {camera.name} sends no frames; another program may be using it",
+            f"close other programs that use it, and allow camera access in {place} > Privacy > Camera",
+            code="camera_busy",
+            camera=camera.name,
+        )
     if not Path(camera.path).exists():
-        return CameraNotFound(f"the camera {camera.name} ({camera.path}) is gone", "reconnect it")
+        return CameraNotFound(
+            f"the camera {camera.name} ({camera.path}) is gone", "reconnect it", code="camera_gone", camera=camera.name
+        )
     if not os.access(camera.path, os.R_OK | os.W_OK):
         hint = "join the video group: `sudo usermod -aG video $USER`, then log in again"
-        return DeviceError(f"no permission to use the camera {camera.name} ({camera.path})", hint)
+        message = f"no permission to use the camera {camera.name} ({camera.path})"
+        return DeviceError(message, hint, code="camera_forbidden", camera=camera.name)
     programs = v4l2.holders(camera.path)
     if programs:
-        message = f"the camera {camera.name} ({camera.path}) is in use by {', '.join(programs)}"
-        return CameraBusy(message, "close that program, or choose another camera with `--source`")
+        users = ", ".join(programs)
+        return CameraBusy(
+            f"the camera {camera.name} ({camera.path}) is in use by {users}",
+            "close that program, or choose another camera with `--source`",
+            code="camera_in_use",
+            camera=camera.name,
+            programs=users,
+        )
     return DeviceError(
         f"the camera {camera.name} ({camera.path}) opens but sends no frames",
         "reconnect it, or choose another with `--source`",
+        code="camera_silent",
+        camera=camera.name,
     )
 
 

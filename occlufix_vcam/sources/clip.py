@@ -203,7 +203,8 @@ def _open_reel(path: Path, rate: float) -> Reel:
         with path.open("rb") as file:
             is_empty = not file.read(1)
     except FileNotFoundError:
-        raise CameraNotFound(f"there is no clip {path}", "check the path, or use `--source demo`") from None
+        hint = "check the path, or use `--source demo`"
+        raise CameraNotFound(f"there is no clip {path}", hint, code="no_clip", clip=path) from None
     except OSError as error:
         raise DeviceError(f"{path} cannot be read: {error.strerror}", "check the file's permissions") from error
     if is_empty:

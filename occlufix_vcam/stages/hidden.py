@@ -32,6 +32,8 @@ LEAST_GIVEN = 32
 #: While nothing changes, the network looks at one face a frame in turn: at each in every second frame, with more faces
 #: in one of up to so many; and this often at least.
 MOST_FRAMES, LOOK_EVERY_S = 4, 0.25
+#: In a hurry, it looks at each in one of MOST_FRAMES, and so many times as large a change is none.
+HURRIED = 1.5
 #: A thing is sure from this probability on, of 255. It is a face mask if a share of at least this of what is sure lies
 #: before the face, and so many pixels of it.
 SURE, MASK_SHARE, MASK_PX = 245, 0.85, 4000
@@ -70,6 +72,8 @@ class HiddenSegmenter:
 
         `mirrored`: it sees each face mirrored, too, and the mean holds, for pictures for which there is time.
         """
+        #: While it hurries, the network rests longer, and through somewhat larger changes.
+        self.hurries = False
         self._engine = engine
         self._every_frame = every_frame or engine.inputs[0].shape[1] != WIDE_PX
         self._mirrored = mirrored
@@ -111,16 +115,17 @@ class HiddenSegmenter:
         """
         cells = in_cells(crop.wide)
         is_still = not self._every_frame and track.still.lasts(cells, in_cells(track.hides))
+        most = MOST_FRAMES if self.hurries else min(len(self._tracks) + 1, MOST_FRAMES)
         track.age += 1
         at = crop.face.at
-        is_turn = track.age >= min(len(self._tracks) + 1, MOST_FRAMES) and self._looked_at != at
+        is_turn = track.age >= most and self._looked_at != at
         if is_still and not is_turn and 0 <= at - track.looked_at < LOOK_EVERY_S:
             return track.age != 1
         feed = crop.wide if self._side == WIDE_PX else crop.image
         track.answer = self._ask(feed)
         if self._mirrored:
             track.answer = np.asarray(cv2.addWeighted(track.answer, 0.5, self._ask(feed[:, ::-1])[:, ::-1], 0.5, 0))
-        track.still.keep(cells)
+        track.still.keep(cells, HURRIED if self.hurries else 1.0)
         track.age, track.looked_at, self._looked_at = 0, at, at
         return is_still
 
@@ -136,6 +141,8 @@ class HiddenSegmenter:
 
 class GivenMask:
     """Mask in frame pixels (height x width uint8, white = hidden) for every frame and face."""
+
+    hurries = False
 
     def __init__(self, mask: Image) -> None:
         self._mask = mask

@@ -43,6 +43,9 @@ _THUMB_PX = 16
 #: What is in front of a face is compared in cells of this many crop pixels. A cell changed if it differs by more than
 #: so many grey levels and this share of the contrast around it: the face may have moved by a crop pixel or so.
 CELL_PX, CHANGE, OF_CONTRAST = 4, 6, 0.4
+#: A pixel differs from what is expected there not at all up to the first difference in grey levels, and wholly from the
+#: second on.
+UNLIKE = 8, 20
 #: So many changed cells are as much as a speck of a thing.
 FEWEST_CELLS = 5
 #: The face and what surrounds it, by what its area is scaled; and the radius, in cells, around what hides it.
@@ -100,10 +103,10 @@ class Stillness:
     def __init__(self) -> None:
         self._range: tuple[Image, Image] | None = None
 
-    def keep(self, cells: Image) -> None:
-        """Compares the next frames with this one's wide field, in cells."""
+    def keep(self, cells: Image, tolerance: float = 1.0) -> None:
+        """Compares the next frames with this one's wide field, in cells; a larger `tolerance` lets more pass."""
         contrast = cv2.subtract(cv2.dilate(cells, _NEXT), cv2.erode(cells, _NEXT))
-        slack = cv2.LUT(contrast, _slack())
+        slack = cv2.LUT(contrast, _slack(tolerance))
         self._range = cv2.subtract(cells, slack).astype(np.uint8), cv2.add(cells, slack).astype(np.uint8)
 
     def lasts(self, cells: Image, hidden: Image) -> bool:
@@ -182,6 +185,20 @@ def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:
     return Motion(matrix, float((off < _ALONG_PX).mean()))
 
 
+def unlike(image: Image, expected: Image, reach: int) -> Image:
+    """How far each pixel of `image` is not what is `expected` within `reach` pixels of it: 0..255.
+
+    What is expected may be off by some pixels: a colour within the range of those nearby is no difference. The soft
+    edge of what differs, three pixels, counts as it does: it would stay as a fine line.
+    """
+    around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    below = cv2.subtract(cv2.erode(expected, around), image)
+    above = cv2.subtract(image, cv2.dilate(expected, around))
+    blue, green, red = cv2.split(cv2.max(below, above))
+    weight = cv2.LUT(cv2.max(cv2.max(blue, green), red), _unlike())
+    return np.asarray(cv2.blur(cv2.dilate(weight, np.ones((7, 7), np.uint8)), (3, 3)), np.uint8)
+
+
 def in_cells(wide: Image) -> Image:
     """The wide field (416x416, colours or a mask) in cells of CELL_PX."""
     side = WIDE_PX // CELL_PX
@@ -194,9 +211,16 @@ def _face_cells() -> Image:
 
 
 @functools.cache
-def _slack() -> Image:
+def _unlike() -> Image:
+    """Lookup table from a difference in grey levels to how far it is one."""
+    least, most = UNLIKE
+    return np.clip((np.arange(256) - least) * HIDDEN / (most - least), 0, HIDDEN).astype(np.uint8)
+
+
+@functools.cache
+def _slack(tolerance: float) -> Image:
     """Lookup table from a cell's contrast to what it may change by."""
-    return np.asarray(np.minimum(CHANGE + OF_CONTRAST * np.arange(256), HIDDEN), np.uint8)
+    return np.asarray(np.minimum(tolerance * (CHANGE + OF_CONTRAST * np.arange(256)), HIDDEN), np.uint8)
 
 
 def _inside(shown: Image) -> Image:

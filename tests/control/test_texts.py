@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from typing import get_args
 
@@ -9,7 +10,9 @@ import pytest
 
 from occlufix_vcam.control.forms import settings_form
 from occlufix_vcam.control.page_routes import PAGE
+from occlufix_vcam.core.errors import CameraLost, Trouble, trouble_of
 from occlufix_vcam.core.settings import PRESETS
+from occlufix_vcam.desktop.tray.status_view import Troubles
 from occlufix_vcam.enrollment.collector import Need
 from occlufix_vcam.language import FOLDER, languages, read_words, words_for
 from tests.conftest import ROOT
@@ -31,7 +34,8 @@ def composed() -> set[str]:
     choices = {f"{field['name']}.{choice}" for field in form for choice in field["choices"] or ()}
     plain = {choice.partition(".")[2] for choice in choices}
     return (
-        {f"set.{field['name']}" for field in form}
+        {key for key in ENGLISH if key.startswith("said.")}
+        | {f"set.{field['name']}" for field in form}
         | {f"help.{field['name']}" for field in form}
         | {f"form.{field['unit']}" for field in form}
         | {f"form.{field['part']}" for field in form}
@@ -42,10 +46,64 @@ def composed() -> set[str]:
         | {f"trouble.{place}" for place in ("capture", "process", "output")}
         | {f"lost.{kind}{more}" for kind in ("gone", "locked", "used", "missing") for more in ("", "text")}
         | {f"well.{name}" for name in ("fast", "good", "slow")}
-        | {f"well.{stage}" for stage in ("find", "align", "hidden", "remember", "restore", "blend", "total")}
+        | {
+            f"well.{stage}"
+            for stage in ("wait", "find", "align", "hidden", "remember", "restore", "blend", "total", "out")
+        }
         | {f"guide.{one}" for one in ("zoom", "teams", "meet", "chrome", "firefox", "obs", "discord")}
         | {"lost.denied"}
     )
+
+
+def error_codes() -> dict[str, set[str]]:
+    """Codes that errors and troubles get, with the values that come with each wherever it is given."""
+    found: dict[str, list[set[str]]] = {}
+    for file in (*(ROOT / "occlufix_vcam").rglob("*.py"), *(ROOT / "engines").rglob("*.py")):
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            given = {word.arg: word.value for word in getattr(call, "keywords", [])}
+            code = given.get("code")
+            code = code.body if isinstance(code, ast.IfExp) else code
+            if isinstance(code, ast.Constant) and code.value:
+                more = given.get("values")
+                keys = [getattr(key, "value", "") for key in more.keys] if isinstance(more, ast.Dict) else []
+                found.setdefault(str(code.value), []).append({*keys, *map(str, given)})
+    return {code: set.intersection(*values) for code, values in found.items()}
+
+
+def test_every_code_of_an_error_has_words_and_what_they_mention_comes_with_it() -> None:
+    errors = error_codes()
+    assert {
+        key.removeprefix("said.").removesuffix("_do") for key in ENGLISH if key.startswith("said.")
+    } == errors.keys()
+    for code, values in errors.items():
+        for key in (f"said.{code}", f"said.{code}_do"):
+            assert set(re.findall(r"{(\w+)}", ENGLISH.get(key, ""))) <= values, key
+
+
+def test_an_error_is_told_in_the_readers_language_and_as_it_came_where_there_are_no_words() -> None:
+    german = read_words("de")
+    gone = trouble_of(CameraLost("the camera Cam (/dev/video0) is gone", "x", code="camera_gone", camera="Cam"))
+    assert german.said(gone) == ("Die Kamera Cam ist weg", "Schließ sie wieder an oder wähle eine andere")
+    assert german.said(Trouble("no code", "do this")) == ("no code", "do this")
+    assert german.said(Trouble("of a later version", "do that", "unheard_of")) == ("of a later version", "do that")
+    assert german.said(Trouble("photo: too small", "another", "small"))[0] == "Dein Gesicht ist klein: komm näher"
+
+
+def test_the_icon_tells_a_trouble_in_its_language_and_once() -> None:
+    news = Troubles(read_words("de"))
+    codes = {"output": {"code": "disk_full", "values": {"file": "a.mp4"}}}
+    status = {
+        "trouble": {"output": "the disk is full", "null": "broken"},
+        "hints": {"output": "free it"},
+        "codes": codes,
+    }
+    assert [line for lines in news.news(status) for line in lines] == [
+        "Störung, Ausgabe: Der Datenträger ist voll: a.mp4 lässt sich nicht aufnehmen",
+        "OccluFix Camera versucht es selbst erneut. Schaffe Platz",
+        "Störung, null: broken",
+        "OccluFix Camera versucht es selbst erneut. Näheres zeigt occlufix-vcam doctor",
+    ]
+    assert news.news(status) == [] and news.news({"trouble": {}}) == []
 
 
 def test_there_are_the_languages_that_are_promised() -> None:
@@ -91,4 +149,4 @@ def test_the_nearest_language_is_taken(wanted: str, language: str) -> None:
 def test_the_page_is_small_in_every_language() -> None:
     code = sum(file.stat().st_size for file in PAGE.iterdir() if file.is_file())
     longest = max(file.stat().st_size for file in FOLDER.iterdir())
-    assert code + longest <= 120 * 1024
+    assert code + longest <= 120_000

@@ -286,6 +286,13 @@ def test_without_being_told_nothing_is_changed(command, laid: Laid) -> None:
     assert laid.ran == []
 
 
+def test_where_no_module_can_be_loaded_only_that_is_said_and_the_commands_on_wish(command, laid: Laid) -> None:
+    shutil.rmtree(laid.root / "lib/modules")
+    assert "apt-get install" in command("--dry-run").output
+    refused = command("--yes")
+    assert isinstance(refused.exception, DeviceError) and "apt-get" not in refused.output and laid.ran == []
+
+
 def test_told_so_it_runs_what_it_showed_and_takes_it_back(command, laid: Laid) -> None:
     shown = command("--yes").output
     assert all(f"running  {command}" in shown for command in laid.ran if not command.startswith(("tee", "install")))

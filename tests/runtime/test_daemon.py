@@ -25,6 +25,7 @@ def test_pictures_come_out_restored_and_are_counted(stage: Stage) -> None:
     assert status["camera"] == "scripted camera" and status["sinks"] == ["watched sink"]
     assert status["frames"] >= 1 and status["faces"] == 1 and status["restored"] >= 1
     assert status["latency"] is not None and status["latency"]["p50_ms"] > 0
+    assert {"wait", "out"} <= status["stages"].keys()
 
 
 def test_a_placeholder_goes_out_before_the_first_picture(stage: Stage) -> None:
@@ -72,7 +73,8 @@ def test_pictures_pass_untouched_while_the_engines_are_made() -> None:
     with running(stage.daemon):
         stage.camera.show(50)
         stage.sink.wait_for_level(50)
-        assert stage.daemon.status()["state"] == "loading"
+        status = stage.daemon.status()
+        assert status["state"] == "loading" and status["bare"] == 0
         stage.may_build.set()
         stage.wait_until_running()
 

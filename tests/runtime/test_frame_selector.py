@@ -19,11 +19,11 @@ def picture(at: float, level: int = 200) -> Frame:
 
 
 def restored(at: float, level: int = 200) -> FinishedFrame:
-    return FinishedFrame(picture(at, level), processed=True)
+    return FinishedFrame(picture(at, level), processed=True, at=at)
 
 
 def bare(at: float, level: int = 200) -> FinishedFrame:
-    return FinishedFrame(picture(at, level), processed=False)
+    return FinishedFrame(picture(at, level), processed=False, at=at)
 
 
 @pytest.mark.parametrize(("policy", "keeps_the_picture"), [("passthrough", False), ("hold", True), ("blank", False)])
@@ -32,7 +32,7 @@ def test_the_last_picture_stands_for_half_a_second_then_it_is_said(policy: str, 
     settings = Settings().but(on_failure=policy)
     selector = FrameSelector(SIZE, clock)
     frame = picture(1.0)
-    assert selector.take(FinishedFrame(frame, processed=True))
+    assert selector.take(FinishedFrame(frame, processed=True, at=frame.captured_at))
     clock.advance(0.49)
     assert selector.now(30, "why", settings, camera_gone=False) is frame
     clock.advance(0.02)
@@ -55,7 +55,7 @@ def test_a_slow_source_is_not_taken_for_a_silent_one() -> None:
     clock, settings = FakeClock(), Settings()
     selector = FrameSelector(SIZE, clock)
     frame = picture(1.0)
-    selector.take(FinishedFrame(frame, processed=True))
+    selector.take(FinishedFrame(frame, processed=True, at=frame.captured_at))
     clock.advance(2.0)
     assert selector.now(1.0, "why", settings, camera_gone=False) is frame
 
@@ -64,7 +64,9 @@ def test_an_older_picture_never_follows_a_newer_one() -> None:
     clock, settings = FakeClock(), Settings()
     selector = FrameSelector(SIZE, clock)
     newer = picture(2.0)
-    assert selector.take(FinishedFrame(newer, processed=True)) and not selector.take(restored(1.0))
+    assert selector.take(FinishedFrame(newer, processed=True, at=newer.captured_at)) and not selector.take(
+        restored(1.0)
+    )
     assert selector.now(30, "", settings, camera_gone=False) is newer
 
 

@@ -125,7 +125,9 @@ def test_a_pipeline_that_hangs_lets_the_untouched_picture_through(stage: Stage) 
     while 20 not in stage.sink.levels():
         stage.camera.show(20)
         stage.sink.wait_for_more()
-    assert "restoring" in stage.daemon.status()["trouble"]["process"]
+    status = stage.daemon.status()
+    assert "restoring" in status["trouble"]["process"]
+    assert status["bare"] >= 1 and status["freezes"] >= 1
     stage.pipeline.may_finish.set()
 
 

@@ -50,6 +50,12 @@ def test_what_lies_beside_the_restored_part_does_not_count(film: Path, tmp_path:
     assert compared(film, sent, end(dict(sent.pictures)), None)[1:] == ["1.00", "1.00"]
 
 
+def test_a_picture_that_is_repeated_stands_still() -> None:
+    seen = [(7, 0.0), (8, 33.0), (8, 66.0), (8, 250.0), (9, 283.0), (None, 316.0), (None, 350.0), (0, 380.0)]
+    shown = End(seen, {}, SIZE, [], [])
+    assert shown.gaps_ms == [33.0, 250.0, 33.0, 34.0, 30.0] and shown.freezes == 1
+
+
 def test_where_nothing_was_restored_there_is_no_figure(film: Path) -> None:
     untouched = end({0: picture(np.full((60, 100, 3), 90, np.uint8))})
     assert compared(film, untouched, untouched, None) == ["-", "-", "-"]

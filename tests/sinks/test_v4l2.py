@@ -262,7 +262,7 @@ def test_a_module_without_exclusive_caps_works_and_is_said(monkeypatch: pytest.M
     camera = Desk(monkeypatch, node(9, captures=True)).open()
     assert "exclusive_caps=1" in camera.flaw.what
     (place,) = find_virtual_cameras()
-    assert camera.flaw == Trouble(place.flaw, place.hint)
+    assert camera.flaw == Trouble(place.flaw, place.hint, code="virtual_camera_flawed")
     assert place.problem == "" and "setup" in place.hint
 
 

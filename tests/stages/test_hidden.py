@@ -290,9 +290,20 @@ def test_while_nothing_changes_the_network_looks_at_one_face_a_frame(faces: int,
     assert max(runs[2 * every :]) == 1 and sum(runs[-4 * every :]) == 4 * faces
 
 
-def test_a_change_is_looked_at_in_its_very_frame():
+def test_in_a_hurry_each_network_runs_in_every_fourth_frame_for_one_still_face():
+    engine = CountingEngine(WIDE_PX)
+    engine.probability[box(250, 320)] = 255
+    see = HiddenSegmenter(engine, every_frame=False)
+    see.hurries = True
+    carried = [see(wide_crop(1, frame)).may_carry for frame in range(42)]
+    assert carried[2:].count(False) == 10 and engine.runs == 11
+
+
+@pytest.mark.parametrize("hurries", [False, True])
+def test_a_change_is_looked_at_in_its_very_frame(hurries: bool):
     engine = CountingEngine(WIDE_PX)
     see = HiddenSegmenter(engine, every_frame=False)
+    see.hurries = hurries
     for frame in range(4):
         see(wide_crop(1, frame))
     for frame in range(4, 9):

@@ -130,5 +130,14 @@ def test_a_thing_of_a_specks_size_changes_the_face_and_what_hides_it_and_nothing
     assert not still(beside, arm)
 
 
+@pytest.mark.parametrize(
+    ("tolerance", "change", "lasts"), [(1.0, 5, True), (1.0, 8, False), (1.5, 8, True), (1.5, 11, False)]
+)
+def test_tolerance_scales_what_a_cell_may_change_by(tolerance: float, change: int, lasts: bool):
+    stillness, nothing = Stillness(), in_cells(np.zeros((WIDE_PX, WIDE_PX), np.uint8))
+    stillness.keep(in_cells(np.full((WIDE_PX, WIDE_PX, 3), 90, np.uint8)), tolerance)
+    assert stillness.lasts(in_cells(np.full((WIDE_PX, WIDE_PX, 3), 90 + change, np.uint8)), nothing) is lasts
+
+
 def test_nothing_lasts_before_anything_was_kept():
     assert not Stillness().lasts(in_cells(field()), in_cells(field()[..., 0]))

@@ -1,5 +1,5 @@
 // The control page: puts the parts together and says in the head what is going on.
-import { onWords, t, count } from "./texts.js";
+import { count, onWords, said, sentence, sentences, t } from "./texts.js";
 import { listen } from "./daemon.js";
 import { buildForm, change, showSettings } from "./form.js";
 import { showEnrolment } from "./faces.js";
@@ -42,10 +42,13 @@ function showStatus() {
   showRecording(status.recording);
   showVirtual(status);
   say(...mood(status));
-  notices(Object.entries(status.trouble).map(([place, what]) => [
-    t("trouble.with", { place: ["capture", "process", "output"].includes(place) ? t(`trouble.${place}`) : place, what }),
-    `${status.hints[place] ? `${status.hints[place]}. ` : ""}${t("trouble.again")} ${t("trouble.doctor", { command: "occlufix-vcam doctor" })}`,
-  ]));
+  notices(Object.entries(status.trouble).map(([place, message]) => {
+    const [what, hint] = said({ message, hint: status.hints[place], ...status.codes[place] });
+    return [
+      t("trouble.with", { place: ["capture", "process", "output"].includes(place) ? t(`trouble.${place}`) : place, what }),
+      `${sentence(hint)} ${t("trouble.again")} ${t("trouble.doctor", { command: "occlufix-vcam doctor" })}`.trim(),
+    ];
+  }));
   showSwitch(status.enabled);
   by("toggle").disabled = false;
 }
@@ -103,12 +106,12 @@ async function toggle() {
     await ask("POST", "/v1/toggle", { enabled: wanted });
   } catch (error) {
     showSwitch(!wanted);
-    notices([[error.message, error.hint ?? ""]]);
+    notices([said(error)]);
   }
 }
 
 by("toggle").addEventListener("click", toggle);
-by("bare").addEventListener("click", () => ask("POST", "/v1/bare").catch((error) => notices([[error.message, error.hint ?? ""]])));
+by("bare").addEventListener("click", () => ask("POST", "/v1/bare").catch((error) => notices([said(error)])));
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, select, textarea");
   if (event.key.toLowerCase() === "t" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey && !by("toggle").disabled) toggle();
@@ -131,7 +134,7 @@ function showPresets() {
         await change(changes);
         by("preset-told").textContent = t("want.set", { name: t(`preset.${name}`) });
       } catch (error) {
-        by("preset-told").textContent = `${error.message}. ${error.hint ?? ""}`;
+        by("preset-told").textContent = sentences(error);
       }
     });
     return button;
@@ -155,7 +158,7 @@ function showBuild({ running, doing, share, made, error, hint }) {
   by("build-progress").value = share;
   const models = made.map((one) => `${one.model} ${one.p50_ms?.toFixed(1) ?? "–"} ms`).join(", ");
   if (running) by("build-told").textContent = `${doing || t("well.preparing")} …`;
-  else if (error) by("build-told").textContent = `${error}. ${hint}`;
+  else if (error) by("build-told").textContent = sentences({ message: error, hint });
   else by("build-told").textContent = made.length ? t("well.built", { models }) : "";
 }
 
@@ -163,7 +166,7 @@ by("build").addEventListener("click", async () => {
   try {
     showBuild(await ask("POST", "/v1/builds", {}));
   } catch (error) {
-    by("build-told").textContent = `${error.message}. ${error.hint}`;
+    by("build-told").textContent = sentences(error);
   }
 });
 
@@ -174,7 +177,7 @@ by("sign-out").addEventListener("click", async () => {
     const { signed_out: pages } = await ask("POST", "/v1/sign-out");
     by("signed-out").textContent = pages ? count(pages, "page.out1", "page.outs") : t("page.out0");
   } catch (error) {
-    by("signed-out").textContent = `${error.message}. ${error.hint ?? ""}`;
+    by("signed-out").textContent = sentences(error);
   }
 });
 

@@ -1,6 +1,6 @@
 // "My face": enrolling at the camera with a ring that fills, from photographs, and each stored view. Who is enrolled is
 // asked only when somebody looks: a keyring may ask the user first.
-import { onWords, t } from "./texts.js";
+import { onWords, said, sentences, t } from "./texts.js";
 import { ask, request } from "./session.js";
 
 const LONGEST = 20 * 1024 * 1024;
@@ -29,7 +29,7 @@ function show() {
     say("");
     showRing();
   }
-  else if (now) say(now.state === "done" ? t("face.done", now) : `${now.say}. ${now.hint}`, now.state === "failed");
+  else if (now) say(now.state === "done" ? t("face.done", now) : sentences({ ...now, message: now.say }), now.state === "failed");
 }
 
 function showRing() {
@@ -66,7 +66,7 @@ async function attempt(work) {
   try {
     await work();
   } catch (error) {
-    say(/demo/.test(error.message) ? t("face.demo") : `${error.message}. ${error.hint ?? ""}`, true);
+    say(sentences(error), true);
   }
 }
 
@@ -83,7 +83,7 @@ async function addPhotographs(files) {
       lines.push(t("face.added", { file: file.name }));
     } catch (error) {
       bad = true;
-      lines.push(t("face.refused", { file: file.name, why: error.message }));
+      lines.push(t("face.refused", { file: file.name, why: said(error)[0] }));
     }
   }
   say(lines.join("\n"), bad);
@@ -118,7 +118,7 @@ function showPeople() {
   if (!people || by("people").dataset.drawn === drawn) return; // a button that asks to be sure stays
   by("people").dataset.drawn = drawn;
   by("people").replaceChildren(...people.people.map(person));
-  const problems = people.problems.map((problem) => `${problem.message}. ${problem.hint}.`);
+  const problems = people.problems.map((problem) => sentences(problem));
   by("people-told").textContent = [people.people.length ? "" : t("face.none"), ...problems].join(" ");
 }
 

@@ -5,7 +5,7 @@ const KEPT = 120; // at two a second: a minute
 const [WIDTH, HEIGHT] = [240, 56];
 const GRADES = [[40, "fast"], [80, "good"], [Infinity, "slow"]]; // up to so many milliseconds of delay
 const LEAST_OF_RATE = 0.7;
-const STAGES = ["find", "align", "hidden", "remember", "restore", "blend", "total"];
+const STAGES = ["wait", "find", "align", "hidden", "remember", "restore", "blend", "total", "out"];
 
 const by = (id) => document.getElementById(id);
 const history = { fps: [], latency: [], slow: [] };
@@ -58,6 +58,8 @@ function showDetails(status) {
     [t("want.camera")]: status.camera ?? "–",
     [t("well.size")]: status.size ? t("well.pixels", { w: status.size[0], h: status.size[1] }) : "–",
     [t("well.dropped")]: t("well.of", { n: many(status.dropped), m: many(status.frames + status.dropped) }),
+    [t("well.bare")]: many(status.bare),
+    [t("well.freezes")]: many(status.freezes),
     [t("well.uptime")]: duration(status.uptime_s),
   });
   write(by("fps-now"), status.fps.toFixed(1));

@@ -1,5 +1,5 @@
 // Every setting as a field, made from what the daemon says there is; a change is sent at once, alone, and told beside it.
-import { find, onWords, t } from "./texts.js";
+import { find, onWords, sentences, t } from "./texts.js";
 import { ask } from "./session.js";
 
 const PARTS = ["camera", "output", "restoring", "program"];
@@ -125,7 +125,7 @@ async function send(field, value) {
     setTimeout(() => { if (!("bad" in field.box.dataset)) field.said.textContent = ""; }, 4000);
   } catch (error) {
     field.show(before); // that goes on
-    complain(field, `${error.message}. ${error.hint ? `${error.hint}.` : ""}`);
+    complain(field, sentences(error));
   } finally {
     field.box.removeAttribute("aria-busy");
   }
@@ -244,7 +244,7 @@ function sizeField() {
     try {
       showSettings(await change({ width, height }));
     } catch (error) {
-      said.textContent = `${error.message}. ${error.hint ?? ""}`;
+      said.textContent = sentences(error);
       select.value = before;
     }
   });
@@ -290,7 +290,7 @@ async function resetAll() {
     showSettings(await change(changes));
     by("nothing").textContent = t(by("keep").checked ? "form.saved" : "form.changed");
   } catch (error) {
-    by("nothing").textContent = `${error.message}. ${error.hint ?? ""}`;
+    by("nothing").textContent = sentences(error);
   }
 }
 

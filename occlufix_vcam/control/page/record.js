@@ -1,5 +1,5 @@
 // Recording at a click: the button, the time it runs, and where the file lies.
-import { onWords, t } from "./texts.js";
+import { onWords, sentences, t } from "./texts.js";
 import { ask } from "./session.js";
 
 const by = (id) => document.getElementById(id);
@@ -30,7 +30,7 @@ async function attempt(work) {
   try {
     await work();
   } catch (error) {
-    told = `${error.message}. ${error.hint ?? ""}`;
+    told = sentences(error);
   }
   show();
 }

@@ -8,7 +8,8 @@ export class Refused extends Error {
   constructor(status, detail) {
     super(detail?.message ?? `the answer was ${status}`);
     this.status = status;
-    this.hint = detail?.hint ?? "";
+    const { hint = "", code = "", values = {} } = detail ?? {};
+    Object.assign(this, { hint, code, values });
   }
 }
 

@@ -10,6 +10,19 @@ export function find(key, values = {}) {
   return words[key.slice(0, at)]?.[key.slice(at + 1)]?.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
+/** What happened and what to do, by the error's code; in English, as it came, where there are no words for it. */
+export function said({ message, hint = "", code = "", values = {} }) {
+  return [find(`said.${code}`, values) ?? find(`need.${code}`) ?? message, find(`said.${code}_do`, values) ?? hint];
+}
+
+const STOPS = { zh: "。", hi: "।" };
+
+/** A text that stands alone: with a capital and a full stop. */
+export const sentence = (text) => text && text[0].toUpperCase() + text.slice(1) + (STOPS[document.documentElement.lang] ?? ".");
+
+/** What happened and what to do, as one line. */
+export const sentences = (error) => said(error).map(sentence).join(" ").trim();
+
 export const t = (key, values) => find(key, values) ?? key;
 
 /** A key that depends on a count: that of one, or that of many. */

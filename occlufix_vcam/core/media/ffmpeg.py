@@ -15,5 +15,8 @@ try:
     from av.video import reformatter
 except ImportError as error:
     raise ConfigError(
-        f"films and recordings need PyAV, which cannot be loaded: {error}", f"install it: {install_extra('films')}"
+        f"films and recordings need PyAV, which cannot be loaded: {error}",
+        f"install it: {install_extra('films')}",
+        code="no_films",
+        command=install_extra("films"),
     ) from error

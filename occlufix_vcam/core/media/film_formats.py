@@ -44,7 +44,8 @@ def keeps_pixel_shape(path: Path, quality: Quality) -> bool:
 def check_film_name(path: Path) -> None:
     """Raises ConfigError unless it names a film that can be written."""
     if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"{path} is not a video file name", "use a name that ends in .mp4, .mkv, .mov or .webm")
+        hint = "use a name that ends in .mp4, .mkv, .mov or .webm"
+        raise ConfigError(f"{path} is not a video file name", hint, code="no_film_name", file=path)
 
 
 def check_recording(path: Path) -> None:
@@ -54,9 +55,11 @@ def check_recording(path: Path) -> None:
     check_film_name(path)
     folder = path.parent
     if not folder.is_dir():
-        raise SinkUnavailable(f"there is no folder {folder} to record to", "create it, or choose another")
+        message = f"there is no folder {folder} to record to"
+        raise SinkUnavailable(message, "create it, or choose another", code="no_recording_folder", folder=folder)
     if path.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise SinkUnavailable(f"{path} cannot be written", "choose another file for the recording")
+        hint = "choose another file for the recording"
+        raise SinkUnavailable(f"{path} cannot be written", hint, code="recording_refused", file=path)
 
 
 def check_codecs() -> None:

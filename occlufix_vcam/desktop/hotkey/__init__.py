@@ -19,7 +19,7 @@ class HotkeyUnavailable(OccluFixError):
     exit_code = 3
 
     def __init__(self, why: str, hint: str = BY_HAND) -> None:
-        super().__init__(f"no hotkey: {why}", hint)
+        super().__init__(f"no hotkey: {why}", hint, code="no_hotkey", why=why)
 
 
 #: What each hotkey does, by its setting, as a desktop that asks its user shows it.

@@ -24,7 +24,7 @@ from occlufix_vcam import __version__
 from occlufix_vcam.client.client import ControlClient
 from occlufix_vcam.client.launch import launch
 from occlufix_vcam.client.open_page import open_page
-from occlufix_vcam.core.errors import OccluFixError
+from occlufix_vcam.core.errors import OccluFixError, Trouble, trouble_of
 from occlufix_vcam.core.state import StateFolder
 from occlufix_vcam.desktop import autostart
 from occlufix_vcam.desktop.hotkey import ACTIONS, Hotkey, HotkeyUnavailable
@@ -32,7 +32,13 @@ from occlufix_vcam.desktop.hotkey.binding import bind
 from occlufix_vcam.desktop.tray.icons import icon
 from occlufix_vcam.desktop.tray.listener import Listener
 from occlufix_vcam.desktop.tray.menu import TrayMenu
-from occlufix_vcam.desktop.tray.status_view import TrayStatus, Troubles, recognised_line, tray_status
+from occlufix_vcam.desktop.tray.status_view import (
+    TrayStatus,
+    Troubles,
+    enrollment_trouble,
+    recognised_line,
+    tray_status,
+)
 from occlufix_vcam.language import words_for
 
 log = logging.getLogger(__name__)
@@ -60,7 +66,7 @@ class NoTray(OccluFixError):
 
 class Tray(QObject):
     _told = Signal(str, object)
-    _failed = Signal(str, str)
+    _failed = Signal(object)
     _devices_came = Signal(object)
 
     def __init__(self, application: QApplication, state: StateFolder) -> None:
@@ -138,8 +144,7 @@ class Tray(QObject):
             self._lost(bool(value["told"]))
 
     def _tell_trouble(self) -> None:
-        trouble, hints = self._status.get("trouble", {}), self._status.get("hints", {})
-        for what, remedy in self._troubles.news(trouble, hints):
+        for what, remedy in self._troubles.news(self._status):
             self._say(what, remedy)
 
     def _lost(self, told: bool) -> None:
@@ -164,8 +169,8 @@ class Tray(QObject):
         self._menu.show_enrollment(enrollment)
         state = enrollment["state"] if enrollment else ""
         if enrollment and self._enrolling == "looking" and state != "looking":
-            done = self._words("face.done", name=enrollment["name"])
-            self._say(done if state == "done" else str(enrollment["say"]), str(enrollment["hint"]))
+            done = self._words("face.done", name=enrollment["name"]), ""
+            self._say(*(done if state == "done" else self._words.said(enrollment_trouble(enrollment))))
         self._enrolling = state
 
     def _show(self, status: TrayStatus) -> None:
@@ -177,11 +182,11 @@ class Tray(QObject):
     def _draw(self) -> None:
         self._icon.setIcon(icon(self._shown.icon, dark=panel_is_dark(self._application)))
 
-    def _fail(self, what: str, hint: str) -> None:
+    def _fail(self, why: Trouble) -> None:
         """Handles a failed request: the menu shows what holds."""
         if self._settings:
             self._menu.show_settings(self._settings)
-        self._say(what, hint)
+        self._say(*self._words.said(why))
 
     def _say(self, what: str, hint: str) -> None:
         """Shows a message that disappears after a while."""
@@ -217,7 +222,7 @@ class Tray(QObject):
             self._no_hotkey(error)
 
     def _no_hotkey(self, error: OccluFixError) -> None:
-        self._failed.emit(error.message, error.hint)
+        self._failed.emit(trouble_of(error))
 
     def _change(self, **changes: object) -> None:
         self._ask(lambda client: client.change_settings(changes, save=True))
@@ -274,15 +279,17 @@ class Tray(QObject):
         try:
             work()
         except OccluFixError as error:
-            self._failed.emit(error.message, error.hint)
+            self._failed.emit(trouble_of(error))
         except Exception as error:
             log.exception("the tray icon failed")
-            self._failed.emit(f"unexpected: {error!r}", "run `occlufix-vcam tray --debug` and report what it prints")
+            hint = "run `occlufix-vcam tray --debug` and report what it prints"
+            self._failed.emit(Trouble(f"unexpected: {error!r}", hint))
 
 
 def _open_preview(client: ControlClient) -> None:
     if open_page(client):
-        raise OccluFixError("no browser could be opened", "`occlufix-vcam preview --print` prints the link")
+        hint = "`occlufix-vcam preview --print` prints the link"
+        raise OccluFixError("no browser could be opened", hint, code="no_browser")
 
 
 def _starts_at_login() -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from occlufix_vcam.core.errors import Trouble
 from occlufix_vcam.language import Words
 
 IconName = Literal["on", "off", "restoring", "idle", "trouble"]
@@ -28,7 +29,7 @@ class TrayStatus:
 def tray_status(status: Mapping[str, Any], words: Words) -> TrayStatus:
     """Icon and line for a status of the daemon."""
     if status["trouble"]:
-        lines = (trouble_line(place, what, words) for place, what in status["trouble"].items())
+        lines = (trouble_line(place, words.said(one)[0], words) for place, one in troubles(status).items())
         return TrayStatus("trouble", "; ".join(lines))
     if status["state"] in NOT_READY and (status["enabled"] or status["state"] == "stopping"):
         return TrayStatus("idle", words(f"mood.{status['state']}"))
@@ -47,6 +48,21 @@ def recognised_line(status: Mapping[str, Any], words: Words) -> str:
     return words("see.known", names=", ".join(names)) if names else ""
 
 
+def troubles(status: Mapping[str, Any]) -> dict[str, Trouble]:
+    """Current trouble by worker or sink. Daemons of earlier versions tell no codes."""
+    hints, codes = status.get("hints", {}), status.get("codes", {})
+    return {
+        place: Trouble(what, hints.get(place, ""), **codes.get(place, {}))
+        for place, what in status.get("trouble", {}).items()
+    }
+
+
+def enrollment_trouble(enrollment: Mapping[str, Any]) -> Trouble:
+    """Why an enrollment failed."""
+    code, values = enrollment.get("code", ""), enrollment.get("values", {})
+    return Trouble(str(enrollment["say"]), str(enrollment["hint"]), code, values)
+
+
 def trouble_line(place: str, what: str, words: Words) -> str:
     return words("trouble.with", place=words(f"trouble.{place}") if place in PLACES else place, what=what)
 
@@ -56,14 +72,15 @@ class Troubles:
 
     def __init__(self, words: Words) -> None:
         self._words = words
-        self._told: dict[str, str] = {}
+        self._told: dict[str, Trouble] = {}
 
-    def news(self, trouble: Mapping[str, str], hints: Mapping[str, str]) -> list[tuple[str, str]]:
+    def news(self, status: Mapping[str, Any]) -> list[tuple[str, str]]:
         """What happened and what to do, for each new trouble."""
-        fresh = [(place, what) for place, what in trouble.items() if self._told.get(place) != what]
-        self._told = dict(trouble)
-        doctor = self._words("trouble.doctor", command=DOCTOR)
-        again = self._words("trouble.again")
-        return [
-            (trouble_line(place, what, self._words), f"{again} {hints.get(place) or doctor}") for place, what in fresh
-        ]
+        now = troubles(status)
+        fresh = [(place, one) for place, one in now.items() if self._told.get(place) != one]
+        self._told = now
+        return [self._line(place, *self._words.said(one)) for place, one in fresh]
+
+    def _line(self, place: str, what: str, hint: str) -> tuple[str, str]:
+        remedy = hint or self._words("trouble.doctor", command=DOCTOR)
+        return trouble_line(place, what, self._words), f"{self._words('trouble.again')} {remedy}"

@@ -37,6 +37,8 @@ LEFT_FROM, LEFT_DOWN_TO = 40, 15
 DWELL_S = 0.6
 #: Trust in a fill from which on it counts as restored.
 TRUSTED = 128
+#: Beyond the template, a thing counts as restored where so much of it is, within a square of cells wider than an arm.
+MOST, _WIDTH = 0.8, (25, 25)
 #: A thing counts as followed this near to where it is, by cell: its outline is coarse.
 _NEAR = np.ones((9, 9), np.uint8)
 
@@ -72,7 +74,9 @@ class Reach:
         `at` is the frame's time in seconds.
         """
         thing = _reduced(patch.wide_mask) & _reduced(patch.crop.in_frame)
-        sure = _restored_cells() if fill is None else np.maximum(_restored_cells(), _trust(fill, patch))
+        sure = _restored_cells()
+        if fill is not None:
+            sure = _across(np.maximum(sure, _trust(fill, patch)), thing)
         followed = _followed(fill, patch)
         outside = _where(sure < TRUSTED) & thing
         at_edge = thing & ~followed
@@ -171,6 +175,14 @@ def _faded(sure: Image, thing: Image, followed: Image) -> Image:
         near_edge = np.clip((inside + to_edge) / FADE_PX, 0, 1)
         share[rim] = np.minimum(np.clip(1 - (beyond - start) / FADE_PX, 0, 1), near_edge)[rim]
     return np.asarray(cv2.convertScaleAbs(share * share * (3 - 2 * share), alpha=HIDDEN), np.uint8)
+
+
+def _across(sure: Image, thing: Image) -> Image:
+    """`sure` without where less than MOST of a thing is, so that none is cut lengthwise. The template always is."""
+    known = cv2.blur(_where(sure >= TRUSTED) & thing, _WIDTH).astype(np.float32)
+    across = thing & _where(known >= MOST * cv2.blur(thing, _WIDTH))
+    # With its rim; what is known beside a thing says nothing of what is behind it.
+    return np.where(cv2.dilate(across, np.ones((5, 5), np.uint8)) > 0, sure, np.minimum(sure, _restored_cells()))
 
 
 def _trust(fill: Fill, patch: Patch) -> Image:

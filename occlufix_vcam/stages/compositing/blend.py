@@ -75,7 +75,8 @@ class Blender:
                 self._detail(image, patch, restored, box, at)
             if fill is not None:
                 self._put_fill(restored, patch, box, fill, compose(patch.crop.to_crop, translation(*box[:2])))
-            alpha = outlined.result()
+            x, y, width, height = box
+            alpha = outlined.result().against(image[y : y + height, x : x + width], restored)
             if reach is not None:
                 cv2.multiply(alpha, _reach_in(box, patch, reach), dst=alpha, scale=1 / HIDDEN)
             if cv2.countNonZero(alpha):

@@ -7,6 +7,7 @@ frame shows. Where the frame shows none, the doubtful pixels are taken along, so
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from engines.contract import HIDDEN, Affine, Image
 from occlufix_vcam.core.frame import Box, Patch
 from occlufix_vcam.stages.geometry import compose, from_cells, scale_of, to_cells, to_wide_field, translation
 from occlufix_vcam.stages.hidden import GROWTH_PX
+from occlufix_vcam.stages.motion import unlike
 
 Plane = NDArray[np.float32]
 
@@ -25,8 +27,13 @@ CELL_PX, REACH_CELLS = 4, 3
 NOISE = 0.03**2
 #: A pixel belongs to the thing from the second value on, and not at all below the first.
 DOUBTFUL, SURE = 0.2, 0.5
-#: The refined outline is extended by this much, and fades to both sides of that over this much, in crop pixels.
-EXTENT_PX, FADE_PX = 1.5, 1.0
+#: Soft edges go too: the outline is extended by this much, and fades over it, in crop pixels.
+FADE_PX = 0.5
+#: This far inside the segmenter's outline, in crop pixels, and in parts that are thinner, colours are the thing's;
+#: those of a cell nearer to it count this little.
+INSIDE_PX, UNSURE = 5, 0.003
+#: A pixel is what is to be seen behind the thing if that has such colours this near, in crop pixels.
+BEHIND_PX = 2.0
 #: The outline lies at most this far, in crop pixels, from the segmenter's.
 BAND_PX = 5
 #: Larger boxes are refined at a lower resolution.
@@ -35,29 +42,59 @@ MOST_PIXELS = 250_000
 _STEPS = 12
 
 
-def outline(frame: Image, patch: Patch, box: Box) -> Image:
-    """Weight of the restored image in `box` of the frame: uint8, 255 = replaced, 0 outside the patch's mask."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Outline:
+    """How far each pixel of a box is replaced: `weight` uint8, 255 = wholly, 0 outside the patch's mask.
+
+    What is `within` (like `weight`) is replaced whatever it looks like; None if that holds for all. `px` is the size of
+    a crop pixel in pixels of the frame.
+    """
+
+    weight: Image
+    within: Image | None
+    px: float
+
+    def against(self, image: Image, restored: Image) -> Image:
+        """The weight without pixels of `image` that look as `restored` does about there."""
+        if self.within is None:
+            return self.weight
+        differs = unlike(image, restored, max(round(BEHIND_PX * self.px), 1))
+        return np.asarray(cv2.min(self.weight, cv2.max(differs, self.within)), np.uint8)
+
+
+def outline(frame: Image, patch: Patch, box: Box) -> Outline:
+    """The outline of a patch's thing in `box` of the frame."""
     x, y, width, height = box
     to_wide = compose(to_wide_field(patch.crop.to_crop), translation(x, y))
+    px = 1 / scale_of(to_wide)
     if patch.exact:
         # With its rim, or the pixels along it would show half of the thing.
-        return _warped(np.asarray(cv2.dilate(patch.wide_mask, _square(1)), np.uint8), to_wide, (width, height))
+        given = np.asarray(cv2.dilate(patch.wide_mask, np.ones((3, 3), np.uint8)), np.uint8)
+        return Outline(_warped(given, to_wide, (width, height)), None, px)
     step = int(np.ceil(np.sqrt(width * height / MOST_PIXELS)))
     small = frame[y : y + height : step, x : x + width : step]
     every = np.array([[step, 0, 0], [0, step, 0]], np.float32)
-    alpha = _refined(np.ascontiguousarray(small), patch, compose(to_wide, every))
+    weight, within = _refined(np.ascontiguousarray(small), patch, compose(to_wide, every))
     if step > 1:
-        alpha = np.asarray(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-    return alpha
+        weight, within = (
+            np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+            for plane in (weight, within)
+        )
+    return Outline(weight, within, px)
 
 
-def _refined(image: Image, patch: Patch, to_wide: Affine) -> Image:
-    size = image.shape[1], image.shape[0]
-    depth = _warped(_depth(patch.wide_mask), to_wide, size)
-    alpha = _extended(thing_share(image, patch, to_wide), 1 / scale_of(to_wide))
-    cv2.min(alpha, cv2.LUT(depth, _rise(0, 2)), dst=alpha)
-    # Deep inside, the thing's own pattern is no outline.
-    return np.asarray(cv2.max(alpha, cv2.LUT(depth, _rise(GROWTH_PX + BAND_PX, 2)), dst=alpha), np.uint8)
+def _refined(image: Image, patch: Patch, to_wide: Affine) -> tuple[Image, Image]:
+    """The weight of each pixel of `image`, and how far it lies within the thing, whose own pattern is no outline."""
+    depth = _warped(_depth(patch.wide_mask), to_wide, (image.shape[1], image.shape[0]))
+    within = np.asarray(cv2.LUT(depth, _rise(GROWTH_PX + BAND_PX, 2)), np.uint8)
+    slope = HIDDEN / (SURE - DOUBTFUL)
+    share = np.clip(thing_share(image, patch, to_wide), DOUBTFUL, SURE)
+    weight = cv2.convertScaleAbs(share, alpha=slope, beta=-slope * DOUBTFUL)
+    fade = max(round(FADE_PX / scale_of(to_wide)), 1)
+    side = np.ones((2 * fade + 1, 2 * fade + 1), np.uint8)
+    weight = cv2.blur(cv2.dilate(weight, side), side.shape)
+    cv2.min(weight, cv2.LUT(depth, _rise(0, 2)), dst=weight)
+    return np.asarray(cv2.max(weight, within), np.uint8), within
 
 
 def thing_share(image: Image, patch: Patch, to_wide: Affine) -> Plane:
@@ -67,9 +104,12 @@ def thing_share(image: Image, patch: Patch, to_wide: Affine) -> Plane:
     X. Tang, "Guided Image Filtering", 2013, for colours, and "Fast Guided Filter", 2015.
     """
     left, top, right, bottom = _part(patch.wide_mask)
-    guide = _cells(patch.crop.wide[top:bottom, left:right])
-    thing = np.asarray(cv2.erode(patch.wide_mask[top:bottom, left:right], _disc(GROWTH_PX)), np.uint8)
-    model = colour_model(guide, _cells(thing))
+    part = np.s_[top:bottom, left:right]
+    mask = patch.wide_mask[part]
+    thing = np.asarray(cv2.erode(mask, _disc(GROWTH_PX)), np.uint8)
+    sure = (_surely_inside(thing) | ~mask) & patch.crop.in_frame[part]
+    weight = np.maximum(np.square(_cells(sure)), np.float32(UNSURE))
+    model = colour_model(_cells(patch.crop.wide[part]), _cells(thing), weight)
     to_part = compose(to_cells(CELL_PX), compose(translation(-left, -top), to_wide))
     planes = cv2.split(from_cells(model, to_part, (image.shape[1], image.shape[0])))
     share = planes[3]
@@ -78,17 +118,28 @@ def thing_share(image: Image, patch: Patch, to_wide: Affine) -> Plane:
     return np.asarray(share, np.float32)
 
 
-def colour_model(guide: Plane, target: Plane) -> Plane:
+def _surely_inside(thing: Image) -> Image:
+    """Of the segmenter's `thing`, what lies INSIDE_PX inside, and what is too thin for that."""
+    inside = cv2.erode(thing, _disc(INSIDE_PX))
+    return np.asarray(cv2.max(inside, cv2.subtract(thing, cv2.dilate(inside, _disc(INSIDE_PX + 3)))), np.uint8)
+
+
+def colour_model(guide: Plane, target: Plane, weight: Plane) -> Plane:
     """Local linear model of `target` (h x w) in the colours of `guide` (h x w x 3), 0..1: h x w x 4, three slopes and
-    an offset.
+    an offset. Each cell counts by its `weight` (h x w).
     """
-    blue, green, red = np.moveaxis(guide, 2, 0)
-    products = np.dstack([blue * blue, blue * green, blue * red, green * green, green * red, red * red])
-    mean = _mean(np.dstack([guide, target[..., None]]))
-    mean_target = mean[..., 3:]
-    with_target = _mean(guide * target[..., None]) - mean[..., :3] * mean_target
+    blue, green, red = (guide * weight[..., None]).transpose(2, 0, 1)
+    colours = np.moveaxis(guide, 2, 0)
+    products = [one * other for number, one in enumerate((blue, green, red)) for other in colours[number:]]
+    weighted = np.dstack(
+        [blue, green, red, weight * target, *products, blue * target, green * target, red * target, weight]
+    )
+    mean = _mean(weighted)
+    mean = mean[..., :-1] / mean[..., -1:]
+    mean_target = mean[..., 3:4]
+    shared = mean[..., 10:] - mean[..., :3] * mean_target
     b, g, r = np.moveaxis(mean[..., :3], 2, 0)
-    bb, bg, br, gg, gr, rr = np.moveaxis(_mean(products), 2, 0)
+    bb, bg, br, gg, gr, rr = np.moveaxis(mean[..., 4:10], 2, 0)
     bb, gg, rr = bb - b * b + NOISE, gg - g * g + NOISE, rr - r * r + NOISE
     bg, br, gr = bg - b * g, br - b * r, gr - g * r
     # Inverse of the symmetric 3x3 covariance, by its cofactors.
@@ -102,7 +153,7 @@ def colour_model(guide: Plane, target: Plane) -> Plane:
     )
     bb_i, bg_i, br_i, gg_i, gr_i, rr_i = minors
     scale = 1 / np.maximum(bb * bb_i + bg * bg_i + br * br_i, NOISE**3)
-    tb, tg, tr = np.moveaxis(with_target, 2, 0)
+    tb, tg, tr = np.moveaxis(shared, 2, 0)
     slopes = np.dstack(
         [
             (bb_i * tb + bg_i * tg + br_i * tr) * scale,
@@ -111,16 +162,7 @@ def colour_model(guide: Plane, target: Plane) -> Plane:
         ]
     )
     offset = mean_target - (slopes * mean[..., :3]).sum(axis=2, keepdims=True)
-    return _mean(np.dstack([slopes, offset]))
-
-
-def _extended(share: Plane, px: float) -> Image:
-    """The share as a weight that reaches a little beyond the outline; `px` is a crop pixel in pixels of the image."""
-    slope = HIDDEN / (SURE - DOUBTFUL)
-    weight = cv2.convertScaleAbs(np.clip(share, DOUBTFUL, SURE), alpha=slope, beta=-slope * DOUBTFUL)
-    fade = max(round(FADE_PX * px), 1)
-    weight = cv2.dilate(weight, _square(max(round(EXTENT_PX * px), 1) + fade))
-    return np.asarray(cv2.blur(weight, (2 * fade + 1, 2 * fade + 1)), np.uint8)
+    return np.dstack([slopes, offset])
 
 
 def _depth(mask: Image) -> Image:
@@ -162,11 +204,6 @@ def _mean(planes: Plane) -> Plane:
 def _warped(mask: Image, to_wide: Affine, size: tuple[int, int]) -> Image:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(mask, to_wide, size, flags=flags, borderMode=cv2.BORDER_CONSTANT), np.uint8)
-
-
-@functools.cache
-def _square(reach: int) -> Image:
-    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, WIDE_PX, Affine, Image, transform_points
 from occlufix_vcam.core.frame import Box, Fill, in_wide
 from occlufix_vcam.stages.geometry import compose, face_weight, inverse, scale_of, to_cells, to_wide_field, translation
+from occlufix_vcam.stages.motion import unlike
 from occlufix_vcam.stages.scene.cells import AROUND, Levels, SceneFrame, grid, reduced_by, spread, warped
 from occlufix_vcam.stages.scene.follow import followed
 
@@ -30,9 +31,8 @@ FULL_TRUST_BELOW, NO_TRUST_ABOVE = 11.0, 40.0
 PER_DIFFERENCE, DIFFERS_ABOVE, PER_DISAGREEMENT, PER_DISTANCE, PER_SECOND = 0.3, 6.0, 1.9, 0.02, 0.05
 #: A block outside the wide field belongs to a thing if it differs from the view by this many grey levels.
 THING_FROM = 16.0
-#: Pixels that differ no more than this from the fill need none, in grey levels.
-SAME_LEVELS = 10
-_RISE: Image = np.clip((np.arange(256) - SAME_LEVELS) * 24, 0, HIDDEN).astype(np.uint8)
+#: A fill may be off by this share of a block.
+OFF_BLOCKS = 0.3
 #: A view is rendered in bands of so many blocks: a slanting arm fills little of its box.
 BAND = 8
 #: So far beyond a view's edge, in blocks, its last pixels are repeated.
@@ -118,7 +118,7 @@ class SceneView:
         self._found_at = frame.at
         self._rim = self._around_things(frame)
         self._flow, disagreement = _extended(raw, prior, measured + np.float32(0.02) * agreed, heads)
-        trust = self._trusted(moved, off, both, disagreement, frame) * valid * self._known_faces(frame)
+        trust = self._trusted(moved, off, both, disagreement, frame) * _inner(valid) * self._known_faces(frame)
         self._light = _eased(self._light, light)
         self._trust = trust if self._trust is None else np.minimum(trust, self._trust + EASE * (trust - self._trust))
         return True
@@ -141,15 +141,18 @@ class SceneView:
                 to = np.s_[(first - top) * self.block : (last - top) * self.block, (x - left) * self.block :]
                 image[to][:, : width * self.block] = self._pixels((x, first, width, last - first))
         part = np.s_[top : top + rows, left : left + columns]
-        trust = cv2.resize((self.trust[part] * HIDDEN).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
+        trust = _by_pixel(self.trust[part] * HIDDEN, size)
         box: Box = (self.box[0] + left * self.block, self.box[1] + top * self.block, *size)
-        differs = _differing(image, frame, box)
+        x, y, width, height = box
+        seen = frame[y : y + height, x : x + width]
+        differs = unlike(seen, image, max(round(OFF_BLOCKS * self.block), 1))
         thing = None
         if self.thing[part].any():
             rough = cv2.blur(cv2.dilate(self.thing, _SQUARE), (3, 3)) * self._inside(frame)
-            thing = _outlined(rough[part], differs)
+            within = _by_pixel(cv2.erode(self.thing, _SQUARE)[part], size)
+            thing = _outlined(rough[part], np.asarray(cv2.max(differs, within), np.uint8))
         rim = self._rim[part] * cv2.erode(wanted[part], _SQUARE)
-        return Fill(box, image, np.asarray(trust, np.uint8), thing, _outlined(rim, differs))
+        return Fill(box, image, trust, thing, _outlined(rim, differs))
 
     def _inside(self, frame: Image) -> Levels:
         """1, falling to 0 at those edges of the view that are not the frame's."""
@@ -297,18 +300,18 @@ class SceneView:
         return known
 
 
-def _differing(fill: Image, frame: Image, box: Box) -> Image:
-    """How far each pixel of the frame's `box` is not what the fill shows there: 0 where it need not be replaced."""
-    x, y, width, height = box
-    blue, green, red = cv2.split(cv2.absdiff(fill, frame[y : y + height, x : x + width]))
-    weight = cv2.LUT(cv2.max(cv2.max(blue, green), red), _RISE)
-    return np.asarray(cv2.blur(cv2.dilate(weight, np.ones((5, 5), np.uint8)), (3, 3)), np.uint8)
-
-
 def _outlined(blocks: Levels, differs: Image) -> Image:
     """Blocks' weights, 0..255, as a weight by pixel: what looks as the fill does stays as it is."""
-    rough = cv2.resize(blocks.astype(np.uint8), differs.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(cv2.min(differs, rough), np.uint8)
+    return np.asarray(cv2.min(differs, _by_pixel(blocks, differs.shape[::-1])), np.uint8)
+
+
+def _by_pixel(blocks: MatLike, size: Sequence[int]) -> Image:
+    return np.asarray(cv2.resize(blocks.astype(np.uint8), tuple(size), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _inner(valid: NDArray[np.bool_]) -> Levels:
+    """1 inside what is `valid`, falling to 0 at its rim: blocks must not be seen."""
+    return np.asarray(cv2.blur(cv2.erode(valid.astype(np.float32), _SQUARE), (3, 3)), np.float32)
 
 
 def _length(flow: Levels) -> Levels:

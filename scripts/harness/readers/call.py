@@ -26,7 +26,7 @@ WITHIN_S = 120.0
 #: Of so many numbers, all ends keep the first four whole pictures, once the call has settled.
 KEEP_EVERY = 10
 PERFECT = Network()
-#: A picture that comes this much later than the one before is a freeze.
+#: A picture that stands still for longer is a freeze.
 FREEZE_MS = 200.0
 
 
@@ -85,8 +85,9 @@ class End:
 
     @property
     def gaps_ms(self) -> list[float]:
-        """Time between one picture and the next."""
-        return [after - before for (_, before), (_, after) in pairwise(self.frames)]
+        """Time between one picture and the next other one. Placeholders may look alike."""
+        moves = [one for last, one in pairwise([(-1, 0.0), *self.frames]) if one[0] is None or one[0] != last[0]]
+        return [after - before for (_, before), (_, after) in pairwise(moves)]
 
     @property
     def freezes(self) -> int:

@@ -70,6 +70,16 @@ def test_a_camera_that_is_not_there_is_told_and_the_old_one_goes_on(visit: Visit
         assert client.status()["camera"].startswith("demo") and client.status()["trouble"] == {}
 
 
+def test_what_goes_wrong_is_told_in_the_readers_language(visit: Visit) -> None:
+    visit.page.select_option("#language", "de")
+    visit.page.select_option("#setting-source", label="Andere …")
+    other = visit.field_of("source").get_by_label("Andere, als Name oder Pfad")
+    other.fill("nowhere")
+    other.press("Enter")
+    told = "Es gibt keine Kamera nowhere. Wähle eine andere Kamera oder schließ sie an."
+    expect(visit.field_of("source").locator(".told")).to_have_text(told)
+
+
 def test_a_camera_that_vanishes_while_it_is_picked_is_told_and_leaves_the_list(visit: Visit, product: Product) -> None:
     listed = [{"index": 99, "name": "Gone Cam", "path": "/dev/video99"}]
 

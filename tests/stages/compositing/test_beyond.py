@@ -129,6 +129,16 @@ def is_left(weight: Image | None) -> bool:
     return weight is not None and not weight[240 // CELL_PX, 210 // CELL_PX]
 
 
+def test_a_fill_of_half_an_arms_width_does_not_cut_it_lengthwise():
+    trust = np.zeros((720, 1280), np.uint8)
+    trust[:, : SHIFT[0] + 210 - 80] = 255
+    fill = Fill((0, 0, 1280, 720), np.full((720, 1280, 3), 90, np.uint8), trust)
+    reach = Reach("fade")(patch(arm()), fill, 0.0)
+    assert reach is not None
+    across = reach[372 // CELL_PX, 188 // CELL_PX : 232 // CELL_PX].astype(int)
+    assert across.max() < 64 and np.ptp(across) < 40
+
+
 def test_paint_goes_as_far_as_the_wide_field():
     reach = Reach("paint")(patch(arm()), None, 0.0)
     assert reach is not None and (reach[20:-8, 20:-8] == 255).all() and not reach[-1].max() > 60

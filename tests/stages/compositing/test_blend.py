@@ -13,7 +13,8 @@ from occlufix_vcam.core.frame import Crop, Patch, in_wide
 from occlufix_vcam.stages.compositing.blend import Blender, match_colours
 from tests.stages.test_align import crop_of, landmarks, smooth_picture
 
-FADE_PX = 6
+#: So far within the mask, in crop pixels, everything is replaced.
+WITHIN_PX = 14
 
 
 def patch(crop: Crop, mask: Image, image: Image, exact: bool = False) -> Patch:
@@ -81,7 +82,7 @@ def test_the_middle_of_the_hole_is_the_restored_picture():
     crop = crop_of(image, TEMPLATE)
     noise = np.random.default_rng(1).integers(116, 125, image.shape, dtype=np.uint8)
     result = Blender()(image, [patch(crop, hole(), noise)])
-    inner = cv2.erode(hole(), np.ones((2 * FADE_PX + 1,) * 2, np.uint8)) > 0
+    inner = cv2.erode(hole(), np.ones((2 * WITHIN_PX + 1,) * 2, np.uint8)) > 0
     assert np.abs(result[inner].astype(int) - noise[inner]).max() <= 1
 
 

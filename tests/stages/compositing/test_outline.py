@@ -75,10 +75,10 @@ def test_the_outline_of_a_large_face_is_met_within_two_pixels(frame):
 
 def test_all_of_the_thing_is_replaced_and_hardly_more(frame):
     patch = hidden_patch(frame, thing(), off=1.5)
-    alpha = outline(frame, patch, BOX)
+    alpha = outline(frame, patch, BOX).weight
     x, y, width, height = BOX
     share = thing()[y : y + height, x : x + width]
-    assert (alpha[share > 25] > 230).mean() > 0.995, "no rim stays"
+    assert (alpha[share > 64] > 230).mean() > 0.995, "no rim stays"
     far = cv2.dilate(share, np.ones((45, 45), np.uint8)) == 0
     assert not alpha[far].any()
 
@@ -87,9 +87,22 @@ def test_an_outline_that_the_picture_does_not_show_is_the_segmenters():
     """A hand in the face's own tone: what was marked goes, with the doubtful rim."""
     skin = textured(1, 130, 180, 2)
     patch = hidden_patch(skin, thing(), off=0.0)
-    alpha = outline(skin, patch, BOX)
+    alpha = outline(skin, patch, BOX).weight
     x, y, width, height = BOX
-    assert (alpha[thing()[y : y + height, x : x + width] > 127] > 230).mean() > 0.99
+    assert (alpha[thing()[y : y + height, x : x + width] > 127] > 230).mean() > 0.9
+
+
+def test_along_the_rim_what_looks_like_the_face_behind_stays():
+    """A remembered face that is off by two pixels is no reason to replace what is seen of it."""
+    skin = textured(1, 130, 180, 2)
+    x, y, width, height = BOX
+    seen = skin[y : y + height, x : x + width]
+    found = outline(skin, hidden_patch(skin, thing(), off=0.0), BOX)
+    assert found.within is not None
+    alike = found.against(seen, np.roll(seen, 2, axis=1))
+    assert not alike[(found.weight > 0) & (found.within == 0)].max() > 60
+    assert np.array_equal(alike[found.within == 255], found.weight[found.within == 255])
+    assert np.array_equal(found.against(seen, np.zeros_like(seen)), found.weight)
 
 
 def test_a_given_mask_is_replaced_to_its_rim(frame):
@@ -99,6 +112,7 @@ def test_a_given_mask_is_replaced_to_its_rim(frame):
     to_wide = compose(to_wide_field(patch.crop.to_crop), translation(x, y))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     given = cv2.warpAffine(patch.wide_mask, to_wide, (width, height), flags=flags)
-    alpha = outline(frame, exact, BOX)
+    blank = np.zeros((height, width, 3), np.uint8)
+    alpha = outline(frame, exact, BOX).against(frame[y : y + height, x : x + width], blank)
     assert (alpha[given > 0] > 250).mean() > 0.995
     assert not alpha[cv2.dilate(given, np.ones((9, 9), np.uint8)) == 0].any()
