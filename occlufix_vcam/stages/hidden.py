@@ -129,9 +129,9 @@ class HiddenSegmenter:
         track.age, track.looked_at, self._looked_at = 0, at, at
         return is_still
 
-    def _ask(self, feed: Image) -> Tensor:
+    def _ask(self, feed: Image) -> Image:
         answer = self._engine.run({"face": np.ascontiguousarray(feed)[None]})["hidden"]
-        return answer.reshape(self._side, self._side).copy()
+        return answer.reshape(self._side, self._side).astype(np.uint8)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Forgets lost tracks; unknown ones are ignored."""
@@ -165,7 +165,7 @@ class _Track:
         self.still = Stillness()
         self.hides = NOTHING
         self.age, self.looked_at = 0, -np.inf
-        self.answer: Tensor
+        self.answer: Image
 
 
 class MaskSmoother:
