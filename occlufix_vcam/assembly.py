@@ -48,28 +48,30 @@ def build_pipeline(
     find: FaceFinder | None = None,
     see_hidden: OcclusionSegmenter | None = None,
     remember: Memory | None = None,
+    still: bool = False,
 ) -> Pipeline:
     """Builds the product's pipeline, in the thread that will use it. A stage that is passed replaces the usual one.
 
-    What `see_hidden` marks, if passed, is restored in every face.
+    What `see_hidden` marks, if passed, is restored in every face. `still`: it is for single pictures, for which there
+    is time.
 
     `engines` keeps what was loaded, for its owner to report and close. Raises EngineError, ConfigError.
     """
     from occlufix_vcam.pipeline import Pipeline
     from occlufix_vcam.stages.find import open_finder
     from occlufix_vcam.stages.hidden import HiddenSegmenter
-    from occlufix_vcam.stages.presence.gate import FaceGate
+    from occlufix_vcam.stages.presence.gate import TURNED, TURNED_IN_PICTURE, FaceGate
     from occlufix_vcam.stages.restore import Restorer
     from occlufix_vcam.stages.scene.memory import SceneMemory
 
-    see = partial(HiddenSegmenter, min_coverage=settings.min_coverage, every_frame=False)
+    see = partial(HiddenSegmenter, min_coverage=settings.min_coverage, every_frame=False, mirrored=still)
     return Pipeline(
         find=find or open_finder(settings.finder, engines.load, settings.max_faces),
         see_hidden=see_hidden or see(engines.load("hidden")),
         remember=remember or _open_memory(settings, engines),
         restore=Restorer(engines.load("restore"), settings.restorer, settings.when_unsure),
         telemetry=telemetry,
-        gate=FaceGate() if see_hidden is None else None,
+        gate=FaceGate(TURNED_IN_PICTURE if still else TURNED) if see_hidden is None else None,
         mark=settings.mark_corner if settings.mark else None,
         strength=settings.strength,
         beyond=settings.beyond,

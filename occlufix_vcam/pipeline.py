@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import cv2
@@ -44,12 +45,17 @@ class FaceRestorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FrameSummary:
-    """Faces in one frame, how many of them were restored, the largest hidden share of a face, and who is recognised."""
+    """Faces in one frame, how many of them were restored, the largest hidden share of a face, and who is recognised.
+
+    `left` counts the hidden faces that were left alone, by reason: "turned" far aside, "behind" the head of somebody
+    else, or too little of it visible to be "sure".
+    """
 
     faces: int = 0
     restored: int = 0
     coverage: float = 0.0
     people: tuple[str, ...] = ()
+    left: Mapping[str, int] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -103,7 +109,8 @@ class Pipeline:
                 self._see_hidden.hurries = self.hurries
                 seen = [self._see_hidden(crop) for crop in crops]
             with span("remember"):
-                open_ = seen if self._gate is None else [crop for crop in seen if self._gate.restores(crop, faces)]
+                refusals = [None if self._gate is None else self._gate.refusal(crop, faces) for crop in seen]
+                open_ = [crop for crop, refusal in zip(seen, refusals, strict=True) if refusal is None]
                 known = [self._recalled(crop) for crop in open_]
                 fill = self._behind(frame, open_, known)
             pairs = [(crop, face) for crop, face in zip(open_, known, strict=True) if crop.mask.any()]
@@ -114,7 +121,11 @@ class Pipeline:
                 image = _mixed(frame.image, self._blend(frame.image, patches, fill, frame.captured_at), self.strength)
             if self._mark is not None and patches and image is not frame.image:
                 put_mark(image, self._mark)
-            summary = self._summarise(faces, hidden, len(patches))
+            left: Counter[str] = Counter(
+                why for crop, why in zip(seen, refusals, strict=True) if why and crop.mask.any()
+            )
+            left["unsure"] += len(hidden) - len(patches)
+            summary = self._summarise(faces, hidden, len(patches), +left)
         if image is frame.image:
             return frame, summary
         return Frame(image, frame.index, frame.captured_at, Origin(frame.image, hidden)), summary
@@ -136,7 +147,9 @@ class Pipeline:
         self._remember.close()
         self._blend.close()
 
-    def _summarise(self, faces: Sequence[FaceTrack], hidden: Sequence[HiddenCrop], restored: int) -> FrameSummary:
+    def _summarise(
+        self, faces: Sequence[FaceTrack], hidden: Sequence[HiddenCrop], restored: int, left: Mapping[str, int]
+    ) -> FrameSummary:
         """Counts faces and tells the stages which tracks are lost."""
         tracks = frozenset(face.track_id for face in faces)
         stages = (self._realign, self._see_hidden, self._remember, self._restore, self._blend)
@@ -147,7 +160,7 @@ class Pipeline:
         self._telemetry.count("restored", restored)
         people = [self._remember.name(face.track_id) for face in faces]
         coverage = max((crop.coverage for crop in hidden), default=0.0)
-        return FrameSummary(len(faces), restored, coverage, tuple(name for name in people if name))
+        return FrameSummary(len(faces), restored, coverage, tuple(name for name in people if name), left)
 
 
 def _head(seen: HiddenCrop, known: Reference) -> Affine:

@@ -13,6 +13,7 @@ from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop, Patch
 from occlufix_vcam.core.telemetry import Telemetry
 from occlufix_vcam.pipeline import FrameSummary, Pipeline
 from occlufix_vcam.stages.memory import NoMemory
+from occlufix_vcam.stages.presence.gate import FaceGate
 from occlufix_vcam.stages.scene.memory import SceneMemory
 
 STAGES = ["find", "align", "hidden", "remember", "restore", "blend", "total"]
@@ -98,6 +99,14 @@ def test_only_the_hidden_face_is_restored():
     assert columns.min() >= 660 and columns.max() < 796 and rows.min() >= 230 and rows.max() < 330
     assert changed[240:320, 670:786].all()
     assert summary == FrameSummary(2, 1, 0.4)
+
+
+def test_hidden_faces_that_are_left_alone_are_counted_by_reason():
+    aside = face(1, 100)
+    aside.landmarks[2, 0] += 60
+    parts = Finder([aside, face(2, 600)]), Seer([1]), NoMemory(), Negative(), Telemetry()
+    result, summary = Pipeline(*parts, gate=FaceGate())(frame())
+    assert summary == FrameSummary(2, 0, 0.0, left={"turned": 1}) and result.restored_from is None
 
 
 def test_four_faces_at_once():

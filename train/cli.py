@@ -62,8 +62,10 @@ def fit(
     compile_: Annotated[bool | None, typer.Option("--compile", help="compile the networks with torch")] = None,
     attention: Annotated[bool | None, typer.Option("--attention", help="of the restorer, at 16x16")] = None,
     copy: Annotated[bool | None, typer.Option("--copy", help="the restorer can copy from its reference")] = None,
-    copy_alone: Annotated[
-        bool | None, typer.Option("--copy-alone", help="with --copy: trains that part alone, on bent references")
+    copy_alone: Annotated[bool | None, typer.Option("--copy-alone", help="with --copy: trains that part alone")] = None,
+    another: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="how often a reference is another photograph, not the same one bent"),
     ] = None,
     adversary: Annotated[str | None, typer.Option(help="of the restorer: hinge or logistic")] = None,
     adversaries_from: Annotated[
@@ -92,7 +94,7 @@ def fit(
     changes |= {"workers": workers, "autocast": precision, "attention": attention, "adversary": adversary}
     changes |= {"adversaries_from": adversaries_from, "learning_rate": learning_rate, "warm_up": warm_up}
     changes |= {"freeze_statistics": freeze_statistics, "full_weights": full_weights}
-    changes |= {"copy": copy, "copy_alone": copy_alone}
+    changes |= {"copy": copy, "copy_alone": copy_alone, "another": another}
     chosen = _recipe(network, recipe).but(**{name: value for name, value in changes.items() if value is not None})
     if anew and start_from is None:
         raise typer.BadParameter("--anew takes the network of weights: name them with --start-from")

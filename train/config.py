@@ -14,12 +14,13 @@ class Recipe:
 
     `batch` is shared by all processes of a run. `weights` sets the final weight of losses by name, 0 leaves one out;
     the others keep the task's own. `backbone` is what the perceptual loss sees with (train/networks/perception.py).
-    `attention`, `blocks` and `copy` are parts of the restorer (train/networks/unet.py); `copy_alone` trains nothing but
-    the last one, on bent references. `adversary` is how its discriminators and it play against each other (ADVERSARIES
-    in train/losses.py), `adversaries_from` the share of the run from which they count. With `full_weights` all other
-    losses have their final weight from the first step on: a trained network has its structure already. The learning
-    rate rises over `warm_up` steps. With `freeze_statistics` batch norm keeps and uses the statistics that the network
-    has, instead of those of each batch.
+    `attention`, `blocks` and `copy` are parts of the restorer (train/networks/unet.py); `copy_alone` trains nothing
+    but the last one, with a reference in every sample. `another` is how often that is another photograph of the
+    person, where there is one, instead of the same one, bent and relit. `adversary` is how its discriminators and
+    it play against each other (ADVERSARIES in train/losses.py), `adversaries_from` the share of the run from which
+    they count. With `full_weights` all other losses have their final weight from the first step on: a trained
+    network has its structure already. The learning rate rises over `warm_up` steps. With `freeze_statistics` batch
+    norm keeps and uses the statistics that the network has, instead of those of each batch.
     """
 
     network: str
@@ -44,6 +45,7 @@ class Recipe:
     blocks: int = 0
     copy: bool = False
     copy_alone: bool = False
+    another: float = 0.75
     adversary: str = "hinge"
     adversaries_from: float | None = None
     full_weights: bool = False

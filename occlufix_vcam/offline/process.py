@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -65,7 +66,8 @@ class StageOverrides:
 class FileReport:
     """Report on one input: `faces` and `coverage` are maxima per frame, `restored` counts faces over all frames.
 
-    `recognised` are the enrolled people, by name.
+    `left` counts, over all frames, hidden faces that were left alone, by reason as FrameSummary has them. `recognised`
+    are the enrolled people, by name.
     """
 
     file: str
@@ -78,6 +80,7 @@ class FileReport:
     error: str | None = None  # what is missing, also where `out` was written
     notes: list[str] = field(default_factory=list)
     recognised: list[str] = field(default_factory=list)
+    left: dict[str, int] = field(default_factory=dict)
 
     def add(self, summary: FrameSummary, seconds: float) -> None:
         self.ms += (seconds * 1e3 - self.ms) / (self.frames + 1)
@@ -86,6 +89,7 @@ class FileReport:
         self.restored += summary.restored
         self.coverage = max(self.coverage, summary.coverage)
         self.recognised = sorted({*self.recognised, *summary.people})
+        self.left = dict(Counter(self.left) + Counter(summary.left))
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,13 +278,15 @@ class _Work:
         finder.reset()
         # A user's mask is restored however much it hides.
         settings = self._settings if mask is None else self._settings.but(when_unsure="restore")
+        still = isinstance(finder, StillFinder)
         return build_pipeline(
             settings,
             Telemetry(),
             self._engines,
             find=finder,
             see_hidden=None if mask is None else GivenMask(mask),
-            remember=self._reference or self._people.memory(still=isinstance(finder, StillFinder)),
+            remember=self._reference or self._people.memory(still=still),
+            still=still,
         )
 
     def _load_reference(self, path: Path) -> ComparedReference | FixedReference:

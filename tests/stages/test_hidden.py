@@ -10,7 +10,7 @@ from engines.base import TensorSpec
 from engines.contract import CROP_PX, TEMPLATE, TEMPLATE_PART, WIDE_OFFSET, WIDE_PX, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack
 from occlufix_vcam.stages.geometry import face_area, face_share
-from occlufix_vcam.stages.hidden import GROWTH_PX, GivenMask, HiddenSegmenter, remove_specks
+from occlufix_vcam.stages.hidden import GROWTH_PX, SURE, GivenMask, HiddenSegmenter, remove_specks
 
 
 class SaidProbability:
@@ -40,6 +40,12 @@ def crop(track_id: int = 1, at: float = 0.0) -> Crop:
     """Times that stand still count as frames at 30 a second."""
     image = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
     return Crop.of_template(FaceTrack(track_id, TEMPLATE, 1.0, at), image, np.eye(2, 3, dtype=np.float32))
+
+
+def turned_aside() -> Crop:
+    turned = TEMPLATE.copy()
+    turned[2, 0] -= 0.4 * (turned[1, 0] - turned[0, 0])
+    return Crop.of_template(FaceTrack(1, turned, 1.0), crop().image, np.eye(2, 3, dtype=np.float32))
 
 
 def box(top: int, bottom: int, left: int = 60, right: int = 196) -> tuple[slice, slice]:
@@ -80,13 +86,25 @@ def test_the_mask_lets_go_within_a_tenth_of_a_second_at_any_rate(engine, rate: i
 
 def test_background_beside_the_far_cheek_of_a_turned_face_hides_nothing(engine):
     see = HiddenSegmenter(engine)
-    engine.probability[box(60, 230, 30, 75)] = 255
-    turned = TEMPLATE.copy()
-    turned[2, 0] -= 0.4 * (turned[1, 0] - turned[0, 0])
-    aside = Crop.of_template(FaceTrack(1, turned, 1.0), crop().image, np.eye(2, 3, dtype=np.float32))
+    engine.probability[box(60, 230, 30, 75)] = SURE - 1
+    aside = turned_aside()
     assert not any(see(aside).mask.any() for _ in range(5))
     engine.probability[box(150, 230, 60, 196)] = 255  # a hand on the mouth is one all the same
     assert see(aside).mask.any()
+
+
+def test_a_thing_that_is_sure_hides_a_face_also_beside_its_far_cheek(engine):
+    see = HiddenSegmenter(engine)
+    engine.probability[box(60, 230, 30, 75)] = SURE
+    assert see(turned_aside()).mask.any()
+
+
+def test_a_face_seen_mirrored_too_gets_the_mean_of_both(engine):
+    see = HiddenSegmenter(engine, mirrored=True)
+    engine.probability[box(150, 220, 60, 120)] = 250  # whatever it is shown: once on the left, once on the right
+    assert not see(crop()).mask.any(), "half sure on either side"
+    engine.probability[box(150, 220, 60, 196)] = 255
+    assert see(crop()).mask.any()
 
 
 def test_a_probability_around_the_threshold_does_not_flicker(engine):

@@ -15,6 +15,7 @@ from train.data.face_set import DataError
 from train.data.photographs import Photograph, Photographs, PhotographSet
 from train.data.shipped_segmenter import ShippedSegmenter
 from train.evaluation.photographs import BAND_PX, photograph_figures, portrait_figures
+from train.evaluation.product_photographs import product_figures
 from train.occlusion.transplants import Transplants
 from train.tasks.hidden_data import Hide, SegmentationSample, composite_view
 from train.tasks.hidden_samples import SegmentationSamples
@@ -241,6 +242,29 @@ def test_what_reaches_beyond_the_template_counts_in_the_wide_figure_alone(photog
     found = photograph_figures(see_inside, photographed_data)
     assert found["things_iou"] == pytest.approx(1.0, abs=0.01)
     assert found["things_wide_iou"] < 0.9 and found["things_wide_below_0.6"] == 0
+
+
+def test_what_the_product_changes_is_measured_like_what_a_segmenter_marks(
+    photographed_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restore(given: Path, taken: Path, home: Path, report: Path) -> None:
+        """Paints over red things but those of the first picture, whose face it leaves alone."""
+        taken.mkdir()
+        for path in given.iterdir():
+            picture = cv2.imread(str(path))
+            picture[(see_red(picture) > 0) & (path.name != "0000.png")] = (150, 120, 60)
+            cv2.imwrite(str(taken / path.name), picture)
+        names = sorted(path.name for path in given.iterdir())
+        told = [{"file": name, "faces": 1, "left": {"turned": 1} if name == names[0] else {}} for name in names]
+        report.write_text(json.dumps({"files": told}))
+
+    monkeypatch.setattr("train.evaluation.product.restore", restore)
+    found = product_figures(photographed_data, tmp_path)
+    assert found["things_iou"] == 0 and found["things_left_turned"] == found["things_untouched"] == 1
+    assert found["things_bare_marked"] > 0.1
+    assert found["masks_worn_iou_chin"] == pytest.approx(1.0, abs=0.01)
+    assert found["masks_worn_untouched"] == 1 and found["masks_worn_not_found"] == 0
+    assert (tmp_path / "product_things.png").is_file()
 
 
 def test_uncovered_portraits_that_are_marked_are_counted_and_shown(photographed_data: Path, tmp_path: Path) -> None:

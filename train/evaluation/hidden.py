@@ -12,6 +12,7 @@ from rich.console import Console
 from engines.contract import Image
 from train.evaluation.mask_figures import See, boundary_f, iou, is_thin, look, marked, overlay, write_sheet
 from train.evaluation.photographs import photograph_figures, portrait_figures
+from train.evaluation.product_photographs import product_figures
 from train.evaluation.report import EvalReport, column_report
 from train.evaluation.runners import in_turn
 from train.occlusion.occluders import OCCLUDERS, WORN
@@ -30,12 +31,13 @@ def evaluate(
     threads: int = 2,
     console: Console | None = None,
 ) -> EvalReport:
-    """The figures of each segmenter in `runners`; the first is the one under test."""
-    found = {}
+    """The figures of each segmenter in `runners`; the first is the one under test. A last column is the product's."""
+    found: dict[str, dict[str, float]] = {}
     for number, (name, run) in enumerate(in_turn(runners, threads, console)):
         folder = out if out is None or number == 0 else out / name.replace("/", "_")
         found[name] = figures(_seer(run), data, folder, min(limit or _EACH_KIND, _EACH_KIND), limit)
-    return column_report("hidden", found)
+    whole = product_figures(data, out, limit)
+    return column_report("hidden", found | {"product": whole}, {f"product_{name}": of for name, of in whole.items()})
 
 
 def _seer(run: Runner) -> See:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from engines.contract import CROP_PX, HIDDEN, Image
-from train.data.photographs import Photograph, PhotographRow, Photographs, valid_area
+from train.data.photographs import Photograph, PhotographRow, Photographs, PhotographSet, valid_area
 from train.data.portraits import surrounded
 from train.data.wide import WideSet
 from train.evaluation.mask_figures import See, iou, look, marked, overlay, write_sheet
@@ -51,21 +51,33 @@ Result = tuple[PhotographRow, SegmentationSample, Image]
 
 
 def photograph_figures(see: See, data: Path, out: Path | None = None, limit: int | None = None) -> dict[str, float]:
-    """For each set that is there `SET_iou` inside the template and `SET_wide_iou` over the whole field, both by skin
-    tone too, with how many are below one half and below 0.6, and what is marked where nothing hides the face. Masks at
-    the chin, which may stay, are `SET_iou_chin` alone. Full-size sheets into `out`.
-    """
+    """For each set that is there its `set_figures` with what the segmenter marks. Full-size sheets into `out`."""
     found: dict[str, float] = {}
     for name, photographs in Photographs(data, "dev").sets.items():
-        count = min(limit or len(photographs), len(photographs))
-        cases = [(photographs.rows[index], _counted(photographs[index])) for index in range(count)]
-        results = [(row, case, look(see, case.face)) for row, case in cases]
-        inside = [(row, _inside_template(case), seen) for row, case, seen in results]
-        for prefix, each in ((name, inside), (f"{name}_wide", results)):
-            found |= {f"{prefix}_{figure}": value for figure, value in _summary(each).items()}
-        if out is not None:
-            write_sheet(out / f"hidden_{name}.png", [_compared(*result[1:]) for result in results], _COLUMNS, side=416)
+        seen = [
+            look(see, photographs[index].image) for index in range(min(limit or len(photographs), len(photographs)))
+        ]
+        found |= set_figures(name, photographs, seen, None if out is None else out / f"hidden_{name}.png")
     return found
+
+
+def set_figures(name: str, photographs: PhotographSet, seen: list[Image], sheet: Path | None) -> dict[str, float]:
+    """`NAME_iou` inside the template and `NAME_wide_iou` over the whole field, both by skin tone too, with how many are
+    below one half and below 0.6, and what is marked where nothing hides the face. Masks at the chin, which may stay,
+    are `NAME_iou_chin` alone.
+
+    `seen` is what is marked in the first photographs, 416x416 uint8 each; `sheet` is the file of a full-size sheet.
+    """
+    rows = photographs.rows[: len(seen)]
+    results = [(row, _counted(photographs[index]), seen[index]) for index, row in enumerate(rows)]
+    if sheet is not None:
+        write_sheet(sheet, [_compared(*result[1:]) for result in results], _COLUMNS, side=416)
+    inside = [(row, _inside_template(case), mask) for row, case, mask in results]
+    return {
+        f"{prefix}_{figure}": value
+        for prefix, each in ((name, inside), (f"{name}_wide", results))
+        for figure, value in _summary(each).items()
+    }
 
 
 def portrait_figures(see: See, data: Path, out: Path | None = None, limit: int | None = None) -> dict[str, float]:

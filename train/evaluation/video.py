@@ -18,8 +18,8 @@ from rich.console import Console
 
 from engines.contract import CROP_PX, HIDDEN, Affine, Image, Points, similarity, transform_points
 from train.data.product_mask import face_area
+from train.evaluation import product
 from train.evaluation.films.lossless import frames_of, read_clip, steady_landmarks, write_film
-from train.evaluation.films.product import restore_film
 from train.evaluation.metrics import psnr
 from train.evaluation.report import EvalReport, by_kind_tables, sheet
 from train.evaluation.restoration.cases import EvalCase
@@ -167,7 +167,7 @@ def run_product(film: Film, environment: Mapping[str, str], data: Path, scene: F
         given, taken = home / "covered.mkv", home / "restored.mkv"
         write_film(given, film.covered)
         enrollment = _enrollment(home, data, scene) if not scene.passes and not environment else []
-        restore_film(given, taken, environment, home, enrollment)
+        product.restore(given, taken, home, environment, enrollment)
         return list(frames_of(taken))
 
 

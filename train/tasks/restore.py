@@ -64,9 +64,9 @@ HEAD_START = 0.005
 #: So many of a batch are shown in TensorBoard.
 PICTURES = 6
 NO_REFERENCE_CHANCE = 0.5
-#: With a reference, how often a person is looked for (in so many draws at most) who has another photograph, and how
-#: often that is the reference then. The same photograph bent teaches to copy; another one, what may be copied.
-PAIRED_CHANCE, PAIRED_DRAWS, ANOTHER_CHANCE = 0.7, 4, 0.75
+#: With a reference, how often a person is looked for (in so many draws at most) who has another photograph. The same
+#: photograph bent teaches to copy; another one, what may be copied.
+PAIRED_CHANCE, PAIRED_DRAWS = 0.7, 4
 #: How far the same photograph is bent, in pixels.
 BEND_PX = (1.5, 5.0)
 #: How often two faces are drawn and the one with the darker skin is taken: dark skin is rare in sets of faces.
@@ -181,8 +181,8 @@ class RestoreTask:
         self, drawn: DrawnFace, face: Image, valid: Image, rng: np.random.Generator, mirror: bool
     ) -> tuple[Image, Image]:
         """Another photograph of the same person, or the same one warped and relit."""
-        another = None if self._recipe.copy_alone else drawn.sibling(rng)
-        if another is not None and rng.random() < ANOTHER_CHANCE:
+        another = drawn.sibling(rng) if self._recipe.another > 0 else None
+        if another is not None and rng.random() < self._recipe.another:
             row, image = another
             reference, reference_valid, _ = jitter(image, valid_mask(row), row.landmarks, rng, mirror, BARE_STRENGTH)
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,8 +19,13 @@ from occlufix_vcam.stages.geometry import compose, face_share, inverse
 from occlufix_vcam.stages.presence.edge import outside
 from occlufix_vcam.stages.presence.pose import turn_of
 
+#: Why a face is left alone.
+Refusal = Literal["turned", "behind"]
+
 #: A face turned farther than the first value is left alone, until it is turned less than the second: 38 and 33 degrees.
 TURNED, TURNED_BACK = 0.47, 0.4
+#: In a single picture up to this turn, 43 degrees: no frame beside it shows that the pose is not quite the face's.
+TURNED_IN_PICTURE = 0.55
 #: A hidden share of a face of at least this in front of which another head lies is that head.
 BEHIND_SHARE = 0.01
 #: For so many seconds after another head was in front, a face is left alone.
@@ -37,24 +43,28 @@ _SIDES = (np.s_[:3], np.s_[:, :3], np.s_[:, -3:])
 class FaceGate:
     """Tells which faces of a frame may be restored. Used by one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, turned: float = TURNED) -> None:
+        """`turned`: a face turned farther is left alone."""
+        self._turned = turned
         self._tracks: dict[int, _Track] = {}
 
     def present(self, frame: Frame, faces: Sequence[FaceTrack]) -> list[FaceTrack]:
         """Faces that are there: seen, or covered a moment ago where nothing else changed since."""
         return [face for face in faces if self._track(face).is_present(frame.image, face)]
 
-    def restores(self, hidden: HiddenCrop, faces: Sequence[FaceTrack]) -> bool:
-        """Whether this face, hidden or not, may be restored; `faces` are all faces of the frame."""
+    def refusal(self, hidden: HiddenCrop, faces: Sequence[FaceTrack]) -> Refusal | None:
+        """Why this face, hidden or not, may not be restored; None if it may. `faces` are all faces of the frame."""
         face = hidden.crop.face
         track = self._track(face)
         if face.seen:
             track.covered = bool(hidden.mask.any())
         turn = abs(turn_of(face.landmarks))
-        track.turned = turn > (TURNED_BACK if track.turned else TURNED)
+        track.turned = turn > (TURNED_BACK if track.turned else self._turned)
         if any(_hides(other, hidden) for other in faces):
             track.behind_until = face.at + BEHIND_S
-        return not track.turned and face.at >= track.behind_until
+        if face.at < track.behind_until:
+            return "behind"
+        return "turned" if track.turned else None
 
     def forget(self, track_ids: Iterable[int]) -> None:
         for track_id in track_ids:

@@ -10,7 +10,7 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image, similarity
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.stages.presence.gate import BEHIND_S, TURNED, TURNED_BACK, FaceGate
+from occlufix_vcam.stages.presence.gate import BEHIND_S, TURNED, TURNED_BACK, TURNED_IN_PICTURE, FaceGate
 
 SIZE = (480, 800)
 
@@ -38,53 +38,54 @@ def frame(image: Image | None = None, at: float = 0.0) -> Frame:
 
 
 def test_a_covered_face_is_restored():
-    assert FaceGate().restores(hidden(face()), [face()])
+    assert FaceGate().refusal(hidden(face()), [face()]) is None
 
 
 def test_a_face_turned_far_aside_is_left_alone_until_it_is_turned_back():
     gate = FaceGate()
     between = (TURNED + TURNED_BACK) / 2
     turns = [between, TURNED + 0.05, between, TURNED_BACK - 0.05, between]
-    assert [gate.restores(hidden(face(turn=turn)), [face(turn=turn)]) for turn in turns] == [
-        True,
-        False,
-        False,
-        True,
-        True,
-    ]
+    refusals = [gate.refusal(hidden(face(turn=turn)), [face(turn=turn)]) for turn in turns]
+    assert refusals == [None, "turned", "turned", None, None]
+
+
+def test_a_single_picture_may_show_a_face_turned_farther():
+    aside = face(turn=(TURNED + TURNED_IN_PICTURE) / 2)
+    assert FaceGate().refusal(hidden(aside), [aside]) == "turned"
+    assert FaceGate(TURNED_IN_PICTURE).refusal(hidden(aside), [aside]) is None
 
 
 def test_the_head_of_another_person_in_front_is_no_occluder():
     behind, front = face(1, x=300, y=80, scale=0.45), face(2, x=250, y=150, scale=0.7)
     gate, faces = FaceGate(), [behind, front]
-    assert not gate.restores(hidden(behind), faces)
-    assert gate.restores(hidden(front), faces)
+    assert gate.refusal(hidden(behind), faces) == "behind"
+    assert gate.refusal(hidden(front), faces) is None
 
 
 def test_a_face_beside_another_is_restored():
     faces = [face(1, x=20), face(2, x=500, scale=0.7)]
     gate = FaceGate()
-    assert gate.restores(hidden(faces[0]), faces) and gate.restores(hidden(faces[1]), faces)
+    assert not any(gate.refusal(hidden(one), faces) for one in faces)
 
 
 def test_a_masked_child_in_front_of_somebody_is_restored():
     grown_up, child = face(1, x=250, y=20, scale=0.8), face(2, x=290, y=260, scale=0.5)
     gate, faces = FaceGate(), [grown_up, child]
-    assert gate.restores(hidden(child), faces) and gate.restores(hidden(grown_up), faces)
+    assert not any(gate.refusal(hidden(one), faces) for one in (child, grown_up))
 
 
 def test_of_two_faces_of_one_size_the_one_that_is_lost_is_behind():
     seen, lost = face(1), replace(face(2, x=240), seen=False, confidence=0.95)
     gate, faces = FaceGate(), [seen, lost]
-    assert gate.restores(hidden(seen), faces) and not gate.restores(hidden(lost, whole=True), faces)
+    assert gate.refusal(hidden(seen), faces) is None and gate.refusal(hidden(lost, whole=True), faces) == "behind"
 
 
 @pytest.mark.parametrize("rate", [10, 30, 60])
 def test_a_face_gets_its_own_back_shortly_after_the_head_in_front_has_gone(rate: int):
     gate, behind, front = FaceGate(), face(1, x=300, y=80, scale=0.45), face(2, x=250, y=150, scale=0.7)
-    assert not gate.restores(hidden(behind), [behind, front])
+    assert gate.refusal(hidden(behind), [behind, front]) == "behind"
     times = [n / rate for n in range(1, rate)]
-    back = next(at for at in times if gate.restores(hidden(replace(behind, at=at)), [replace(behind, at=at)]))
+    back = next(at for at in times if not gate.refusal(hidden(replace(behind, at=at)), [replace(behind, at=at)]))
     assert back < BEHIND_S + 1.5 / rate
 
 
@@ -93,7 +94,7 @@ def lost(gate: FaceGate, covered: bool, after: Image, track: FaceTrack | None = 
     track = track or face()
     assert gate.present(frame(), [track]) == [track]
     bare = hidden(track)
-    gate.restores(bare if covered else replace(bare, mask=np.zeros_like(bare.mask)), [track])
+    gate.refusal(bare if covered else replace(bare, mask=np.zeros_like(bare.mask)), [track])
     return bool(gate.present(frame(after, 0.03), [replace(track, seen=False, at=0.03)]))
 
 
@@ -121,7 +122,7 @@ def test_a_face_that_left_at_the_edge_is_not_painted_there():
 
 def test_a_forgotten_track_starts_anew():
     gate = FaceGate()
-    gate.restores(hidden(face(turn=0.6)), [])
+    gate.refusal(hidden(face(turn=0.6)), [])
     between = (TURNED + TURNED_BACK) / 2
     gate.forget([1, 99])
-    assert gate.restores(hidden(face(turn=between)), [])
+    assert gate.refusal(hidden(face(turn=between)), []) is None

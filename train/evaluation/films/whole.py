@@ -19,8 +19,8 @@ from rich.console import Console
 
 from engines.contract import Image, Points, similarity
 from train.data.face_set import DataError
+from train.evaluation import product
 from train.evaluation.films.lossless import FilmWriter, clip_file, frames_of, steady_landmarks
-from train.evaluation.films.product import restore_film
 from train.evaluation.films.things import ArmScript, MaskScript, Thing, arm, mask
 from train.evaluation.films.whole_figures import MeasuredFrame, whole_figures
 from train.evaluation.report import EvalReport, by_kind_tables
@@ -95,7 +95,7 @@ def evaluate_whole(
     for script in scripts:
         with tempfile.TemporaryDirectory() as folder:
             film, made = make_film(data, script, Path(folder)), Path(folder) / "made.mkv"
-            restore_film(film.covered, made, {}, Path(folder))
+            product.restore(film.covered, made, Path(folder))
             rows[f"{script.name} {script.lines}p {script.clip}"] = figures = whole_figures(film.measured(made))
             if out is not None:
                 _strip(out / f"whole_{script.clip}_{script.name.replace(' ', '_')}.png", film, made, script.frames)

@@ -1,4 +1,4 @@
-"""Runs the installed product on a film, in a home of its own."""
+"""Runs the installed product on films and folders of pictures, in a home of its own."""
 
 from __future__ import annotations
 
@@ -11,19 +11,26 @@ from pathlib import Path
 from train.data.face_set import DataError
 
 
-def restore_film(
-    given: Path, taken: Path, environment: Mapping[str, str], home: Path, enrollment: Sequence[str] = ()
+def restore(
+    given: Path,
+    taken: Path,
+    home: Path,
+    environment: Mapping[str, str] = {},
+    enrollment: Sequence[str] = (),
+    report: Path | None = None,
 ) -> None:
     """What `occlufix-vcam process` makes of `given`, written to `taken`; `enrollment` are pictures to enrol first.
 
-    `home` is an empty folder. Raises DataError with what the program said where it fails.
+    `home` is an empty folder; `report` is where the product's own report goes. Raises DataError with what the program
+    said where it fails.
     """
     own = {"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_STATE_HOME": str(home)}
     own["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
     surroundings = {**os.environ, **own, **environment}
     if enrollment:
         _product(["enroll", "somebody", "--from", *enrollment], surroundings)
-    _product(["process", str(given), str(taken)], surroundings)
+    options = [] if report is None else ["--report", str(report)]
+    _product(["process", str(given), str(taken), *options], surroundings)
 
 
 def _product(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
