@@ -52,7 +52,8 @@ def test_settings_are_searched_and_reset(visit: Visit, product: Product) -> None
 
 def test_what_changes_while_the_form_is_built_is_not_forgotten(visit: Visit) -> None:
     built = """async () => {
-      const [{ buildForm, showSettings }, { ask }] = await Promise.all([import("/page/form.js"), import("/page/session.js")]);
+      const { buildForm, showSettings } = await import("/page/form.js");
+      const { ask } = await import("/page/session.js");
       const before = await ask("GET", "/v1/settings");
       const building = buildForm(before);
       showSettings({ ...before, strength: 40 });
