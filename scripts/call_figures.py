@@ -42,8 +42,8 @@ CALLS = (
     Call(receivers=("firefox",)),
     Call(receivers=("chromium", "firefox"), size=SMALL),
 )
-HEAD = "call | a second, sent -> decoded | freezes: decoded | sent | sent untouched | longest gap ms | delay p50 / p95 ms | \
-capture to sink p50 / p95 ms | of which before the pipeline | in it | after it | \
+HEAD = "call | a second, sent -> decoded | freezes: decoded | sent | sent untouched | longest gap ms | \
+delay p50 / p95 ms | capture to sink p50 / p95 ms | of which before the pipeline | in it | after it | \
 restored part: PSNR dB | sharpness kept | flicker kept"
 #: Parts of the time from capture to sink.
 PARTS = ("wait", "total", "out")
@@ -106,7 +106,8 @@ def figures(
             sent, others = make(call, environment, folder, label=OWN_LABEL, room=room)
         status = client.status()
         ours = [_times(status["latency"]), *(_times(status["stages"].get(part)) for part in PARTS)]
-        rows = [[*_row(sent, one, status["freezes"], status["bare"]), *ours, *compared(film, sent, one, pictures)] for one in others]
+        seen = [_row(sent, one, status["freezes"], status["bare"]) for one in others]
+        rows = [[*row, *ours, *compared(film, sent, one, pictures)] for row, one in zip(seen, others, strict=True)]
         return [" | ".join(row) for row in rows]
 
 
