@@ -42,8 +42,8 @@ CALLS = (
     Call(receivers=("firefox",)),
     Call(receivers=("chromium", "firefox"), size=SMALL),
 )
-HEAD = "call | a second, sent -> decoded | freezes: decoded | sent | longest gap ms | delay p50 / p95 ms | \
-capture to sink p50 / p95 ms | of which before the pipeline | in it | after it | \
+HEAD = "call | a second, sent -> decoded | freezes: decoded | sent | sent untouched | longest gap ms | \
+delay p50 / p95 ms | capture to sink p50 / p95 ms | of which before the pipeline | in it | after it | \
 restored part: PSNR dB | sharpness kept | flicker kept"
 #: Parts of the time from capture to sink.
 PARTS = ("wait", "total", "out")
@@ -106,7 +106,8 @@ def figures(
             sent, others = make(call, environment, folder, label=OWN_LABEL, room=room)
         status = client.status()
         ours = [_times(status["latency"]), *(_times(status["stages"].get(part)) for part in PARTS)]
-        rows = [[*_row(sent, one, status["freezes"]), *ours, *compared(film, sent, one, pictures)] for one in others]
+        seen = [_row(sent, one, status["freezes"], status["bare"]) for one in others]
+        rows = [[*row, *ours, *compared(film, sent, one, pictures)] for row, one in zip(seen, others, strict=True)]
         return [" | ".join(row) for row in rows]
 
 
@@ -114,13 +115,14 @@ def _times(figures: StageFigures | None) -> str:
     return f"{figures['p50_ms']:.0f} / {figures['p95_ms']:.0f}" if figures else "-"
 
 
-def _row(sent: End, arrived: End, froze: int) -> list[str]:
-    """`froze`: how often our picture stood still."""
+def _row(sent: End, arrived: End, froze: int, bare: int) -> list[str]:
+    """`froze`: how often our picture stood still; `bare`: pictures sent untouched, as restoring took too long."""
     delays = delays_ms(sent, arrived) or [float("nan")]
     return [
         f"{sent.rate:.1f} -> {arrived.rate:.1f}{'' if arrived.is_in_order(PICTURES) else ', out of order'}",
         f"{arrived.freezes}",
         f"{froze}",
+        f"{bare}",
         f"{max(arrived.gaps_ms, default=float('nan')):.0f}",
         f"{np.percentile(delays, 50):.0f} / {np.percentile(delays, 95):.0f}",
     ]
