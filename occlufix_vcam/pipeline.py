@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import cv2
@@ -128,7 +128,7 @@ class Pipeline:
             summary = self._summarise(faces, hidden, len(patches), +left)
         if image is frame.image:
             return frame, summary
-        return Frame(image, frame.index, frame.captured_at, Origin(frame.image, hidden)), summary
+        return replace(frame, image=image, restored_from=Origin(frame.image, hidden)), summary
 
     def _recalled(self, hidden: HiddenCrop) -> Reference:
         known = self._remember(hidden)

@@ -17,13 +17,15 @@ Box: TypeAlias = tuple[int, int, int, int]
 class Frame:
     """One frame: height x width x 3 uint8 BGR, never written to; `captured_at` is time.monotonic() in seconds.
 
-    `restored_from` is the origin of a restored frame; None if the frame is untouched.
+    `restored_from` is the origin of a restored frame; None if the frame is untouched. `is_demo`: it shows the
+    face of the built-in demo, who is not the user.
     """
 
     image: Image
     index: int
     captured_at: float
     restored_from: Origin | None = None
+    is_demo: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

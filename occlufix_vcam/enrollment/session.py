@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -32,7 +32,6 @@ from occlufix_vcam.people.store import PeopleStore
 log = logging.getLogger(__name__)
 
 LONGEST_S = 30.0
-#: A source that shows a person who is not the user.
 DEMO = "demo"
 #: Looking more often would take time from the output.
 LOOK_EVERY_S = 0.1
@@ -46,6 +45,13 @@ OpenCollector = Callable[[Settings, EngineSet], ViewCollector]
 
 class EnrollmentBusy(EnrollmentError):
     """Another person is being enrolled."""
+
+
+class DemoFace(EnrollmentError):
+    """The demo shows a person who is not the user."""
+
+    def __init__(self) -> None:
+        super().__init__("the demo photograph cannot be enrolled", "choose your camera first", code="demo_face")
 
 
 class EnrolmentStatus(TypedDict):
@@ -87,9 +93,7 @@ class CameraEnrollment(threading.Thread):
         super().__init__(name="enrolment")
         self.person = checked_name(name)
         if settings.source == DEMO:
-            raise EnrollmentError(
-                "the demo photograph cannot be enrolled", "choose your camera first", code="demo_face"
-            )
+            raise DemoFace
         self.error: OccluFixError | EngineError | None = None
         self._pictures = pictures
         self._settings = settings
@@ -148,6 +152,8 @@ class CameraEnrollment(threading.Thread):
             if shown is None:
                 continue
             number, frame = shown
+            if frame.is_demo:  # as settings are changing, or changed since
+                raise DemoFace
             if frame.index >= 0:  # else it is a placeholder frame
                 enrollment.offer(_untouched(frame))
                 now = enrollment.progress
@@ -267,4 +273,6 @@ def list_people(store: PeopleStore) -> PeopleFacts:
 
 def _untouched(frame: Frame) -> Frame:
     """Untouched frame of the camera: a restored one does not show a real face."""
-    return frame if frame.restored_from is None else Frame(frame.restored_from.image, frame.index, frame.captured_at)
+    if frame.restored_from is None:
+        return frame
+    return replace(frame, image=frame.restored_from.image, restored_from=None)

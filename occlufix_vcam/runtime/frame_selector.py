@@ -8,7 +8,7 @@ placeholder with the reason, or the last frame with a mark, as `on_failure` says
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from occlufix_vcam.core.frame import Frame, Origin
 from occlufix_vcam.core.output_transform import OutputTransform
@@ -101,4 +101,4 @@ def _transformed(frame: Frame, transform: OutputTransform, beside: bool) -> Fram
     if image is frame.image:
         return frame
     before = Origin(transform(origin.image), ()) if beside and origin is not None else None
-    return Frame(image, frame.index, frame.captured_at, before)
+    return replace(frame, image=image, restored_from=before)

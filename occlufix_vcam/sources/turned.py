@@ -5,6 +5,8 @@ The face finder needs upright faces, so this comes before the pipeline.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 
 from engines.contract import Image
@@ -41,7 +43,7 @@ class RotatedSource:
 
     def read(self, timeout: float) -> Frame | None:
         frame = self._source.read(timeout)
-        return None if frame is None else Frame(self._rotated(frame.image), frame.index, frame.captured_at)
+        return None if frame is None else replace(frame, image=self._rotated(frame.image))
 
     def close(self) -> None:
         self._source.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,17 @@ def test_the_demo_is_nobody_who_could_be_enrolled(store: PeopleStore) -> None:
     with pytest.raises(EnrollmentError, match="demo"):
         enrollments.start("Ann", Settings(source="demo"))
     assert enrollments.status() is None
+
+
+def test_the_demo_is_not_enrolled_while_its_frames_are_the_newest(scene: Scene, store: PeopleStore) -> None:
+    pictures: Broadcast[Frame] = Broadcast()
+    pictures.show(replace(scene.frame(), is_demo=True))
+    worker = CameraEnrollment("Ann", pictures, Settings(source="0"), store, build_with(scene))
+    worker.start()
+    worker.join(WAIT_S)
+    assert worker.status["state"] == "failed"
+    assert worker.status["code"] == "demo_face"
+    assert not store.load().people
 
 
 def test_people_are_listed_and_deleted(scene: Scene, store: PeopleStore) -> None:

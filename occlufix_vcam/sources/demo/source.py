@@ -87,7 +87,7 @@ class Demo:
             return None
         self._index = due + 1
         image = self.render(due)
-        return Frame(image, due, self._clock())  # a camera's frame is ready when it is captured
+        return Frame(image, due, self._clock(), is_demo=True)  # a camera's frame is ready when it is captured
 
     def close(self) -> None:
         """Does nothing: there is nothing to release."""
