@@ -191,7 +191,7 @@ def test_the_preview_opens_in_the_browser(desk: Desk) -> None:
 
 def test_my_face_is_asked_for_and_why_the_demo_is_none_is_said(desk: Desk) -> None:
     desk.panel.choose("Remember my face")
-    desk.wait_for_message("the demo photograph cannot be enrolled")
+    desk.wait_for_message("The demo photograph cannot be enrolled")
 
 
 def test_a_recording_is_started_and_ended(desk: Desk) -> None:
