@@ -4,7 +4,7 @@
 # Reports what it cannot do and still exits with 0: tests that need it are then skipped, each with its reason.
 set -uo pipefail
 packages=(dbus pipewire wireplumber pipewire-bin python3-gi chromium-headless-shell firefox-esr
-  gstreamer1.0-pipewire gstreamer1.0-tools gstreamer1.0-plugins-base janus
+  gstreamer1.0-pipewire gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-x janus
   xvfb xdotool libxcb-cursor0 libxkbcommon-x11-0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0
   libxcb-shape0 libegl1 libgl1 libfontconfig1 strace)
 

@@ -28,7 +28,7 @@ class Program:
 
     A command gets an empty folder for its settings, and the camera's node name in PipeWire or its V4L2 node; None where
     the program cannot read such a camera. `since` is the first version that reads PipeWire. A program that crashes
-    while it starts gets several `starts`.
+    while it starts gets several `starts`. `plugin` is a file in the folder of libraries that it needs, too.
     """
 
     packages: str
@@ -37,14 +37,16 @@ class Program:
     v4l2: Command | None = None
     since: tuple[int, ...] = ()
     starts: int = 1
+    plugin: str = ""
 
 
 PROGRAMS: dict[str, Program] = {
     "gstreamer": Program(
-        "gstreamer1.0-tools",
+        "gstreamer1.0-tools gstreamer1.0-x",
         ("gst-launch-1.0", "--version"),
         pipewire=lambda folder, node: ["gst-launch-1.0", "pipewiresrc", f"target-object={node}", *_SHOW],
         v4l2=lambda folder, node: ["gst-launch-1.0", "v4l2src", f"device={node}", *_SHOW],
+        plugin="gstreamer-1.0/libgstximagesink.so",
     ),
     "ffplay": Program(
         "ffmpeg",
@@ -89,6 +91,8 @@ def absent(program: Program) -> str:
         there = shutil.which(program.version[0]) is not None
     else:
         there = (root / "usr/bin" / program.version[0]).exists()
+    if there and program.plugin:
+        there = any((root or Path("/")).glob(f"usr/lib/*/{program.plugin}"))
     return "" if there else program.packages
 
 
