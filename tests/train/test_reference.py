@@ -20,7 +20,7 @@ from train import checkpoint, losses
 from train.config import RECIPES
 from train.export.export import _write_onnx
 from train.hardware import TrainingError
-from train.networks.reference import ReferenceCopy, closer, in_light, light, warped
+from train.networks.reference import ReferenceCopy, closer, light, warped
 from train.networks.unet import Attention, RestoreUNet
 from train.networks.unet_export import RestoreExport
 from train.onnx_runner import onnx_runner
@@ -213,9 +213,9 @@ def test_a_face_that_moved_is_found_by_what_both_show() -> None:
     moved, everywhere = bent(0, face), torch.ones_like(hole)
     copy = ReferenceCopy()
     with torch.no_grad():
-        found = copy(torch.cat((face * (1 - hole), hole, moved, everywhere), 1), moved, everywhere).picture
+        found = copy(torch.cat((face * (1 - hole), hole, moved, everywhere), 1), moved, everywhere).whole().picture
         gain, offset = light(face, moved, 1 - hole)
-    where_it_was = in_light(moved, gain, offset)
+    where_it_was = moved * gain + offset
     assert psnr(found, face, 1 - hole) > psnr(where_it_was, face, 1 - hole) + 10
     assert psnr(found, face, hole) > psnr(where_it_was, face, hole) + 3  # and in the hole, which nobody sees
 
@@ -235,7 +235,8 @@ def test_bent_pairs_teach_it_when_to_copy() -> None:
     everywhere, painted = torch.ones_like(hole), torch.full((4, 3, side, side), 0.5)
 
     def restored(face: Tensor, reference: Tensor) -> Tensor:
-        copied = copy(torch.cat((face * (1 - hole), hole, reference, everywhere), 1), reference, everywhere)
+        inputs = torch.cat((face * (1 - hole), hole, reference, everywhere), 1)
+        copied = copy(inputs, reference, everywhere).whole()
         return painted + copied.gate * (copied.picture - painted)
 
     face = smooth(1000, side, 4)

@@ -6,19 +6,22 @@ from functools import cached_property
 
 import numpy as np
 
+from engines.base import EngineOptions, InferenceEngine, Precision
 from engines.contract import WIDE_PX, Image
-from engines.manifest import MODELS
+from engines.loader import load
 from train.data.portraits import surrounded
 from train.data.product_mask import LEAST_COVERAGE, covered_share, is_hidden
 from train.data.wide import template_part
-from train.onnx_runner import Runner, onnx_runner
 
 
 class ShippedSegmenter:
-    """Says what is hidden. Each process opens the network for itself, when it first needs it."""
+    """Says what is hidden. Each process opens the network for itself, when it first needs it.
 
-    def __init__(self, threads: int = 1) -> None:
-        self._threads = threads
+    It runs on the best backend of the machine; figures that machines are to share ask for `fp32`.
+    """
+
+    def __init__(self, threads: int = 1, precision: Precision = "auto") -> None:
+        self._threads, self._precision = threads, precision
 
     def probability(self, face: Image) -> Image:
         """The probability x 255 for a picture of the template, whose surroundings are not known: 256x256."""
@@ -34,11 +37,11 @@ class ShippedSegmenter:
         return covered_share(is_hidden(template_part(self._look(wide)))) < LEAST_COVERAGE
 
     def _look(self, wide: Image) -> Image:
-        return np.asarray(self._network({"face": wide[None]})["hidden"][0, ..., 0])
+        return np.array(self._network.run({"face": wide[None]})["hidden"][0, ..., 0])
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_threads": self._threads}
+        return {"_threads": self._threads, "_precision": self._precision}
 
     @cached_property
-    def _network(self) -> Runner:
-        return onnx_runner(MODELS / "hidden.fp32.onnx", self._threads)
+    def _network(self) -> InferenceEngine:
+        return load("hidden", EngineOptions(precision=self._precision, threads=self._threads, wait_for_build=False))

@@ -39,7 +39,7 @@ LARGEST_LOSS: dict[str, dict[str, float]] = {
 OTHERS = "yunet_"
 #: Layers that keep their precision, by the beginning of their weights' names.
 EXACT = {
-    "restore": ("gather", "halve", "keep", "edges", "head", "coarse.head"),
+    "restore": ("gather", "halve", "keep", "edges", "head", "coarse.head", "copies"),
     "hidden": ("between", "network.head"),
     "faces": ("network.head",),
 }

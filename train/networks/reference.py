@@ -31,14 +31,19 @@ CELLS, WHOLE_SHARE, STEADY = 8, 0.02, 2e-3
 
 
 class Copied(NamedTuple):
-    """The reference where the face is and in its light, NCHW; for which pixels it is taken, and where it is known.
+    """The reference where the face is and in its light; for which pixels it is taken, and where it is known, 0..1.
 
-    Both of these are N1HW, 0..1.
+    Each is NCPhw with C channels and, at each place of the coarse half, P pixels of the reference: engines mix them so
+    with what the fine half makes, which works on 2x2 pixels at a time. `whole` puts them side by side.
     """
 
     picture: Tensor
     gate: Tensor
     known: Tensor
+
+    def whole(self) -> Copied:
+        """The same as NCHW of the reference's size."""
+        return Copied(*(F.pixel_shuffle(each.flatten(1, 2), round(each.shape[2] ** 0.5)) for each in self))
 
 
 class ReferenceCopy(nn.Module):
@@ -62,25 +67,27 @@ class ReferenceCopy(nn.Module):
     def forward(self, half: Tensor, reference: Tensor, valid: Tensor) -> Copied:
         face, hole, other, known = half.split((3, 1, 3, 1), dim=1)
         flow, features = self._flow(torch.cat((face, 1 - hole), 1), torch.cat((other, known), 1))
-        there = warped(torch.cat((other, known), 1).to(flow.dtype), flow)
+        taken = warped(torch.cat((reference, valid), 1).to(flow.dtype), flow)
+        pixels = taken.shape[-1] // half.shape[-1]
+        there = F.avg_pool2d(taken, pixels) if pixels > 1 else taken
         seen = (1 - hole) * there[:, 3:]
         gain, offset = light(face, there[:, :3], seen)
-        lit = in_light(there[:, :3], gain, offset)
+        lit = there[:, :3] * gain + offset
         evidence = torch.cat(
             (F.interpolate(features, scale_factor=2.0, mode="nearest"), there[:, 3:], hole, seen * (lit - face), lit), 1
         )
-        taken = warped(torch.cat((reference, valid), 1).to(flow.dtype), flow)
-        certain = ((taken[:, 3:] - 0.98) * 50).clamp(0, 1)
-        return Copied(in_light(taken[:, :3], gain, offset), self._gate(evidence, certain), certain)
+        apart = F.pixel_unshuffle(taken, pixels).unflatten(1, (4, pixels**2))
+        certain = ((apart[:, 3:] - 0.98) * 50).clamp(0, 1)
+        return Copied(apart[:, :3] * gain[:, :, None] + offset[:, :, None], self._gate(evidence, certain), certain)
 
     def _flow(self, face: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         """N2HW at half the size of both, in half widths, x first; and the features that it was made of."""
         (a0, a1, a2), (b0, b1, b2) = self._levels(face), self._levels(other)
         flow, y = self.coarse(torch.cat((a2, b2), 1))
-        flow = closer(face, other, flow)
-        for here, there, level in ((a1, b1, self.middle), (a0, b0, self.fine)):
+        for here, there, level, steps in ((a1, b1, self.middle, 1), (a0, b0, self.fine, 2)):
             flow, y = twice(flow), F.interpolate(y, scale_factor=2.0, mode="nearest")
-            flow = closer(face, other, closer(face, other, flow))
+            for _ in range(steps):
+                flow = closer(face, other, flow)
             more, y = level(torch.cat((here, warped(there, flow).to(here.dtype), y, flow.to(here.dtype)), 1))
             flow = flow + more
         return flow, y
@@ -92,10 +99,9 @@ class ReferenceCopy(nn.Module):
 
     def _gate(self, evidence: Tensor, known: Tensor) -> Tensor:
         """As large as `known`; nothing is taken where the reference is not known, and nothing at all at first."""
-        logits = self.weigh(evidence)
-        larger = known.shape[-1] != evidence.shape[-1]
-        logits = F.pixel_shuffle(logits, 2) if larger else logits.mean(1, keepdim=True)
-        return torch.sigmoid(logits.to(known.dtype)) * (OPENING * self.opening).clamp(0, 1) * known
+        logits = self.weigh(evidence)[:, None].to(known.dtype)
+        logits = logits if known.shape[2] == logits.shape[2] else logits.mean(2, keepdim=True)
+        return torch.sigmoid(logits) * (OPENING * self.opening).clamp(0, 1) * known
 
 
 class _Flow(nn.Module):
@@ -130,9 +136,9 @@ def twice(x: Tensor) -> Tensor:
 def warped(picture: Tensor, flow: Tensor) -> Tensor:
     """`picture` sampled where `flow` says (N2hw, in half widths), enlarged to its size; beyond its edge, the edge."""
     with torch.autocast(picture.device.type, enabled=False):
-        while flow.shape[-1] < picture.shape[-1]:
-            flow = twice(flow)
         side = picture.shape[-1]
+        if flow.shape[-1] < side:
+            flow = F.interpolate(flow, scale_factor=float(side // flow.shape[-1]), mode="bilinear")
         line = (torch.arange(side, device=flow.device, dtype=torch.float32) * 2 + 1) / side - 1
         place = torch.stack(torch.meshgrid(line, line, indexing="xy"))[None].to(flow.dtype)
         grid = (place + flow).permute(0, 2, 3, 1)
@@ -148,7 +154,8 @@ def closer(face: Tensor, other: Tensor, flow: Tensor) -> Tensor:
         face, other = (F.avg_pool2d(each.to(flow.dtype), each.shape[-1] // flow.shape[-1]) for each in (face, other))
         there = warped(other, flow)
         seen = (face[:, 3:] * there[:, 3:] > 0.99).to(flow.dtype)
-        picture = in_light(there[:, :3], *light(face[:, :3], there[:, :3], seen))
+        gain, offset = light(face[:, :3], there[:, :3], seen)
+        picture = there[:, :3] * gain + offset
         dx, dy = slopes(picture)
         error = 8 * (face[:, :3] - picture)
         products = [(seen * each).sum(1, keepdim=True) for each in (dx * dx, dx * dy, dy * dy, dx * error, dy * error)]
@@ -168,7 +175,7 @@ def slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def light(face: Tensor, other: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Gain and offset (NxCxCELLSxCELLS) that bring `other` to the light of `face`, by the pixels that both show."""
+    """Gain and offset (NCHW) that bring `other` to the light of `face`, by the pixels that both show, a few CELLS."""
     with torch.autocast(face.device.type, enabled=False):
         face, seen = face.to(other.dtype), seen.to(other.dtype)
         whole = seen.mean((2, 3), keepdim=True).clamp_min(1e-4)
@@ -182,10 +189,6 @@ def light(face: Tensor, other: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         count, a, b, bb, ab = cell.split((1, 3, 3, 3, 3), dim=1)
         a, b, bb, ab = (each / count.clamp_min(1e-4) for each in (a, b, bb, ab))
         gain = ((ab - a * b + STEADY) / ((bb - b * b).clamp_min(0) + STEADY)).clamp(0.5, 2.0)
-        return gain, a + middle - gain * (b + other_middle)
-
-
-def in_light(picture: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
-    """A picture with a gain and an offset that are enlarged to its size."""
-    gain, offset = (F.interpolate(each, picture.shape[-2:], mode="bilinear") for each in (gain, offset))
-    return picture * gain + offset
+        both = torch.cat((gain, a + middle - gain * (b + other_middle)), 1)
+        gain, offset = F.interpolate(both, face.shape[-2:], mode="bilinear").chunk(2, dim=1)
+        return gain, offset

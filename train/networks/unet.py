@@ -273,7 +273,7 @@ class RestoreUNet(nn.Module):
         made, features = self.coarse(half)
         if fine:
             made = self.fine(x, made, features)
-        copied = self.copy(half, x[:, 4:7], reference_valid) if self.copy is not None else None
+        copied = self.copy(half, x[:, 4:7], reference_valid).whole() if self.copy is not None else None
         if copied is not None:
             made = made.float() + copied.gate * (copied.picture - made.float())
         made = self._with_rim(made.float(), face, hole) if fine else made

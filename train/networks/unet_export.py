@@ -78,19 +78,15 @@ class RestoreExport(nn.Module):
     def _with_copy(self, made: Tensor, half: Tensor, reference: Tensor, valid: Tensor) -> Tensor:
         """The 12 channels, where the gate is open as the reference shows them."""
         assert self.copies is not None
-        picture, gate, _ = self.copies(half, reference * valid, valid)
-        return made + _by_pixel(gate.expand_as(picture)) * (255 * _by_pixel(picture) - made)
+        picture, gate, _ = (each.transpose(1, 2) for each in self.copies(half, reference * valid, valid))
+        made = made.unflatten(1, (4, 3))
+        return (made + gate * (255 * picture - made)).flatten(1, 2)
 
     def _correction(self, made: Tensor, known: Tensor) -> Tensor:
         """For the 12 channels of 2x2 pixels, out of those that were made and those that are known."""
         is_known = (known + 255).clamp(0, 1)
         apart = ((known - made) * is_known).clamp(-255 * MOST_APART, 255 * MOST_APART)
         return carried_on(self.average(apart), self.average(is_known)).repeat(1, 4, 1, 1)
-
-
-def _by_pixel(picture: Tensor) -> Tensor:
-    """Three channels as 12 of half the size: those of four pixels, one pixel after the other."""
-    return F.pixel_unshuffle(picture, 2).unflatten(1, (3, 4)).transpose(1, 2).flatten(1, 2)
 
 
 def doubled(x: Tensor) -> Tensor:

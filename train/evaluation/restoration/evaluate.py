@@ -84,7 +84,7 @@ def more_figures(
         aided[f"{prefix}mask"] = table = references.reference_figures(runners, faces, meter, count)
         figures |= {prefix + name: value for name, value in references.kept_figures(table, subject).items()}
         if (data / "occluders").is_dir():
-            see = ShippedSegmenter(threads).probability
+            see = ShippedSegmenter(threads, "fp32").probability
             found = served.served_figures(runners, faces, Occluders(data, "eval"), see, meter, count)
             in_use |= {prefix + thing: rows for thing, rows in found.items()}
             figures |= {prefix + name: value for name, value in served.kept_figures(found, subject).items()}
