@@ -138,7 +138,9 @@ def warped(picture: Tensor, flow: Tensor) -> Tensor:
     with torch.autocast(picture.device.type, enabled=False):
         side = picture.shape[-1]
         if flow.shape[-1] < side:
-            flow = F.interpolate(flow, scale_factor=float(side // flow.shape[-1]), mode="bilinear")
+            flow = twice(flow)
+        if flow.shape[-1] < side:  # it hardly differs between neighbours now, and a bilinear step costs four times this
+            flow = F.interpolate(flow, scale_factor=float(side // flow.shape[-1]), mode="nearest")
         line = (torch.arange(side, device=flow.device, dtype=torch.float32) * 2 + 1) / side - 1
         place = torch.stack(torch.meshgrid(line, line, indexing="xy"))[None].to(flow.dtype)
         grid = (place + flow).permute(0, 2, 3, 1)
