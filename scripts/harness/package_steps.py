@@ -27,7 +27,7 @@ USER, HOME = "ada", Path("/home/ada")
 SETTINGS = HOME / ".config/occlufix-vcam/settings.toml"
 HEADING = "### Debian and Ubuntu: a package"
 LIMIT_S = 900.0
-SLOW = 'width = 640\nheight = 360\nrate = 5.0\nenabled = false\nbackend = "fake"\n'
+SLOW = 'width = 320\nheight = 180\nrate = 2.0\nenabled = false\nbackend = "fake"\n'
 LABEL = "OccluFix Camera"
 
 
