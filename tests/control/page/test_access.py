@@ -103,6 +103,7 @@ def test_high_contrast_shows_what_is_on_and_where_things_end(browser: Any, produ
     expect(switch).to_have_attribute("aria-checked", "false")
     expect(knob).not_to_have_css("background-color", on)
     switch.click()
+    assert visit.page.locator('.preset[aria-pressed="true"]').evaluate(style, "outlineStyle") == "solid"
     for card in visit.page.locator(".card").all():
         assert card.evaluate(style, "borderTopStyle") == "solid"
         assert card.evaluate(style, "borderTopColor") != card.evaluate(style, "backgroundColor")
