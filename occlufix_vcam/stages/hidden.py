@@ -41,6 +41,8 @@ SURE, MASK_SHARE, MASK_PX = 245, 0.85, 4000
 #: From so many sure pixels in the template on it is a thing that a turned face hides behind. Background beside the far
 #: cheek is never sure: 3 pixels at most on 319 frames and 411 portraits of uncovered people, 53 of them turned.
 SURE_PX = 400
+#: Share of a face that must be hidden, unless the user says otherwise.
+USUAL_COVERAGE = 0.02
 #: In a single picture a thing counts, however little of the face it hides, if it reaches the face's area times this and
 #: so much of it is sure (crop pixels). 46 of 100 photographs of hands and things at the jaw have one, of 798 uncovered
 #: portraits and 102 in which a thing is near a face 5 and 1; of these, 4 do hold something to the jaw.
@@ -69,14 +71,14 @@ class HiddenSegmenter:
         *,
         on: float = 0.5,
         off: float = 0.35,
-        min_coverage: float = 0.02,
+        min_coverage: float = USUAL_COVERAGE,
         every_frame: bool = True,
         mirrored: bool = False,
     ) -> None:
         """Unless `every_frame`, the network rests while nothing changes: its last answer holds.
 
         `mirrored`: it sees each face mirrored, too, and the mean holds, for pictures for which there is time. What is
-        sure then counts although it hides less, such as a hand at the jaw.
+        sure then counts although it hides less, such as a hand at the jaw, unless `min_coverage` is raised.
         """
         #: While it hurries, the network rests longer, and through somewhat larger changes.
         self.hurries = False
@@ -87,6 +89,7 @@ class HiddenSegmenter:
         self._on = round(on * 255)
         self._off = round(off * 255)
         self._min_coverage = min_coverage
+        self._takes_sure = mirrored and self._side == WIDE_PX and min_coverage <= USUAL_COVERAGE
         self._tracks: dict[int, _Track] = {}
         self._looked_at = -np.inf
 
@@ -103,7 +106,7 @@ class HiddenSegmenter:
             probability = np.zeros_like(probability)  # it only marks the background beside the far cheek
         seen = track.mask.update(probability, self._on, self._off, crop.face.at)
         coverage = face_share(seen[part])
-        track.covered = coverage >= least or (self._mirrored and is_wide and is_sure_thing(seen, probability))
+        track.covered = coverage >= least or (self._takes_sure and is_sure_thing(seen, probability))
         track.hides = NOTHING
         if not track.covered:
             return HiddenCrop.of_template(crop, np.zeros((CROP_PX, CROP_PX), np.uint8), 0.0)

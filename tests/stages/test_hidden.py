@@ -108,16 +108,20 @@ def test_a_face_seen_mirrored_too_gets_the_mean_of_both(engine):
 
 
 @pytest.mark.parametrize(
-    ("mirrored", "probability", "top", "counts"),
-    [(True, 255, 230, True), (False, 255, 230, False), (True, SURE - 2, 230, False), (True, 255, 252, False)],
+    ("options", "probability", "top", "counts"),
+    [
+        ({"mirrored": True}, 255, 230, True),
+        ({"mirrored": True, "min_coverage": 0.05}, 255, 230, False),
+        ({}, 255, 230, False),
+        ({"mirrored": True}, SURE - 2, 230, False),
+        ({"mirrored": True}, 255, 252, False),
+    ],
 )
-def test_in_a_single_picture_a_sure_thing_at_the_jaw_counts_that_hides_next_to_nothing(
-    mirrored, probability, top, counts
-):
+def test_in_a_picture_a_sure_thing_at_the_jaw_counts_that_hides_next_to_nothing(options, probability, top, counts):
     engine = SaidProbability(WIDE_PX)
     left, above = WIDE_OFFSET
     engine.probability[above + top : above + 330, left + 98 : left + 158] = probability
-    hidden = HiddenSegmenter(engine, mirrored=mirrored)(crop())
+    hidden = HiddenSegmenter(engine, **options)(crop())
     assert hidden.wide_mask.any() == counts
     assert hidden.coverage < 0.02
 
