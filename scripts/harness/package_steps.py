@@ -10,7 +10,9 @@ module is compiled before. Its processor is too slow for the networks, so restor
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -19,6 +21,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ USER, HOME = "ada", Path("/home/ada")
 SETTINGS = HOME / ".config/occlufix-vcam/settings.toml"
 HEADING = "### Debian and Ubuntu: a package"
 LIMIT_S = 900.0
-SLOW = 'width = 640\nheight = 360\nrate = 5.0\nenabled = false\nbackend = "fake"\n'
+SLOW = 'width = 320\nheight = 180\nrate = 2.0\nenabled = false\nbackend = "fake"\n'
 LABEL = "OccluFix Camera"
 
 
@@ -102,18 +105,14 @@ def running() -> list[str]:
 
 
 def three_commands_lead_to_a_picture_in_chromium(package: Path) -> dict[str, Any]:
-    from scripts.harness.readers import browsers
-
     commands, seconds = documented_commands(), []
     for command in commands:
         began = time.monotonic()
         typed(command)
         seconds.append(round(time.monotonic() - began, 1))
         give_cameras()
-    browsers.WITHIN_S = LIMIT_S
-    kernels = ("--disable-features=WebRtcPipeWireCamera",)  # there is no session to ask here, and it would wait for one
     began = time.monotonic()
-    told = browsers.watch("chromium", dict(os.environ), Path("/run"), label=LABEL, bars=True, flags=kernels)
+    told = seen_in_chromium()
     assert "error" not in told and told["label"].startswith(LABEL) and told["bars"] == 8, told
     return {
         "commands": commands,
@@ -121,6 +120,29 @@ def three_commands_lead_to_a_picture_in_chromium(package: Path) -> dict[str, Any
         "seconds until Chromium's picture": round(time.monotonic() - began, 1),
         "size": told["size"],
     }
+
+
+def seen_in_chromium() -> dict[str, Any]:
+    """What the user's Chromium reports. The camera opens for programs of its own user: others are not seen to read."""
+    answer, report = multiprocessing.Pipe(duplex=False)
+    browser = multiprocessing.Process(target=_watch_as_user, args=(report,))
+    browser.start()
+    report.close()
+    told: dict[str, Any] = answer.recv()  # EOFError: it ended without a report, which is on the console
+    browser.join()
+    return told
+
+
+def _watch_as_user(report: Connection) -> None:
+    from scripts.harness.readers import browsers
+
+    user = pwd.getpwnam(USER)
+    os.initgroups(USER, user.pw_gid)
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+    browsers.WITHIN_S = LIMIT_S
+    kernels = ("--disable-features=WebRtcPipeWireCamera",)  # there is no session to ask here, and it would wait for one
+    report.send(browsers.watch("chromium", dict(os.environ), HOME, label=LABEL, bars=True, flags=kernels))
 
 
 def what_a_desktop_shows_is_there(package: Path) -> dict[str, Any]:
