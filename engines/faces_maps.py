@@ -124,9 +124,12 @@ class TwoPassDetector:
             # A face is what both passes find: their false positives differ.
             if face and face.score * candidate.score >= least and _is_new(face, [*known, *faces]):
                 face = self._upright(image, face)
-                certainty = self._certainty(image, candidate, face)
-                faces.append(replace(face, sure=certainty >= sure_from))
+                faces.append(replace(face, sure=self.is_sure(image, candidate, face, sure_from)))
         return faces
+
+    def is_sure(self, image: Image, candidate: Detection, face: Detection, sure_from: float) -> bool:
+        """Whether the `face` that close-ups show at a `candidate` of the search is one."""
+        return self.certainty(image, candidate, face) >= sure_from
 
     def find_turned(self, image: Image, limit: int) -> list[Detection]:
         """Sure faces that lie on their side or stand on their head, best first."""
@@ -150,7 +153,7 @@ class TwoPassDetector:
                 face = other
         return face
 
-    def _certainty(self, image: Image, candidate: Detection, face: Detection) -> float:
+    def certainty(self, image: Image, candidate: Detection, face: Detection) -> float:
         """How sure this is a face: what only looks like one does so in few ways, and upside down as well."""
         middle = face.landmarks.mean(axis=0)
         others = (

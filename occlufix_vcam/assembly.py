@@ -76,6 +76,7 @@ def build_pipeline(
         strength=settings.strength,
         beyond=settings.beyond,
         scene=SceneMemory() if settings.memory and settings.restorer != "network" else None,
+        still=still,
     )
 
 

@@ -74,11 +74,12 @@ class Pipeline:
         strength: int = 100,
         beyond: Beyond = "fade",
         scene: SceneMemory | None = None,
+        still: bool = False,
     ) -> None:
         """Without a `gate` every hidden face is restored.
 
         `mark` is the corner into which "restored" is written while a face is; `beyond` is the Blender's. `scene`
-        remembers what surrounds the faces; None: nothing of it.
+        remembers what surrounds the faces; None: nothing of it. `still`: for single pictures, for which there is time.
         """
         self._find = find
         self._see_hidden = see_hidden
@@ -87,7 +88,7 @@ class Pipeline:
         self._realign = Realignment()
         self._restore = restore
         self._gate = gate
-        self._blend = Blender(beyond)
+        self._blend = Blender(beyond, paints=still)
         self._telemetry = telemetry
         self._mark = mark
         #: Share of the restored picture that is mixed in, in percent. It may change between two frames.

@@ -37,12 +37,14 @@ CALLS = (
     Call(),
     Call(size=SMALL),
     Call(codec="H264"),
+    Call(codec="H264", size=SMALL),
     Call(codec="VP9"),
+    Call(codec="VP9", size=SMALL),
     Call(simulcast=True),
     Call(receivers=("firefox",)),
     Call(receivers=("chromium", "firefox"), size=SMALL),
 )
-HEAD = "call | a second, sent -> decoded | freezes: decoded | sent | sent untouched | longest gap ms | \
+HEAD = "call | arrived as | a second, sent -> decoded | freezes: decoded | sent | sent untouched | longest gap ms | \
 delay p50 / p95 ms | capture to sink p50 / p95 ms | of which before the pipeline | in it | after it | \
 restored part: PSNR dB | sharpness kept | flicker kept"
 #: Parts of the time from capture to sink.
@@ -119,6 +121,7 @@ def _row(sent: End, arrived: End, froze: int, bare: int) -> list[str]:
     """`froze`: how often our picture stood still; `bare`: pictures sent untouched, as restoring took too long."""
     delays = delays_ms(sent, arrived) or [float("nan")]
     return [
+        "{}x{}".format(*arrived.size),
         f"{sent.rate:.1f} -> {arrived.rate:.1f}{'' if arrived.is_in_order(PICTURES) else ', out of order'}",
         f"{arrived.freezes}",
         f"{froze}",

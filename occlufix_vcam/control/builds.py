@@ -23,7 +23,8 @@ Build = Callable[[Sequence[str], Settings, Tell], Iterator[EngineCheck]]
 
 
 class BuildStatus(TypedDict):
-    """`made` are the engines that are done, in order; `error` and `hint` say why the last build ended early.
+    """`made` are the engines that are done, in order; `error` and `hint` say why the last build ended early, `code` is
+    that of an error.
 
     `doing` says what is under way, `share` how much of all of it is done: 0..1.
     """
@@ -35,6 +36,7 @@ class BuildStatus(TypedDict):
     made: list[dict[str, Any]]
     error: str
     hint: str
+    code: str
 
 
 class BuildUnderWay(ConfigError):
@@ -76,19 +78,22 @@ class Builds:
             self._status["doing"], self._status["share"] = what, round(share, 3)
 
     def _run(self, models: Sequence[str], settings: Settings) -> None:
-        error = hint = ""
         try:
             for check in self._build(models, settings, self._tell):
                 with self._lock:
                     self._status["made"].append(asdict(check))
+            self._end()
         except (OccluFixError, EngineError) as failure:
-            error, hint = failure.message, failure.hint
+            log.warning("a build failed: %s", failure.message)
+            self._end(failure.message, failure.hint, code="build_failed")
         except Exception as failure:  # the thread's boundary: the client is told
             log.error("a build failed", exc_info=failure)
-            error, hint = repr(failure), "read the log for details"
+            self._end(repr(failure), "read the log for details", code="build_failed")
+
+    def _end(self, error: str = "", hint: str = "", code: str = "") -> None:
         with self._lock:
-            self._status = BuildStatus(**{**self._status, "running": False, "error": error, "hint": hint})
+            self._status.update({"running": False, "error": error, "hint": hint, "code": code})
 
 
 def _status(models: list[str], running: bool = False) -> BuildStatus:
-    return BuildStatus(running=running, doing="", share=0.0, models=models, made=[], error="", hint="")
+    return BuildStatus(running=running, doing="", share=0.0, models=models, made=[], error="", hint="", code="")

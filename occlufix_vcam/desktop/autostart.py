@@ -161,7 +161,8 @@ def _writing(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         place = error.filename or "the system's list"
-        raise ConfigError(f"{what}: {place}: {error.strerror}", "fix its owner or permissions") from error
+        hint = "fix its owner or permissions"
+        raise ConfigError(f"{what}: {place}: {error.strerror}", hint, code="login_refused", file=place) from error
 
 
 def autostart_here() -> Autostart:
@@ -223,6 +224,7 @@ class SystemdUnit:
             raise ConfigError(
                 "this system does not run systemd, which starts OccluFix Camera at log-in",
                 "add `occlufix-vcam start` to the programs that your desktop starts",
+                code="no_login_start",
             )
         self._wanted.parent.mkdir(parents=True, exist_ok=True)
         self._wanted.unlink(missing_ok=True)

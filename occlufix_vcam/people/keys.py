@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from occlufix_vcam import APP_NAME
 from occlufix_vcam.core.files import write_atomically
-from occlufix_vcam.people.person import EnrollmentError
+from occlufix_vcam.people.person import EnrollmentError, unreadable
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +49,10 @@ class KeyFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise EnrollmentError(f"{self._path} cannot be read: {error.strerror}", "fix its permissions") from error
+            raise unreadable(self._path, error) from error
         if len(key) != KEY_BYTES:
-            raise EnrollmentError(f"{self._path} is not a key file", "delete its folder and enroll again")
+            what = f"{self._path} is not a key file"
+            raise EnrollmentError(what, "delete its folder and enroll again", code="face_broken", file=self._path)
         return key
 
     def write(self, key: bytes) -> None:
@@ -104,4 +105,5 @@ class SystemKeyring:
             raise EnrollmentError(
                 f"the system's keyring does not open: {error or type(error).__name__}",
                 "unlock it (log in to the desktop), then start again; until then enrolled faces are not used",
+                code="keyring_locked",
             ) from error

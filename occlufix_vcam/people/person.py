@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,11 @@ LONGEST_NAME = 64
 
 class EnrollmentError(ConfigError):
     """A face could not be enrolled, read or deleted."""
+
+
+def unreadable(path: Path, error: OSError) -> EnrollmentError:
+    what = f"{path} cannot be read: {error.strerror}"
+    return EnrollmentError(what, "fix its permissions", code="face_unreadable", file=path)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

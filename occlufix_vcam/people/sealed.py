@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, Image, Points
-from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name
+from occlufix_vcam.people.person import EnrolledView, EnrollmentError, Person, checked_name, unreadable
 
 MOST_VIEWS = 12
 #: Largest side of a view's detail: it bounds a file to about 10 MB.
@@ -56,18 +56,17 @@ def open_sealed(path: Path, key: bytes | None, file_name: str | None = None) -> 
 
     Raises EnrollmentError.
     """
-    again = "delete that file and enroll again"
     try:
         sealed = path.read_bytes()
     except OSError as error:
-        raise EnrollmentError(f"{path} cannot be read: {error.strerror}", "fix its permissions") from error
+        raise unreadable(path, error) from error
     header = sealed[: len(MAGIC) + 1]
     if not sealed.startswith(MAGIC):
-        raise EnrollmentError(f"{path} is not an enrolled face", again)
+        raise _broken(path, "is not an enrolled face")
     if header not in (MAGIC + bytes([VERSION]), MAGIC + bytes([UNBOUND_VERSION])):
-        raise EnrollmentError(f"{path} was written by another version of this program", again)
+        raise _broken(path, "was written by another version of this program")
     if key is None:
-        raise EnrollmentError(f"the key to {path} is missing", again)
+        raise _broken(path, "cannot be opened: its key is missing")
     bound = (file_name or path.name).encode() if header[-1] != UNBOUND_VERSION else b""
     return _unseal(path, sealed[len(header) :], header + bound, key)
 
@@ -84,10 +83,13 @@ def _unseal(path: Path, sealed: bytes, authenticated: bytes, key: bytes) -> Pers
             views = [_view(content, number, points) for number, points in enumerate(landmarks)]
             return Person(str(about["name"]), content["embeddings"], views, str(about["model"]))
     except (InvalidTag, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise EnrollmentError(
-            f"{path} cannot be opened: it is damaged, was renamed, or was encrypted with another key",
-            "delete that file and enroll again",
+        raise _broken(
+            path, "cannot be opened: it is damaged, was renamed, or was encrypted with another key"
         ) from error
+
+
+def _broken(path: Path, why: str) -> EnrollmentError:
+    return EnrollmentError(f"{path} {why}", "delete that file and enroll again", code="face_broken", file=path)
 
 
 def _view(content: Mapping[str, NDArray[Any]], number: int, landmarks: Points) -> EnrolledView:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 #: For which the bare picture is shown on request.
 BARE_S = 2.0
+SLOW_HINT = "close other programs, or choose a smaller resolution"
 
 
 @dataclass(frozen=True)
@@ -227,9 +228,9 @@ class Daemon:
     def _trouble(self, sinks: Sinks | None) -> dict[str, Trouble]:
         """Current trouble, by worker or sink; under `settings` why their last change does not hold."""
         trouble: dict[str, Trouble] = {str(name): one for name, one in self._supervisor.trouble.items()}
-        if self._processing.hangs:
-            what = f"restoring has produced no frame for {LAST_PICTURE_S} s"
-            trouble[WorkerName.PROCESS] = Trouble(what, code="restoring_hangs")
+        if self._processing.is_slow:
+            what = f"restoring takes over {LAST_PICTURE_S} s a frame: fewer frames go out"
+            trouble[WorkerName.PROCESS] = Trouble(what, SLOW_HINT, code="restoring_slow")
         if sinks is not None:
             trouble |= {**sinks.flaws, **sinks.failures}
         if self._supervisor.refused is not None:

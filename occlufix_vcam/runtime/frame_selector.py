@@ -1,8 +1,9 @@
 """Selects each output frame: the newest one, or a substitute for it.
 
 A reader never sees an error, nor an unmarked frozen frame: after half a second without a new frame it gets a
-placeholder with the reason, or the last frame with a mark, as `on_failure` says. While restoring is on, `hold` and
-`blank` never show a frame that the pipeline has not processed.
+placeholder with the reason, or the last frame with a mark, as `on_failure` says. Where the pipeline is slow, the last
+frame stands longer: the rate falls, and no frame goes out untouched for that. While restoring is on, `hold` and `blank`
+never show a frame that the pipeline has not processed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from occlufix_vcam.core.output_transform import OutputTransform
 from occlufix_vcam.core.placeholder import marked, placeholder
 from occlufix_vcam.core.settings import Settings
 
-#: How long the last frame may be repeated.
-LAST_PICTURE_S = 0.5
+#: How long the last frame may be repeated; and where the pipeline takes longer than that for a frame.
+LAST_PICTURE_S, SLOW_PICTURE_S = 0.5, 2.0
 #: Frames of a slow source that may be missing before it counts as silent.
 MISSED_PICTURES = 2.5
 
@@ -61,16 +62,17 @@ class FrameSelector:
         """Forgets the last frame when no program reads, so that the next reader does not see the past."""
         self._last, self._held, self._arrived_at = None, None, float("-inf")
 
-    def now(self, rate: float, reason: str, settings: Settings, *, camera_gone: bool) -> Frame:
-        """Current output frame; shows `reason` if no frame came at `rate` for too long."""
-        patience = max(LAST_PICTURE_S, MISSED_PICTURES / rate)
+    def now(self, rate: float, reason: str, settings: Settings, *, camera_gone: bool, slow: bool = False) -> Frame:
+        """Current output frame; shows `reason` if no frame came at `rate` for too long. `slow`: the pipeline is."""
+        patience = max(SLOW_PICTURE_S if slow else LAST_PICTURE_S, MISSED_PICTURES / rate)
         if not settings.enabled:
             self._held = None  # earlier restored frames do not return when restoring is switched on again
         is_fresh = self._clock() - self._arrived_at <= patience and not camera_gone
         if self._last is not None and is_fresh and self._may_show(self._last, settings):
             return self._last.frame
         held = self._held if settings.enabled else self._last.frame if self._last else None
-        return self._stand_in_for(None if camera_gone or settings.on_failure != "hold" else held, reason)
+        may_hold = settings.on_failure == "hold" or (slow and settings.on_failure == "passthrough")
+        return self._stand_in_for(held if may_hold and not camera_gone else None, reason)
 
     @staticmethod
     def _may_show(last: FinishedFrame, settings: Settings) -> bool:

@@ -123,7 +123,8 @@ class Output:
             is_new = fresh is not None and selector.take(fresh)
             pacer.next(is_new)
             camera_gone = WorkerName.CAPTURE in self._supervisor.trouble
-            frame = selector.now(rate, self._reason(), self._supervisor.settings, camera_gone=camera_gone)
+            settings, slow = self._supervisor.settings, self._processing.is_slow
+            frame = selector.now(rate, self._reason(), settings, camera_gone=camera_gone, slow=slow)
             self._send(sinks, selector, frame)
             if is_new and fresh is not None and frame.index >= 0:
                 self._account(fresh)

@@ -16,7 +16,7 @@ from occlufix_vcam.core.status import EngineFacts, WorkerName
 from occlufix_vcam.core.telemetry import SaidOnce, Telemetry
 from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime.background_build import BackgroundBuild
-from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, FinishedFrame
+from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, SLOW_PICTURE_S, FinishedFrame
 from occlufix_vcam.runtime.load import Load
 from occlufix_vcam.runtime.supervisor import PATIENCE_S, Supervisor
 
@@ -47,17 +47,19 @@ class Processing:
         self._supervisor, self._telemetry, self._clock = supervisor, telemetry, clock
         self._build_pipeline, self._captured, self._finished = build_pipeline, captured, finished
         self._busy_since = float("inf")
+        self._slow_until = float("-inf")
         self._engines: EngineSet | None = None
         self._load = Load()
         self._background_build = BackgroundBuild(lambda: supervisor.open_anew(WorkerName.PROCESS))
         self._collapses: Counter[tuple[str, str]] = Counter()
         self._last_failure: Exception | None = None
-        self._repeated_trouble, self._bare = SaidOnce(log), SaidOnce(log)
+        self._repeated_trouble, self._bare, self._slow = SaidOnce(log), SaidOnce(log), SaidOnce(log)
 
     @property
-    def hangs(self) -> bool:
-        """Whether it has produced no frame for too long."""
-        return self._clock() - self._busy_since > LAST_PICTURE_S
+    def is_slow(self) -> bool:
+        """Whether a frame takes so long, or did a moment ago, that fewer frames go out."""
+        now = self._clock()
+        return now - self._busy_since > LAST_PICTURE_S or now < self._slow_until
 
     def deliver(self, frame: Frame) -> None:
         """Passes a captured frame to the pipeline, or around it. Called by the capture worker."""
@@ -79,8 +81,7 @@ class Processing:
     def _is_bypassed(self) -> bool:
         """Whether frames pass untouched: restoring is off, or no pipeline is open yet."""
         settings = self._supervisor.settings
-        stuck = not self.is_ready or self.hangs
-        return not settings.enabled or (stuck and settings.on_failure == "passthrough")
+        return not settings.enabled or (not self.is_ready and settings.on_failure == "passthrough")
 
     def facts(self) -> dict[str, EngineFacts]:
         engines = self._engines
@@ -130,11 +131,14 @@ class Processing:
             return False
         finally:
             self._busy_since = float("inf")
-        self._note_load(frame, self._clock() - began)
+        self._note_time(frame, self._clock() - began)
         self.summary = summary
         return True
 
-    def _note_load(self, frame: Frame, seconds: float) -> None:
+    def _note_time(self, frame: Frame, seconds: float) -> None:
+        if seconds > LAST_PICTURE_S:
+            self._slow_until = self._clock() + SLOW_PICTURE_S
+            self._slow.warning("restoring takes over %.1f s a frame: fewer frames go out", LAST_PICTURE_S)
         before = self._load.hurries
         if self._load.note(frame, seconds) is not before:
             log.info("the networks %s", "look as often as usual" if before else "look less often, to keep up")

@@ -6,6 +6,7 @@ The library runs its own thread; its callbacks take Python's lock only when some
 from __future__ import annotations
 
 import ctypes as c
+import errno
 import os
 import threading
 import time
@@ -86,7 +87,9 @@ class Session:
         c.set_errno(0)
         self.core = library.pw_context_connect(context, None, 0)
         if not self.core:
-            raise PipeWireError(f"no PipeWire session answers: {os.strerror(c.get_errno())}", START_HINT)
+            # Without a session the library says "Host is down".
+            why = "" if (number := c.get_errno()) == errno.EHOSTDOWN else f": {os.strerror(number)}"
+            raise PipeWireError(f"no PipeWire session is running{why}", START_HINT)
         later.callback(library.pw_core_disconnect, self.core)
         self._list_things()
         library.pw_thread_loop_start(self.loop)

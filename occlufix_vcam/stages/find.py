@@ -18,7 +18,7 @@ import numpy as np
 from engines.base import InferenceEngine
 from engines.contract import CLOSE_UP_SIZE, SEARCH_SIZE, Image, Points
 from engines.errors import EngineUnavailable, ModelMissing
-from engines.faces_maps import SURE_IN_VIDEO, Detection, Maps, TwoPassDetector
+from engines.faces_maps import SURE_IN_VIDEO, Detection, Maps, Run, TwoPassDetector
 from engines.installing import install_extra
 from engines.offline import import_offline
 from occlufix_vcam.core.errors import ConfigError
@@ -63,7 +63,10 @@ class OwnFinder:
     """Our `faces` network: a search of the whole frame, and a close-up of each face."""
 
     def __init__(
-        self, load_engine: LoadEngine, max_faces: int = 4, detector: type[TwoPassDetector] = TwoPassDetector
+        self,
+        load_engine: LoadEngine,
+        max_faces: int = 4,
+        detector: Callable[[Run, Run], TwoPassDetector] = TwoPassDetector,
     ) -> None:
         engines = (load_engine("faces", {"frame": (1, *size, 3)}) for size in (SEARCH_SIZE, CLOSE_UP_SIZE))
         self._detector = detector(*(_runner(engine) for engine in engines))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 from cv2.typing import MatLike
+from numpy.typing import NDArray
 
 from engines.base import InferenceEngine, Tensor
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image
@@ -40,6 +41,12 @@ SURE, MASK_SHARE, MASK_PX = 245, 0.85, 4000
 #: From so many sure pixels in the template on it is a thing that a turned face hides behind. Background beside the far
 #: cheek is never sure: 3 pixels at most on 319 frames and 411 portraits of uncovered people, 53 of them turned.
 SURE_PX = 400
+#: Share of a face that must be hidden, unless the user says otherwise.
+USUAL_COVERAGE = 0.02
+#: In a single picture a thing counts, however little of the face it hides, if it reaches the face's area times this and
+#: so much of it is sure (crop pixels). 38 of 97 photographs of hands and things at the jaw have one, of 798 uncovered
+#: portraits and 102 in which a thing is near a face 5 and 1; 4 of the 5 do hold something to face or ear.
+AT_FACE, SURE_THING_PX = 1.1, 800
 #: Beyond the face, a part of a face mask this thick (crop pixels) counts from this mean probability on, of 255, taken
 #: over squares of this side: collars and hair beside a mask reach about 170. Of an arm, true parts have as little.
 THICK_PX, DOUBTFUL, AROUND_PX = 9, 220, 25
@@ -64,13 +71,14 @@ class HiddenSegmenter:
         *,
         on: float = 0.5,
         off: float = 0.35,
-        min_coverage: float = 0.02,
+        min_coverage: float = USUAL_COVERAGE,
         every_frame: bool = True,
         mirrored: bool = False,
     ) -> None:
         """Unless `every_frame`, the network rests while nothing changes: its last answer holds.
 
-        `mirrored`: it sees each face mirrored, too, and the mean holds, for pictures for which there is time.
+        `mirrored`: it sees each face mirrored, too, and the mean holds, for pictures for which there is time. What is
+        sure then counts although it hides less, such as a hand at the jaw, unless `min_coverage` is raised.
         """
         #: While it hurries, the network rests longer, and through somewhat larger changes.
         self.hurries = False
@@ -81,6 +89,7 @@ class HiddenSegmenter:
         self._on = round(on * 255)
         self._off = round(off * 255)
         self._min_coverage = min_coverage
+        self._takes_sure = mirrored and self._side == WIDE_PX and min_coverage <= USUAL_COVERAGE
         self._tracks: dict[int, _Track] = {}
         self._looked_at = -np.inf
 
@@ -97,14 +106,15 @@ class HiddenSegmenter:
             probability = np.zeros_like(probability)  # it only marks the background beside the far cheek
         seen = track.mask.update(probability, self._on, self._off, crop.face.at)
         coverage = face_share(seen[part])
-        track.covered = coverage >= least
+        track.covered = coverage >= least or (self._takes_sure and is_sure_thing(seen, probability))
         track.hides = NOTHING
         if not track.covered:
             return HiddenCrop.of_template(crop, np.zeros((CROP_PX, CROP_PX), np.uint8), 0.0)
         if not is_wide:
             mask = _grown(cv2.bitwise_and(seen, face_area(FACE_REACH)))
             return HiddenCrop.of_template(crop, mask, coverage)
-        wide_mask = track.hides = _grown(before_face(without_doubtful(seen, track.mask.probability)))
+        reach = AT_FACE if self._mirrored else 1.0
+        wide_mask = track.hides = _grown(before_face(without_doubtful(seen, track.mask.probability), reach))
         mask = np.ascontiguousarray(wide_mask[TEMPLATE_PART])
         return HiddenCrop(crop, mask, coverage, wide_mask, may_carry=may_carry)
 
@@ -121,22 +131,29 @@ class HiddenSegmenter:
         is_turn = track.age >= most and self._looked_at != at
         if is_still and not is_turn and 0 <= at - track.looked_at < LOOK_EVERY_S:
             return track.age != 1
-        feed = crop.wide if self._side == WIDE_PX else crop.image
-        track.answer = self._ask(feed)
+        track.answer = ask(self._engine, crop)
         if self._mirrored:
-            track.answer = np.asarray(cv2.addWeighted(track.answer, 0.5, self._ask(feed[:, ::-1])[:, ::-1], 0.5, 0))
+            other = ask(self._engine, crop, mirrored=True)
+            track.answer = np.asarray(cv2.addWeighted(track.answer, 0.5, other, 0.5, 0))
         track.still.keep(cells, HURRIED if self.hurries else 1.0)
         track.age, track.looked_at, self._looked_at = 0, at, at
         return is_still
-
-    def _ask(self, feed: Image) -> Image:
-        answer = self._engine.run({"face": np.ascontiguousarray(feed)[None]})["hidden"]
-        return answer.reshape(self._side, self._side).astype(np.uint8)
 
     def forget(self, track_ids: Iterable[int]) -> None:
         """Forgets lost tracks; unknown ones are ignored."""
         for track_id in track_ids:
             self._tracks.pop(track_id, None)
+
+
+def ask(engine: InferenceEngine, crop: Crop, mirrored: bool = False) -> Image:
+    """The probability (0..255) that each pixel hides the face, in the wide field or the template, as the network has
+    it; if `mirrored`, as it sees the face mirrored.
+    """
+    side = engine.inputs[0].shape[1]
+    turn = np.s_[:, :: -1 if mirrored else 1]
+    feed = np.ascontiguousarray((crop.wide if side == WIDE_PX else crop.image)[turn])
+    answer = engine.run({"face": feed[None]})["hidden"].reshape(side, side).astype(np.uint8)
+    return np.ascontiguousarray(answer[turn])
 
 
 class GivenMask:
@@ -246,11 +263,22 @@ def _around_face() -> Image:
     return in_wide(face_area(1.2))
 
 
-def before_face(mask: Image) -> Image:
-    """Of `mask` (416x416 uint8), the connected parts that hide more than a speck of the face's area."""
+def before_face(mask: Image, reach: float = 1.0) -> Image:
+    """Of `mask` (416x416 uint8), the connected parts that hide more than a speck of the face's area times `reach`."""
     count, labels = cv2.connectedComponents(mask, ltype=cv2.CV_16U)
     if count <= 2:
         return mask  # one thing: the face is covered, so it is this one that covers it
-    hides = np.bincount(labels[TEMPLATE_PART][face_area() != 0], minlength=count) >= SPECK_PX
-    before: Image = np.where(hides, HIDDEN, 0).astype(np.uint8)[labels]
+    before: Image = np.where(_hides(labels, count, reach), HIDDEN, 0).astype(np.uint8)[labels]
     return before & mask
+
+
+def is_sure_thing(mask: Image, probability: Image) -> bool:
+    """Whether a connected part of `mask` (416x416 uint8) reaches the face and is surely a thing (0..255)."""
+    count, labels = cv2.connectedComponents(mask, ltype=cv2.CV_16U)
+    sure = np.bincount(labels[TEMPLATE_PART][probability[TEMPLATE_PART] >= SURE], minlength=count)
+    return bool((sure[1:] >= SURE_THING_PX)[_hides(labels, count, AT_FACE)[1:]].any())
+
+
+def _hides(labels: MatLike, count: int, reach: float) -> NDArray[np.bool_]:
+    """Which of the connected parts hide more than a speck of the face's area times `reach`."""
+    return np.bincount(labels[TEMPLATE_PART][face_area(reach) != 0], minlength=count) >= SPECK_PX

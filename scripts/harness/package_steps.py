@@ -27,7 +27,7 @@ USER, HOME = "ada", Path("/home/ada")
 SETTINGS = HOME / ".config/occlufix-vcam/settings.toml"
 HEADING = "### Debian and Ubuntu: a package"
 LIMIT_S = 900.0
-SLOW = 'width = 640\nheight = 360\nrate = 5.0\nenabled = false\nbackend = "fake"\n'
+SLOW = 'width = 320\nheight = 180\nrate = 2.0\nenabled = false\nbackend = "fake"\n'
 LABEL = "OccluFix Camera"
 
 
@@ -102,18 +102,14 @@ def running() -> list[str]:
 
 
 def three_commands_lead_to_a_picture_in_chromium(package: Path) -> dict[str, Any]:
-    from scripts.harness.readers import browsers
-
     commands, seconds = documented_commands(), []
     for command in commands:
         began = time.monotonic()
         typed(command)
         seconds.append(round(time.monotonic() - began, 1))
         give_cameras()
-    browsers.WITHIN_S = LIMIT_S
-    kernels = ("--disable-features=WebRtcPipeWireCamera",)  # there is no session to ask here, and it would wait for one
     began = time.monotonic()
-    told = browsers.watch("chromium", dict(os.environ), Path("/run"), label=LABEL, bars=True, flags=kernels)
+    told = seen_in_chromium()
     assert "error" not in told and told["label"].startswith(LABEL) and told["bars"] == 8, told
     return {
         "commands": commands,
@@ -121,6 +117,17 @@ def three_commands_lead_to_a_picture_in_chromium(package: Path) -> dict[str, Any
         "seconds until Chromium's picture": round(time.monotonic() - began, 1),
         "size": told["size"],
     }
+
+
+def seen_in_chromium() -> dict[str, Any]:
+    """What the user's Chromium reports. The camera opens for programs of its own user: others are not seen to read."""
+    from scripts.harness.readers import browsers
+
+    browsers.WITHIN_S = LIMIT_S
+    kernels = "--disable-features=WebRtcPipeWireCamera"  # there is no session to ask here, and it would wait for one
+    flags = (kernels, f"--user-data-dir={HOME}/chromium")
+    user = ("runuser", "--user", USER, "--", "env", f"HOME={HOME}")
+    return browsers.watch("chromium", dict(os.environ), Path("/run"), label=LABEL, bars=True, flags=flags, prefix=user)
 
 
 def what_a_desktop_shows_is_there(package: Path) -> dict[str, Any]:

@@ -219,6 +219,7 @@ def test_a_build_that_fails_says_why(error: Exception) -> None:
     builds.start([], Settings())
     wait_for(builds)
     assert str(error) in builds.status()["error"] and builds.status()["hint"]
+    assert builds.status()["code"] == "build_failed"
 
 
 def test_a_model_that_there_is_not_is_not_built() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 
-from engines.contract import TEMPLATE, Image
-from engines.faces_maps import Detection, TwoPassDetector
+from engines.base import Tensor, TensorSpec
+from engines.contract import CROP_PX, TEMPLATE, Image
+from engines.faces_maps import SURE as SURE_FACE
+from engines.faces_maps import SURE_IF_TURNED, Detection, TwoPassDetector
 from occlufix_vcam.core.frame import FaceTrack, Frame
-from occlufix_vcam.offline.stills import StillFinder, TiledDetector, _tiles
+from occlufix_vcam.offline.stills import DOUBTED, DOUBTED_PX, StillFinder, TiledDetector, _tiles, is_surely_covered
 
 
 @pytest.mark.parametrize("size", [(6000, 4000), (4000, 6000), (2400, 2400), (1280, 720), (12000, 500)])
@@ -46,10 +48,68 @@ def test_a_face_that_only_a_tile_shows_is_found_once_and_only_if_it_is_certain(
     image = np.zeros((4000, 6000, 3), np.uint8)
     x, y = spot.astype(int)
     image[y - 50 : y + 50, x - 50 : x + 50] = 255
-    finds = TiledDetector(lambda _: {}, lambda _: {}).search(image, 64)
+    finds = TiledDetector(lambda _: {}, lambda _: {}, lambda image, face: False).search(image, 64)
     sure = [find for find in finds if find.score > 0.8]
     assert len(sure) == 1 and np.abs(sure[0].box.reshape(2, 2).mean(axis=0) - spot).max() < 12
     assert [find.score for find in finds] == [pytest.approx(0.9), 0.5]
+
+
+@pytest.mark.parametrize(
+    ("certainty", "height", "covered", "sure"),
+    [
+        (DOUBTED + 0.01, DOUBTED_PX + 1, True, True),
+        (DOUBTED + 0.01, DOUBTED_PX + 1, False, False),
+        (DOUBTED + 0.01, DOUBTED_PX - 1, True, False),
+        (DOUBTED - 0.01, DOUBTED_PX + 1, True, False),
+        (SURE_FACE, DOUBTED_PX - 1, False, True),
+    ],
+)
+def test_a_large_doubted_face_is_one_if_something_surely_covers_it(
+    monkeypatch: pytest.MonkeyPatch, certainty: float, height: float, covered: bool, sure: bool
+) -> None:
+    monkeypatch.setattr(TiledDetector, "certainty", lambda self, image, candidate, face: certainty)
+    detector = TiledDetector(lambda _: {}, lambda _: {}, lambda image, face: covered)
+    face = Detection(0.5, np.array([0, 0, 40, height], np.float32), TEMPLATE)
+    picture = np.zeros((8, 8, 3), np.uint8)
+    assert detector.is_sure(picture, face, face, SURE_FACE) == sure
+    assert detector.is_sure(picture, face, face, SURE_IF_TURNED) == (certainty >= SURE_IF_TURNED), (
+        "not in turned pictures"
+    )
+
+
+@pytest.mark.parametrize(
+    ("marked", "covered"),
+    [
+        ({"plain": (150, 230), "mirrored": (150, 230)}, True),
+        ({"plain": (150, 230), "mirrored": (200, 230)}, False),
+        ({"plain": (150, 156), "mirrored": (150, 156)}, False),
+    ],
+)
+def test_a_face_is_surely_covered_if_the_network_marks_enough_and_the_same_mirrored(
+    marked: dict[str, tuple[int, int]], covered: bool
+) -> None:
+    engine = LooksTwice([marked["plain"], marked["mirrored"]])
+    face = Detection(0.5, np.array([0, 0, 256, 256], np.float32), TEMPLATE)
+    assert is_surely_covered(engine, np.zeros((CROP_PX, CROP_PX, 3), np.uint8), face) == covered
+
+
+class LooksTwice:
+    """A network of the template that marks these rows of what it is shown, one pair for each look."""
+
+    backend = device = precision = "fake"
+    inputs = (TensorSpec("face", (1, CROP_PX, CROP_PX, 3), "uint8"),)
+    outputs = passed_over = ()
+
+    def __init__(self, rows: list[tuple[int, int]]) -> None:
+        self._rows = iter(rows)
+
+    def run(self, feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        answer = np.zeros((1, CROP_PX, CROP_PX, 1), np.uint8)
+        top, bottom = next(self._rows)
+        answer[0, top:bottom, 60:196] = 255
+        return {"hidden": answer}
+
+    def close(self) -> None: ...
 
 
 class SixFaces:

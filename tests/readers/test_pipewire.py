@@ -217,6 +217,6 @@ def test_no_session_and_no_session_manager_are_said_with_what_to_do(tmp_path: Pa
     said = product.run(environment, "start", "--source=demo", "--sink=pipewire")
     assert said.returncode == 3
     assert said.stderr.splitlines() == [
-        "error: no PipeWire session answers: Host is down",
+        "error: no PipeWire session is running",
         "  log in to a desktop with PipeWire, or run `systemctl --user start pipewire wireplumber`",
     ]

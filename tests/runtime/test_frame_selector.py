@@ -12,6 +12,7 @@ from occlufix_vcam.runtime.frame_selector import FinishedFrame, FrameSelector
 from tests.harness.sources import FakeClock, grey
 
 SIZE = (160, 90)
+BARE, RESTORED = 200, 100
 
 
 def picture(at: float, level: int = 200) -> Frame:
@@ -42,6 +43,17 @@ def test_the_last_picture_stands_for_half_a_second_then_it_is_said(policy: str, 
     assert not (stand_in.image[85:] == 200).all()
     assert selector.now(30, "why", settings, camera_gone=False) is stand_in
     assert selector.now(30, "another", settings, camera_gone=False) is not stand_in
+
+
+@pytest.mark.parametrize(("policy", "held"), [("passthrough", RESTORED), ("hold", RESTORED), ("blank", None)])
+def test_where_the_pipeline_is_slow_the_last_restored_picture_stands_longer(policy: str, held: int | None) -> None:
+    clock, settings = FakeClock(), Settings().but(on_failure=policy)
+    selector = FrameSelector(SIZE, clock)
+    selector.take(restored(1.0, RESTORED))
+    clock.advance(1.9)
+    assert selector.now(30, "why", settings, camera_gone=False, slow=True).index == 0
+    clock.advance(0.2)
+    assert shows(selector, settings, slow=True) == held
 
 
 def test_a_camera_that_is_gone_is_said_at_once_whatever_the_policy() -> None:
@@ -96,12 +108,9 @@ def test_mirror_exchanges_left_and_right_of_pictures_and_not_of_words() -> None:
     assert selector.finished(words, settings) is words and selector.finished(frame, Settings()) is frame
 
 
-BARE, RESTORED = 200, 100
-
-
-def shows(selector: FrameSelector, settings: Settings) -> int | None:
+def shows(selector: FrameSelector, settings: Settings, *, slow: bool = False) -> int | None:
     """The grey level that goes out, None for a placeholder."""
-    level = int(selector.now(30, "why", settings, camera_gone=False).image[0, 0, 0])
+    level = int(selector.now(30, "why", settings, camera_gone=False, slow=slow).image[0, 0, 0])
     return level if level in (BARE, RESTORED) else None
 
 

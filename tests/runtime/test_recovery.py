@@ -10,11 +10,12 @@ import pytest
 from engines import EngineRunError
 from occlufix_vcam.core.errors import CameraLost, CameraNotFound, SinkUnavailable, Trouble
 from occlufix_vcam.runtime import supervisor as supervisor_module
+from occlufix_vcam.runtime.frame_selector import LAST_PICTURE_S, SLOW_PICTURE_S
 from occlufix_vcam.runtime.processing import FAILURES_IN_A_ROW
 from occlufix_vcam.sinks import fan_out
 from occlufix_vcam.sinks.fan_out import LeftOut, Sinks
 from tests.harness.daemon import Stage
-from tests.harness.fakes import WAIT_S, InvertingPipeline, ScriptedCamera, WatchedSink, middle, running
+from tests.harness.fakes import WAIT_S, InvertingPipeline, ScriptedCamera, WatchedSink, middle, running, until
 
 
 @pytest.mark.parametrize(
@@ -116,22 +117,42 @@ def test_a_hundred_times_unplugged_and_back_again_leave_nothing(stage: Stage) ->
     assert threading.active_count() <= threads + 1 and not stage.sink.closed.is_set()
 
 
-def test_a_pipeline_that_hangs_lets_the_untouched_picture_through(stage: Stage) -> None:
+def test_a_slow_pipeline_lowers_the_rate_and_no_picture_goes_out_untouched(stage: Stage) -> None:
     stage.wait_until_running()
     stage.pipeline.may_finish.clear()
     stage.pipeline.entered.clear()
     stage.camera.show(10)
     assert stage.pipeline.entered.wait(WAIT_S)
-    while 20 not in stage.sink.levels():
-        stage.camera.show(20)
+    stage.clock.advance(LAST_PICTURE_S)
+    since = len(stage.sink.levels())
+    for level in range(20, 25):
+        stage.camera.show(level)
         stage.sink.wait_for_more()
     status = stage.daemon.status()
-    assert "restoring" in status["trouble"]["process"]
-    assert status["bare"] >= 1 and status["freezes"] >= 1
+    assert status["trouble"]["process"].startswith("restoring takes over") and status["hints"]["process"]
+    stage.clock.advance(SLOW_PICTURE_S)
+    stage.sink.wait_for(lambda sink: sink.sent[-1].index == -1 and middle(sink.sent[-1]) == 254)  # the last, marked
     stage.pipeline.may_finish.set()
+    stage.sink.wait_for_level(255 - 24)
+    assert set(stage.sink.levels()[since:]) <= {254, 255 - 10, 255 - 24}
+    assert stage.daemon.status()["bare"] == 0 and stage.daemon.status()["freezes"] >= 1
 
 
-@pytest.mark.parametrize(("policy", "is_picture"), [("hold", True), ("blank", False)])
+def test_that_restoring_is_slow_is_said_between_two_slow_pictures_and_no_longer_than_it_is(stage: Stage) -> None:
+    stage.wait_until_running()
+    stage.pipeline.may_finish.clear()
+    stage.pipeline.entered.clear()
+    stage.camera.show(10)
+    assert stage.pipeline.entered.wait(WAIT_S)
+    stage.clock.advance(LAST_PICTURE_S)
+    stage.pipeline.may_finish.set()
+    stage.sink.wait_for_level(255 - 10)
+    until(lambda: "process" in stage.daemon.status()["trouble"])
+    stage.clock.advance(SLOW_PICTURE_S)
+    assert "process" not in stage.daemon.status()["trouble"]
+
+
+@pytest.mark.parametrize(("policy", "is_picture"), [("passthrough", True), ("hold", True), ("blank", False)])
 def test_a_pipeline_that_hangs_never_leaves_the_last_picture_without_a_sign(policy: str, is_picture: bool) -> None:
     stage = Stage(on_failure=policy)
     with running(stage.daemon):

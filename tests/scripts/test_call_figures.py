@@ -11,7 +11,7 @@ import pytest
 from engines.contract import Image
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.sinks.recorder import Recorder
-from scripts.harness.readers.call import End
+from scripts.harness.readers.call import End, delays_ms, pairs
 from scripts.harness.readers.restored import compared
 
 SIZE = (320, 180)
@@ -54,6 +54,18 @@ def test_a_picture_that_is_repeated_stands_still() -> None:
     seen = [(7, 0.0), (8, 33.0), (8, 66.0), (8, 250.0), (9, 283.0), (None, 316.0), (None, 350.0), (0, 380.0)]
     shown = End(seen, {}, SIZE, [], [])
     assert shown.gaps_ms == [33.0, 250.0, 33.0, 34.0, 30.0] and shown.freezes == 1
+
+
+def test_a_number_that_a_looped_film_repeats_is_that_of_the_newest_picture() -> None:
+    sent = End([(7, 0.0), (8, 33.0), (7, 10_000.0), (8, 10_033.0), (9, 10_066.0)], {}, SIZE, [], [])
+    arrived = End([(7, 40.0), (7, 10_050.0), (8, 10_030.0), (9, 10_096.0)], {}, SIZE, [], [])
+    assert delays_ms(sent, arrived) == [40.0, 50.0, 30.0]
+
+
+def test_pictures_that_arrive_smaller_are_compared_in_their_size() -> None:
+    whole, small = picture(np.full((60, 100, 3), 200, np.uint8)), np.full((90, 160, 3), 90, np.uint8)
+    ((number, left, came),) = pairs(end({3: whole}), end({3: small, 4: small}))
+    assert number == 3 and left.shape == came.shape == small.shape
 
 
 def test_where_nothing_was_restored_there_is_no_figure(film: Path) -> None:

@@ -107,6 +107,25 @@ def test_a_face_seen_mirrored_too_gets_the_mean_of_both(engine):
     assert see(crop()).mask.any()
 
 
+@pytest.mark.parametrize(
+    ("options", "probability", "top", "counts"),
+    [
+        ({"mirrored": True}, 255, 230, True),
+        ({"mirrored": True, "min_coverage": 0.05}, 255, 230, False),
+        ({}, 255, 230, False),
+        ({"mirrored": True}, SURE - 2, 230, False),
+        ({"mirrored": True}, 255, 252, False),
+    ],
+)
+def test_in_a_picture_a_sure_thing_at_the_jaw_counts_that_hides_next_to_nothing(options, probability, top, counts):
+    engine = SaidProbability(WIDE_PX)
+    left, above = WIDE_OFFSET
+    engine.probability[above + top : above + 330, left + 98 : left + 158] = probability
+    hidden = HiddenSegmenter(engine, **options)(crop())
+    assert hidden.wide_mask.any() == counts
+    assert hidden.coverage < 0.02
+
+
 def test_a_probability_around_the_threshold_does_not_flicker(engine):
     see = HiddenSegmenter(engine)
     engine.probability[box(150, 220)] = 200

@@ -152,13 +152,13 @@ function pressPresets() {
 
 // ---- engines ----
 
-function showBuild({ running, doing, share, made, error, hint }) {
+function showBuild({ running, doing, share, made, error, hint, code }) {
   by("build").disabled = running;
   by("build-progress").hidden = !running;
   by("build-progress").value = share;
   const models = made.map((one) => `${one.model} ${one.p50_ms?.toFixed(1) ?? "–"} ms`).join(", ");
   if (running) by("build-told").textContent = `${doing || t("well.preparing")} …`;
-  else if (error) by("build-told").textContent = sentences({ message: error, hint });
+  else if (error) by("build-told").textContent = sentences({ message: error, hint, code });
   else by("build-told").textContent = made.length ? t("well.built", { models }) : "";
 }
 

@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image
-from occlufix_vcam.core.frame import Fill, Patch, in_wide
-from occlufix_vcam.stages.geometry import compose, to_cells, to_wide_field, translation
+from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image, transform_points
+from occlufix_vcam.core.frame import Crop, Fill, Patch, in_wide
+from occlufix_vcam.stages.compositing.exemplar import completed
+from occlufix_vcam.stages.geometry import compose, face_area, inverse, to_cells, to_wide_field, translation
 
 Beyond = Literal["fade", "leave", "paint"]
 Cells = NDArray[np.float32]
@@ -39,6 +40,9 @@ DWELL_S = 0.6
 TRUSTED = 128
 #: Beyond the template, a thing counts as restored where so much of it is, within a square of cells wider than an arm.
 MOST, _WIDTH = 0.8, (25, 25)
+#: A painted field takes no patch from within the face (eyes on a chest), and leaves so much around it to the restorer;
+#: the face's area is scaled by these.
+INNER_FACE, OUTER_FACE = 0.9, 1.3
 #: A thing counts as followed this near to where it is, by cell: its outline is coarse.
 _NEAR = np.ones((9, 9), np.uint8)
 
@@ -64,8 +68,10 @@ class Reach:
     FADE_PX, is left wholly as it is, or is painted over with a continuation of what surrounds it.
     """
 
-    def __init__(self, beyond: Beyond = "fade") -> None:
+    def __init__(self, beyond: Beyond = "fade", paints: bool = False) -> None:
+        """`paints`: the whole wide field is painted (painted_wide), so things go as far as it reaches."""
         self._beyond = beyond
+        self._paints = paints
         self._choices: dict[int, _Choice] = {}
 
     def __call__(self, patch: Patch, fill: Fill | None, at: float) -> Image | None:
@@ -74,7 +80,7 @@ class Reach:
         `at` is the frame's time in seconds.
         """
         thing = _reduced(patch.wide_mask) & _reduced(patch.crop.in_frame)
-        sure = _restored_cells()
+        sure = np.full((CELLS, CELLS), HIDDEN, np.uint8) if self._paints else _restored_cells()
         if fill is not None:
             sure = _across(np.maximum(sure, _trust(fill, patch)), thing)
         followed = _followed(fill, patch)
@@ -86,7 +92,7 @@ class Reach:
             return None
         if self._beyond == "paint" or patch.exact:
             return np.maximum(_wide_edge(), followed)
-        return _faded(sure, thing, followed)
+        return _faded(sure, thing, followed, _fading_edge(patch.crop) if self._paints else _edge_distance())
 
     @property
     def leaves(self) -> bool:
@@ -149,20 +155,43 @@ def composed_wide(patch: Patch, restored: Image) -> Image:
     return np.asarray(smooth, np.uint8)
 
 
+def painted_wide(patch: Patch, restored: Image) -> Image:
+    """The restored face, and the rest of the thing painted in patches of what is visible around it: 416x416x3."""
+    kept = in_wide(_kept_face())
+    hole = np.where(kept < HIDDEN // 2, patch.wide_mask, np.uint8(0))
+    wide = patch.crop.wide.copy()
+    wide[TEMPLATE_PART] = restored
+    if not cv2.countNonZero(hole):
+        return wide
+    visible = ~patch.wide_mask & patch.crop.in_frame
+    around = continued(_by_cell(wide), _reduced(~hole & patch.crop.in_frame, whole=True))
+    guess = cv2.resize(around, (WIDE_PX, WIDE_PX), interpolation=cv2.INTER_LINEAR)
+    source = np.asarray(cv2.subtract(visible, in_wide(face_area(INNER_FACE))), np.uint8)
+    painted = completed(np.where(hole[..., None] > 0, guess, wide), hole, source)
+    share = kept.astype(np.float32) * np.float32(1 / HIDDEN)
+    return np.asarray(cv2.blendLinear(wide, painted, share, 1 - share), np.uint8)
+
+
+@functools.cache
+def _kept_face() -> Image:
+    """255 where the restorer's picture stays in a painted field: the face, fading out. 256x256 uint8."""
+    return np.asarray(cv2.min(cv2.GaussianBlur(face_area(OUTER_FACE), (0, 0), 4), template_weight()), np.uint8)
+
+
 @functools.cache
 def template_weight() -> Image:
     """255 inside the template, falling to 0 over EDGE_PX at its edge: 256x256 uint8."""
     return _faded_edge(CROP_PX)
 
 
-def _faded(sure: Image, thing: Image, followed: Image) -> Image:
-    """255 where it is sure, falling to 0 over FADE_PX beyond, and towards the wide field's edge.
+def _faded(sure: Image, thing: Image, followed: Image, to_field_edge: Cells) -> Image:
+    """255 where it is sure, falling to 0 over FADE_PX beyond, and towards the wide field's edge, that far away.
 
     A thing that ends nearby is replaced to its end: it would leave no more than a remnant. One that is `followed`
     beyond the wide field does not fade at its edge.
     """
     beyond = cv2.distanceTransform(_where(sure < TRUSTED), cv2.DIST_L2, 5) * CELL_PX
-    inside = np.maximum(_edge_distance(), followed * np.float32(FADE_PX / HIDDEN))
+    inside = np.maximum(to_field_edge, followed * np.float32(FADE_PX / HIDDEN))
     share = np.clip(1 - beyond / FADE_PX, 0, 1)
     count, labels = cv2.connectedComponents(thing, ltype=cv2.CV_16U)
     for label in range(1, count):
@@ -222,6 +251,24 @@ def _edge_distance() -> Cells:
     steps = np.arange(CELLS, dtype=np.float32) * CELL_PX
     steps = np.minimum(steps, steps[::-1])
     return np.minimum(steps[:, None], steps)
+
+
+def _fading_edge(crop: Crop) -> Cells:
+    """Distance of each cell from the wide field's edge, in crop pixels: more where the picture ends soon after."""
+    if crop.frame is None:
+        return _edge_distance()
+    to_frame = inverse(to_wide_field(crop.to_crop))
+    size = np.array(crop.frame.shape[1::-1])
+    steps = np.arange(CELLS, dtype=np.float32) * CELL_PX
+    inside = np.full((CELLS, CELLS), np.float32(WIDE_PX))
+    back = steps[::-1]
+    for normal, distance in ((-1, 0), steps), ((1, 0), back), ((0, -1), steps[:, None]), ((0, 1), back[:, None]):
+        out = WIDE_PX / 2 + np.array([[0], [FADE_PX]], np.float32)
+        points = transform_points((WIDE_PX / 2 + out * np.array(normal)).astype(np.float32), to_frame)
+        ends_here, ends_soon = (not ((point >= 0) & (point <= size - 1)).all() for point in points)
+        if not ends_here:
+            inside = np.minimum(inside, distance * np.float32(FADE_PX / EDGE_PX if ends_soon else 1.0))
+    return inside
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, Affine, Image
 from occlufix_vcam.core.frame import Box, Fill, Patch
 from occlufix_vcam.stages.compositing.beyond import CELL_PX as REACH_CELL_PX
-from occlufix_vcam.stages.compositing.beyond import Beyond, Reach, composed_wide
+from occlufix_vcam.stages.compositing.beyond import Beyond, Reach, composed_wide, painted_wide
 from occlufix_vcam.stages.compositing.detail import CUBIC_BELOW, Detail
 from occlufix_vcam.stages.compositing.outline import outline
 from occlufix_vcam.stages.compositing.spill import without_spill
@@ -53,9 +53,13 @@ class Blender:
     Outlines are found in a second thread, meanwhile: OpenCV and NumPy leave a core idle that the networks use.
     """
 
-    def __init__(self, beyond: Beyond = "fade") -> None:
-        """`beyond`: what happens to a thing that reaches beyond what can be restored; see Reach."""
-        self._reach = Reach(beyond)
+    def __init__(self, beyond: Beyond = "fade", paints: bool = False) -> None:
+        """`beyond`: what happens to a thing that reaches beyond what can be restored; see Reach.
+
+        `paints`: what lies beside the face is painted in patches of what surrounds it, which takes seconds.
+        """
+        self._reach = Reach(beyond, paints)
+        self._paints = paints
         self._detail = Detail()
         self._scratch = _Scratch(0)
         self._outliner = ThreadPoolExecutor(1, "outline")
@@ -100,6 +104,8 @@ class Blender:
         """What is to be seen in `box` of the frame instead of the thing."""
         restored = _matched(patch)
         to_crop = compose(patch.crop.to_crop, translation(box[0], box[1]))
+        if self._paints:
+            return _warped(painted_wide(patch, restored), to_wide_field(to_crop), box)
         if is_beyond:
             return _warped(composed_wide(patch, restored), to_wide_field(to_crop), box)
         return _warped(restored, to_crop, box)

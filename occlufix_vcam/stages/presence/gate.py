@@ -24,8 +24,8 @@ Refusal = Literal["turned", "behind"]
 
 #: A face turned farther than the first value is left alone, until it is turned less than the second: 38 and 33 degrees.
 TURNED, TURNED_BACK = 0.47, 0.4
-#: In a single picture up to this turn, 43 degrees: no frame beside it shows that the pose is not quite the face's.
-TURNED_IN_PICTURE = 0.55
+#: In a single picture up to this turn, 45 degrees: no frame beside it shows that the pose is not quite the face's.
+TURNED_IN_PICTURE = 0.6
 #: A hidden share of a face of at least this in front of which another head lies is that head.
 BEHIND_SHARE = 0.01
 #: For so many seconds after another head was in front, a face is left alone.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -28,6 +29,8 @@ KEEP_EVERY = 10
 PERFECT = Network()
 #: A picture that stands still for longer is a freeze.
 FREEZE_MS = 200.0
+#: What seems to take longer was seen by the receiver before the sender's own view drew it, one loop of the film ago.
+MOST_DELAY_MS = 5_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +112,26 @@ class End:
 
 
 def delays_ms(sent: End, arrived: End) -> list[float]:
-    """Milliseconds from the sender's own view of a picture to the other end's."""
-    left = dict(reversed(sent.shown))
-    return [at - left[number] for number, at in arrived.shown if number in left and 0 <= at - left[number] < 10_000]
+    """Milliseconds from the sender's own view of a picture to the other end's. A looped film repeats its numbers."""
+    left: dict[int, list[float]] = {}
+    for number, at in sent.shown:
+        left.setdefault(number, []).append(at)
+    since = [at - max((one for one in left.get(number, ()) if one <= at), default=-inf) for number, at in arrived.shown]
+    return [delay for delay in since if delay < MOST_DELAY_MS]
 
 
 def pairs(sent: End, arrived: End) -> list[tuple[int, Image, Image]]:
-    """Number and pictures of both ends where both kept one, in one size: a call makes them smaller for a while."""
+    """Number and pictures of both ends where both kept one, in the size that arrived: calls make them smaller."""
     both = sorted(sent.pictures.keys() & arrived.pictures)
-    found = [(number, sent.pictures[number], arrived.pictures[number]) for number in both]
-    return [each for each in found if each[1].shape == each[2].shape]
+    return [
+        (number, _sized(sent.pictures[number], arrived.pictures[number]), arrived.pictures[number]) for number in both
+    ]
+
+
+def _sized(picture: Image, like: Image) -> Image:
+    if picture.shape == like.shape:
+        return picture
+    return np.asarray(cv2.resize(picture, like.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def psnr_db(sent: End, arrived: End) -> float | None:

@@ -33,7 +33,8 @@ def compared(film: Path, sent: End, arrived: End, folder: Path | None) -> list[s
         _write(folder, before, kept)
     psnr = [_psnr(left[part], came[part]) for left, came, part in kept.values()]
     sharp = [_sharpness(came, part) / _sharpness(left, part) for left, came, part in kept.values()]
-    neighbours = [(one, two) for one, two in pairwise(kept) if two - one <= NEAR]
+    near = [(one, two) for one, two in pairwise(kept) if two - one <= NEAR]
+    neighbours = [(one, two) for one, two in near if kept[one][1].shape == kept[two][1].shape]
     flicker = [
         _change(kept[two][1], kept[one][1], kept[one][2]) / _change(kept[two][0], kept[one][0], kept[one][2])
         for one, two in neighbours

@@ -69,17 +69,42 @@ def test_everything_that_is_used_has_a_name(visit: Visit) -> None:
         assert name in tree, name
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+#: How a reader may want colours; with high contrast the system's few replace the page's own.
+COLOURS: dict[str, dict[str, str]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "contrast": {"color_scheme": "dark", "forced_colors": "active"},
+}
+
+
+@pytest.mark.parametrize("colours", COLOURS)
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["desk", "phone"])
-def test_everybody_can_use_it(browser: Any, product: Product, scheme: str, size: tuple[int, int]) -> None:
-    visit = Visit(browser, product, viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+def test_everybody_can_use_it(browser: Any, product: Product, colours: str, size: tuple[int, int]) -> None:
+    visit = Visit(browser, product, viewport={"width": size[0], "height": size[1]}, **COLOURS[colours])
     visit.open_advanced()
     visit.page.click("#details summary >> nth=0")
     visit.page.locator("#settings .field").first.wait_for()
     found = axe.Axe().run(visit.page).response["violations"]
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+    assert [(one["id"], one["nodes"][0]["html"], one["nodes"][0]["failureSummary"]) for one in found] == []
     assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     if folder := os.environ.get("OCCLUFIX_SCREENSHOTS"):
         visit.wait_for_restored()
-        visit.page.screenshot(path=Path(folder) / f"page-{scheme}-{size[0]}.png", full_page=True)
+        visit.page.screenshot(path=Path(folder) / f"page-{colours}-{size[0]}.png", full_page=True)
+    visit.context.close()
+
+
+def test_high_contrast_shows_what_is_on_and_where_things_end(browser: Any, product: Product) -> None:
+    visit = Visit(browser, product, **COLOURS["contrast"])
+    assert visit.page.evaluate("matchMedia('(forced-colors: active)').matches")
+    style = "(one, what) => getComputedStyle(one)[what]"
+    knob, switch = visit.page.locator("#toggle .knob"), visit.page.locator("#toggle")
+    on = knob.evaluate(style, "backgroundColor")
+    switch.click()
+    expect(switch).to_have_attribute("aria-checked", "false")
+    expect(knob).not_to_have_css("background-color", on)
+    switch.click()
+    assert visit.page.locator('.preset[aria-pressed="true"]').evaluate(style, "outlineStyle") == "solid"
+    for card in visit.page.locator(".card").all():
+        assert card.evaluate(style, "borderTopStyle") == "solid"
+        assert card.evaluate(style, "borderTopColor") != card.evaluate(style, "backgroundColor")
     visit.context.close()

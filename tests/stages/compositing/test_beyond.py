@@ -11,7 +11,16 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, TEMPLATE_PART, WIDE_PX, Image
 from occlufix_vcam.core.frame import Fill, Patch
-from occlufix_vcam.stages.compositing.beyond import CELL_PX, CELLS, DWELL_S, FADE_PX, Beyond, Reach, continued
+from occlufix_vcam.stages.compositing.beyond import (
+    CELL_PX,
+    CELLS,
+    DWELL_S,
+    FADE_PX,
+    Beyond,
+    Reach,
+    continued,
+    painted_wide,
+)
 from occlufix_vcam.stages.compositing.blend import Blender
 from tests.stages.test_align import crop_of
 
@@ -172,3 +181,32 @@ def test_a_continuation_is_smooth_and_leaves_what_is_known():
     assert np.array_equal(filled[known > 0], image[known > 0])
     assert np.abs(filled - image)[known == 0].mean() < 14
     assert np.abs(np.diff(filled, axis=1)).max() < 40
+
+
+@pytest.mark.parametrize(("rows_below", "stays"), [(0, False), (200, True)])
+def test_in_a_single_picture_an_arm_goes_as_far_as_the_picture_and_fades_where_that_goes_on(
+    rows_below: int, stays: bool
+):
+    frame = np.full((SHIFT[1] + WIDE_PX - TEMPLATE_PART[0].start + rows_below, 1280, 3), 150, np.uint8)
+    reach = Reach("fade", paints=True)(patch(arm(), frame), None, 0.0)
+    down = np.full(CELLS, 255) if reach is None else reach[:, 210 // CELL_PX]
+    assert (down[: (WIDE_PX - FADE_PX) // CELL_PX - 1] == 255).all()
+    assert (down[-1] < 40) == stays
+
+
+def test_in_a_single_picture_what_lies_beside_the_face_is_painted_in_pieces_of_its_surroundings():
+    """A striped wall goes on behind an arm; where a thing is not, nothing changes."""
+    rows = np.arange(720)[:, None] // 6 % 2 * 120 + 60
+    wall = np.repeat(np.broadcast_to(rows, (720, 1280))[..., None], 3, axis=2).astype(np.uint8)
+    mask = arm()
+    crop = crop_of(wall, TEMPLATE + np.float32(SHIFT))
+    hidden = crop.wide.copy()
+    hidden[mask > 0] = (40, 80, 200)
+    covered = replace(crop, wide=hidden)
+    painted = painted_wide(Patch(covered, np.ascontiguousarray(mask[TEMPLATE_PART]), crop.image, mask), crop.image)
+    assert (painted == hidden)[mask == 0].all()
+    off = np.abs(painted.astype(int) - crop.wide)[mask > 0]
+    assert off.mean() < 12
+    assert (
+        painted == painted_wide(Patch(covered, np.ascontiguousarray(mask[TEMPLATE_PART]), crop.image, mask), crop.image)
+    ).all()
