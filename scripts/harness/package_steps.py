@@ -10,9 +10,7 @@ module is compiled before. Its processor is too slow for the networks, so restor
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import pwd
 import re
 import shlex
 import shutil
@@ -21,7 +19,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -124,25 +121,13 @@ def three_commands_lead_to_a_picture_in_chromium(package: Path) -> dict[str, Any
 
 def seen_in_chromium() -> dict[str, Any]:
     """What the user's Chromium reports. The camera opens for programs of its own user: others are not seen to read."""
-    answer, report = multiprocessing.Pipe(duplex=False)
-    browser = multiprocessing.Process(target=_watch_as_user, args=(report,))
-    browser.start()
-    report.close()
-    told: dict[str, Any] = answer.recv()  # EOFError: it ended without a report, which is on the console
-    browser.join()
-    return told
-
-
-def _watch_as_user(report: Connection) -> None:
     from scripts.harness.readers import browsers
 
-    user = pwd.getpwnam(USER)
-    os.initgroups(USER, user.pw_gid)
-    os.setgid(user.pw_gid)
-    os.setuid(user.pw_uid)
     browsers.WITHIN_S = LIMIT_S
-    kernels = ("--disable-features=WebRtcPipeWireCamera",)  # there is no session to ask here, and it would wait for one
-    report.send(browsers.watch("chromium", dict(os.environ), HOME, label=LABEL, bars=True, flags=kernels))
+    kernels = "--disable-features=WebRtcPipeWireCamera"  # there is no session to ask here, and it would wait for one
+    flags = (kernels, f"--user-data-dir={HOME}/chromium")
+    user = ("runuser", "--user", USER, "--", "env", f"HOME={HOME}")
+    return browsers.watch("chromium", dict(os.environ), Path("/run"), label=LABEL, bars=True, flags=flags, prefix=user)
 
 
 def what_a_desktop_shows_is_there(package: Path) -> dict[str, Any]:

@@ -80,8 +80,11 @@ def watch(
     pause_s: float = 0,
     bars: bool = False,
     flags: tuple[str, ...] = (),
+    prefix: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Report of the page. The camera is opened twice, as calls do: `pause_s` later for the frames.
+
+    `flags` follow the browser's command, `prefix` runs it, for example as another user.
 
     The page waits for numbered frames, or for a camera's test image of eight `bars`.
     """
@@ -90,7 +93,7 @@ def watch(
         asked |= {"seconds": round(WITHIN_S / 3), **({"bars": 1} if bars else {})}
         url = f"http://127.0.0.1:{port}/?{urlencode(asked)}"
         for _ in range(STARTS):
-            told = _report(browser, url, flags, environment, folder / f"{browser}.log", answers)
+            told = _report(browser, url, prefix, flags, environment, folder / f"{browser}.log", answers)
             if told is not None:
                 return told
         log = (folder / f"{browser}.log").read_text(errors="replace")
@@ -100,6 +103,7 @@ def watch(
 def _report(
     browser: str,
     url: str,
+    prefix: tuple[str, ...],
     flags: tuple[str, ...],
     environment: Mapping[str, str],
     log: Path,
@@ -107,7 +111,7 @@ def _report(
 ) -> dict[str, Any] | None:
     """Report of the page in a new browser; None if the browser crashed, or reported nothing in time."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [*command_of(browser, profile, url), *flags]
+        command = [*prefix, *command_of(browser, profile, url), *flags]
         with background(command, {**environment, "HOME": profile}, log):
             ends_at = time.monotonic() + WITHIN_S
             while time.monotonic() < ends_at and CRASHED not in log.read_text(errors="replace"):
