@@ -13,6 +13,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from engines.contract import CROP_PX, HIDDEN, TEMPLATE_PART, WIDE_PX, Image, transform_points
@@ -43,6 +44,8 @@ MOST, _WIDTH = 0.8, (25, 25)
 #: A painted field takes no patch from within the face (eyes on a chest), and leaves so much around it to the restorer;
 #: the face's area is scaled by these.
 INNER_FACE, OUTER_FACE = 0.9, 1.3
+#: A thing of which this share lies there is continued smoothly: a wall would come onto the neck below a mask.
+BEFORE = 0.75
 #: A thing counts as followed this near to where it is, by cell: its outline is coarse.
 _NEAR = np.ones((9, 9), np.uint8)
 
@@ -156,20 +159,29 @@ def composed_wide(patch: Patch, restored: Image) -> Image:
 
 
 def painted_wide(patch: Patch, restored: Image) -> Image:
-    """The restored face, and the rest of the thing painted in patches of what is visible around it: 416x416x3."""
+    """The restored face, and the rest of the thing painted in patches of what is visible around it: 416x416x3.
+
+    A thing that lies before the face, such as a mask, is continued smoothly: it ends soon after.
+    """
     kept = in_wide(_kept_face())
-    hole = np.where(kept < HIDDEN // 2, patch.wide_mask, np.uint8(0))
+    hole = np.where(kept < HIDDEN, patch.wide_mask, np.uint8(0))
     wide = patch.crop.wide.copy()
     wide[TEMPLATE_PART] = restored
     if not cv2.countNonZero(hole):
         return wide
-    visible = ~patch.wide_mask & patch.crop.in_frame
     around = continued(_by_cell(wide), _reduced(~hole & patch.crop.in_frame, whole=True))
-    guess = cv2.resize(around, (WIDE_PX, WIDE_PX), interpolation=cv2.INTER_LINEAR)
-    source = np.asarray(cv2.subtract(visible, in_wide(face_area(INNER_FACE))), np.uint8)
-    painted = completed(np.where(hole[..., None] > 0, guess, wide), hole, source)
-    share = kept.astype(np.float32) * np.float32(1 / HIDDEN)
-    return np.asarray(cv2.blendLinear(wide, painted, share, 1 - share), np.uint8)
+    guess = np.asarray(cv2.resize(around, (WIDE_PX, WIDE_PX), interpolation=cv2.INTER_LINEAR), np.uint8)
+    before = cv2.countNonZero(cv2.bitwise_and(patch.wide_mask, in_wide(face_area(OUTER_FACE))))
+    if before < BEFORE * cv2.countNonZero(patch.wide_mask):
+        source = cv2.subtract(~patch.wide_mask & patch.crop.in_frame, in_wide(face_area(INNER_FACE)))
+        guess = completed(np.where(hole[..., None] > 0, guess, wide), hole, np.asarray(source, np.uint8))
+    return np.where(patch.wide_mask[..., None] > 0, _mixed(wide, guess, kept), wide)
+
+
+def _mixed(one: Image, other: Image, weight: MatLike) -> Image:
+    """`one` by its weight (0..255), the `other` by the rest."""
+    share = weight.astype(np.float32) * np.float32(1 / HIDDEN)
+    return np.asarray(cv2.blendLinear(one, other, share, 1 - share), np.uint8)
 
 
 @functools.cache

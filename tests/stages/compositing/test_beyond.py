@@ -210,3 +210,20 @@ def test_in_a_single_picture_what_lies_beside_the_face_is_painted_in_pieces_of_i
     assert (
         painted == painted_wide(Patch(covered, np.ascontiguousarray(mask[TEMPLATE_PART]), crop.image, mask), crop.image)
     ).all()
+
+
+def test_the_end_of_a_mask_below_the_chin_is_continued_in_the_skin_and_not_in_patches_of_the_wall():
+    """What is beside the chin is nearer than the neck below it."""
+    frame = np.full((720, 1280, 3), (200, 60, 20), np.uint8)
+    skin = (120, 150, 210)
+    crop = crop_of(frame, TEMPLATE + np.float32(SHIFT))
+    top, left = TEMPLATE_PART[0].start, TEMPLATE_PART[1].start
+    wide = crop.wide.copy()
+    wide[top + 20 :, left + 60 : left + 196] = skin
+    mask = np.zeros((WIDE_PX, WIDE_PX), np.uint8)
+    mask[top + 130 : top + 285, left + 60 : left + 196] = 255
+    restored = np.full_like(crop.image, skin)
+    template = np.ascontiguousarray(mask[TEMPLATE_PART])
+    painted = painted_wide(Patch(replace(crop, wide=wide), template, restored, mask), restored)
+    below = painted[top + 262 : top + 280, left + 90 : left + 166].astype(int)
+    assert np.abs(below - skin).max() < 40
