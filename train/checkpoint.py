@@ -180,16 +180,18 @@ def start(path: Path, task: Task, averaged: AveragedWeights, recipe: Recipe, ane
     taken = ["network"] if anew else list(task.modules)
     for name in taken:
         mine = {key.removeprefix(f"{name}/"): tensors[key] for key in tensors if key.startswith(f"{name}/")}
-        _load(task.modules[name], _new_parts(task.modules[name], mine) | mine, name)
+        _load(task.modules[name], _with_its_parts(task.modules[name], mine), name)
     averaged.load(task.modules["network"].state_dict())
     return Resumed(step, images, ["optimisers", *(name for name in task.modules if name not in taken)], {})
 
 
-def _new_parts(module: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What a module has of the parts that weights from before them lack, where `state` has nothing of them."""
+def _with_its_parts(module: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`state` with the module's own NEW_PARTS where it has nothing of them, and without those that the module lacks."""
     names: tuple[str, ...] = getattr(module, "NEW_PARTS", ())
+    own = module.state_dict()
     lacking = tuple(name for name in names if not any(key.startswith(name) for key in state))
-    return {key: value for key, value in module.state_dict().items() if key.startswith(lacking)}
+    kept = {key: value for key, value in state.items() if key in own or not key.startswith(names)}
+    return {key: value for key, value in own.items() if key.startswith(lacking)} | kept
 
 
 def _fits(module: nn.Module, state: Mapping[str, torch.Tensor]) -> bool:

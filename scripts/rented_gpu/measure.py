@@ -131,9 +131,10 @@ def _in_torch(precision: str) -> Callable[[Any], Any]:
     """The exported arithmetic, with the way to the GPU and back."""
     if not torch.cuda.is_available():
         raise Unavailable("torch sees no GPU")
-    task = RestoreTask(RECIPES["restore", "base"], Path())
+    recipe = RECIPES["restore", "base"].but(copy=True)
+    task = RestoreTask(recipe, Path())
     averaged = checkpoint.AveragedWeights(task.modules["network"], 0.0)
-    checkpoint.start(SHIPPED, task, averaged, RECIPES["restore", "base"], anew=True)
+    checkpoint.start(SHIPPED, task, averaged, recipe, anew=True)
     network = RestoreExport(task.modules["network"].eval()).eval().cuda()
     network = network.half() if precision == "fp16" else network
 

@@ -217,7 +217,7 @@ def test_a_face_that_moved_is_found_by_what_both_show() -> None:
         gain, offset = light(face, moved, 1 - hole)
     where_it_was = moved * gain + offset
     assert psnr(found, face, 1 - hole) > psnr(where_it_was, face, 1 - hole) + 10
-    assert psnr(found, face, hole) > psnr(where_it_was, face, hole) + 3  # and in the hole, which nobody sees
+    assert psnr(found, face, hole) > psnr(where_it_was, face, hole) + 2.5  # and in the hole, which nobody sees
 
 
 def test_a_face_that_did_not_move_stays_where_it_is() -> None:

@@ -246,7 +246,7 @@ class RestoreUNet(nn.Module):
     picture is taken for one of half size, and the coarse half works alone.
     """
 
-    #: Parts that weights from before them lack; they start from scratch then, and change nothing at first.
+    #: Parts that weights may lack, and a recipe too: they start from scratch then, and change nothing at first.
     NEW_PARTS = ("copy.",)
 
     def __init__(
