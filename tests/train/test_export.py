@@ -97,6 +97,16 @@ def test_a_file_names_neither_classes_nor_paths(exported: Path) -> None:
     assert RestoreExport.__name__.encode() not in content and b"unet_export.py" not in content
 
 
+def test_large_weights_keep_the_digits_that_show(exported: Path) -> None:
+    weights = onnx.load(str(exported / "restore.fp32.onnx")).graph.initializer
+    arrays = [onnx.numpy_helper.to_array(each) for each in weights if each.data_type == onnx.TensorProto.FLOAT]
+    large = [array for array in arrays if array.size > export.FEW_WEIGHTS]
+    assert large and not any((array.view(np.uint32) & 0x7FF).any() for array in large)
+    values = np.random.default_rng(0).normal(0, 1, 1000).astype(np.float32)
+    kept = export._with_fewer_digits(values)
+    assert (kept != values).any() and np.abs(kept / values - 1).max() <= 2**-13
+
+
 def test_the_batch_may_vary(exported: Path) -> None:
     session = onnxruntime.InferenceSession(str(exported / "restore.fp32.onnx"), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)

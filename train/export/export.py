@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import logging
+import math
 import tempfile
 import tomllib
 import warnings
@@ -35,6 +36,9 @@ LICENCE = "CC-BY-NC-4.0: trained on faces for non-commercial research only, see 
 TRAINED_ON = "SCUT-FBP5500, UTKFace, CFP and smaller sets; see MODEL_CARD.md"
 #: How far an ONNX file may be from torch, in uint8 steps: (largest difference, mean difference).
 TOLERANCE = {"fp32": (1.0, 0.02), "fp16": (255.0, 0.5)}
+
+#: Of tensors larger than this, the last digits are left out of the file: of weights, not of constants.
+FEW_WEIGHTS = 512
 
 #: So many faces are run through torch and through each file.
 PARITY_FACES = 6
@@ -130,18 +134,32 @@ def _write_onnx(model_io: ModelIO, precision: str, path: Path) -> None:
             verbose=False,
         )
     program.save(path, external_data=False)
-    _strip_metadata(path)
+    _tidy(path)
     onnx.checker.check_model(str(path), full_check=True)
 
 
-def _strip_metadata(path: Path) -> None:
-    """Removes torch's notes on the source: class names, and stack traces with this machine's paths."""
+def _tidy(path: Path) -> None:
+    """Removes torch's notes on the source, and digits of large FP32 weights that no picture shows.
+
+    The notes are class names, and stack traces with this machine's paths. What is left of a weight is four times as
+    exact as in FP16, and the file packs to three quarters.
+    """
     model = onnx.load(str(path))
     graph = model.graph
     values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
     for item in (model, graph, *graph.node, *values, *model.functions):
         item.ClearField("metadata_props")
+    for weight in graph.initializer:
+        if weight.data_type == onnx.TensorProto.FLOAT and math.prod(weight.dims) > FEW_WEIGHTS:
+            rounded = _with_fewer_digits(onnx.numpy_helper.to_array(weight))
+            weight.CopyFrom(onnx.numpy_helper.from_array(rounded, weight.name))
     onnx.save(model, str(path))
+
+
+def _with_fewer_digits(values: np.ndarray) -> np.ndarray:
+    """FP32 rounded to 12 binary digits behind the leading one, of 23."""
+    half = np.uint32(1 << 10)
+    return ((values.view(np.uint32) + half) & ~np.uint32((1 << 11) - 1)).view(np.float32)
 
 
 def _face_feeds(model_io: ModelIO, data: Path) -> list[dict[str, np.ndarray]]:
