@@ -191,6 +191,7 @@ def light(face: Tensor, other: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         count, a, b, bb, ab = cell.split((1, 3, 3, 3, 3), dim=1)
         a, b, bb, ab = (each / count.clamp_min(1e-4) for each in (a, b, bb, ab))
         gain = ((ab - a * b + STEADY) / ((bb - b * b).clamp_min(0) + STEADY)).clamp(0.5, 2.0)
-        both = torch.cat((gain, a + middle - gain * (b + other_middle)), 1)
-        gain, offset = F.interpolate(both, face.shape[-2:], mode="bilinear").chunk(2, dim=1)
+        offset = a + middle - gain * (b + other_middle)
+        # One by one: as one picture they make TensorRT's FP16 plan 35 MB larger.
+        gain, offset = (F.interpolate(each, face.shape[-2:], mode="bilinear") for each in (gain, offset))
         return gain, offset
