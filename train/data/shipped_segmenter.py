@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
+from multiprocessing import parent_process
 
 import numpy as np
 
@@ -45,8 +47,14 @@ class ShippedSegmenter:
 
     @cached_property
     def _network(self) -> Runner:
+        # OpenVINO's threads are not there after a fork: a worker of a process that has used it would wait for ever.
+        forked = parent_process() is not None and "openvino" in sys.modules
         try:
-            from engines.loader import load
+            if not forked:
+                from engines.loader import load
+
+                options = EngineOptions(precision=self._precision, threads=self._threads, wait_for_build=False)
+                return load("hidden", options).run
         except ModuleNotFoundError:  # a rented machine has ONNX Runtime and not all that the product needs
-            return onnx_runner(MODELS / "hidden.fp32.onnx", self._threads)
-        return load("hidden", EngineOptions(precision=self._precision, threads=self._threads, wait_for_build=False)).run
+            pass
+        return onnx_runner(MODELS / "hidden.fp32.onnx", self._threads)
