@@ -23,6 +23,8 @@ from train.occlusion.transplants import Transplants
 SIDE_PX = WIDE_PX // 2
 #: How often something covers a portrait, and how often that is a real thing out of a photograph.
 _COVERED_CHANCE, _TRANSPLANT_CHANCE = 0.85, 0.55
+#: How often a face stands at the picture's upper edge, and where that is: in eye-to-mouth distances below the eyes.
+_CUT_CHANCE, _CUT_AT = 0.1, (-0.5, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,16 @@ class CoveredFaces:
     def draw(self, rng: np.random.Generator, is_photograph: bool) -> HalfField | None:
         """A photograph, or a portrait with something before it; mirrored every other time. None where there is none.
 
-        Of the photographs, one in five shows a face beside a thing that does not cover it.
+        Some are cut off at the forehead or just below the eyes, as at a picture's edge. Of the photographs, one in five
+        shows a face beside a thing that does not cover it.
         """
         if is_photograph:
             drawn = self._photographs.draw(rng) if self._photographs else None
             field = _halved(drawn.image, drawn.valid, drawn.landmarks) if drawn is not None else None
         else:
             field = self._portrait(rng)
+        if field is not None and rng.random() < _CUT_CHANCE:
+            field = _cut_off(field, rng)
         return _mirrored(field) if field is not None and rng.random() < 0.5 else field
 
     def cover(self, image: Image, landmarks: Points, rng: np.random.Generator) -> Image:
@@ -75,6 +80,16 @@ class CoveredFaces:
 def _halved(image: Image, valid: Image, landmarks: Points) -> HalfField:
     planes = (np.asarray(cv2.resize(p, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)) for p in (image, valid))
     return HalfField(*planes, (landmarks + 0.5) / 2 - 0.5)  # middles of pixels, not corners, coincide
+
+
+def _cut_off(field: HalfField, rng: np.random.Generator) -> HalfField:
+    """The field of a face at the picture's upper edge: nothing above that, or its outermost line smeared."""
+    eyes, mouth = field.landmarks[:2].mean(axis=0)[1], field.landmarks[3:].mean(axis=0)[1]
+    line = max(int(eyes + rng.uniform(*_CUT_AT) * (mouth - eyes)), 0)
+    image, valid = field.image.copy(), field.valid.copy()
+    image[:line] = image[line] if rng.random() < 0.5 else 0
+    valid[:line] = 0
+    return HalfField(image, valid, field.landmarks)
 
 
 def _mirrored(field: HalfField) -> HalfField:

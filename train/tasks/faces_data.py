@@ -238,12 +238,12 @@ class TrainingPictures:
 
     def _field_view(self, field: HalfField, rng: np.random.Generator) -> tuple[Image, Labels]:
         """A wide field as the second pass sees it, as a picture of its own, or in a photograph without faces."""
-        kind = rng.random()
+        kind, turn = rng.random(), rng.normal(0, 25 if rng.random() < 0.25 else 9)
         if kind < 0.65:
-            scale, turn, shift = CLOSE_UP_SCALE * np.exp(rng.normal(0, 0.17)), rng.normal(0, 10), rng.normal(0, 11, 2)
+            scale, shift = CLOSE_UP_SCALE * np.exp(rng.normal(0, 0.17)), rng.normal(0, 11, 2)
         else:
             scale = np.exp(rng.uniform(*np.log((0.22, 0.46) if kind < 0.8 else (0.08, 0.4))))
-            turn, room = rng.normal(0, 6), max(self.side / 2 - 0.4 * WIDE_PX * scale, 4)
+            room = max(self.side / 2 - 0.4 * WIDE_PX * scale, 4)
             shift = rng.uniform(-room, room, 2)
         centre = field.landmarks.mean(axis=0) if kind < 0.65 else np.full(2, SIDE_PX / 2)
         matrix = cv2.getRotationMatrix2D(centre.tolist(), turn, 2 * scale).astype(np.float32)
