@@ -238,9 +238,10 @@ class TrainingPictures:
 
     def _field_view(self, field: HalfField, rng: np.random.Generator) -> tuple[Image, Labels]:
         """A wide field as the second pass sees it, as a picture of its own, or in a photograph without faces."""
-        kind, turn = rng.random(), rng.normal(0, 25 if rng.random() < 0.25 else 9)
+        kind, wrong = rng.random(), 2.2 if rng.random() < 0.25 else 1.0  # sometimes the first pass is far off
+        turn = rng.normal(0, 10 * wrong)
         if kind < 0.65:
-            scale, shift = CLOSE_UP_SCALE * np.exp(rng.normal(0, 0.17)), rng.normal(0, 11, 2)
+            scale, shift = CLOSE_UP_SCALE * np.exp(rng.normal(0, 0.16 * wrong)), rng.normal(0, 9 * wrong, 2)
         else:
             scale = np.exp(rng.uniform(*np.log((0.22, 0.46) if kind < 0.8 else (0.08, 0.4))))
             room = max(self.side / 2 - 0.4 * WIDE_PX * scale, 4)
