@@ -220,13 +220,16 @@ def compare_losses(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="measure only so many pictures of each kind")] = None,
     start_from: Annotated[
-        Path | None, typer.Option(help="exported weights that each run starts from, at step 0")
+        Path | None, typer.Option(help="exported weights that each run starts from, at step 0, as one trained on")
     ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="of the groups; repeatable, all if not given")] = None,
 ) -> None:
     """Trains the restorer with growing groups of losses and compares them."""
     changes = {"steps": steps, "size_px": size, "batch": batch, "threads": threads, "workers": workers}
     chosen = _recipe("restore", recipe).but(**{name: value for name, value in changes.items() if value is not None})
-    report = ablation(chosen, data, out, minutes, limit, console, start_from)
+    if start_from is not None:  # a trained network has its structure already, and its statistics
+        chosen = chosen.but(full_weights=True, freeze_statistics=True, learning_rate=2e-4, adversaries_from=0.0)
+    report = ablation(chosen, data, out, minutes, limit, console, start_from, only or ())
     if report is None:
         console.print("time is up; run the same command again to continue")
     else:
