@@ -67,6 +67,9 @@ def fit(
         float | None,
         typer.Option(min=0, max=1, help="how often a reference is another photograph, not the same one bent"),
     ] = None,
+    much_hidden: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of samples in which 60 to 90 % of the face is hidden")
+    ] = None,
     adversary: Annotated[str | None, typer.Option(help="of the restorer: hinge or logistic")] = None,
     adversaries_from: Annotated[
         float | None, typer.Option(help="share of the run, 0 to 1, from which the restorer's adversaries count")
@@ -94,7 +97,7 @@ def fit(
     changes |= {"workers": workers, "autocast": precision, "attention": attention, "adversary": adversary}
     changes |= {"adversaries_from": adversaries_from, "learning_rate": learning_rate, "warm_up": warm_up}
     changes |= {"freeze_statistics": freeze_statistics, "full_weights": full_weights}
-    changes |= {"copy": copy, "copy_alone": copy_alone, "another": another}
+    changes |= {"copy": copy, "copy_alone": copy_alone, "another": another, "much_hidden": much_hidden}
     chosen = _recipe(network, recipe).but(**{name: value for name, value in changes.items() if value is not None})
     if anew and start_from is None:
         raise typer.BadParameter("--anew takes the network of weights: name them with --start-from")
