@@ -63,7 +63,6 @@ PROGRAMS: dict[str, Program] = {
     "guvcview": Program(
         "guvcview",
         ("guvcview", "--version"),
-        pipewire=lambda folder, node: ["pw-v4l2", "guvcview", "--device=/dev/video0", "--audio=none", "--gui=none"],
         v4l2=lambda folder, node: ["guvcview", f"--device={node}", "--audio=none", "--gui=none"],
     ),
     "linphone": Program(
