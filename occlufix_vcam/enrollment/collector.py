@@ -367,7 +367,8 @@ def sharpness(image: Image) -> float:
 def is_blurred(image: Image) -> bool:
     """Whether a crop's face is blurred: by the lens or its own motion, and not because the camera is a soft one."""
     detail = sharpness(image)
-    return detail < LEAST_SHARPNESS or detail < LEAST_LOSS * sharpness(cv2.GaussianBlur(image, (0, 0), REBLUR_PX))
+    softer = np.asarray(cv2.GaussianBlur(image, (0, 0), REBLUR_PX), np.uint8)
+    return detail < LEAST_SHARPNESS or detail < LEAST_LOSS * sharpness(softer)
 
 
 def _light(image: Image) -> float:
