@@ -17,6 +17,7 @@ from train.data.face_set import DataError
 from train.data.importers import CelebA, PictureFolder, PictureSource, TemplateSet
 from train.data.prepare import prepare, summary
 from train.evaluation.ablation import ablation
+from train.evaluation.films.recognised import evaluate_recognition
 from train.evaluation.films.whole import QUICK, SCRIPTS, evaluate_whole
 from train.evaluation.plots import draw_schedule
 from train.evaluation.report import EvalReport, joined
@@ -137,7 +138,12 @@ def evaluate(
     if video:
         scripts = QUICK if quick else SCRIPTS[split][:limit]
         report = evaluate_whole(data, scripts, out, console)
-        _show(report if quick or whole else joined(evaluate_video(data, out, limit, threads, console), report), out)
+        if not quick and not whole:
+            films = joined(
+                evaluate_video(data, out, limit, threads, console), evaluate_recognition(data, limit, console)
+            )
+            report = joined(films, report)
+        _show(report, out)
         return
     recipe = _recipe(network, "base")
     paths = [run or Path("runs") / network, *(against or [])]
