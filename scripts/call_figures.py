@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
@@ -44,11 +45,13 @@ CALLS = (
     Call(receivers=("firefox",)),
     Call(receivers=("chromium", "firefox"), size=SMALL),
 )
-HEAD = "call | arrived as | a second, sent -> decoded | freezes: decoded | sent | sent untouched | longest gap ms | \
-delay p50 / p95 ms | capture to sink p50 / p95 ms | of which before the pipeline | in it | after it | \
-restored part: PSNR dB | sharpness kept | flicker kept"
+HEAD = "call | arrived as | a second, sent -> decoded | different, sent -> decoded | freezes: decoded | sent | \
+sent untouched | longest gap ms | delay p50 / p95 ms | capture to sink p50 / p95 ms | of which before the pipeline | \
+in it | after it | restored part: PSNR dB | sharpness kept | flicker kept"
 #: Parts of the time from capture to sink.
 PARTS = ("wait", "total", "out")
+#: When it was begun, in milliseconds since the epoch, and what.
+Change = tuple[float, dict[str, object]]
 #: What a user may do in a call, one after another; "camera": whether it is connected.
 CHANGES: tuple[dict[str, object], ...] = (
     {"record": "call.mkv"},
@@ -104,8 +107,11 @@ def figures(
         environment |= {"OCCLUFIX_RATE": str(rate)}
         client = running.enter_context(plugged(film, folder / "plug", environment, folder / "daemon.log"))
         room = running.enter_context(conference.janus(folder / "janus")) if len(call.receivers) > 1 else None
-        with changing(client, folder / "plug", folder, changes_s) if changes_s else nullcontext():
+        done: list[Change] = []
+        with changing(client, folder / "plug", folder, changes_s, done) if changes_s else nullcontext():
             sent, others = make(call, environment, folder, label=OWN_LABEL, room=room)
+        for end, who in ((sent, "sent"), *((one, "decoded") for one in others)):
+            _tell_freezes(end, who, done)
         status = client.status()
         ours = [_times(status["latency"]), *(_times(status["stages"].get(part)) for part in PARTS)]
         seen = [_row(sent, one, status["freezes"], status["bare"]) for one in others]
@@ -123,23 +129,36 @@ def _row(sent: End, arrived: End, froze: int, bare: int) -> list[str]:
     return [
         "{}x{}".format(*arrived.size),
         f"{sent.rate:.1f} -> {arrived.rate:.1f}{'' if arrived.is_in_order(PICTURES) else ', out of order'}",
-        f"{arrived.freezes}",
+        f"{sent.moves:.1f} -> {arrived.moves:.1f}",
+        f"{len(arrived.freezes)}",
         f"{froze}",
         f"{bare}",
-        f"{max(arrived.gaps_ms, default=float('nan')):.0f}",
+        f"{max((gap for _, gap in arrived.gaps), default=float('nan')):.0f}",
         f"{np.percentile(delays, 50):.0f} / {np.percentile(delays, 95):.0f}",
     ]
 
 
+def _tell_freezes(end: End, who: str, done: list[Change]) -> None:
+    """Says of each freeze what was changed last before its end."""
+    for began, gap in end.freezes:
+        last = max((one for one in done if one[0] < began + gap), default=None, key=lambda one: one[0])
+        after = f", which ended {(began + gap - last[0]) / 1000:.1f} s after {last[1]}" if last else ""
+        print(f"  {who}: stood still for {gap:.0f} ms{after}", flush=True)
+
+
 @contextmanager
-def changing(client: ControlClient, plug: Path, folder: Path, every_s: float) -> Iterator[None]:
-    """Does one of CHANGES after another during the block."""
+def changing(
+    client: ControlClient, plug: Path, folder: Path, every_s: float, done: list[Change] | None = None
+) -> Iterator[None]:
+    """Does one of CHANGES after another during the block, and notes them in `done`."""
     ended = threading.Event()
 
     def change() -> None:
         for place, changes in enumerate(itertools.cycle(CHANGES)):
             if ended.wait(every_s):
                 return
+            if done is not None:
+                done.append((1000 * time.time(), changes))
             if "camera" in changes:
                 plug.touch() if changes["camera"] else plug.unlink()
                 continue

@@ -17,6 +17,7 @@ from train.data.face_set import DataError
 from train.data.importers import CelebA, PictureFolder, PictureSource, TemplateSet
 from train.data.prepare import prepare, summary
 from train.evaluation.ablation import ablation
+from train.evaluation.films.recognised import evaluate_recognition
 from train.evaluation.films.whole import QUICK, SCRIPTS, evaluate_whole
 from train.evaluation.plots import draw_schedule
 from train.evaluation.report import EvalReport, joined
@@ -67,6 +68,9 @@ def fit(
         float | None,
         typer.Option(min=0, max=1, help="how often a reference is another photograph, not the same one bent"),
     ] = None,
+    much_hidden: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of samples in which 60 to 90 % of the face is hidden")
+    ] = None,
     adversary: Annotated[str | None, typer.Option(help="of the restorer: hinge or logistic")] = None,
     adversaries_from: Annotated[
         float | None, typer.Option(help="share of the run, 0 to 1, from which the restorer's adversaries count")
@@ -94,7 +98,7 @@ def fit(
     changes |= {"workers": workers, "autocast": precision, "attention": attention, "adversary": adversary}
     changes |= {"adversaries_from": adversaries_from, "learning_rate": learning_rate, "warm_up": warm_up}
     changes |= {"freeze_statistics": freeze_statistics, "full_weights": full_weights}
-    changes |= {"copy": copy, "copy_alone": copy_alone, "another": another}
+    changes |= {"copy": copy, "copy_alone": copy_alone, "another": another, "much_hidden": much_hidden}
     chosen = _recipe(network, recipe).but(**{name: value for name, value in changes.items() if value is not None})
     if anew and start_from is None:
         raise typer.BadParameter("--anew takes the network of weights: name them with --start-from")
@@ -134,7 +138,12 @@ def evaluate(
     if video:
         scripts = QUICK if quick else SCRIPTS[split][:limit]
         report = evaluate_whole(data, scripts, out, console)
-        _show(report if quick or whole else joined(evaluate_video(data, out, limit, threads, console), report), out)
+        if not quick and not whole:
+            films = joined(
+                evaluate_video(data, out, limit, threads, console), evaluate_recognition(data, limit, console)
+            )
+            report = joined(films, report)
+        _show(report, out)
         return
     recipe = _recipe(network, "base")
     paths = [run or Path("runs") / network, *(against or [])]
@@ -220,13 +229,16 @@ def compare_losses(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="measure only so many pictures of each kind")] = None,
     start_from: Annotated[
-        Path | None, typer.Option(help="exported weights that each run starts from, at step 0")
+        Path | None, typer.Option(help="exported weights that each run starts from, at step 0, as one trained on")
     ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="of the groups; repeatable, all if not given")] = None,
 ) -> None:
     """Trains the restorer with growing groups of losses and compares them."""
     changes = {"steps": steps, "size_px": size, "batch": batch, "threads": threads, "workers": workers}
     chosen = _recipe("restore", recipe).but(**{name: value for name, value in changes.items() if value is not None})
-    report = ablation(chosen, data, out, minutes, limit, console, start_from)
+    if start_from is not None:  # a trained network has its structure already, and its statistics
+        chosen = chosen.but(full_weights=True, freeze_statistics=True, learning_rate=2e-4, adversaries_from=0.0)
+    report = ablation(chosen, data, out, minutes, limit, console, start_from, only or ())
     if report is None:
         console.print("time is up; run the same command again to continue")
     else:

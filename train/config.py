@@ -16,7 +16,8 @@ class Recipe:
     the others keep the task's own. `backbone` is what the perceptual loss sees with (train/networks/perception.py).
     `attention`, `blocks` and `copy` are parts of the restorer (train/networks/unet.py); `copy_alone` trains nothing
     but the last one, with a reference in every sample. `another` is how often that is another photograph of the
-    person, where there is one, instead of the same one, bent and relit. `adversary` is how its discriminators and
+    person, where there is one, instead of the same one, bent and relit. `much_hidden` is the share of samples of whose
+    face little is seen. `adversary` is how its discriminators and
     it play against each other (ADVERSARIES in train/losses.py), `adversaries_from` the share of the run from which
     they count. With `full_weights` all other losses have their final weight from the first step on: a trained
     network has its structure already. The learning rate rises over `warm_up` steps. With `freeze_statistics` batch
@@ -46,6 +47,7 @@ class Recipe:
     copy: bool = False
     copy_alone: bool = False
     another: float = 0.75
+    much_hidden: float = 0.0
     adversary: str = "hinge"
     adversaries_from: float | None = None
     full_weights: bool = False

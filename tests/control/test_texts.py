@@ -34,10 +34,10 @@ def composed() -> set[str]:
     choices = {f"{field['name']}.{choice}" for field in form for choice in field["choices"] or ()}
     plain = {choice.partition(".")[2] for choice in choices}
     return (
-        {key for key in ENGLISH if key.startswith("said.")}
+        {key for key in ENGLISH if key.startswith(("said.", "again."))}
         | {f"set.{field['name']}" for field in form}
         | {f"help.{field['name']}" for field in form}
-        | {f"form.{field['unit']}" for field in form}
+        | {f"form.{field['unit']}{more}" for field in form for more in ("", "1")}
         | {f"form.{field['part']}" for field in form}
         | {f"choice.{choice}" for choice in choices | plain}
         | {f"preset.{name}{more}" for name in PRESETS for more in ("", "text")}
@@ -75,6 +75,8 @@ def test_every_code_of_an_error_has_words_and_what_they_mention_comes_with_it() 
     assert {
         key.removeprefix("said.").removesuffix("_do") for key in ENGLISH if key.startswith("said.")
     } == errors.keys()
+    told = {key.removeprefix("again.") for key in ENGLISH if key.startswith("again.")}
+    assert told <= {*errors, "settings"}, "what is said instead of a new try belongs to an error, or to a place"
     for code, values in errors.items():
         for key in (f"said.{code}", f"said.{code}_do"):
             assert set(re.findall(r"{(\w+)}", ENGLISH.get(key, ""))) <= values, key
@@ -99,7 +101,7 @@ def test_the_icon_tells_a_trouble_in_its_language_and_once() -> None:
     }
     assert [line for lines in news.news(status) for line in lines] == [
         "Störung, Ausgabe: Der Datenträger ist voll: a.mp4 lässt sich nicht aufnehmen",
-        "OccluFix Camera versucht es selbst erneut. Schaffe Platz",
+        "Dein Anruf läuft weiter. Schaffe Platz",
         "Störung, null: broken",
         "OccluFix Camera versucht es selbst erneut. Näheres zeigt occlufix-vcam doctor",
     ]

@@ -11,7 +11,15 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, Image
 from occlufix_vcam.core.frame import Crop, FaceTrack, Frame, HiddenCrop
-from occlufix_vcam.enrollment.collector import WANTED, ViewCollector, keep, pose_of, sharpness
+from occlufix_vcam.enrollment.collector import (
+    LEAST_SHARPNESS,
+    WANTED,
+    ViewCollector,
+    is_blurred,
+    keep,
+    pose_of,
+    sharpness,
+)
 from occlufix_vcam.people.keys import KeyFile
 from occlufix_vcam.people.person import EnrollmentError, Person
 from occlufix_vcam.people.store import PeopleStore
@@ -197,6 +205,15 @@ def test_one_face_under_two_names_is_refused(scene: Scene, store: PeopleStore) -
         keep(somebody(scene, ANN, "Bob"), store, scene)
     keep(somebody(scene, BOB, "Bob"), store, scene)
     assert [person.name for person in store.load().people] == ["Ann", "Bob"]
+
+
+def test_a_soft_camera_is_told_from_a_blurred_picture() -> None:
+    """Both have as little fine detail; what is blurred has none that blurring it further would take."""
+    texture = np.random.default_rng(0).integers(0, 256, (CROP_PX, CROP_PX, 3), dtype=np.uint8)
+    soft = cv2.convertScaleAbs(cv2.GaussianBlur(texture, (0, 0), 1.0), alpha=0.12, beta=110)
+    blurred = cv2.convertScaleAbs(cv2.resize(texture[::10, ::10], (CROP_PX, CROP_PX), interpolation=cv2.INTER_CUBIC))
+    assert sharpness(blurred) > sharpness(soft) > LEAST_SHARPNESS
+    assert not is_blurred(soft) and is_blurred(blurred)
 
 
 def test_a_blurred_picture_is_less_sharp() -> None:

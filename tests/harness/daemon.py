@@ -75,6 +75,17 @@ class Stage:
             (camera or self.camera).show(level)
             self.sink.wait_for_more()
 
+    def show_to_pipeline(self, level: int) -> None:
+        """Until the pipeline has this very picture; what it had before is done with."""
+        self.pipeline.entered.clear()
+        self.camera.show(level)
+        assert self.pipeline.entered.wait(WAIT_S)
+
+    def stall(self, level: int) -> None:
+        """Until the pipeline has this very picture, and keeps it until it may finish."""
+        self.pipeline.may_finish.clear()
+        self.show_to_pipeline(level)
+
     def wait_until_running(self) -> None:
         """A picture of level 1 went out restored, and something after it: then the daemon has counted it too."""
         while 254 not in self.sink.levels()[:-1]:

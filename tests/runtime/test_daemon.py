@@ -55,10 +55,7 @@ def test_off_passes_the_very_next_picture_untouched_and_runs_nothing(stage: Stag
 
 def test_a_picture_under_way_at_the_switch_never_follows_a_newer_one(stage: Stage) -> None:
     stage.wait_until_running()
-    stage.pipeline.entered.clear()
-    stage.pipeline.may_finish.clear()
-    stage.camera.show(10)
-    assert stage.pipeline.entered.wait(WAIT_S)
+    stage.stall(10)
     stage.daemon.toggle(False)
     stage.camera.show(20)
     stage.sink.wait_for_level(20)

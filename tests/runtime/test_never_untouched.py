@@ -9,7 +9,7 @@ import pytest
 from engines import EngineRunError
 from occlufix_vcam.runtime.processing import FAILURES_IN_A_ROW
 from tests.harness.daemon import Stage
-from tests.harness.fakes import WAIT_S, InvertingPipeline, running
+from tests.harness.fakes import InvertingPipeline, running
 
 #: Levels of the camera's frames lie below; the pipeline inverts them.
 UNTOUCHED = 100
@@ -27,9 +27,7 @@ def shown(stage: Stage, since: int = 0) -> list[int]:
 
 def show_failing(stage: Stage, frames: int) -> None:
     for number in range(frames):
-        stage.pipeline.entered.clear()
-        stage.camera.show(10 + number)
-        assert stage.pipeline.entered.wait(WAIT_S)
+        stage.show_to_pipeline(10 + number)
 
 
 def test_at_the_start_and_while_frames_fail(stage: Stage) -> None:

@@ -15,7 +15,7 @@ from occlufix_vcam.runtime.processing import FAILURES_IN_A_ROW
 from occlufix_vcam.sinks import fan_out
 from occlufix_vcam.sinks.fan_out import LeftOut, Sinks
 from tests.harness.daemon import Stage
-from tests.harness.fakes import WAIT_S, InvertingPipeline, ScriptedCamera, WatchedSink, middle, running, until
+from tests.harness.fakes import InvertingPipeline, ScriptedCamera, WatchedSink, middle, running, until
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,7 @@ def test_a_picture_that_fails_follows_the_policy(policy: str, goes_out: Callable
     with running(stage.daemon):
         stage.wait_until_running()
         stage.pipeline.error = ValueError("a bug")
-        stage.pipeline.entered.clear()
-        stage.camera.show(99)
-        assert stage.pipeline.entered.wait(WAIT_S)
+        stage.show_to_pipeline(99)
         sent = len(stage.sink.sent)
         stage.sink.wait_for(lambda sink: goes_out(sink, sent))
         assert stage.daemon.status()["failed"] >= 1
@@ -48,9 +46,7 @@ def test_an_engine_that_fails_again_and_again_is_made_anew(stage: Stage) -> None
     stage.wait_until_running()
     stage.pipeline.error = EngineRunError("the device is lost")
     for number in range(FAILURES_IN_A_ROW):
-        stage.pipeline.entered.clear()
-        stage.camera.show(100 + number)
-        assert stage.pipeline.entered.wait(WAIT_S)
+        stage.show_to_pipeline(100 + number)
         stage.sink.wait_for_level(100 + number)
     stage.pipeline = fresh
     while not fresh.calls:
@@ -119,10 +115,7 @@ def test_a_hundred_times_unplugged_and_back_again_leave_nothing(stage: Stage) ->
 
 def test_a_slow_pipeline_lowers_the_rate_and_no_picture_goes_out_untouched(stage: Stage) -> None:
     stage.wait_until_running()
-    stage.pipeline.may_finish.clear()
-    stage.pipeline.entered.clear()
-    stage.camera.show(10)
-    assert stage.pipeline.entered.wait(WAIT_S)
+    stage.stall(10)
     stage.clock.advance(LAST_PICTURE_S)
     since = len(stage.sink.levels())
     for level in range(20, 25):
@@ -140,10 +133,7 @@ def test_a_slow_pipeline_lowers_the_rate_and_no_picture_goes_out_untouched(stage
 
 def test_that_restoring_is_slow_is_said_between_two_slow_pictures_and_no_longer_than_it_is(stage: Stage) -> None:
     stage.wait_until_running()
-    stage.pipeline.may_finish.clear()
-    stage.pipeline.entered.clear()
-    stage.camera.show(10)
-    assert stage.pipeline.entered.wait(WAIT_S)
+    stage.stall(10)
     stage.clock.advance(LAST_PICTURE_S)
     stage.pipeline.may_finish.set()
     stage.sink.wait_for_level(255 - 10)
@@ -157,10 +147,7 @@ def test_a_pipeline_that_hangs_never_leaves_the_last_picture_without_a_sign(poli
     stage = Stage(on_failure=policy)
     with running(stage.daemon):
         stage.wait_until_running()
-        stage.pipeline.may_finish.clear()
-        stage.pipeline.entered.clear()
-        stage.camera.show(10)
-        assert stage.pipeline.entered.wait(WAIT_S)
+        stage.stall(10)
         stage.sink.wait_for(lambda sink: sink.sent[-1].index == -1)
         assert (middle(stage.sink.sent[-1]) == 254) is is_picture
         stage.pipeline.may_finish.set()

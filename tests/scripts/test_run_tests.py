@@ -47,9 +47,10 @@ def command(folder: Path) -> list[str]:
     ]
 
 
-def run(folder: Path) -> bool:
+def run(*folders: Path) -> bool:
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # which would take most of the time
-    return bool(run_tests.tests_pass(command(folder), environment, folder / "kept" / "record.json"))
+    record = folders[0] / "kept" / "record.json"
+    return bool(run_tests.tests_pass([command(folder) for folder in folders], environment, record))
 
 
 @pytest.mark.parametrize(("text", "passes"), [(ONCE, True), (ONCE + "    assert False\n", False)])
@@ -57,6 +58,22 @@ def test_only_what_failed_has_a_second_attempt(tmp_path: Path, text: str, passes
     (tmp_path / "test_once.py").write_text(text.format(folder=tmp_path))
     assert run(tmp_path) is passes
     assert (tmp_path / "fine").read_text() == "ran "
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_each_of_two_runs_has_its_own_second_attempt(
+    tmp_path: Path, broken: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        fails = "    assert False\n" if number == broken else ""
+        (folder / f"test_{folder.name}.py").write_text(ONCE.format(folder=folder) + fails)
+    assert not run(*folders)
+    assert [(folder / "fine").read_text() for folder in folders] == ["ran ", "ran "]
+    told = capfd.readouterr().out
+    assert told.count("once more") == 2 and told.count("needed a second attempt") == 1
+    assert f"test_{folders[1 - broken].name}::test_late" in told
 
 
 def test_what_cannot_even_be_collected_has_none(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -98,8 +115,8 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
         ran["installed"] = [*before, *requirements, *itertools.chain(*optional)]
         return Path("python")
 
-    def tests_pass(command: list[str], environment: dict[str, str], record: Path) -> bool:
-        ran["pytest"] = command[command.index("pytest") + 1 :]
+    def tests_pass(runs: list[list[str]], environment: dict[str, str], record: Path) -> bool:
+        ran["pytest"] = list(itertools.chain(*(command[command.index("pytest") + 1 :] for command in runs)))
         return True
 
     monkeypatch.setenv("PIP_NO_COMPILE", "1")  # set by the run, taken back by this
@@ -116,7 +133,9 @@ def test_the_fast_lane_needs_no_torch(ran: dict[str, list[str]]) -> None:
 
 def test_without_a_lane_everything_is_installed_and_run(ran: dict[str, list[str]]) -> None:
     assert run_tests.main([]) == 0
-    assert ran["checks"] == ["python"] and ran["pytest"] == ["--durations=20"]
+    assert ran["checks"] == ["python"]
+    marks = [ran["pytest"][place + 1] for place, each in enumerate(ran["pytest"]) if each == "-m"]
+    assert marks == [run_tests.WAITS, run_tests.COMPUTES] and marks[1] == f"not ({marks[0]})"
     for lane in run_tests.LANES.values():
         assert set(lane.before) | {name for names in lane.optional for name in names} <= set(ran["installed"])
 

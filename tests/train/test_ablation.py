@@ -14,14 +14,16 @@ from train import checkpoint, loop
 from train.config import RECIPES
 from train.evaluation import ablation
 from train.evaluation.report import EvalReport
+from train.hardware import TrainingError
 from train.losses import LOSSES
 from train.task import load_task
+from train.tasks.restore import ADVERSARIAL
 
 TINY = RECIPES["restore", "debug"].but(steps=2)
 
 
 def test_each_rung_adds_losses_to_the_one_before() -> None:
-    recipes = [recipe for rung, recipe in ablation.rung_recipes(TINY).items() if rung != ablation.RIVAL]
+    recipes = [recipe for rung, recipe in ablation.rung_recipes(TINY).items() if rung in ablation.RUNGS]
     kept = [{name for name in LOSSES if recipe.weights.get(name) != 0} for recipe in recipes]
     assert kept[0] == {"l1"} and kept[-1] == set(LOSSES) and len(kept) == 5
     assert all(lower < upper for lower, upper in pairwise(kept))
@@ -33,10 +35,20 @@ def test_an_optional_loss_is_on_no_rung() -> None:
     assert all(recipe.weights["identity"] == 0.0 and recipe.weights["l1"] == 3.0 for recipe in recipes.values())
 
 
-def test_the_rival_differs_from_the_full_loss_in_its_adversaries_only() -> None:
-    recipes = ablation.rung_recipes(TINY)
-    assert recipes[ablation.RIVAL].adversary == "logistic"
-    assert recipes[ablation.RIVAL].but(adversary="hinge") == recipes[ablation.FULL]
+def test_the_rivals_differ_from_the_full_loss_in_their_adversaries_only() -> None:
+    recipes = ablation.rung_recipes(TINY.but(weights={"l1": 3.0}))
+    full = recipes[ablation.FULL]
+    assert recipes["logistic"].adversary == "logistic" and recipes["logistic"].but(adversary="hinge") == full
+    projected = recipes["projected"].weights
+    assert {name for name in projected if projected[name] != full.weights.get(name, 1.0)} == set(ablation.PROJECTED)
+    assert set(ablation.PROJECTED) == set(ADVERSARIAL)
+
+
+def test_some_rungs_can_be_chosen_and_an_unknown_one_is_told() -> None:
+    chosen = ablation.chosen_rungs(TINY, ["projected", "l1"])
+    assert list(chosen) == ["l1", "projected"] and chosen["l1"] == ablation.rung_recipes(TINY)["l1"]
+    with pytest.raises(TrainingError, match=r"no rung `l2`; there are: l1, perceptual-style"):
+        ablation.chosen_rungs(TINY, ["l2"])
 
 
 def test_rungs_begin_with_the_same_weights(tmp_path: Path) -> None:
@@ -51,8 +63,9 @@ def test_all_rungs_can_begin_with_weights_that_were_trained(data: Path, tmp_path
     content = checkpoint.read(tmp_path / "before" / loop.CHECKPOINT)
     content["averaged"]["coarse.head.bias"] += 0.5
     checkpoint.write_weights(file, content)
-    ablation.train_rungs(TINY, data, tmp_path / "rungs", 0, Console(quiet=True), file)
-    for rung in ablation.rung_recipes(TINY):  # the rival's discriminators have no spectral norm: they are its own
+    rungs = ablation.rung_recipes(TINY)
+    ablation.train_rungs(rungs, data, tmp_path / "rungs", 0, Console(quiet=True), file)
+    for rung in rungs:  # the rival's discriminators have no spectral norm: they are its own
         begun = checkpoint.read(tmp_path / "rungs" / rung / loop.CHECKPOINT)
         assert begun["step"] == 0
         assert torch.allclose(
@@ -73,7 +86,7 @@ def test_all_rungs_are_trained_and_compared(data: Path, tmp_path: Path, monkeypa
     assert ablation.ablation(TINY, data, tmp_path, minutes=0, console=console) is None  # the time is over at once
     assert not compared
     ablation.ablation(TINY, data, tmp_path, console=console)
-    assert compared == ["global", "patch", "tv-histogram-symmetry", "perceptual-style", "l1", "logistic"]
+    assert compared == ["global", "patch", "tv-histogram-symmetry", "perceptual-style", "l1", *ablation.RIVALS]
     assert (tmp_path / "report.md").read_text() == "| a table |"
     for rung in compared:
         assert checkpoint.read(tmp_path / rung / loop.CHECKPOINT)["step"] == TINY.steps

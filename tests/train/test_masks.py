@@ -50,3 +50,9 @@ def test_eyes_and_lower_face_hide_what_they_are_named_after() -> None:
         band, below = (shape(TEMPLATE, np.random.default_rng(seed)) for shape in (masks.eyes, masks.lower_face))
         assert all(band[y, x] == 255 for x, y in points[:2]) and all(band[y, x] == 0 for x, y in points[3:])
         assert all(below[y, x] == 255 for x, y in points[3:]) and all(below[y, x] == 0 for x, y in points[:2])
+
+
+def test_much_hides_most_of_a_face_and_never_all_of_it() -> None:
+    shares = [masks.hidden_share(masks.much(TEMPLATE, np.random.default_rng(seed))) for seed in range(60)]
+    assert min(shares) >= 0.6 and max(shares) <= 0.95 and np.ptp(shares) > 0.2
+    assert masks.hidden_share(np.full((CROP_PX, CROP_PX), 255, np.uint8)) == 1.0

@@ -22,6 +22,7 @@ from train.data.wide import CORNER
 from train.occlusion import camera, served_views
 from train.occlusion.compositing import FaceGeometry
 from train.occlusion.hands import HOLDING_CHANCE
+from train.occlusion.masks import hidden_share
 from train.occlusion.occluders import OCCLUDERS
 from train.occlusion.photo_cutouts import Cutouts
 from train.occlusion.photographed_hands import PhotographedHands
@@ -127,6 +128,13 @@ def test_a_share_has_the_segmenters_own_answer(
 def test_without_occluders_every_sample_is_a_hole_in_a_clean_face(tmp_path: Path) -> None:
     for view in drawn_views(served_views.ServedViews(tmp_path), 20):
         assert np.array_equal(view.shown, view.truth) and view.clean.all() and view.hole.any()
+
+
+def test_a_share_leaves_little_of_a_clean_face(small_data: Path) -> None:
+    drawn = drawn_views(served_views.ServedViews(small_data, much_hidden=0.5), 60)
+    much = [view for view in drawn if hidden_share(view.hole) >= 0.6 and view.clean.all()]
+    assert 18 <= len(much) <= 42
+    assert all(np.array_equal(view.shown, view.truth) for view in much)
 
 
 def test_the_same_generator_state_gives_the_same_sample(small_data: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from train.data.face_set import DataError
 from train.evaluation import video
+from train.evaluation.films import recognised
+from train.evaluation.films.recognised import named, worn_scenes
 from train.evaluation.restoration.meter import RestorationMeter
 from train.evaluation.video import COMES, GONE, Film, FilmScript, film_figures, make_film
 
@@ -83,3 +85,17 @@ def test_the_product_itself_is_asked_and_its_error_is_told(film: Film, data: Pat
     assert all(np.array_equal(a, b) for a, b in zip(made, short.covered, strict=True))  # nothing is hidden yet
     with pytest.raises(DataError, match=r"process` failed: .*restorer"):
         video.run_product(short, {"OCCLUFIX_RESTORER": "wizardry"}, data, scene)
+
+
+def test_who_enrolled_is_known_in_a_mask_and_another_one_is_not(data: Path):
+    scene, other = list(worn_scenes(data))[1:3]
+    assert named(data, scene, scene) == ["somebody"]
+    assert named(data, scene, other) == []
+
+
+def test_who_cannot_enrol_counts_apart(data: Path, monkeypatch: pytest.MonkeyPatch):
+    answers = iter([["somebody"], [], None, ["somebody"], [], []])
+    monkeypatch.setattr(recognised, "named", lambda *scenes: next(answers))
+    found = recognised.evaluate_recognition(data, 3).figures
+    assert found["recognition_people"] == 3 and found["recognition_enrolled"] == 2
+    assert found["recognition_within_a_second"] == 0.5 and found["recognition_strangers"] == 1

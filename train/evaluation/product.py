@@ -25,6 +25,7 @@ def restore(
     said where it fails.
     """
     own = {"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_STATE_HOME": str(home)}
+    own["OCCLUFIX_FACES_DIR"] = str(home / "faces")
     own["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
     surroundings = {**os.environ, **own, **environment}
     if enrollment:

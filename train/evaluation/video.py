@@ -112,9 +112,9 @@ def evaluate_video(
     return EvalReport(figures, by_kind_tables(kinds, "Films, inside the hole"), {"films": kinds})
 
 
-def make_film(data: Path, scene: FilmScript) -> Film:
+def make_film(data: Path, scene: FilmScript, frames: int = FRAMES) -> Film:
     """The clip with the scene's thing in front. Raises DataError where the clip is missing or too short."""
-    truth = read_clip(data, scene.clip, scene.start, FRAMES)
+    truth = read_clip(data, scene.clip, scene.start, frames)
     landmarks = steady_landmarks(data, truth)
     to_crop = [similarity(points) for points in landmarks]
     colours, weights = _thing(data, scene, truth[len(truth) // 2], to_crop[len(truth) // 2], landmarks[len(truth) // 2])
@@ -166,12 +166,12 @@ def run_product(film: Film, environment: Mapping[str, str], data: Path, scene: F
         home = Path(folder)
         given, taken = home / "covered.mkv", home / "restored.mkv"
         write_film(given, film.covered)
-        enrollment = _enrollment(home, data, scene) if not scene.passes and not environment else []
-        product.restore(given, taken, home, environment, enrollment)
+        pictures = enrollment(home, data, scene) if not scene.passes and not environment else []
+        product.restore(given, taken, home, environment, pictures)
         return list(frames_of(taken))
 
 
-def _enrollment(home: Path, data: Path, scene: FilmScript) -> list[str]:
+def enrollment(home: Path, data: Path, scene: FilmScript) -> list[str]:
     """Pictures of the same person from before the scene, in another light."""
     frames = read_clip(data, scene.clip, 0, scene.start)
     files = []

@@ -157,6 +157,27 @@ def lower_face(landmarks: Points, rng: np.random.Generator) -> Image:
     return _fill(np.round(np.array([*edge, (CROP_PX, CROP_PX + 9), (0, CROP_PX + 9)])).astype(np.int32))
 
 
+def much(landmarks: Points, rng: np.random.Generator) -> Image:
+    """Shapes one over the other, until 60 to 90 % of the face's part of the crop is hidden; a twentieth stays seen."""
+    share = rng.uniform(*MUCH_SHARE)
+    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    while hidden_share(mask) < share:
+        more = mask | _MUCH_OF[int(rng.integers(len(_MUCH_OF)))](landmarks, rng)
+        if hidden_share(more) <= MOST_SHARE:
+            mask = more
+    return mask
+
+
+def hidden_share(mask: Image) -> float:
+    """How much of the part of the crop that a face fills a mask hides, 0 to 1."""
+    return float(np.count_nonzero(mask[FACE_WINDOW])) / mask[FACE_WINDOW].size
+
+
+#: What a face fills of the crop, and how much of that `much` hides.
+FACE_WINDOW = np.s_[24:248, 32:224]
+MUCH_SHARE, MOST_SHARE = (0.6, 0.9), 0.95
+_MUCH_OF: tuple[MaskShape, ...] = (rectangles, strokes, half_face, hand, lower_face)
+
 #: How often each shape is drawn in training.
 SHAPES: dict[str, tuple[MaskShape, float]] = {
     "medical_mask": (medical_mask, 0.32),

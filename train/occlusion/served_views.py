@@ -28,7 +28,7 @@ from train.data.product_mask import (
 from train.data.shipped_segmenter import ShippedSegmenter
 from train.occlusion.camera import CameraSetting
 from train.occlusion.compositing import FaceGeometry, Layer, composite
-from train.occlusion.masks import random_mask
+from train.occlusion.masks import much, random_mask
 from train.occlusion.occluders import OCCLUDERS, random_names
 from train.occlusion.photo_cutouts import Cutouts
 
@@ -72,10 +72,12 @@ class ServedView:
 class ServedViews:
     """Covers faces with the things of the split `train`; the same generator state gives the same view.
 
-    Without occluders in the data folder, every view is a hole in a clean face.
+    Without occluders in the data folder, every view is a hole in a clean face. In the share `much_hidden` of them the
+    hole leaves little of a clean face.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, much_hidden: float = 0.0) -> None:
+        self._much_hidden = much_hidden
         self._cutouts = Cutouts(data, "train") if (data / "occluders" / "train").is_dir() else None
         self.segmenter = ShippedSegmenter()
 
@@ -83,6 +85,8 @@ class ServedViews:
         """`face` covered, or with a hole; where too little of it would be hidden to be restored, with a hole too."""
         camera = CameraSetting(rng)
         truth = camera(face)
+        if rng.random() < self._much_hidden:
+            return _clean_view(truth, much(landmarks, rng))
         if self._cutouts is not None and rng.random() < SERVED_SHARE:
             covered, mask = self._covered(self._cutouts, face, landmarks, rng)
             shown = camera(covered)
@@ -92,7 +96,7 @@ class ServedViews:
             if covered_share(seen) >= LEAST_COVERAGE:
                 hole = grown(seen) if segmented else unevenly_grown(seen, rng)
                 return ServedView(shown, truth, hole, alike(shown, truth))
-        return ServedView(truth, truth, random_mask(landmarks, rng), np.full_like(truth[..., 0], 255))
+        return _clean_view(truth, random_mask(landmarks, rng))
 
     def _covered(
         self, cutouts: Cutouts, face: Image, landmarks: Points, rng: np.random.Generator
@@ -115,6 +119,10 @@ class ServedViews:
                 yield from hands.holding(scene, rng)
             else:
                 yield from OCCLUDERS[name][0](cutouts, scene, rng)
+
+
+def _clean_view(face: Image, hole: Image) -> ServedView:
+    return ServedView(face, face, hole, np.full_like(face[..., 0], 255))
 
 
 def mistaken(mask: Image, rng: np.random.Generator) -> Image:

@@ -138,7 +138,7 @@ class RestoreTask:
     @cached_property
     def _views(self) -> ServedViews:
         """What covers faces; only training needs its files."""
-        return ServedViews(self._data)
+        return ServedViews(self._data, self._recipe.much_hidden)
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """CHW uint8 BGR `face` as it is served, `truth` and `reference`; 1HW masks of them; how `frontal` it is, 0..1.

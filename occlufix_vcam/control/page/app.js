@@ -1,5 +1,5 @@
 // The control page: puts the parts together and says in the head what is going on.
-import { count, onWords, said, sentence, sentences, t } from "./texts.js";
+import { count, find, onWords, said, sentence, sentences, t } from "./texts.js";
 import { listen } from "./daemon.js";
 import { buildForm, change, showSettings } from "./form.js";
 import { showEnrolment } from "./faces.js";
@@ -46,7 +46,7 @@ function showStatus() {
     const [what, hint] = said({ message, hint: status.hints[place], ...status.codes[place] });
     return [
       t("trouble.with", { place: ["capture", "process", "output"].includes(place) ? t(`trouble.${place}`) : place, what }),
-      `${sentence(hint)} ${t("trouble.again")} ${t("trouble.doctor", { command: "occlufix-vcam doctor" })}`.trim(),
+      `${sentence(hint)} ${find(`again.${place}`) ?? find(`again.${status.codes[place]?.code}`) ?? t("trouble.again")} ${t("trouble.doctor", { command: "occlufix-vcam doctor" })}`.trim(),
     ];
   }));
   showSwitch(status.enabled);

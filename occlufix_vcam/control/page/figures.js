@@ -48,21 +48,23 @@ function well({ latency, fps, state }, rate) {
   if (!latency || !fps) return t("well.none");
   const grade = fps < LEAST_OF_RATE * rate ? "slow" : GRADES.find(([most]) => latency.p50_ms <= most)[1];
   by("well").dataset.grade = grade;
-  return t("well.line", { grade: t(`well.${grade}`), ms: latency.p50_ms.toFixed(0), fps: fps.toFixed(0) });
+  return count(Math.round(fps), "well.line1", "well.line", { grade: t(`well.${grade}`), ms: latency.p50_ms.toFixed(0), fps: fps.toFixed(0) });
 }
 
+const many = (n) => n.toLocaleString(document.documentElement.lang);
+const tenths = (n) => n.toLocaleString(document.documentElement.lang, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
 function showDetails(status) {
-  const many = (n) => n.toLocaleString(document.documentElement.lang);
   facts(by("now"), {
     [t("well.restored")]: many(status.restored),
-    [t("want.camera")]: status.camera ?? "–",
+    [t("want.camera")]: status.camera?.startsWith("demo (") ? t("want.demo") : status.camera ?? "–",
     [t("well.size")]: status.size ? t("well.pixels", { w: status.size[0], h: status.size[1] }) : "–",
     [t("well.dropped")]: t("well.of", { n: many(status.dropped), m: many(status.frames + status.dropped) }),
     [t("well.bare")]: many(status.bare),
     [t("well.freezes")]: many(status.freezes),
     [t("well.uptime")]: duration(status.uptime_s),
   });
-  write(by("fps-now"), status.fps.toFixed(1));
+  write(by("fps-now"), tenths(status.fps));
   write(by("latency-now"), status.latency ? `${status.latency.p50_ms.toFixed(0)} / ${status.latency.p95_ms.toFixed(0)}` : "–");
   graph(by("fps"), [history.fps]);
   graph(by("latency"), [history.latency, history.slow]);
@@ -123,8 +125,8 @@ function stages(all) {
   names.forEach((name, index) => {
     const [, bar, usual, slow] = body.children[index].children;
     bar.firstChild.value = Math.min(1, all[name].p50_ms / longest);
-    write(usual, all[name].p50_ms.toFixed(1));
-    write(slow, all[name].p95_ms.toFixed(1));
+    write(usual, tenths(all[name].p50_ms));
+    write(slow, tenths(all[name].p95_ms));
   });
 }
 

@@ -73,13 +73,17 @@ function makeField(one) {
   reset.setAttribute("aria-label", reset.title);
   const control = makeControl(one);
   Object.assign(control.input, { id, name: one.name });
-  const unit = one.unit && make("span", { id: `${id}-unit`, className: "unit", textContent: t(`form.${one.unit}`) });
+  const unit = one.unit && make("span", { id: `${id}-unit`, className: "unit" });
   control.input.setAttribute("aria-describedby", [...(unit ? [unit.id] : []), help.id, said.id].join(" "));
   const line = make("div", { className: "line" });
   line.append(...(one.kind === "switch" ? [label] : []), ...control.elements, ...(unit ? [unit] : []), reset);
   if (one.kind === "switch") box.classList.add("switchable");
   box.append(...(one.kind === "switch" ? [line] : [label, line]), help, said);
-  const field = { one, box, said, reset, show: control.show, input: control.input };
+  const show = (value) => {
+    control.show(value);
+    if (unit) unit.textContent = (value === 1 && find(`form.${one.unit}1`)) || t(`form.${one.unit}`);
+  };
+  const field = { one, box, said, reset, show, input: control.input };
   fields.set(one.name, field);
   reset.addEventListener("click", () => send(field, one.default));
   box.addEventListener("input", () => complain(field, ""));

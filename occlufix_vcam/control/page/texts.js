@@ -26,7 +26,7 @@ export const sentences = (error) => said(error).map(sentence).join(" ").trim();
 export const t = (key, values) => find(key, values) ?? key;
 
 /** A key that depends on a count: that of one, or that of many. */
-export const count = (n, one, many) => t(n === 1 ? one : many, { n: n.toLocaleString(document.documentElement.lang) });
+export const count = (n, one, many, values) => t(n === 1 ? one : many, { n: n.toLocaleString(document.documentElement.lang), ...values });
 
 /** Calls back now and whenever another language is chosen. */
 export function onWords(show) {

@@ -79,8 +79,10 @@ class Troubles:
         now = troubles(status)
         fresh = [(place, one) for place, one in now.items() if self._told.get(place) != one]
         self._told = now
-        return [self._line(place, *self._words.said(one)) for place, one in fresh]
+        return [self._line(place, one) for place, one in fresh]
 
-    def _line(self, place: str, what: str, hint: str) -> tuple[str, str]:
+    def _line(self, place: str, trouble: Trouble) -> tuple[str, str]:
+        what, hint = self._words.said(trouble)
+        goes_on = self._words.find(f"again.{place}", f"again.{trouble.code}", "trouble.again")
         remedy = hint or self._words("trouble.doctor", command=DOCTOR)
-        return trouble_line(place, what, self._words), f"{self._words('trouble.again')} {remedy}"
+        return trouble_line(place, what, self._words), f"{goes_on} {remedy}"

@@ -87,14 +87,21 @@ class End:
         return 1000 * (after - before) / (ended - began)
 
     @property
-    def gaps_ms(self) -> list[float]:
-        """Time between one picture and the next other one. Placeholders may look alike."""
+    def gaps(self) -> list[tuple[float, float]]:
+        """When a picture came, and milliseconds until the next other one. Placeholders may look alike."""
         moves = [one for last, one in pairwise([(-1, 0.0), *self.frames]) if one[0] is None or one[0] != last[0]]
-        return [after - before for (_, before), (_, after) in pairwise(moves)]
+        return [(before, after - before) for (_, before), (_, after) in pairwise(moves)]
 
     @property
-    def freezes(self) -> int:
-        return sum(gap > FREEZE_MS for gap in self.gaps_ms)
+    def moves(self) -> float:
+        """Pictures a second that differ from the one before; one that is repeated is coded all the same."""
+        gaps = self.gaps
+        return 1000 * len(gaps) / sum(gap for _, gap in gaps) if gaps else 0.0
+
+    @property
+    def freezes(self) -> list[tuple[float, float]]:
+        """Those of the gaps that a viewer takes for a freeze."""
+        return [gap for gap in self.gaps if gap[1] > FREEZE_MS]
 
     def is_in_order(self, many: int) -> bool:
         """Whether no numbered picture is older than the one before, in a film of `many`, which begins anew after a

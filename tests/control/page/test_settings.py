@@ -94,6 +94,24 @@ def test_what_goes_wrong_is_told_in_the_readers_language(visit: Visit) -> None:
     expect(visit.field_of("source").locator(".told")).to_have_text(told)
 
 
+def test_one_frame_a_second_is_no_plural_and_slowness_is_not_told_as_a_new_try(visit: Visit, product: Product) -> None:
+    """With a status that no test can bring about at will."""
+    stub = "export const listen = (tell, found) => { window.tell = tell; found(); };"
+    visit.page.route("**/page/daemon.js", lambda route: route.fulfill(body=stub, content_type="text/javascript"))
+    with product.client() as client:
+        visit.page.goto(client.link())
+        status, settings = client.status(), client.settings()
+    status |= {"state": "running", "fps": 1.2, "latency": {"p50_ms": 900.0, "p95_ms": 950.0}, "hints": {}}
+    status |= {"trouble": {"process": "slow"}, "codes": {"process": {"code": "restoring_slow", "values": {}}}}
+    visit.page.wait_for_function("() => Boolean(window.tell)")
+    visit.page.evaluate("settings => tell('settings', settings)", {**settings, "rate": 1})
+    visit.page.evaluate("status => tell('status', status)", status)
+    expect(visit.page.locator("#well")).to_have_text("Slow: 900 ms delay, 1 frame a second")
+    expect(visit.page.locator("#notices")).to_contain_text("The full frame rate returns by itself")
+    expect(visit.page.locator("#notices")).not_to_contain_text("retries")
+    expect(visit.page.locator("#setting-rate-unit")).to_have_text("frame a second")
+
+
 def test_a_camera_that_vanishes_while_it_is_picked_is_told_and_leaves_the_list(visit: Visit, product: Product) -> None:
     listed = [{"index": 99, "name": "Gone Cam", "path": "/dev/video99"}]
 

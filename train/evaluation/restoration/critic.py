@@ -33,10 +33,10 @@ def pooled(maps: Sequence[Tensor], region: Tensor) -> np.ndarray:
     return np.concatenate(means, axis=1).astype(np.float64)
 
 
-def critic_auc(made: Floats, real: Floats) -> float:
-    """AUC of telling `made` from `real` (n x d features each, row by row of the same case); NaN for too few cases."""
+def critic_auc(made: Floats, real: Floats, fewest: int = FEWEST_CASES) -> float:
+    """AUC of telling `made` from `real` (n x d features each, row by row of the same case); NaN below `fewest`."""
     cases = len(made)
-    if cases < FEWEST_CASES:
+    if cases < fewest:
         return float("nan")
     features = np.stack([made, real], axis=1)
     folds = np.random.default_rng(0).permutation(cases) % FOLDS

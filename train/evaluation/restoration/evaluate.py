@@ -20,7 +20,7 @@ from train.data.face_set import FaceSet
 from train.data.shipped_segmenter import ShippedSegmenter
 from train.data.wide import TemplateFaces, WideSet
 from train.evaluation.report import EvalReport, by_kind_tables, joined, sheet
-from train.evaluation.restoration import references, served
+from train.evaluation.restoration import peers, references, served
 from train.evaluation.restoration.cases import AGES, EVAL_SHAPES, GRAINS, TONES, EvalCase, EvalFaces, eval_cases, spread
 from train.evaluation.restoration.meter import AT_ONCE, OF_SETS, CaseFigures, RestorationMeter, chunks, means_of
 from train.evaluation.restoration.methods import WITH_REFERENCE, methods_of
@@ -66,7 +66,22 @@ def evaluate(
         results[kind] = found
         if out is not None:
             sheet(out / f"restore_{kind}.png", rows, ["hidden", *list(methods)[1:], "reference", "truth"])
-    return joined(_report(results, next(iter(runners))), more_figures(runners, data, split, limit, threads, console))
+    report = joined(_report(results, next(iter(runners))), more_figures(runners, data, split, limit, threads, console))
+    return joined(report, peer_report(runners, data, threads, out)) if split == "eval" else report
+
+
+def peer_report(runners: Mapping[str, Runner], data: Path, threads: int, out: Path | None) -> EvalReport:
+    """A peer's own examples, of which nothing is ever chosen; empty where the data folder has none."""
+    if not (data / peers.FOLDER).is_dir():
+        return EvalReport({}, "")
+    found = peers.peer_figures(runners, data, threads, out)
+    subject = next(iter(runners))
+    figures = {
+        f"peer_{whose}{name}": value
+        for whose, method in (("", subject), ("own_", peers.PEER))
+        for name, value in found[method].items()
+    }
+    return EvalReport(figures, by_kind_tables({"peer": found}, "In a peer's holes, beside its own results"), found)
 
 
 def more_figures(

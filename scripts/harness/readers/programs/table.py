@@ -65,7 +65,12 @@ PROGRAMS: dict[str, Program] = {
         ("guvcview", "--version"),
         v4l2=lambda folder, node: ["guvcview", f"--device={node}", "--audio=none", "--gui=none"],
     ),
-    "linphone": Program("linphone-cli", ("linphonec", "-v"), v4l2=linphone.with_v4l2),
+    "linphone": Program(
+        "linphone-cli pipewire-v4l2",
+        ("linphonec", "-v"),
+        pipewire=linphone.with_pipewire,
+        v4l2=linphone.with_v4l2,
+    ),
     "obs": Program(
         "obs-studio obs-plugins",
         ("obs", "--version"),
