@@ -188,8 +188,10 @@ def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:
     return Motion(matrix, float((off < _ALONG_PX).mean()))
 
 
-def unlike(image: Image, expected: Image, reach: int) -> Image:
+def unlike(image: Image, expected: Image, reach: int, levels: tuple[int, int] = UNLIKE) -> Image:
     """How far each pixel of `image` is not what is `expected` within `reach` pixels of it: 0..255.
+
+    A difference is none up to the first of `levels`, and a whole one from the second on.
 
     What is expected may be off by some pixels: a colour within the range of those nearby is no difference. The soft
     edge of what differs, three pixels, counts as it does: it would stay as a fine line. On a plain surface a fainter
@@ -199,7 +201,7 @@ def unlike(image: Image, expected: Image, reach: int) -> Image:
     least, most = cv2.erode(expected, around), cv2.dilate(expected, around)
     blue, green, red = cv2.split(cv2.max(cv2.subtract(least, image), cv2.subtract(image, most)))
     off = cv2.max(cv2.max(blue, green), red)
-    weight = cv2.dilate(cv2.LUT(off, _ramp(*UNLIKE)), np.ones((7, 7), np.uint8))
+    weight = cv2.dilate(cv2.LUT(off, _ramp(*levels)), np.ones((7, 7), np.uint8))
     plain = cv2.LUT(cv2.subtract(cv2.extractChannel(most, 1), cv2.extractChannel(least, 1)), _ramp(*PLAIN))
     faint = cv2.min(cv2.LUT(cv2.blur(off, (3, 3)), _ramp(*FAINT)), plain)
     faint = cv2.min(

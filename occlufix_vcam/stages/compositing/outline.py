@@ -34,6 +34,8 @@ FADE_PX = 0.5
 INSIDE_PX, UNSURE = 5, 0.003
 #: A pixel is what is to be seen behind the thing if that has such colours this near, in crop pixels.
 BEHIND_PX = 2.0
+#: A remembered view is off by a little: from the second of these differences in grey levels on, a pixel is the thing's.
+FAR = 20, 40
 #: The outline lies at most this far, in crop pixels, from the segmenter's.
 BAND_PX = 5
 #: Larger boxes are refined at a lower resolution.
@@ -58,14 +60,17 @@ class Outline:
     def against(self, image: Image, restored: Image, remembered: Image | None = None) -> Image:
         """The weight without pixels of `image` that look as `restored` does about there.
 
-        Where `restored` is `remembered` (uint8, 255 = wholly), it tells the thing better than the colours along its
-        outline: all of the mask counts.
+        Where `restored` is `remembered` (uint8, 255 = wholly), what is far from it inside the mask is the thing's too,
+        whatever the colours along its outline say.
         """
         if self.within is None or self.outside is None:
             return self.weight
-        weight = self.weight if remembered is None else cv2.max(self.weight, cv2.subtract(remembered, self.outside))
-        differs = unlike(image, restored, max(round(BEHIND_PX * self.px), 1))
-        return np.asarray(cv2.min(weight, cv2.max(differs, self.within)), np.uint8)
+        reach = max(round(BEHIND_PX * self.px), 1)
+        weight = cv2.min(self.weight, cv2.max(unlike(image, restored, reach), self.within))
+        if remembered is not None:
+            missed = cv2.min(unlike(image, restored, reach, FAR), cv2.subtract(remembered, self.outside))
+            weight = cv2.max(weight, missed)
+        return np.asarray(weight, np.uint8)
 
 
 def outline(frame: Image, patch: Patch, box: Box) -> Outline:
