@@ -47,8 +47,8 @@ CELL_PX, CHANGE, OF_CONTRAST = 4, 6, 0.4
 #: second on.
 UNLIKE = 8, 20
 #: A surface is plain where the green of what is expected there and around stays within the second of these, and not
-#: from the first on. There, within so many pixels (the side of a square) of what differs, these differences count.
-PLAIN, FAINT, BESIDE_PX = (16, 6), (2, 5), 15
+#: from the first on. There these differences count within so many pixels of what differs, fading towards the last.
+PLAIN, FAINT, BESIDE_PX = (16, 6), (2, 5), 9
 #: So many changed cells are as much as a speck of a thing.
 FEWEST_CELLS = 5
 #: The face and what surrounds it, by what its area is scaled; and the radius, in cells, around what hides it.
@@ -195,7 +195,8 @@ def unlike(image: Image, expected: Image, reach: int, levels: tuple[int, int] = 
 
     What is expected may be off by some pixels: a colour within the range of those nearby is no difference. The soft
     edge of what differs, three pixels, counts as it does: it would stay as a fine line. On a plain surface a fainter
-    line is seen, and what is expected can't be off; beside what differs, such lines count too.
+    difference is seen, of a shadow too, and what is expected can't be off: beside what differs it counts, less with
+    distance.
     """
     around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     least, most = cv2.erode(expected, around), cv2.dilate(expected, around)
@@ -203,10 +204,8 @@ def unlike(image: Image, expected: Image, reach: int, levels: tuple[int, int] = 
     off = cv2.max(cv2.max(blue, green), red)
     weight = cv2.dilate(cv2.LUT(off, _ramp(*levels)), np.ones((7, 7), np.uint8))
     plain = cv2.LUT(cv2.subtract(cv2.extractChannel(most, 1), cv2.extractChannel(least, 1)), _ramp(*PLAIN))
-    faint = cv2.min(cv2.LUT(cv2.blur(off, (3, 3)), _ramp(*FAINT)), plain)
-    faint = cv2.min(
-        cv2.dilate(faint, np.ones((3, 3), np.uint8)), cv2.dilate(weight, np.ones((BESIDE_PX,) * 2, np.uint8))
-    )
+    beside = cv2.blur(cv2.dilate(weight, np.ones((BESIDE_PX, BESIDE_PX), np.uint8)), (BESIDE_PX, BESIDE_PX))
+    faint = cv2.min(cv2.min(cv2.LUT(cv2.blur(off, (3, 3)), _ramp(*FAINT)), plain), beside)
     return np.asarray(cv2.blur(cv2.max(weight, faint), (3, 3)), np.uint8)
 
 
