@@ -12,6 +12,8 @@ from occlufix_vcam.core.status import EngineFacts
 #: Builds a missing engine; receives a function that takes the share that is done.
 Build = Callable[[BuildProgress], object]
 
+#: Settings that decide which engines are loaded.
+_DECIDING = ("backend", "precision", "finder", "max_faces", "memory")
 _AS_THEY_ARE: Mapping[str, tuple[int, ...]] = {}
 
 
@@ -27,6 +29,10 @@ class EngineSet:
         self._wait_for_build = not live or settings.backend != "auto"
         self._avoid = avoid
         self._loaded: dict[str, InferenceEngine] = {}
+
+    def fits(self, settings: Settings, avoid: frozenset[tuple[str, str]]) -> bool:
+        """Whether other settings load the same engines."""
+        return avoid == self._avoid and all(getattr(settings, one) == getattr(self._settings, one) for one in _DECIDING)
 
     def load(self, model: str, input_shapes: Mapping[str, tuple[int, ...]] = _AS_THEY_ARE) -> InferenceEngine:
         """Engine for `model`, loaded at the first call. Raises EngineError."""

@@ -90,7 +90,8 @@ class Pipeline:
         self._gate = gate
         self._blend = Blender(beyond, paints=still)
         self._telemetry = telemetry
-        self._mark = mark
+        #: Corner into which "restored" is written; None: nowhere. It may change between two frames.
+        self.mark = mark
         #: Share of the restored picture that is mixed in, in percent. It may change between two frames.
         self.strength = strength
         #: Whether to spare work because the machine is busy. It may change between two frames.
@@ -120,8 +121,8 @@ class Pipeline:
                 patches = [patch for crop, face in pairs if (patch := self._restore(crop, face)) is not None]
             with span("blend"):
                 image = _mixed(frame.image, self._blend(frame.image, patches, fill, frame.captured_at), self.strength)
-            if self._mark is not None and patches and image is not frame.image:
-                put_mark(image, self._mark)
+            if self.mark is not None and patches and image is not frame.image:
+                put_mark(image, self.mark)
             left: Counter[str] = Counter(
                 why for crop, why in zip(seen, refusals, strict=True) if why and crop.mask.any()
             )

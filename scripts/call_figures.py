@@ -45,9 +45,9 @@ CALLS = (
     Call(receivers=("firefox",)),
     Call(receivers=("chromium", "firefox"), size=SMALL),
 )
-HEAD = "call | arrived as | a second, sent -> decoded | freezes: decoded | sent | sent untouched | longest gap ms | \
-delay p50 / p95 ms | capture to sink p50 / p95 ms | of which before the pipeline | in it | after it | \
-restored part: PSNR dB | sharpness kept | flicker kept"
+HEAD = "call | arrived as | a second, sent -> decoded | different, sent -> decoded | freezes: decoded | sent | \
+sent untouched | longest gap ms | delay p50 / p95 ms | capture to sink p50 / p95 ms | of which before the pipeline | \
+in it | after it | restored part: PSNR dB | sharpness kept | flicker kept"
 #: Parts of the time from capture to sink.
 PARTS = ("wait", "total", "out")
 #: When it was begun, in milliseconds since the epoch, and what.
@@ -129,6 +129,7 @@ def _row(sent: End, arrived: End, froze: int, bare: int) -> list[str]:
     return [
         "{}x{}".format(*arrived.size),
         f"{sent.rate:.1f} -> {arrived.rate:.1f}{'' if arrived.is_in_order(PICTURES) else ', out of order'}",
+        f"{sent.moves:.1f} -> {arrived.moves:.1f}",
         f"{len(arrived.freezes)}",
         f"{froze}",
         f"{bare}",

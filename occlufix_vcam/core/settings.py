@@ -125,8 +125,8 @@ class Settings(BaseModel):
         description="what to do with a thing that reaches beyond what can be restored: let it fade out, leave all of "
         "it as it is, or paint over it",
     )
-    mark: OfPipeline[bool] = Field(False, description="write a small `restored` into a corner while a face is restored")
-    mark_corner: OfPipeline[Literal["bottom-left", "bottom-right", "top-left", "top-right"]] = Field(
+    mark: Live[bool] = Field(False, description="write a small `restored` into a corner while a face is restored")
+    mark_corner: Live[Literal["bottom-left", "bottom-right", "top-left", "top-right"]] = Field(
         "bottom-left", description="corner of the mark"
     )
     min_coverage: OfPipeline[float] = Field(

@@ -124,6 +124,7 @@ class Daemon:
                 self._bare.cancel()
                 self.enrollments.cancel()
         self._output.close()
+        self._processing.close()
 
     def stop(self) -> None:
         self._supervisor.stop()

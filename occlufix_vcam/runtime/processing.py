@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from engines.errors import EngineRunError
@@ -49,8 +49,11 @@ class Processing:
         self._busy_since = float("inf")
         self._slow_until = float("-inf")
         self._engines: EngineSet | None = None
+        self._kept: EngineSet | None = None  # for the next opening
+        self._is_reopening = False  # with those engines, so that a frame need not wait for long
+        self._is_outdated = False  # better engines were built
         self._load = Load()
-        self._background_build = BackgroundBuild(lambda: supervisor.open_anew(WorkerName.PROCESS))
+        self._background_build = BackgroundBuild(self._open_what_was_built)
         self._collapses: Counter[tuple[str, str]] = Counter()
         self._last_failure: Exception | None = None
         self._repeated_trouble, self._bare, self._slow = SaidOnce(log), SaidOnce(log), SaidOnce(log)
@@ -81,7 +84,8 @@ class Processing:
     def _is_bypassed(self) -> bool:
         """Whether frames pass untouched: restoring is off, or no pipeline is open yet."""
         settings = self._supervisor.settings
-        return not settings.enabled or (not self.is_ready and settings.on_failure == "passthrough")
+        is_open = self.is_ready or self._is_reopening
+        return not settings.enabled or (not is_open and settings.on_failure == "passthrough")
 
     def facts(self) -> dict[str, EngineFacts]:
         engines = self._engines
@@ -93,32 +97,64 @@ class Processing:
 
     def work(self) -> None:
         settings = self._supervisor.settings
-        with (
-            closing(EngineSet(settings, live=True, avoid=self._failing())) as engines,
-            closing(self._build_pipeline(settings, self._telemetry, engines)) as pipeline,
-        ):
-            self._engines, self.is_ready = engines, True
-            self._supervisor.well(WorkerName.PROCESS)
-            self._background_build.build(engines.unbuilt())
-            in_a_row = 0
-            try:
-                while self._supervisor.goes_on(WorkerName.PROCESS):
-                    frame = self._captured.take(PATIENCE_S)
-                    if frame is not None:
-                        in_a_row = 0 if self._restore(pipeline, frame) else in_a_row + 1
-                    if in_a_row >= FAILURES_IN_A_ROW:
-                        self._note_collapse(engines)
-                        raise EngineRunError(
-                            "restoring keeps failing", "read the log for the reason", code="restoring_fails"
-                        )
-            finally:
-                self._engines, self.is_ready = None, False
+        with ExitStack() as at_end:
+            engines = at_end.enter_context(closing(self._engines_for(settings)))
+            at_end.callback(setattr, self, "_is_reopening", False)
+            with closing(self._build_pipeline(settings, self._telemetry, engines)) as pipeline:
+                self._run(pipeline, engines)
+            if not self._supervisor.stopped.is_set() and not self._is_outdated:
+                # A setting changed; most concern no engine, and to load them again takes a second.
+                self._kept = engines
+                at_end.pop_all()
+
+    def close(self) -> None:
+        """Closes the engines that were kept for the next opening. Called once the worker has ended."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+
+    def _engines_for(self, settings: Settings) -> EngineSet:
+        """The engines that were kept, if they are those of the settings; else others, not loaded yet."""
+        kept, avoid = self._kept, self._failing()
+        self._is_outdated = False
+        if kept is not None and kept.fits(settings, avoid):
+            self._kept = None
+            return kept
+        self._is_reopening = False
+        self.close()
+        return EngineSet(settings, live=True, avoid=avoid)
+
+    def _open_what_was_built(self) -> None:
+        self._is_outdated = True
+        self._supervisor.open_anew(WorkerName.PROCESS)
+
+    def _run(self, pipeline: Pipeline, engines: EngineSet) -> None:
+        """Restores frames until the pipeline is to be opened anew, or the stop."""
+        self._engines, self.is_ready, self._is_reopening = engines, True, False
+        self._supervisor.well(WorkerName.PROCESS)
+        self._background_build.build(engines.unbuilt())
+        in_a_row = 0
+        try:
+            while self._supervisor.goes_on(WorkerName.PROCESS):
+                frame = self._captured.take(PATIENCE_S)
+                if frame is not None:
+                    in_a_row = 0 if self._restore(pipeline, frame) else in_a_row + 1
+                if in_a_row >= FAILURES_IN_A_ROW:
+                    self._note_collapse(engines)
+                    raise EngineRunError(
+                        "restoring keeps failing", "read the log for the reason", code="restoring_fails"
+                    )
+            self._is_reopening = engines.fits(self._supervisor.settings, self._failing()) and not self._is_outdated
+        finally:
+            self._engines, self.is_ready = None, False
 
     def _restore(self, pipeline: Pipeline, frame: Frame) -> bool:
         """Restores one frame; returns whether it succeeded. A failed one follows `on_failure`."""
         began = self._busy_since = self._clock()
         self._telemetry.record("wait", began - frame.captured_at)
-        pipeline.strength, pipeline.hurries = self._supervisor.settings.strength, self._load.hurries
+        settings = self._supervisor.settings
+        pipeline.strength, pipeline.hurries = settings.strength, self._load.hurries
+        pipeline.mark = settings.mark_corner if settings.mark else None
         try:
             finished, summary = pipeline(frame)
             self._finish(finished, processed=True)
@@ -126,7 +162,7 @@ class Processing:
             self._last_failure = error
             self._telemetry.count("failed")
             self._repeated_trouble.warning("cannot restore a frame: %r", error)
-            if self._supervisor.settings.on_failure == "passthrough":
+            if settings.on_failure == "passthrough":
                 self._pass(frame)  # otherwise FrameSelector substitutes a frame
             return False
         finally:

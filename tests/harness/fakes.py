@@ -124,6 +124,7 @@ class InvertingPipeline:
     def __init__(self) -> None:
         self.telemetry = Telemetry()
         self.closed = threading.Event()
+        self.mark: str | None = None
         self.calls = 0
         self.error: Exception | None = None
         self.entered = threading.Event()

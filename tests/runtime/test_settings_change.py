@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engines.base import InferenceEngine
 from occlufix_vcam.core.errors import CameraLost, CameraNotFound, ConfigError, SinkUnavailable
 from occlufix_vcam.core.frame import Frame
 from occlufix_vcam.core.settings import Settings
+from occlufix_vcam.core.telemetry import Telemetry
+from occlufix_vcam.inference import EngineSet
 from occlufix_vcam.runtime import supervisor as supervisor_module
 from occlufix_vcam.runtime.daemon import Daemon
 from occlufix_vcam.runtime.supervisor import NeedsRestart, SwitchFailed
@@ -86,6 +89,54 @@ def test_what_the_pipeline_is_made_of_makes_a_new_one(stage: Stage) -> None:
     assert stage.pipeline.closed.is_set()
     stage.camera.show(9)
     stage.sink.wait_for_level(246)
+
+
+class EngineStage(Stage):
+    """A daemon whose pipelines load an engine that costs nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(backend="fake")
+        self.engines: list[InferenceEngine] = []
+
+    def _build_pipeline(self, settings: Settings, telemetry: Telemetry, engines: EngineSet) -> InvertingPipeline:
+        self.engines.append(engines.load("hidden"))
+        pipeline: InvertingPipeline = super()._build_pipeline(settings, telemetry, engines)
+        return pipeline
+
+
+def test_engines_stay_loaded_where_a_setting_does_not_concern_them() -> None:
+    stage = EngineStage()
+    stage.pipelines += [InvertingPipeline() for _ in range(2)]
+    with running(stage.daemon) as raised:
+        stage.wait_until_running()
+        stage.daemon.update({"when_unsure": "restore"})
+        stage.daemon.update({"max_faces": 2})
+    first, second, other = stage.engines
+    assert first is second and other is not first and raised == []
+
+
+def test_no_picture_goes_out_untouched_while_the_pipeline_is_made_anew() -> None:
+    stage = EngineStage()
+    stage.pipelines.append(InvertingPipeline())
+    with running(stage.daemon):
+        stage.wait_until_running()
+        stage.may_build.clear()
+        change = threading.Thread(target=stage.daemon.update, args=({"when_unsure": "restore"},))
+        change.start()
+        until(stage.pipeline.closed.is_set)
+        stage.camera.show(60)
+        stage.sink.wait_for_more()
+        stage.may_build.set()
+        change.join(WAIT_S)
+        stage.sink.wait_for_level(255 - 60)
+        assert stage.daemon.status()["bare"] == 0 and 60 not in stage.sink.levels()
+
+
+def test_the_mark_shows_without_a_new_pipeline(stage: Stage) -> None:
+    stage.wait_until_running()
+    stage.daemon.update({"mark": True, "mark_corner": "top-left"})
+    stage.show(9)
+    assert not stage.pipeline.closed.is_set() and stage.pipeline.mark == "top-left"
 
 
 def test_a_change_that_fails_halfway_is_put_back_whole(stage: Stage) -> None:

@@ -54,6 +54,7 @@ def test_a_picture_that_is_repeated_stands_still() -> None:
     seen = [(7, 0.0), (8, 33.0), (8, 66.0), (8, 250.0), (9, 283.0), (None, 316.0), (None, 350.0), (0, 380.0)]
     shown = End(seen, {}, SIZE, [], [])
     assert [gap for _, gap in shown.gaps] == [33.0, 250.0, 33.0, 34.0, 30.0] and shown.freezes == [(33.0, 250.0)]
+    assert shown.moves == pytest.approx(1000 * 5 / 380)
 
 
 def test_a_number_that_a_looped_film_repeats_is_that_of_the_newest_picture() -> None:

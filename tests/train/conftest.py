@@ -76,6 +76,18 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def photographed_data(small_data: Path, tmp_path: Path) -> Path:
+    """The same folder with drawn photographs of covered faces, in `things` and `masks_worn`."""
+    from tests.train.photographed import write_masks_worn, write_things
+
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data)
+    write_things(data)
+    write_masks_worn(data)
+    return data
+
+
+@pytest.fixture
 def quick_export(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An export of the small restorer copies the files of `exported`: tracing it again gives the same ones."""
     from train.export import export

@@ -23,7 +23,7 @@ from train.hardware import autocast, check_finite, descend, detached
 from train.task import ModelIO, Sample
 from train.tasks.faces_data import TrainingPictures
 
-WEIGHTS = {"heat": 1.0, "box": 0.5, "landmarks": 10.0}
+WEIGHTS = {"heat": 1.0, "box": 0.5, "landmarks": 15.0}
 #: Faces of this size and larger count in full for the landmarks, smaller ones less: there a pixel is a large share.
 FULL_SIZE_PX = 90.0
 #: How far round a face's middle cells answer for it: sigma in shares of the face's size, and at least, in cells.

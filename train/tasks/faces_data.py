@@ -1,8 +1,8 @@
 """Pictures to train the face finder on: photographs in their natural width, with faces half hidden, and aligned faces.
 
 A finder that only ever saw pasted crops learns their edges, one that only ever saw whole faces loses the covered
-ones. So faces come in the photographs they were taken in; cut-outs of masks, hands and other things are laid over
-half of them and beside them; and aligned faces are pasted into other photographs with feathered edges, as are
+ones. So faces come in the photographs they were taken in; things are put before half of them and beside them; aligned
+faces and photographs of faces behind real things are pasted into other photographs with feathered edges, as are
 patches that are no face, so that a feathered edge tells nothing.
 """
 
@@ -17,11 +17,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engines.contract import CROP_PX, TEMPLATE, Affine, Image, Points, similarity, transform_points
+from engines.contract import CROP_PX, TEMPLATE, WIDE_PX, Affine, Image, Points, similarity, transform_points
 from engines.faces_maps import CLOSE_UP_SCALE, template_box
 from train.data.face_set import DataError, FaceSet, mirror_landmarks
 from train.data.labels import Labels, YuNet
 from train.occlusion.scene_occluders import CutOuts, paste, placed
+from train.tasks.faces_covered import SIDE_PX, CoveredFaces, HalfField
 
 #: A face lower than this in a training picture is too small to count: no loss looks at its cells.
 SMALLEST_PX = 14.0
@@ -94,8 +95,13 @@ def _covered(box: Points, boxes: Points) -> bool:
     return bool(np.any(np.all((middles > box[:2]) & (middles < box[2:]), axis=1)))
 
 
-#: How often a training picture is a search view, a close view, a pasted face, a view without faces.
-VIEW_SHARES = (0.33, 0.30, 0.21, 0.16)
+#: How often a training picture is a search view, a close view, a pasted face, a view without faces, a photograph of a
+#: really covered face, a portrait that something is put before.
+VIEW_SHARES = (0.24, 0.20, 0.12, 0.14, 0.18, 0.12)
+#: Faces of this scale of the template and larger may get a thing in its own light and shadow before them.
+FINE_FROM = 0.2
+#: How often they do; all others that are covered get a flat cut-out.
+FINE_SHARE = 0.6
 
 
 class TrainingPictures:
@@ -132,6 +138,10 @@ class TrainingPictures:
         return CutOuts(self._data, "train")
 
     @cached_property
+    def _covered(self) -> CoveredFaces:
+        return CoveredFaces(self._data)
+
+    @cached_property
     def _yunet(self) -> YuNet:
         return YuNet(self._data)
 
@@ -143,15 +153,25 @@ class TrainingPictures:
 
     def draw(self, rng: np.random.Generator) -> tuple[Image, Labels]:
         """One picture of side x side x 3 and its labels."""
-        views = (self._search_view, self._close_view, self._pasted_view, self._empty_view)
+        bare = (self._search_view, self._close_view, self._pasted_view, self._empty_view)
+        views = (*bare, self._photograph_view, self._portrait_view)
         view = views[int(rng.choice(len(views), p=VIEW_SHARES))]
         image, labels = view(rng)
-        for landmarks in labels.landmarks:
-            if rng.random() < 0.5:
-                self._cut_outs.cover(image, landmarks, rng)
-        if rng.random() < 0.2:
+        if view in bare:
+            for landmarks in labels.landmarks:
+                if rng.random() < 0.5:
+                    image = self._hidden(image, landmarks, rng)
+        if rng.random() < (0.2 if len(labels.landmarks) else 0.5):
             self._scatter(image, labels, rng)
         return degrade(image, rng), labels
+
+    def _hidden(self, image: Image, landmarks: Points, rng: np.random.Generator) -> Image:
+        """The picture with something before one face."""
+        to_image = similarity(TEMPLATE, landmarks)
+        if np.hypot(to_image[0, 0], to_image[1, 0]) >= FINE_FROM and rng.random() < FINE_SHARE:
+            return self._covered.cover(image, landmarks, rng)
+        self._cut_outs.cover(image, landmarks, rng)
+        return image
 
     def _search_view(self, rng: np.random.Generator) -> tuple[Image, Labels]:
         """A part of a photograph with at least one face, 16 to 150 pixels high, anywhere in the picture."""
@@ -206,11 +226,46 @@ class TrainingPictures:
         points = transform_points(landmarks, matrix)
         return image, Labels(points[None], template_box(points)[None], np.zeros(1, bool), empty.ignored)
 
+    def _photograph_view(self, rng: np.random.Generator) -> tuple[Image, Labels]:
+        """A photograph of a really covered face; a close view where the data folder has none."""
+        field = self._covered.draw(rng, is_photograph=True)
+        return self._close_view(rng) if field is None else self._field_view(field, rng)
+
+    def _portrait_view(self, rng: np.random.Generator) -> tuple[Image, Labels]:
+        """A portrait with something before it; a pasted face where the data folder has none."""
+        field = self._covered.draw(rng, is_photograph=False)
+        return self._pasted_view(rng) if field is None else self._field_view(field, rng)
+
+    def _field_view(self, field: HalfField, rng: np.random.Generator) -> tuple[Image, Labels]:
+        """A wide field as the second pass sees it, as a picture of its own, or in a photograph without faces."""
+        kind, wrong = rng.random(), 2.2 if rng.random() < 0.25 else 1.0  # sometimes the first pass is far off
+        turn = rng.normal(0, 10 * wrong)
+        if kind < 0.65:
+            scale, shift = CLOSE_UP_SCALE * np.exp(rng.normal(0, 0.16 * wrong)), rng.normal(0, 9 * wrong, 2)
+        else:
+            scale = np.exp(rng.uniform(*np.log((0.22, 0.46) if kind < 0.8 else (0.08, 0.4))))
+            room = max(self.side / 2 - 0.4 * WIDE_PX * scale, 4)
+            shift = rng.uniform(-room, room, 2)
+        centre = field.landmarks.mean(axis=0) if kind < 0.65 else np.full(2, SIDE_PX / 2)
+        matrix = cv2.getRotationMatrix2D(centre.tolist(), turn, 2 * scale).astype(np.float32)
+        matrix[:, 2] += self.side / 2 + shift - centre
+        if kind < 0.8:
+            border = cv2.BORDER_CONSTANT if rng.random() < 0.7 else cv2.BORDER_REPLICATE
+            image = cv2.warpAffine(field.image, matrix, (self.side, self.side), borderMode=border)
+        else:
+            image, _ = self._empty_view(rng)
+            edge = cv2.copyMakeBorder(field.valid[8:-8, 8:-8], 8, 8, 8, 8, cv2.BORDER_CONSTANT)
+            paste(image, np.dstack([field.image, cv2.GaussianBlur(edge, (0, 0), rng.uniform(1.0, 3.0))]), matrix)
+        return image, _alone(transform_points(field.landmarks, matrix), self.side)
+
     def _scatter(self, image: Image, labels: Labels, rng: np.random.Generator) -> None:
-        """Things that are no face, away from the faces: a cut-out, or a feathered patch of another photograph."""
-        before = image.copy()
-        if rng.random() < 0.6:
+        """Things that are no face, away from the faces: what hides one, or a feathered patch of another photograph."""
+        before, kind = image.copy(), rng.random()
+        if kind < 0.35:
             self._cut_outs.scatter(image, rng)
+        elif kind < 0.6:
+            where = (TEMPLATE - CROP_PX / 2) * np.float32(np.exp(rng.uniform(*np.log((0.2, 0.8)))))
+            image[:] = self._covered.cover(image, where + rng.uniform(0.2, 0.8, 2) * self.side, rng)
         else:
             other, _ = self._empty_view(rng)
             whole = np.array([[0, 0], [CROP_PX, 0], [CROP_PX, CROP_PX], [0, CROP_PX]], np.float32)
@@ -245,6 +300,13 @@ class TrainingPictures:
             image = np.ascontiguousarray(image[:, ::-1])
             labels = mirrored(labels, self.side)
         return image, labels
+
+
+def _alone(landmarks: Points, side: int) -> Labels:
+    """The one face that is known of a picture; there may be others beside it, so what is not its box counts not."""
+    x0, y0, x1, y1 = box = template_box(landmarks)
+    beside = [(0, 0, side, y0), (0, y1, side, side), (0, y0, x0, y1), (x1, y0, side, y1)]
+    return Labels(landmarks[None], box[None], np.zeros(1, bool), np.array(beside, np.float32))
 
 
 def _moved(labels: Labels, matrix: Affine, side: int) -> Labels:

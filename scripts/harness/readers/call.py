@@ -93,6 +93,12 @@ class End:
         return [(before, after - before) for (_, before), (_, after) in pairwise(moves)]
 
     @property
+    def moves(self) -> float:
+        """Pictures a second that differ from the one before; one that is repeated is coded all the same."""
+        gaps = self.gaps
+        return 1000 * len(gaps) / sum(gap for _, gap in gaps) if gaps else 0.0
+
+    @property
     def freezes(self) -> list[tuple[float, float]]:
         """Those of the gaps that a viewer takes for a freeze."""
         return [gap for gap in self.gaps if gap[1] > FREEZE_MS]

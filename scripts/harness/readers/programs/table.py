@@ -63,7 +63,6 @@ PROGRAMS: dict[str, Program] = {
     "guvcview": Program(
         "guvcview",
         ("guvcview", "--version"),
-        pipewire=lambda folder, node: ["pw-v4l2", "guvcview", "--device=/dev/video0", "--audio=none", "--gui=none"],
         v4l2=lambda folder, node: ["guvcview", f"--device={node}", "--audio=none", "--gui=none"],
     ),
     "linphone": Program(
@@ -71,6 +70,7 @@ PROGRAMS: dict[str, Program] = {
         ("linphonec", "-v"),
         pipewire=linphone.with_pipewire,
         v4l2=linphone.with_v4l2,
+        plugin="pipewire-0.3/v4l2/libpw-v4l2.so",
     ),
     "obs": Program(
         "obs-studio obs-plugins",
