@@ -46,6 +46,9 @@ CELL_PX, CHANGE, OF_CONTRAST = 4, 6, 0.4
 #: A pixel differs from what is expected there not at all up to the first difference in grey levels, and wholly from the
 #: second on.
 UNLIKE = 8, 20
+#: A surface is plain where the green of what is expected there and around stays within the second of these, and not
+#: from the first on. There these differences count within so many pixels of what differs, fading towards the last.
+PLAIN, FAINT, BESIDE_PX = (16, 6), (2, 5), 9
 #: So many changed cells are as much as a speck of a thing.
 FEWEST_CELLS = 5
 #: The face and what surrounds it, by what its area is scaled; and the radius, in cells, around what hides it.
@@ -185,18 +188,25 @@ def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:
     return Motion(matrix, float((off < _ALONG_PX).mean()))
 
 
-def unlike(image: Image, expected: Image, reach: int) -> Image:
+def unlike(image: Image, expected: Image, reach: int, levels: tuple[int, int] = UNLIKE) -> Image:
     """How far each pixel of `image` is not what is `expected` within `reach` pixels of it: 0..255.
 
+    A difference is none up to the first of `levels`, and a whole one from the second on.
+
     What is expected may be off by some pixels: a colour within the range of those nearby is no difference. The soft
-    edge of what differs, three pixels, counts as it does: it would stay as a fine line.
+    edge of what differs, three pixels, counts as it does: it would stay as a fine line. On a plain surface a fainter
+    difference is seen, of a shadow too, and what is expected can't be off: beside what differs it counts, less with
+    distance.
     """
     around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    below = cv2.subtract(cv2.erode(expected, around), image)
-    above = cv2.subtract(image, cv2.dilate(expected, around))
-    blue, green, red = cv2.split(cv2.max(below, above))
-    weight = cv2.LUT(cv2.max(cv2.max(blue, green), red), _unlike())
-    return np.asarray(cv2.blur(cv2.dilate(weight, np.ones((7, 7), np.uint8)), (3, 3)), np.uint8)
+    least, most = cv2.erode(expected, around), cv2.dilate(expected, around)
+    blue, green, red = cv2.split(cv2.max(cv2.subtract(least, image), cv2.subtract(image, most)))
+    off = cv2.max(cv2.max(blue, green), red)
+    weight = cv2.dilate(cv2.LUT(off, _ramp(*levels)), np.ones((7, 7), np.uint8))
+    plain = cv2.LUT(cv2.subtract(cv2.extractChannel(most, 1), cv2.extractChannel(least, 1)), _ramp(*PLAIN))
+    beside = cv2.blur(cv2.dilate(weight, np.ones((BESIDE_PX, BESIDE_PX), np.uint8)), (BESIDE_PX, BESIDE_PX))
+    faint = cv2.min(cv2.min(cv2.LUT(cv2.blur(off, (3, 3)), _ramp(*FAINT)), plain), beside)
+    return np.asarray(cv2.blur(cv2.max(weight, faint), (3, 3)), np.uint8)
 
 
 def in_cells(wide: Image) -> Image:
@@ -211,10 +221,9 @@ def _face_cells() -> Image:
 
 
 @functools.cache
-def _unlike() -> Image:
-    """Lookup table from a difference in grey levels to how far it is one."""
-    least, most = UNLIKE
-    return np.clip((np.arange(256) - least) * HIDDEN / (most - least), 0, HIDDEN).astype(np.uint8)
+def _ramp(none: int, all_: int) -> Image:
+    """Lookup table from grey levels to a weight: 0 at `none`, 255 at `all_`."""
+    return np.clip((np.arange(256) - none) * HIDDEN / (all_ - none), 0, HIDDEN).astype(np.uint8)
 
 
 @functools.cache

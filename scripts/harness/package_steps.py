@@ -158,6 +158,7 @@ def an_update_stops_the_camera_and_keeps_the_settings(package: Path) -> dict[str
 def newer(package: Path) -> Path:
     """A newer package with the same scripts and little else: to unpack all of it again takes minutes here."""
     made = Path("/run/newer")
+    made.mkdir()
     run("dpkg-deb", "--control", str(package), str(made / "DEBIAN"))
     (made / "DEBIAN/md5sums").unlink()
     control = made / "DEBIAN/control"

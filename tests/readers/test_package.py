@@ -21,7 +21,7 @@ from scripts.vm.machine import NoMachine, find
 from tests.harness.in_machine import settle
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 1800.0
+LIMIT_S = 1200.0
 #: What a slow typist writes in two minutes.
 MOST_KEYS = 240
 #: Answers to apt and to `setup`, each with Enter, and a password.

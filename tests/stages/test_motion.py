@@ -8,7 +8,7 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, WIDE_PX, transform_points
 from occlufix_vcam.stages.geometry import face_area
-from occlufix_vcam.stages.motion import Continuity, Stillness, in_cells, motion, motion_features
+from occlufix_vcam.stages.motion import Continuity, Stillness, in_cells, motion, motion_features, unlike
 
 SIZE = (CROP_PX, CROP_PX)
 WHOLE = np.full(SIZE, 255, np.uint8)
@@ -141,3 +141,29 @@ def test_tolerance_scales_what_a_cell_may_change_by(tolerance: float, change: in
 
 def test_nothing_lasts_before_anything_was_kept():
     assert not Stillness().lasts(in_cells(field()), in_cells(field()[..., 0]))
+
+
+def with_a_thing_and_two_lines(expected: np.ndarray) -> np.ndarray:
+    """Something dark at columns 100 to 139, and a line of five levels beside it and one far from it."""
+    image = expected.copy()
+    image[80:180, 100:140] = 20
+    for column in (142, 40):
+        image[80:180, column : column + 3] -= 5
+    return image
+
+
+def test_a_faint_line_beside_a_thing_is_seen_on_a_plain_surface_alone():
+    plain = np.full((*SIZE, 3), 180, np.uint8)
+    differs = unlike(with_a_thing_and_two_lines(plain), plain, 4)
+    assert differs[130, 105:135].min() == 255 and differs[130, 143] > 150
+    assert differs[130, 30:60].max() == 0 and differs[130, 160:].max() == 0
+    rough = scene()
+    differs = unlike(with_a_thing_and_two_lines(rough), rough, 4)
+    assert differs[130, 105:135].min() == 255 and differs[130, 146] < 60 and differs[130, 30:60].max() == 0
+
+
+def test_noise_beside_a_thing_is_no_line():
+    plain = np.full((*SIZE, 3), 180, np.uint8)
+    noise = np.random.default_rng(0).normal(0, 2, plain.shape)
+    noisy = np.clip(with_a_thing_and_two_lines(plain) + noise, 0, 255).astype(np.uint8)
+    assert unlike(noisy, plain, 4)[80:180, 150:].mean() < 20

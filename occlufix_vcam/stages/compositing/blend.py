@@ -80,7 +80,9 @@ class Blender:
             if fill is not None:
                 self._put_fill(restored, patch, box, fill, compose(patch.crop.to_crop, translation(*box[:2])))
             x, y, width, height = box
-            alpha = outlined.result().against(image[y : y + height, x : x + width], restored)
+            alpha = outlined.result().against(
+                image[y : y + height, x : x + width], restored, _remembered_in(box, patch)
+            )
             if reach is not None:
                 cv2.multiply(alpha, _reach_in(box, patch, reach), dst=alpha, scale=1 / HIDDEN)
             if cv2.countNonZero(alpha):
@@ -189,6 +191,12 @@ def _matched(patch: Patch) -> Image:
     restored = patch.image.copy()
     restored[part] = match_colours(patch.crop.image[part], patch.image[part], patch.mask[part])
     return restored if patch.exact else without_spill(patch, restored)
+
+
+def _remembered_in(box: Box, patch: Patch) -> Image | None:
+    if patch.remembered is None:
+        return None
+    return _warped(patch.remembered, compose(patch.crop.to_crop, translation(box[0], box[1])), box, outside=0)
 
 
 def _reach_in(box: Box, patch: Patch, reach: Image) -> Image:

@@ -34,6 +34,8 @@ FADE_PX = 0.5
 INSIDE_PX, UNSURE = 5, 0.003
 #: A pixel is what is to be seen behind the thing if that has such colours this near, in crop pixels.
 BEHIND_PX = 2.0
+#: A remembered view is off by a little: from the second of these differences in grey levels on, a pixel is the thing's.
+FAR = 20, 40
 #: The outline lies at most this far, in crop pixels, from the segmenter's.
 BAND_PX = 5
 #: Larger boxes are refined at a lower resolution.
@@ -46,20 +48,29 @@ _STEPS = 12
 class Outline:
     """How far each pixel of a box is replaced: `weight` uint8, 255 = wholly, 0 outside the patch's mask.
 
-    What is `within` (like `weight`) is replaced whatever it looks like; None if that holds for all. `px` is the size of
-    a crop pixel in pixels of the frame.
+    What is `within` (like `weight`) is replaced whatever it looks like, and what lies `outside` of the mask is not;
+    both None if `weight` is all there is to say. `px` is the size of a crop pixel in pixels of the frame.
     """
 
     weight: Image
     within: Image | None
+    outside: Image | None
     px: float
 
-    def against(self, image: Image, restored: Image) -> Image:
-        """The weight without pixels of `image` that look as `restored` does about there."""
-        if self.within is None:
+    def against(self, image: Image, restored: Image, remembered: Image | None = None) -> Image:
+        """The weight without pixels of `image` that look as `restored` does about there.
+
+        Where `restored` is `remembered` (uint8, 255 = wholly), what is far from it inside the mask is the thing's too,
+        whatever the colours along its outline say.
+        """
+        if self.within is None or self.outside is None:
             return self.weight
-        differs = unlike(image, restored, max(round(BEHIND_PX * self.px), 1))
-        return np.asarray(cv2.min(self.weight, cv2.max(differs, self.within)), np.uint8)
+        reach = max(round(BEHIND_PX * self.px), 1)
+        weight = cv2.min(self.weight, cv2.max(unlike(image, restored, reach), self.within))
+        if remembered is not None:
+            missed = cv2.min(unlike(image, restored, reach, FAR), cv2.subtract(remembered, self.outside))
+            weight = cv2.max(weight, missed)
+        return np.asarray(weight, np.uint8)
 
 
 def outline(frame: Image, patch: Patch, box: Box) -> Outline:
@@ -70,21 +81,23 @@ def outline(frame: Image, patch: Patch, box: Box) -> Outline:
     if patch.exact:
         # With its rim, or the pixels along it would show half of the thing.
         given = np.asarray(cv2.dilate(patch.wide_mask, np.ones((3, 3), np.uint8)), np.uint8)
-        return Outline(_warped(given, to_wide, (width, height)), None, px)
+        return Outline(_warped(given, to_wide, (width, height)), None, None, px)
     step = int(np.ceil(np.sqrt(width * height / MOST_PIXELS)))
     small = frame[y : y + height : step, x : x + width : step]
     every = np.array([[step, 0, 0], [0, step, 0]], np.float32)
-    weight, within = _refined(np.ascontiguousarray(small), patch, compose(to_wide, every))
+    planes = _refined(np.ascontiguousarray(small), patch, compose(to_wide, every))
     if step > 1:
-        weight, within = (
-            np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-            for plane in (weight, within)
+        weight, within, outside = (
+            np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8) for plane in planes
         )
-    return Outline(weight, within, px)
+        return Outline(weight, within, outside, px)
+    return Outline(*planes, px)
 
 
-def _refined(image: Image, patch: Patch, to_wide: Affine) -> tuple[Image, Image]:
-    """The weight of each pixel of `image`, and how far it lies within the thing, whose own pattern is no outline."""
+def _refined(image: Image, patch: Patch, to_wide: Affine) -> tuple[Image, Image, Image]:
+    """The weight of each pixel of `image`, how far it lies within the thing, whose own pattern is no outline, and how
+    far outside of the mask.
+    """
     depth = _warped(_depth(patch.wide_mask), to_wide, (image.shape[1], image.shape[0]))
     within = np.asarray(cv2.LUT(depth, _rise(GROWTH_PX + BAND_PX, 2)), np.uint8)
     slope = HIDDEN / (SURE - DOUBTFUL)
@@ -93,8 +106,9 @@ def _refined(image: Image, patch: Patch, to_wide: Affine) -> tuple[Image, Image]
     fade = max(round(FADE_PX / scale_of(to_wide)), 1)
     side = np.ones((2 * fade + 1, 2 * fade + 1), np.uint8)
     weight = cv2.blur(cv2.dilate(weight, side), side.shape)
-    cv2.min(weight, cv2.LUT(depth, _rise(0, 2)), dst=weight)
-    return np.asarray(cv2.max(weight, within), np.uint8), within
+    inside = cv2.LUT(depth, _rise(0, 2))
+    cv2.min(weight, inside, dst=weight)
+    return np.asarray(cv2.max(weight, within), np.uint8), within, np.asarray(cv2.bitwise_not(inside), np.uint8)
 
 
 def thing_share(image: Image, patch: Patch, to_wide: Affine) -> Plane:

@@ -105,6 +105,25 @@ def test_along_the_rim_what_looks_like_the_face_behind_stays():
     assert np.array_equal(found.against(seen, np.zeros_like(seen)), found.weight)
 
 
+def test_a_remembered_view_shows_what_colours_left_out_of_the_mask(frame):
+    x, y, width, height = BOX
+    patch = hidden_patch(frame, thing(), 0.0)
+    found = outline(frame, patch, BOX)
+    behind = np.ascontiguousarray(frame[y : y + height, x : x + width])
+    edge = (found.outside == 0) & (found.weight == 0)
+    assert edge.sum() > 500, "the mask is larger than the outline"
+    seen = behind.copy()
+    seen[edge] = 0  # the thing's shaded side, darker than all that is near
+    remembered = np.full(BOX[:1:-1], 255, np.uint8)
+    assert found.against(seen, behind)[edge].max() == 0
+    assert found.against(seen, behind, remembered)[edge].min() == 255
+    assert found.against(seen, behind, np.zeros_like(remembered))[edge].max() == 0
+    slightly_off = cv2.convertScaleAbs(behind, beta=-15)
+    assert found.against(slightly_off, behind, remembered)[edge].max() == 0
+    outside = found.outside == 255
+    assert found.against(np.zeros_like(behind), behind, remembered)[outside].max() == 0
+
+
 def test_a_given_mask_is_replaced_to_its_rim(frame):
     patch = hidden_patch(frame, thing(), off=0.0)
     exact = Patch(patch.crop, patch.mask, patch.image, patch.wide_mask, exact=True)

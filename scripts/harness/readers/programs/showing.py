@@ -17,7 +17,7 @@ from scripts.harness.readers.programs.films import Films
 from scripts.harness.readers.programs.screen import may_show_film, screen
 from scripts.harness.readers.session import background
 
-SCREEN = "1280x800"
+SCREEN = "1600x1000"
 #: Networks, a program and a display that is drawn by the processor share one machine.
 PICTURES, RATE = 24, 10.0
 WITHIN_S = 120.0

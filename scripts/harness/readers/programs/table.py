@@ -70,6 +70,7 @@ PROGRAMS: dict[str, Program] = {
         ("linphonec", "-v"),
         pipewire=linphone.with_pipewire,
         v4l2=linphone.with_v4l2,
+        plugin="pipewire-0.3/v4l2/libpw-v4l2.so",
     ),
     "obs": Program(
         "obs-studio obs-plugins",
