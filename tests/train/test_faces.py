@@ -194,7 +194,8 @@ def test_samples_have_equal_shapes_and_occluded_faces_keep_their_labels(
         ),
     )
     monkeypatch.setattr(faces_data, "degrade", lambda image, rng: image)
-    monkeypatch.setattr(faces_data, "VIEW_SHARES", (0, 1, 0, 0))
+    monkeypatch.setattr(faces_data, "VIEW_SHARES", (0, 1, 0, 0, 0, 0))
+    monkeypatch.setattr(faces_data, "FINE_SHARE", 0)  # flat cut-outs only
     pictures, changed = TrainingPictures(data, SIDE), 0
     for _ in range(12):
         before = len(bare)
