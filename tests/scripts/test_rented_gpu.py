@@ -109,7 +109,7 @@ def machine(kit: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
     absent = place / "absent"
     absent.mkdir()
     for name in ABSENT:
-        (absent / f"{name}.py").write_text(f"raise ImportError('{name} is not on this machine')")
+        (absent / f"{name}.py").write_text(f"raise ModuleNotFoundError('{name} is not on this machine')")
     variables = {**os.environ, "PYTHONPATH": str(absent), "OMP_NUM_THREADS": "1"}
 
     def begin(run: str, *options: str) -> str:

@@ -85,7 +85,7 @@ class ServedViews:
         """`face` covered, or with a hole; where too little of it would be hidden to be restored, with a hole too."""
         camera = CameraSetting(rng)
         truth = camera(face)
-        if rng.random() < self._much_hidden:
+        if self._much_hidden and rng.random() < self._much_hidden:
             return _clean_view(truth, much(landmarks, rng))
         if self._cutouts is not None and rng.random() < SERVED_SHARE:
             covered, mask = self._covered(self._cutouts, face, landmarks, rng)
