@@ -21,7 +21,7 @@ from occlufix_vcam.system.v4l2 import OWN_LABEL
 #: guvcview ends where the module gives it fewer than the four buffers it asks for; the module's own default is two.
 OPTIONS = f'options {MODULE} devices=1 exclusive_caps=1 max_buffers=4 card_label="{OWN_LABEL}"'
 #: Option that must remain whatever a user adds, such as devices for other programs.
-_OURS = re.compile(rf'^options {MODULE} .*\bexclusive_caps=1\b.*\bcard_label="{OWN_LABEL}"', re.MULTILINE)
+_OURS = re.compile(rf"^options {MODULE} .*\bexclusive_caps=1\b.*\bcard_label=.*{OWN_LABEL}", re.MULTILINE)
 DKMS_PACKAGE = "v4l2loopback-dkms"
 FEDORA_PACKAGE = "akmod-v4l2loopback"
 _DONE, _GROUP = "# setup did: ", "group"

@@ -201,6 +201,6 @@ def _look_at(node: v4l2.VideoNode, exclusive: bool) -> VirtualCameraInfo:
     if node.captures and node.accepts and not exclusive:
         flaw = "browsers do not list it: v4l2loopback was loaded without exclusive_caps=1"
     elif node.is_ours and node.name != v4l2.OWN_LABEL:
-        flaw = f'it is listed as "{node.name}": the label was cut when v4l2loopback was loaded'
+        flaw = f'it is listed as "{node.name}": v4l2loopback was loaded with another label'
     hint = "run `occlufix-vcam setup` to reload it" if flaw else ""
     return VirtualCameraInfo(place.backend, place.name, place.path, "", hint, flaw)

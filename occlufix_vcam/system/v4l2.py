@@ -35,8 +35,9 @@ class VideoNode:
 
     @property
     def is_ours(self) -> bool:
-        # `insmod` cuts a label at its first space.
-        return self.loopback and (self.name.startswith(OWN_LABEL) or self.name == OWN_LABEL.split()[0])
+        # `insmod` cuts a label at its first space; of labels that are quoted one by one, the inner quotes are kept.
+        name = self.name.strip('"')
+        return self.loopback and (name.startswith(OWN_LABEL) or name == OWN_LABEL.split()[0])
 
 
 def query_capabilities(path: str) -> tuple[str, int]:

@@ -174,9 +174,10 @@ def test_a_module_that_is_loaded_otherwise_is_loaded_again(laid: Laid, label: st
     assert any(why in step.why for step in steps)
 
 
-def test_devices_that_a_user_added_are_left(laid: Laid) -> None:
+@pytest.mark.parametrize("labels", ['"OccluFix Camera","OBS"', '"OBS,OccluFix Camera"'])
+def test_devices_that_a_user_added_are_left(laid: Laid, labels: str) -> None:
     laid.do()
-    more = 'devices=2 exclusive_caps=1,1 card_label="OccluFix Camera","OBS"'
+    more = f"devices=2 exclusive_caps=1,1 card_label={labels}"
     laid.write(linux.OPTIONS_FILE, laid.machine.options.replace(OPTIONS.partition("loopback ")[2], more))
     assert more in laid.machine.options and setup_plan(laid.machine).steps == []
 

@@ -266,9 +266,10 @@ def test_a_module_without_exclusive_caps_works_and_is_said(monkeypatch: pytest.M
     assert place.problem == "" and "setup" in place.hint
 
 
-def test_a_label_that_was_cut_is_ours_and_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    camera = Desk(monkeypatch, OTHER, node(9, "OccluFix")).open()
-    assert "video9" in camera.name and 'listed as "OccluFix"' in camera.flaw.what
+@pytest.mark.parametrize("label", ["OccluFix", '"OccluFix Camera'])
+def test_a_label_that_the_module_changed_is_ours_and_is_said(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
+    camera = Desk(monkeypatch, OTHER, node(9, label)).open()
+    assert "video9" in camera.name and f'listed as "{label}"' in camera.flaw.what
 
 
 def test_nothing_is_wrong_with_a_good_one(desk: Desk) -> None:

@@ -25,13 +25,13 @@ from scripts.harness.readers.session import background
 
 SCREEN = "1024x768"
 SHOTS, PAUSE_S = 4, 3.0
-OTHER_LOOPBACK = "/dev/video11"
+OTHER_LOOPBACK = "/dev/video9"
 
 
 def main() -> None:
-    # As docs/programs.md says for OBS: a second node for its own virtual camera.
-    labels = 'card_label="OccluFix Camera","OBS Virtual Camera"'
-    options = ["video_nr=10,11", "devices=2", "exclusive_caps=1,1", "max_buffers=4", labels]
+    # As docs/programs.md says for OBS: the first node is for its own virtual camera.
+    labels = 'card_label="OBS Virtual Camera,OccluFix Camera"'
+    options = ["video_nr=9,10", "devices=2", "exclusive_caps=1,1", "max_buffers=4", labels]
     run("modprobe", "-d", os.environ["KERNEL"], "v4l2loopback", *options)
     scene, told = Scene(sys.argv[1]), dict[str, dict[str, Any]]()
     shared = Path(os.environ["SHARED"])
