@@ -188,25 +188,35 @@ def _agreed(start: Points, end: Points, guess: Affine) -> Motion | None:
     return Motion(matrix, float((off < _ALONG_PX).mean()))
 
 
-def unlike(image: Image, expected: Image, reach: int, levels: tuple[int, int] = UNLIKE) -> Image:
-    """How far each pixel of `image` is not what is `expected` within `reach` pixels of it: 0..255.
+@dataclass(frozen=True, slots=True, eq=False)
+class Difference:
+    """By how many grey levels each pixel leaves what is expected about there, and how plain that is; both uint8."""
 
-    A difference is none up to the first of `levels`, and a whole one from the second on.
+    off: Image
+    plain: Image
 
-    What is expected may be off by some pixels: a colour within the range of those nearby is no difference. The soft
-    edge of what differs, three pixels, counts as it does: it would stay as a fine line. On a plain surface a fainter
-    difference is seen, of a shadow too, and what is expected can't be off: beside what differs it counts, less with
-    distance.
+    def weight(self, levels: tuple[int, int] = UNLIKE) -> Image:
+        """How far each pixel differs, 0..255: not up to the first of `levels`, wholly from the second on.
+
+        The soft edge of what differs, three pixels, counts as it does: it would stay as a fine line. On a plain surface
+        a fainter difference is seen, of a shadow too, and what is expected can't be off: beside what differs it counts,
+        less with distance.
+        """
+        weight = cv2.dilate(cv2.LUT(self.off, _ramp(*levels)), np.ones((7, 7), np.uint8))
+        beside = cv2.blur(cv2.dilate(weight, np.ones((BESIDE_PX, BESIDE_PX), np.uint8)), (BESIDE_PX, BESIDE_PX))
+        faint = cv2.min(cv2.min(cv2.LUT(cv2.blur(self.off, (3, 3)), _ramp(*FAINT)), self.plain), beside)
+        return np.asarray(cv2.blur(cv2.max(weight, faint), (3, 3)), np.uint8)
+
+
+def difference(image: Image, expected: Image, reach: int) -> Difference:
+    """How `image` differs from what is `expected`, which may be off by `reach` pixels: a colour within the range of
+    those so near is no difference.
     """
     around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     least, most = cv2.erode(expected, around), cv2.dilate(expected, around)
     blue, green, red = cv2.split(cv2.max(cv2.subtract(least, image), cv2.subtract(image, most)))
-    off = cv2.max(cv2.max(blue, green), red)
-    weight = cv2.dilate(cv2.LUT(off, _ramp(*levels)), np.ones((7, 7), np.uint8))
     plain = cv2.LUT(cv2.subtract(cv2.extractChannel(most, 1), cv2.extractChannel(least, 1)), _ramp(*PLAIN))
-    beside = cv2.blur(cv2.dilate(weight, np.ones((BESIDE_PX, BESIDE_PX), np.uint8)), (BESIDE_PX, BESIDE_PX))
-    faint = cv2.min(cv2.min(cv2.LUT(cv2.blur(off, (3, 3)), _ramp(*FAINT)), plain), beside)
-    return np.asarray(cv2.blur(cv2.max(weight, faint), (3, 3)), np.uint8)
+    return Difference(np.asarray(cv2.max(cv2.max(blue, green), red), np.uint8), np.asarray(plain, np.uint8))
 
 
 def in_cells(wide: Image) -> Image:

@@ -8,7 +8,7 @@ import pytest
 
 from engines.contract import CROP_PX, TEMPLATE, WIDE_PX, transform_points
 from occlufix_vcam.stages.geometry import face_area
-from occlufix_vcam.stages.motion import Continuity, Stillness, in_cells, motion, motion_features, unlike
+from occlufix_vcam.stages.motion import Continuity, Stillness, difference, in_cells, motion, motion_features
 
 SIZE = (CROP_PX, CROP_PX)
 WHOLE = np.full(SIZE, 255, np.uint8)
@@ -154,11 +154,11 @@ def with_a_thing_and_two_lines(expected: np.ndarray) -> np.ndarray:
 
 def test_a_faint_line_beside_a_thing_is_seen_on_a_plain_surface_alone():
     plain = np.full((*SIZE, 3), 180, np.uint8)
-    differs = unlike(with_a_thing_and_two_lines(plain), plain, 4)
+    differs = difference(with_a_thing_and_two_lines(plain), plain, 4).weight()
     assert differs[130, 105:135].min() == 255 and differs[130, 143] > 150
     assert differs[130, 30:60].max() == 0 and differs[130, 160:].max() == 0
     rough = scene()
-    differs = unlike(with_a_thing_and_two_lines(rough), rough, 4)
+    differs = difference(with_a_thing_and_two_lines(rough), rough, 4).weight()
     assert differs[130, 105:135].min() == 255 and differs[130, 146] < 60 and differs[130, 30:60].max() == 0
 
 
@@ -166,4 +166,4 @@ def test_noise_beside_a_thing_is_no_line():
     plain = np.full((*SIZE, 3), 180, np.uint8)
     noise = np.random.default_rng(0).normal(0, 2, plain.shape)
     noisy = np.clip(with_a_thing_and_two_lines(plain) + noise, 0, 255).astype(np.uint8)
-    assert unlike(noisy, plain, 4)[80:180, 150:].mean() < 20
+    assert difference(noisy, plain, 4).weight()[80:180, 150:].mean() < 20

@@ -17,7 +17,7 @@ from engines.contract import HIDDEN, Affine, Image
 from occlufix_vcam.core.frame import Box, Patch
 from occlufix_vcam.stages.geometry import compose, from_cells, scale_of, to_cells, to_wide_field, translation
 from occlufix_vcam.stages.hidden import GROWTH_PX
-from occlufix_vcam.stages.motion import unlike
+from occlufix_vcam.stages.motion import difference
 
 Plane = NDArray[np.float32]
 
@@ -65,10 +65,10 @@ class Outline:
         """
         if self.within is None or self.outside is None:
             return self.weight
-        reach = max(round(BEHIND_PX * self.px), 1)
-        weight = cv2.min(self.weight, cv2.max(unlike(image, restored, reach), self.within))
+        differs = difference(image, restored, max(round(BEHIND_PX * self.px), 1))
+        weight = cv2.min(self.weight, cv2.max(differs.weight(), self.within))
         if remembered is not None:
-            missed = cv2.min(unlike(image, restored, reach, FAR), cv2.subtract(remembered, self.outside))
+            missed = cv2.min(differs.weight(FAR), cv2.subtract(remembered, self.outside))
             weight = cv2.max(weight, missed)
         return np.asarray(weight, np.uint8)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from engines.contract import CROP_PX, HIDDEN, WIDE_OFFSET, WIDE_PX, Affine, Image, transform_points
 from occlufix_vcam.core.frame import Box, Fill, in_wide
 from occlufix_vcam.stages.geometry import compose, face_weight, inverse, scale_of, to_cells, to_wide_field, translation
-from occlufix_vcam.stages.motion import unlike
+from occlufix_vcam.stages.motion import difference
 from occlufix_vcam.stages.scene.cells import AROUND, Levels, SceneFrame, grid, reduced_by, spread, warped
 from occlufix_vcam.stages.scene.follow import followed
 
@@ -145,7 +145,7 @@ class SceneView:
         box: Box = (self.box[0] + left * self.block, self.box[1] + top * self.block, *size)
         x, y, width, height = box
         seen = frame[y : y + height, x : x + width]
-        differs = unlike(seen, image, max(round(OFF_BLOCKS * self.block), 1))
+        differs = difference(seen, image, max(round(OFF_BLOCKS * self.block), 1)).weight()
         thing = None
         if self.thing[part].any():
             rough = cv2.blur(cv2.dilate(self.thing, _SQUARE), (3, 3)) * self._inside(frame)
