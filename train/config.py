@@ -19,8 +19,9 @@ class Recipe:
     person, where there is one, instead of the same one, bent and relit. `much_hidden` is the share of samples of whose
     face little is seen. `adversary` is how its discriminators and it play against each other (ADVERSARIES in
     train/losses.py), `adversaries_from` the share of the run from which they count. With `full_weights` all other
-    losses have their final weight from the first step on: a trained network has its structure already. The learning rate rises over `warm_up` steps. With `freeze_statistics` batch
-    norm keeps and uses the statistics that the network has, instead of those of each batch.
+    losses have their final weight from the first step on: a trained network has its structure already. The learning
+    rate rises over `warm_up` steps. With `freeze_statistics` batch norm keeps and uses the statistics that the network
+    has, instead of those of each batch.
     """
 
     network: str
